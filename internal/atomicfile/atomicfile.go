@@ -1,0 +1,72 @@
+// Package atomicfile replaces a file as a whole: whoever opens it sees the old
+// content or the new, also after a crash.
+package atomicfile
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+)
+
+// Write replaces path with data: a temporary file in the same folder is
+// written, synced, given perm and renamed over path, then the folder is synced.
+// On an error path is as before and the temporary file is gone. A process
+// killed midway leaves at most one file named ".<base>.tmp*" beside path.
+func Write(path string, data []byte, perm os.FileMode) (err error) {
+	dir, base := filepath.Split(path)
+	if dir == "" {
+		dir = "."
+	}
+	tmp, err := os.CreateTemp(dir, "."+base+".tmp*")
+	if err != nil {
+		return fmt.Errorf("replace %s: %w", path, err)
+	}
+	renamed := false
+	defer func() {
+		if err != nil && !renamed {
+			err = errors.Join(fmt.Errorf("replace %s: %w", path, err), ignoreClosed(tmp.Close()), os.Remove(tmp.Name()))
+		}
+	}()
+	if _, err = tmp.Write(data); err != nil {
+		return err
+	}
+	if err = tmp.Chmod(perm); err != nil {
+		return err
+	}
+	if err = tmp.Sync(); err != nil {
+		return err
+	}
+	if err = tmp.Close(); err != nil {
+		return err
+	}
+	if err = os.Rename(tmp.Name(), path); err != nil {
+		return err
+	}
+	renamed = true
+	if err = SyncDir(dir); err != nil {
+		return fmt.Errorf("replace %s: written, but not yet durable: %w", path, err)
+	}
+	return nil
+}
+
+// SyncDir makes the names in dir durable. Windows has no such call; there it
+// does nothing.
+func SyncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, os.ErrClosed) {
+		return nil
+	}
+	return err
+}

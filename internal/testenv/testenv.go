@@ -1,0 +1,45 @@
+// Package testenv finds the real parts that tests run against, or refuses the
+// test, and scales repetitions.
+//
+// A test calls [Require] with the part that it needs. Where the part is absent
+// the test is skipped with a message that says how to get it; with
+// SVCBLOCKS_REQUIRE=all in the environment, as in CI, it fails instead.
+// SVCBLOCKS_SOAK=1 asks for every repetition in full; without it [Reps] gives
+// a tenth.
+package testenv
+
+import (
+	"os"
+	"testing"
+	"time"
+)
+
+// Soak reports whether every repetition and real-time bound is asked for.
+func Soak() bool { return os.Getenv("SVCBLOCKS_SOAK") == "1" }
+
+// Reps returns full under `make soak`, and a tenth of it, at least 1,
+// otherwise.
+func Reps(full int) int {
+	if Soak() {
+		return full
+	}
+	return max(1, full/10)
+}
+
+// Within returns the bound on real time that a test holds: strict under
+// `make soak`, else relaxed, which a busy machine keeps.
+func Within(strict, relaxed time.Duration) time.Duration {
+	if Soak() {
+		return strict
+	}
+	return relaxed
+}
+
+// refuse skips t, or fails it where every part is required.
+func refuse(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("SVCBLOCKS_REQUIRE") == "all" {
+		t.Fatalf("testenv: SVCBLOCKS_REQUIRE=all, but "+format, args...)
+	}
+	t.Skipf("testenv: "+format, args...)
+}
