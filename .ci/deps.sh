@@ -1,0 +1,287 @@
+#!/usr/bin/env bash
+# Gets the real parts that the tests run against: tor, postfix, nginx and
+# chromium from the machine's package manager, syslog-ng (and postfix, where
+# the machine has a mail server of its own) unpacked into a cache folder.
+#
+# As root in a container, or with CI=true, it installs without a question; on
+# a terminal it asks first; otherwise it says what is missing. The tests that
+# need a missing part are then skipped. No daemon is started, and no package
+# of the machine is removed or replaced.
+#
+# Usage: .ci/deps.sh
+#   CI=true                  install without a question (sudo -n unless root)
+#   SVCBLOCKS_REQUIRE=all    exit 1 when a part is still missing at the end
+set -eu
+
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+cache=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/svcblocks/testenv
+policy=/usr/sbin/policy-rc.d
+policy_mark='svcblocks .ci/deps.sh'
+updated=no
+work=
+
+say() { printf 'deps: %s\n' "$*"; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# unpacked reports whether the part $1, whose program is $2, runs from the
+# cache folder.
+unpacked() {
+	[ -x "$cache/$1/$2" ] &&
+		LD_LIBRARY_PATH=$(library_path "$1") \
+			ldd "$cache/$1/$2" 2>/dev/null >"$cache/$1/.ldd" &&
+		! grep -q 'not found' "$cache/$1/.ldd"
+}
+
+# library_path prints the folders of the part $1 that hold shared libraries.
+library_path() {
+	find "$cache/$1/usr/lib" "$cache/$1/lib" -name '*.so*' -printf '%h\n' 2>/dev/null |
+		sort -u | tr '\n' ':'
+}
+
+# there reports whether the part $1 is found.
+there() {
+	case $1 in
+	tor) has tor && has tor-gencert ;;
+	postfix) [ -x /usr/lib/postfix/sbin/master ] || unpacked postfix usr/sbin/postfix ;;
+	syslog-ng) unpacked syslog-ng usr/sbin/syslog-ng ;;
+	chromium) has chromium || has chromium-browser || has google-chrome || has google-chrome-stable ;;
+	gcc) has gcc || has cc || has clang ;;
+	*) has "$1" ;;
+	esac
+}
+
+# package prints the Debian packages that bring the part $1.
+package() {
+	case $1 in
+	nginx) echo nginx-light ;;
+	syslog-ng) echo syslog-ng-core syslog-ng-mod-http ;;
+	gcc) echo gcc libc6-dev ;;
+	*) echo "$1" ;;
+	esac
+}
+
+# missing prints those of the parts that are not found.
+missing() {
+	local part
+	for part in tor postfix nginx chromium syslog-ng gcc; do
+		there "$part" || printf '%s ' "$part"
+	done
+}
+
+in_container() {
+	[ -e /.dockerenv ] || [ -e /run/.containerenv ] || [ -n "${container:-}" ] ||
+		{ has systemd-detect-virt && systemd-detect-virt --quiet --container; }
+}
+
+# as_root runs a command as root: directly, or through sudo.
+as_root() {
+	if [ "$(id -u)" = 0 ]; then
+		"$@"
+	elif [ "${CI:-}" = true ]; then
+		sudo -n "$@"
+	else
+		sudo "$@"
+	fi
+}
+
+# allowed reports whether packages may be installed, asking where someone is
+# there to answer.
+allowed() {
+	local answer
+	if [ "$(id -u)" = 0 ]; then
+		if [ "${CI:-}" = true ] || in_container; then return 0; fi
+	elif [ "${CI:-}" = true ]; then
+		has sudo && sudo -n true 2>/dev/null
+		return
+	fi
+	if ! [ -t 0 ] || ! [ -t 1 ]; then return 1; fi
+	if [ "$(id -u)" != 0 ] && ! has sudo; then return 1; fi
+	printf 'deps: the tests can use these parts, which are not here: %s\n' "$*"
+	printf 'deps: get them with apt-get now (no daemon is started)? [y/N] '
+	read -r answer
+	case $answer in y | Y | yes) return 0 ;; esac
+	return 1
+}
+
+# update refreshes the package lists, once.
+update() {
+	[ "$updated" = no ] || return 1
+	updated=yes
+	say 'apt-get update'
+	as_root apt-get -qq -o DPkg::Lock::Timeout=300 update >"$work/update.log" 2>&1 || {
+		tail -n 5 "$work/update.log"
+		return 1
+	}
+}
+
+# plan writes what installing the packages would do, as apt-get says it.
+plan() {
+	apt-get -s --no-install-recommends install "$@" >"$work/plan" 2>"$work/plan.err"
+}
+
+# replaces reports whether installing the packages would take something of
+# the machine's own away.
+replaces() { plan "$@" && grep -q '^Remv ' "$work/plan"; }
+
+# quiet_daemons keeps the package manager from starting daemons, or fails
+# where the machine's own policy would let it.
+quiet_daemons() {
+	if [ -e "$policy" ]; then
+		# The protocol of policy-rc.d: 101 is "action forbidden".
+		local code=0
+		"$policy" tor start >/dev/null 2>&1 || code=$?
+		[ "$code" = 101 ] && return 0
+		say "$policy here lets packages start their daemons: install by hand: $*"
+		return 1
+	fi
+	printf '#!/bin/sh\n# %s\nexit 101\n' "$policy_mark" >"$work/policy-rc.d"
+	as_root install -m 0755 "$work/policy-rc.d" "$policy"
+}
+
+# add installs packages, none of which takes another one away.
+add() {
+	quiet_daemons "$@" || return 1
+	case " $* " in
+	*' postfix '*)
+		echo 'postfix postfix/main_mailer_type select No configuration' >"$work/debconf"
+		as_root debconf-set-selections "$work/debconf"
+		;;
+	esac
+	say "installing $*"
+	local try
+	for try in 1 2; do
+		if as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y \
+			-o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 \
+			--no-remove --no-install-recommends install "$@" \
+			>"$work/install.log" 2>&1; then
+			return 0
+		fi
+		if [ "$try" = 1 ]; then update || break; fi
+	done
+	say "installing $* failed:"
+	tail -n 15 "$work/install.log"
+	return 1
+}
+
+# unpack puts the packages $2… , and those that they need and the machine
+# does not have, into the cache folder of the part $1, and installs nothing.
+unpack() {
+	local part=$1 debs=$work/debs-$1 new deb
+	shift
+	plan "$@" || { update && plan "$@"; } || {
+		tail -n 5 "$work/plan.err"
+		return 1
+	}
+	mkdir -p "$debs" "$cache"
+	sed -n 's/^Inst \([^ ]*\) .*/\1/p' "$work/plan" >"$work/unpack"
+	# An installed package is not in the plan, and is wanted all the same.
+	for deb in "$@"; do echo "$deb" >>"$work/unpack"; done
+	say "unpacking $* into $cache/$part"
+	fetch_debs "$debs" || { update && fetch_debs "$debs"; } || {
+		say "downloading the packages of $part failed:"
+		tail -n 5 "$work/download.log"
+		return 1
+	}
+	new=$cache/.$part.$$
+	mkdir "$new"
+	for deb in "$debs"/*.deb; do dpkg -x "$deb" "$new"; done
+	rm -rf "${cache:?}/$part"
+	mv "$new" "$cache/$part"
+}
+
+# fetch_debs downloads the packages listed in $work/unpack into $1.
+fetch_debs() {
+	sort -u "$work/unpack" >"$work/names"
+	(cd "$1" && xargs apt-get -qq download <"$work/names") >"$work/download.log" 2>&1
+}
+
+# userns allows user namespaces on a CI runner whose kernel restricts them:
+# the private Tor network runs in one.
+userns() {
+	local key=kernel/apparmor_restrict_unprivileged_userns
+	[ "$(id -u)" != 0 ] && [ "${CI:-}" = true ] || return 0
+	[ "$(cat "/proc/sys/$key" 2>/dev/null)" = 1 ] || return 0
+	say 'allowing unprivileged user namespaces on this runner'
+	as_root sh -c "echo 0 >/proc/sys/$key" || true
+}
+
+# cleanup removes what the script put into place.
+# shellcheck disable=SC2317 # The trap in main calls it.
+cleanup() {
+	if [ -e "$policy" ] && grep -q "$policy_mark" "$policy" 2>/dev/null; then
+		as_root rm -f "$policy"
+	fi
+	if [ -n "$work" ]; then rm -rf "$work"; fi
+}
+
+# report names what is still missing, and ends the script.
+report() {
+	local parts
+	parts=$(missing)
+	parts=${parts% }
+	if [ -z "$parts" ]; then exit 0; fi
+	say "not here: $parts"
+	say "tests that need one of them are skipped ($1)"
+	if [ "${SVCBLOCKS_REQUIRE:-}" = all ]; then
+		say 'SVCBLOCKS_REQUIRE=all is set: stopping'
+		exit 1
+	fi
+	exit 0
+}
+
+main() {
+	local wanted part packages=''
+	wanted=$(missing)
+	if [ "$(uname -s)" != Linux ]; then report 'they run on Linux'; fi
+	userns
+	if [ -z "$wanted" ]; then exit 0; fi
+	if ! has apt-get || ! has dpkg; then
+		report 'install them with your package manager to run these tests too'
+	fi
+	# shellcheck disable=SC2086 # The list is split on purpose.
+	if ! allowed $wanted; then
+		report 'run .ci/deps.sh on a terminal, or as root with CI=true, to get them'
+	fi
+
+	work=$(mktemp -d)
+	trap cleanup EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+	mkdir -p "$cache"
+	if has flock; then
+		# Two clones may come here at once.
+		exec 9>"$cache/.lock"
+		flock 9
+		wanted=$(missing)
+	fi
+
+	for part in $wanted; do
+		# shellcheck disable=SC2046 # package prints a list.
+		set -- $(package "$part")
+		if [ "$part" = syslog-ng ]; then
+			unpack "$part" "$@" || true
+			continue
+		fi
+		if ! plan "$@"; then
+			update || true
+			if ! plan "$@"; then
+				say "no package for $part: $(tail -n 1 "$work/plan.err")"
+				continue
+			fi
+		fi
+		if [ "$part" = postfix ] && { replaces "$@" || [ -e /usr/sbin/sendmail ]; }; then
+			unpack "$part" "$@" || true
+			continue
+		fi
+		if replaces "$@"; then
+			say "$* would replace a package of this machine: left out"
+			continue
+		fi
+		packages="$packages $*"
+	done
+	# shellcheck disable=SC2086 # The list is split on purpose.
+	if [ -n "$packages" ]; then add $packages || true; fi
+	report 'see above for why they could not be had'
+}
+
+main "$@"
