@@ -1,0 +1,106 @@
+# Every target is described by the text behind its ##; `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+ROOT    := $(CURDIR)
+MODULES := $(shell find . -name go.mod -not -path './.cache/*' -not -path './internal/tools/*' -exec dirname {} \; | sort)
+TOOL    := go tool -modfile=$(ROOT)/internal/tools/go.mod
+GOTEST  := $(TOOL) gotestsum --format pkgname-and-test-fails --format-hide-empty-pkg --
+TIMEOUT := 20m
+FUZZ    := 5s
+
+# each runs a command in the folder of every module and stops at the first that fails.
+each = @set -e; for m in $(MODULES); do echo "-- $$m: $(1)"; (cd $$m && $(1)); done
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+.PHONY: run
+run: ## build and start the reference service; Ctrl-C ends it
+	@cd examples && go build -trimpath -o $(ROOT)/bin/service ./service
+	@trap '' INT; exec bin/service
+
+.PHONY: test
+test: deps check race fuzz ## all that a change must pass: checks, tests under -race, short fuzzing (25 minutes at most)
+
+.PHONY: soak
+soak: ## the tests and fuzzers with every repetition and bound in full (hours)
+	SVCBLOCKS_SOAK=1 $(MAKE) race-twice fuzz TIMEOUT=6h FUZZ=60s
+
+.PHONY: test-docker
+test-docker: ## what needs a Docker engine
+	cd examples && $(GOTEST) -tags docker -timeout $(TIMEOUT) -run '^TestDocker' ./...
+
+.PHONY: deps
+deps: ## get the real parts that the tests run against
+	@.ci/deps.sh
+
+.PHONY: check
+check: fmt-check tidy-check vet fix-check lint deadcode vuln ## everything but the tests
+
+.PHONY: fmt
+fmt: ## format the code
+	@$(TOOL) gofumpt -l -w .
+
+.PHONY: fmt-check
+fmt-check:
+	@out=$$($(TOOL) gofumpt -l .); [ -z "$$out" ] || { echo "gofumpt would change (make fmt):"; echo "$$out"; exit 1; }
+
+.PHONY: tidy
+tidy: ## tidy every module
+	$(call each,GOWORK=off go mod tidy)
+
+.PHONY: tidy-check
+tidy-check:
+	$(call each,GOWORK=off go mod tidy -diff)
+
+.PHONY: vet
+vet: ## go vet, for every platform that is supported
+	$(call each,go vet ./...)
+	@set -e; for os in linux darwin windows; do for arch in amd64 arm64; do \
+	  echo "-- vet $$os/$$arch"; \
+	  for m in . ./examples; do (cd $$m && CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch go vet ./...); done; \
+	done; done
+
+.PHONY: fix-check
+fix-check:
+	$(call each,go fix -diff ./...)
+
+.PHONY: lint
+lint: ## staticcheck, sloglint and go-errorlint
+	$(call each,$(TOOL) staticcheck ./...)
+	$(call each,$(TOOL) sloglint -no-global=all -static-msg -key-naming-case=snake ./...)
+	$(call each,$(TOOL) go-errorlint ./...)
+
+.PHONY: deadcode
+deadcode: ## functions that nothing calls, neither a program nor a test
+	@set -e; for m in $(MODULES); do (cd $$m && out=$$($(TOOL) deadcode -test ./...) && \
+	  { [ -z "$$out" ] || { echo "$$out"; exit 1; }; }); done
+
+.PHONY: vuln
+vuln: ## known vulnerabilities; VULNDB=file://DIR names a local database
+	@if [ -n "$$VULNDB" ]; then set -e; for m in $(MODULES); do (cd $$m && $(TOOL) govulncheck -db "$$VULNDB" ./...); done; \
+	elif [ -n "$$CI" ]; then echo "vuln: skipped: no VULNDB given"; \
+	else for m in $(MODULES); do (cd $$m && $(TOOL) govulncheck ./...); rc=$$?; \
+	  case $$rc in 0) ;; 3) exit 3 ;; *) echo "vuln: skipped: the database cannot be reached" ; break ;; esac; done; fi
+
+.PHONY: race
+race: ## the tests of every module under the race detector
+	$(call each,$(GOTEST) -race -shuffle=on -timeout $(TIMEOUT) ./...)
+
+.PHONY: race-twice
+race-twice:
+	$(call each,$(GOTEST) -race -shuffle=on -count=2 -timeout $(TIMEOUT) ./...)
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZ (5s)
+	@.ci/fuzz.sh $(FUZZ) $(MODULES)
+
+.PHONY: cover
+cover: ## test coverage per function in bin/cover.txt
+	@mkdir -p bin && go test -coverprofile=bin/cover.out ./... >/dev/null && go tool cover -func=bin/cover.out > bin/cover.txt && tail -n 1 bin/cover.txt
+
+.PHONY: api-update
+api-update: ## accept the exported API and the weights as they are now
+	go test ./internal/house -update
