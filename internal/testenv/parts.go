@@ -1,0 +1,201 @@
+package testenv
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A Part is a real program that a test runs against.
+type Part struct {
+	// Path is the program; empty for a part that is no program, such as netns.
+	Path string
+	// Root is the folder below which an unpacked part's files lie (usr, etc);
+	// empty where the part is installed.
+	Root string
+	// Env holds what the program needs in its environment beside the caller's.
+	Env []string
+}
+
+// Command returns the command that runs p with args, in the caller's
+// environment and p's own.
+func (p Part) Command(args ...string) *exec.Cmd {
+	cmd := exec.Command(p.Path, args...)
+	if len(p.Env) > 0 {
+		cmd.Env = append(os.Environ(), p.Env...)
+	}
+	return cmd
+}
+
+// Require returns the part called name: tor, tor-gencert, postfix, syslog-ng,
+// nginx, chromium, docker, or netns, which stands for the right to create a
+// network namespace. Where it is absent Require skips t, or fails it with
+// SVCBLOCKS_REQUIRE=all, and says how to get it.
+func Require(t testing.TB, name string) Part {
+	t.Helper()
+	part, err := Find(name)
+	if err != nil {
+		refuse(t, "%v", err)
+	}
+	return part
+}
+
+// Find returns the part called name, as Require does, or the reason why it
+// cannot be used here and how to get it.
+func Find(name string) (Part, error) {
+	switch name {
+	case "tor", "tor-gencert", "nginx":
+		return program(name, []string{name}, "apt install "+packageOf(name))
+	case "chromium":
+		return program(name, []string{
+			"chromium", "chromium-browser", "google-chrome", "google-chrome-stable",
+		}, "apt install chromium")
+	case "postfix":
+		return findPostfix()
+	case "syslog-ng":
+		return unpacked(name, "usr/sbin/syslog-ng")
+	case "docker":
+		return findDocker()
+	case "netns":
+		return Part{}, namespaces()
+	}
+	return Part{}, fmt.Errorf("no part is called %q", name)
+}
+
+// packageOf returns the Debian package that brings a program.
+func packageOf(name string) string {
+	switch name {
+	case "tor-gencert":
+		return "tor"
+	case "nginx":
+		return "nginx-light"
+	}
+	return name
+}
+
+// absent words the absence of a part.
+func absent(name, hint string) error {
+	return fmt.Errorf("%s is not here: get it with .ci/deps.sh (or %s)", name, hint)
+}
+
+// program looks for the first of names on PATH and where Debian keeps its
+// daemons, which is not on everyone's PATH.
+func program(part string, names []string, hint string) (Part, error) {
+	for _, name := range names {
+		if path, err := exec.LookPath(name); err == nil {
+			return Part{Path: path}, nil
+		}
+		for _, dir := range []string{"/usr/local/sbin", "/usr/sbin", "/sbin"} {
+			if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+				return Part{Path: path}, nil
+			}
+		}
+	}
+	return Part{}, absent(part, hint)
+}
+
+// CacheDir returns the folder into which .ci/deps.sh unpacks parts.
+func CacheDir() (string, error) {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("testenv: %w", err)
+	}
+	return filepath.Join(dir, "svcblocks", "testenv"), nil
+}
+
+// unpacked finds a part that .ci/deps.sh took out of its packages.
+func unpacked(name, file string) (Part, error) {
+	if runtime.GOOS != "linux" {
+		return Part{}, fmt.Errorf("%s is tested on Linux only", name)
+	}
+	cache, err := CacheDir()
+	if err != nil {
+		return Part{}, err
+	}
+	root := filepath.Join(cache, name)
+	path, err := exec.LookPath(filepath.Join(root, filepath.FromSlash(file)))
+	if err != nil {
+		return Part{}, fmt.Errorf("%s is not here: get it with .ci/deps.sh, which unpacks it into %s", name, root)
+	}
+	dirs, err := libraryDirs(root)
+	if err != nil {
+		return Part{}, fmt.Errorf("%s in %s: %w", name, root, err)
+	}
+	return Part{
+		Path: path,
+		Root: root,
+		Env:  []string{"LD_LIBRARY_PATH=" + strings.Join(dirs, ":")},
+	}, nil
+}
+
+// libraryDirs returns the folders below root that hold shared libraries.
+func libraryDirs(root string) ([]string, error) {
+	var dirs []string
+	for _, lib := range []string{"lib", "usr/lib"} {
+		err := filepath.WalkDir(filepath.Join(root, lib), func(path string, _ fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if strings.Contains(filepath.Base(path), ".so") {
+				dirs = append(dirs, filepath.Dir(path))
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(dirs)
+	return slices.Compact(dirs), nil
+}
+
+// findPostfix finds postfix, installed or unpacked, and makes sure that its
+// processes can take on the user of their own that postfix insists on.
+func findPostfix() (Part, error) {
+	var part Part
+	if _, err := os.Stat("/usr/lib/postfix/sbin/master"); err == nil {
+		part.Path = "/usr/sbin/postfix"
+	} else if part, err = unpacked("postfix", "usr/sbin/postfix"); err != nil {
+		return Part{}, absent("postfix", "apt install postfix, configured as \"No configuration\"")
+	}
+	if os.Geteuid() != 0 {
+		return Part{}, errors.New("postfix runs as root only: run the test as root")
+	}
+	if !wholeUIDMap() {
+		return Part{}, errors.New("postfix needs more than the one user of this user namespace: run the test as root")
+	}
+	return part, nil
+}
+
+// wholeUIDMap reports whether this process may take on ids other than its
+// own, which it may not in a user namespace that maps a single one.
+func wholeUIDMap() bool {
+	text, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return false
+	}
+	fields := strings.Fields(string(text))
+	return len(fields) > 3 || len(fields) == 3 && fields[2] != "1"
+}
+
+// findDocker finds the docker client and asks it for its engine.
+func findDocker() (Part, error) {
+	part, err := program("docker", []string{"docker"}, "apt install docker.io")
+	if err != nil {
+		return Part{}, err
+	}
+	if out, err := part.Command("version", "--format", "{{.Server.Version}}").CombinedOutput(); err != nil {
+		return Part{}, fmt.Errorf("docker has no engine: start dockerd: %s", strings.TrimSpace(string(out)))
+	}
+	return part, nil
+}
