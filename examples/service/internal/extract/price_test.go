@@ -1,0 +1,82 @@
+package extract_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/svcblocks/svcblocks/examples/service/internal/extract"
+)
+
+func TestParsePrice(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		text, fallback string
+		want           string
+		err            error
+	}{
+		{text: "12.50 EUR", want: "12.50 EUR"},
+		{text: "€12.50", want: "12.50 EUR"},
+		{text: "€ 1.299,00", want: "1299.00 EUR"},
+		{text: "1.299,5 €", want: "1299.50 EUR"},
+		{text: "$1,299.00", want: "1299.00 USD"},
+		{text: "$1,299", want: "1299.00 USD"},
+		{text: "1.299", fallback: "EUR", want: "1299.00 EUR"},
+		{text: "1 299,– €", want: "1299.00 EUR"},
+		{text: "1\u00a0299\u00a0€", want: "1299.00 EUR"},
+		{text: "CHF 1'299.95", want: "1299.95 CHF"},
+		{text: "1’299.95", fallback: "CHF", want: "1299.95 CHF"},
+		{text: "1,234,567.89 USD", want: "1234567.89 USD"},
+		{text: "  19.99\n", fallback: "GBP", want: "19.99 GBP"},
+		{text: "¥800", want: "800.00 JPY"},
+		{text: "12 zł", want: "12.00 PLN"},
+		{text: "0.05", fallback: "€", want: "0.05 EUR"},
+		{text: "Price: 5 EUR incl. VAT", want: "5.00 EUR"},
+		{text: "1299.00", fallback: "EUR", want: "1299.00 EUR"},
+		{text: "", err: extract.ErrPrice},
+		{text: "call us", err: extract.ErrPrice},
+		{text: "-5.00 EUR", err: extract.ErrPrice},
+		{text: "−5.00 EUR", err: extract.ErrPrice},
+		{text: "12.50 – 14.00 EUR", err: extract.ErrPrice},
+		{text: "12,34,56 EUR", err: extract.ErrPrice},
+		{text: "1.2999 EUR", err: extract.ErrPrice},
+		{text: "1234.567 EUR", err: extract.ErrPrice},
+		{text: "1.23.456 EUR", err: extract.ErrPrice},
+		{text: "99999999999999999999 EUR", err: extract.ErrPrice},
+		{text: "92233720368547758.07 EUR", err: extract.ErrPrice},
+		{text: "12.50", err: extract.ErrCurrency},
+		{text: "12.50", fallback: "euros", err: extract.ErrCurrency},
+	} {
+		t.Run(tt.text+"/"+tt.fallback, func(t *testing.T) {
+			t.Parallel()
+			got, err := extract.ParsePrice(tt.text, tt.fallback)
+			if !errors.Is(err, tt.err) {
+				t.Fatalf("error = %v, want %v", err, tt.err)
+			}
+			if err == nil && got.String() != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func FuzzParsePrice(f *testing.F) {
+	for _, s := range []string{"12.50 EUR", "€ 1.299,00", "1 299,–", "-5", "1’299.95", "R$ 5,0", "\xff9"} {
+		f.Add(s, "EUR")
+	}
+	f.Fuzz(func(t *testing.T, text, fallback string) {
+		p, err := extract.ParsePrice(text, fallback)
+		if err != nil {
+			if !errors.Is(err, extract.ErrPrice) && !errors.Is(err, extract.ErrCurrency) {
+				t.Fatalf("ParsePrice(%q, %q): untyped error %v", text, fallback, err)
+			}
+			return
+		}
+		if p.Cents < 0 || len(p.Currency) != 3 {
+			t.Fatalf("ParsePrice(%q, %q) = %+v", text, fallback, p)
+		}
+		back, err := extract.ParsePrice(p.String(), "")
+		if err != nil || back != p {
+			t.Fatalf("ParsePrice(%q) = %v, %v; want %v again", p.String(), back, err, p)
+		}
+	})
+}
