@@ -1,0 +1,72 @@
+package history
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// maxKey bounds an item's key; bbolt takes keys up to 32 KiB, and a point's
+// key is longer than its item's.
+const maxKey = 2048
+
+// itemKey returns the key of an item: its URL, or where that is very long, its
+// beginning and its hash.
+func itemKey(url string) []byte {
+	if len(url) <= maxKey {
+		return []byte(url)
+	}
+	sum := sha256.Sum256([]byte(url))
+	return append([]byte(url[:maxKey-len(sum)]), sum[:]...)
+}
+
+// pointPrefix begins with the key's length, so that no item's points begin
+// with the prefix of another's.
+func pointPrefix(item []byte) []byte {
+	return append(binary.BigEndian.AppendUint16(nil, uint16(len(item))), item...)
+}
+
+func pointKey(item []byte, t time.Time) []byte {
+	return binary.BigEndian.AppendUint64(pointPrefix(item), uint64(t.UnixNano()))
+}
+
+// number makes keys sort by value.
+func number(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+
+func put(b *bbolt.Bucket, key []byte, value any) error {
+	v, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	return b.Put(key, v)
+}
+
+func hasPrefix(b *bbolt.Bucket, prefix []byte) bool {
+	k, _ := b.Cursor().Seek(prefix)
+	return bytes.HasPrefix(k, prefix)
+}
+
+func eachPrefix(b *bbolt.Bucket, prefix []byte, fn func(k, v []byte) error) error {
+	c := b.Cursor()
+	for k, v := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, v = c.Next() {
+		if err := fn(k, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func deletePrefix(b *bbolt.Bucket, prefix []byte) error {
+	c := b.Cursor()
+	// Seek anew after each Delete: it leaves the cursor at an unspecified place.
+	for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Seek(prefix) {
+		if err := c.Delete(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
