@@ -1,0 +1,272 @@
+package tornet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/svcblocks/svcblocks/internal/testenv"
+	"github.com/svcblocks/svcblocks/internal/testenv/netns"
+	"github.com/svcblocks/svcblocks/internal/testenv/testdns"
+)
+
+// Addresses of the documentation ranges (RFC 5737), which only the namespace
+// knows. Tor tells exits apart by address only where they are not loopback.
+var (
+	authorityAddr = netip.MustParseAddr("198.51.100.10")
+	siteAddr      = netip.MustParseAddr("203.0.113.80")
+	exitAddrs     = []netip.Addr{
+		netip.MustParseAddr("198.51.100.11"),
+		netip.MustParseAddr("198.51.100.12"),
+		netip.MustParseAddr("198.51.100.13"),
+		netip.MustParseAddr("198.51.100.14"),
+	}
+)
+
+// everyNode is what each tor process of the network is told.
+const everyNode = `TestingTorNetwork 1
+AssumeReachable 1
+TestingServerDownloadInitialDelay 0
+PathsNeededToBuildCircuits 0.25
+TestingDirAuthVoteExit *
+TestingDirAuthVoteGuard *
+TestingDirAuthVoteHSDir *
+V3AuthNIntervalsValid 2
+TestingMinExitFlagThreshold 0
+ShutdownWaitLength 0
+GeoIPFile /dev/null
+GeoIPv6File /dev/null
+RunAsDaemon 0
+SafeLogging 0
+`
+
+// The first vote is due 5 s after the start, and no earlier than the kernel
+// of the voting schedule allows: 2 s for votes, 2 s for the consensus.
+const authorityTorrc = `ContactInfo tornet@example.invalid
+AuthoritativeDirectory 1
+V3AuthoritativeDirectory 1
+TestingV3AuthInitialVotingInterval 5
+TestingV3AuthInitialVoteDelay 2
+TestingV3AuthInitialDistDelay 2
+V3AuthVotingInterval 20
+V3AuthVoteDelay 4
+V3AuthDistDelay 4
+ExitRelay 0
+ExitPolicy reject *:*
+SocksPort 0
+`
+
+// An exit that allows the loopback range only does not count as an exit.
+const exitTorrc = `ExitRelay 1
+ExitPolicy accept *:*
+ExitPolicyRejectPrivate 0
+ExitPolicyRejectLocalInterfaces 0
+ServerDNSAllowBrokenConfig 1
+ServerDNSDetectHijacking 0
+ServerDNSTestAddresses
+SocksPort 0
+`
+
+// start starts the network and waits until its client can use every exit.
+func start(ctx context.Context) (_ *Network, err error) {
+	tor, err := testenv.Find("tor")
+	if err != nil {
+		return nil, err
+	}
+	n := &Network{tor: tor.Path, dir: filepath.Join(netns.Dir(), "tornet"), SiteAddr: siteAddr}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.close())
+		}
+	}()
+	for _, addr := range append([]netip.Addr{authorityAddr, siteAddr}, exitAddrs...) {
+		if err := netns.AddAddr(addr); err != nil {
+			return nil, err
+		}
+	}
+	if err := n.startAuthority(ctx); err != nil {
+		return nil, fmt.Errorf("authority: %w", err)
+	}
+	for i, addr := range exitAddrs {
+		if err := n.startExit(i, addr); err != nil {
+			return nil, fmt.Errorf("exit: %w", err)
+		}
+	}
+	// A client that starts with a consensus that lacks some exits sends
+	// everything through those it knows for as long as that consensus lasts.
+	for _, node := range n.nodes {
+		if err := node.wait(ctx, n.lacksConsensus); err != nil {
+			return nil, err
+		}
+	}
+	for i := range n.Exits {
+		n.Exits[i].Fingerprint, err = n.nodes[i+1].fingerprint()
+		if err != nil {
+			return nil, err
+		}
+	}
+	n.Client, err = n.startClient(ctx, nil)
+	return n, err
+}
+
+// resolve answers the exits: every name is the site, but for the top-level
+// domain that never exists (RFC 6761 §6.4).
+func resolve(name string) ([]netip.Addr, bool) {
+	if name == "invalid" || strings.HasSuffix(name, ".invalid") {
+		return nil, false
+	}
+	return []netip.Addr{siteAddr}, true
+}
+
+// startAuthority makes the keys of the directory authority and starts it.
+func (n *Network) startAuthority(ctx context.Context) error {
+	const name = "auth"
+	dir := filepath.Join(n.dir, name)
+	keys := filepath.Join(dir, "keys")
+	if err := os.MkdirAll(keys, 0o700); err != nil {
+		return err
+	}
+	gencert, err := testenv.Find("tor-gencert")
+	if err != nil {
+		return err
+	}
+	cmd := gencert.Command("--create-identity-key", "--passphrase-fd", "0", "-m", "12",
+		"-a", netip.AddrPortFrom(authorityAddr, 7000).String())
+	cmd.Dir = keys
+	cmd.Stdin = strings.NewReader("\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("tor-gencert: %w: %s", err, out)
+	}
+	certificate, err := os.ReadFile(filepath.Join(keys, "authority_certificate"))
+	if err != nil {
+		return err
+	}
+	var identity string
+	for line := range strings.Lines(string(certificate)) {
+		if value, ok := strings.CutPrefix(line, "fingerprint "); ok {
+			identity = strings.TrimSpace(value)
+		}
+	}
+	torrc := authorityTorrc + fmt.Sprintf("Address %[1]v\nORPort %[1]v:5000 IPv4Only\nDirPort %[1]v:7000\n", authorityAddr)
+	node := newNode(n.tor, dir, name, 0)
+	// The fingerprint does not depend on who the authorities are, but tor
+	// insists on one.
+	unknown := "DirAuthority unknown orport=5000 no-v2 v3ident=" + identity + " " +
+		netip.AddrPortFrom(authorityAddr, 7000).String() + " " + strings.Repeat("0", 40) + "\n"
+	fingerprint, err := node.makeIdentity(ctx, torrc+unknown)
+	if err != nil {
+		return err
+	}
+	n.authority = strings.Replace(strings.Replace(unknown, strings.Repeat("0", 40), fingerprint, 1), "unknown", name, 1)
+	n.nodes = append(n.nodes, node)
+	return node.start(torrc + n.authority)
+}
+
+// startExit starts one exit.
+func (n *Network) startExit(i int, addr netip.Addr) error {
+	name := fmt.Sprintf("exit%d", i+1)
+	dir := filepath.Join(n.dir, name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	// Each exit has a DNS server at its own address, so that the server tells
+	// who asked.
+	server, err := testdns.Listen(netip.AddrPortFrom(addr, 53).String(), resolve)
+	if err != nil {
+		return err
+	}
+	n.dns = append(n.dns, server)
+	resolvConf := filepath.Join(dir, "resolv.conf")
+	if err := os.WriteFile(resolvConf, fmt.Appendf(nil, "nameserver %v\n", addr), 0o600); err != nil {
+		return err
+	}
+	node := newNode(n.tor, dir, name, i+1)
+	n.nodes = append(n.nodes, node)
+	n.Exits = append(n.Exits, Exit{Nickname: name, Addr: addr})
+	return node.start(exitTorrc + n.authority + fmt.Sprintf(
+		"Address %[1]v\nORPort %[1]v:5000 IPv4Only\nOutboundBindAddressExit %[1]v\nOutboundBindAddressOR %[1]v\n"+
+			"ServerDNSResolvConfFile %[2]s\n", addr, resolvConf))
+}
+
+// lacksConsensus returns the exits that a relay's consensus does not list.
+func (n *Network) lacksConsensus(c *control) (missing []string, err error) {
+	return n.lacks(c, "ns/name/")
+}
+
+// lacksCircuit returns what keeps a client from using every exit: a
+// microdescriptor, or a first circuit.
+func (n *Network) lacksCircuit(c *control) (missing []string, err error) {
+	missing, err = n.lacks(c, "md/name/")
+	if err != nil {
+		return nil, err
+	}
+	established, err := c.get("status/circuit-established")
+	if established != "1" {
+		missing = append(missing, "circuit")
+	}
+	return missing, err
+}
+
+// lacks returns the exits for which a node has no value under prefix.
+func (n *Network) lacks(c *control, prefix string) (missing []string, err error) {
+	for _, exit := range n.Exits {
+		value, err := c.get(prefix + exit.Nickname)
+		if err != nil {
+			return nil, err
+		}
+		if value == "" {
+			missing = append(missing, prefix+exit.Nickname)
+		}
+	}
+	return missing, nil
+}
+
+// wait waits until a node lacks nothing.
+func (n *node) wait(ctx context.Context, lacks func(*control) ([]string, error)) error {
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		missing, err := n.ask(ctx, lacks)
+		if err == nil && len(missing) == 0 {
+			return nil
+		}
+		select {
+		case <-ticker.C:
+		case <-n.done:
+			return fmt.Errorf("%s ended: %w\n%s", n.name, n.err, n.tail())
+		case <-ctx.Done():
+			return fmt.Errorf("%s has no %v (%v): %w\n%s", n.name, missing, err, context.Cause(ctx), n.tail())
+		}
+	}
+}
+
+// ask asks a node once what it lacks.
+func (n *node) ask(ctx context.Context, lacks func(*control) ([]string, error)) ([]string, error) {
+	c, err := n.dialControl(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	return lacks(c)
+}
+
+// close ends every process of the network, by its id, and removes its folder.
+func (n *Network) close() error {
+	var errs []error
+	if n.Client != nil {
+		errs = append(errs, n.Client.node.stop())
+	}
+	for _, node := range n.nodes {
+		errs = append(errs, node.stop())
+	}
+	for _, server := range n.dns {
+		errs = append(errs, server.Close())
+	}
+	errs = append(errs, os.RemoveAll(n.dir))
+	return errors.Join(errs...)
+}
