@@ -30,10 +30,20 @@ const (
 // Item is one item of a shop.
 type Item struct {
 	Name         string       `json:"name"`
-	URL          string       `json:"url"` // absolute, without fragment; the item's identity
+	URL          string       `json:"url"` // absolute, without fragment
 	Price        Price        `json:"price"`
 	Availability Availability `json:"availability"`
 	Category     string       `json:"category,omitempty"` // may be empty
+}
+
+// Key is the item's identity: its address, without scheme and host where these
+// are the page's own. A site that moves to another host keeps its history.
+func (it Item) Key(page *url.URL) string {
+	u, err := url.Parse(it.URL)
+	if err != nil || u.Host != page.Host {
+		return it.URL
+	}
+	return u.RequestURI()
 }
 
 // Page is what was read from one page.

@@ -14,14 +14,14 @@ import (
 // key is longer than its item's.
 const maxKey = 2048
 
-// itemKey returns the key of an item: its URL, or where that is very long, its
-// beginning and its hash.
-func itemKey(url string) []byte {
-	if len(url) <= maxKey {
-		return []byte(url)
+// itemKey returns what an item is stored under: its identity, or where that is
+// very long, its beginning and its hash.
+func itemKey(identity string) []byte {
+	if len(identity) <= maxKey {
+		return []byte(identity)
 	}
-	sum := sha256.Sum256([]byte(url))
-	return append([]byte(url[:maxKey-len(sum)]), sum[:]...)
+	sum := sha256.Sum256([]byte(identity))
+	return append([]byte(identity[:maxKey-len(sum)]), sum[:]...)
 }
 
 // pointPrefix begins with the key's length, so that no item's points begin

@@ -41,7 +41,7 @@ func writeUntilKilled(path string) {
 			os.Exit(1)
 		}
 		price++
-		if _, _, err := s.Put(r.ID, history.Page{Items: []extract.Item{item(1, price)}}); err != nil {
+		if _, _, err := s.Put(r.ID, history.Page{URL: site, Items: []extract.Item{item(1, price)}}); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

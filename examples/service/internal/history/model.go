@@ -94,7 +94,7 @@ type Item struct {
 	Points    []Point   // oldest first
 }
 
-// itemRecord is an item in the file, at its URL.
+// itemRecord is an item in the file, at its identity.
 type itemRecord struct {
 	extract.Item
 

@@ -41,7 +41,7 @@ func (s *Store) Changes(run uint64) (out []Change, err error) {
 	return out, nil
 }
 
-// Items returns every item in the order of its URL, with its last maxPoints
+// Items returns every item in the order of its identity, with its last maxPoints
 // prices; a negative number means all of them.
 func (s *Store) Items(maxPoints int) ([]Item, error) {
 	var out []Item

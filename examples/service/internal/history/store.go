@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -105,8 +106,8 @@ func (s *Store) Check(ctx context.Context) error {
 	})
 }
 
-// endDead ends the runs that are still marked as running: their process is
-// gone, as the file was not locked.
+// endDead ends the runs that are still marked as running: nobody is at them,
+// as the file has one owner, and the owner one run at a time.
 func (s *Store) endDead(tx *bbolt.Tx) error {
 	c := tx.Bucket(bucketRuns).Cursor()
 	var dead []Run
@@ -125,7 +126,7 @@ func (s *Store) endDead(tx *bbolt.Tx) error {
 	for _, r := range dead {
 		r.Status, r.Finished = Interrupted, time.Now().UTC()
 		if r.Error == "" {
-			r.Error = "the process ended before the run did"
+			r.Error = "the service ended before the run did"
 		}
 		if err := s.end(tx, r); err != nil {
 			return err
@@ -134,10 +135,14 @@ func (s *Store) endDead(tx *bbolt.Tx) error {
 	return nil
 }
 
-// Begin records the start of a run.
+// Begin records the start of a run, and ends one that could not be ended
+// because the disk was full.
 func (s *Store) Begin(trigger string) (Run, error) {
 	run := Run{Trigger: trigger, Status: Running, Started: time.Now().UTC()}
 	err := s.db.Update(func(tx *bbolt.Tx) error {
+		if err := s.endDead(tx); err != nil {
+			return err
+		}
 		b := tx.Bucket(bucketRuns)
 		id, err := b.NextSequence()
 		if err != nil {
@@ -154,6 +159,7 @@ func (s *Store) Begin(trigger string) (Run, error) {
 
 // Page is what a run got from one page.
 type Page struct {
+	URL      *url.URL // its address; nil where there are no Items
 	Items    []extract.Item
 	Problems int
 	Bytes    int64
@@ -182,7 +188,7 @@ func (s *Store) Put(id uint64, page Page) (run Run, changes []Change, err error)
 		run.Problems += page.Problems
 		run.Bytes += page.Bytes
 		for _, item := range page.Items {
-			change, isNew, err := s.see(tx, run.ID, item, now)
+			change, isNew, err := s.see(tx, run.ID, page.URL, item, now)
 			if err != nil {
 				return fmt.Errorf("item %s: %w", item.URL, err)
 			}
@@ -208,9 +214,9 @@ func (s *Store) Put(id uint64, page Page) (run Run, changes []Change, err error)
 }
 
 // see records that item is on the site.
-func (s *Store) see(tx *bbolt.Tx, run uint64, item extract.Item, now time.Time) (change *Change, isNew bool, err error) {
+func (s *Store) see(tx *bbolt.Tx, run uint64, page *url.URL, item extract.Item, now time.Time) (change *Change, isNew bool, err error) {
 	items := tx.Bucket(bucketItems)
-	key := itemKey(item.URL)
+	key := itemKey(item.Key(page))
 	rec := itemRecord{FirstSeen: now}
 	old := items.Get(key)
 	if old != nil {

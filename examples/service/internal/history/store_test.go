@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,6 +42,8 @@ func open(t *testing.T, path string, opts history.Options) *history.Store {
 	return s
 }
 
+var site = &url.URL{Scheme: "https", Host: "shop.example", Path: "/"}
+
 func item(n int, cents int64) extract.Item {
 	return extract.Item{
 		Name: fmt.Sprintf("item %d", n), URL: fmt.Sprintf("https://shop.example/%d", n),
@@ -55,7 +58,7 @@ func run(t *testing.T, s *history.Store, status history.Status, items ...extract
 	if err != nil {
 		t.Fatal(err)
 	}
-	page := history.Page{Items: items, Bytes: 100}
+	page := history.Page{URL: site, Items: items, Bytes: 100}
 	var reason error
 	if status != history.OK {
 		reason = errors.New("site down")
@@ -214,7 +217,7 @@ func TestDeadRunsEndAtOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.Put(r.ID, history.Page{Items: []extract.Item{item(1, 50)}}); err != nil {
+	if _, _, err := s.Put(r.ID, history.Page{URL: site, Items: []extract.Item{item(1, 50)}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -288,6 +291,27 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// A shop that moves to another host, or a demo on another port, is the same
+// shop.
+func TestItemsKeepTheirIdentityAcrossHosts(t *testing.T) {
+	t.Parallel()
+	s := open(t, filepath.Join(t.TempDir(), "history.db"), history.Options{})
+	run(t, s, history.OK, item(1, 100))
+	r, err := s.Begin("start")
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved := item(1, 90)
+	moved.URL = "http://127.0.0.1:8080/1"
+	page := history.Page{URL: &url.URL{Scheme: "http", Host: "127.0.0.1:8080"}, Items: []extract.Item{moved}}
+	if _, changed, err := s.Put(r.ID, page); err != nil || len(changed) != 1 || changed[0].Kind != history.PriceChanged {
+		t.Errorf("changes = %+v, %v", changed, err)
+	}
+	if _, gone, err := s.Finish(r.ID, history.OK, nil); err != nil || len(gone) != 0 {
+		t.Errorf("gone = %+v, %v", gone, err)
+	}
+}
+
 func TestConcurrentPages(t *testing.T) {
 	t.Parallel()
 	s := open(t, filepath.Join(t.TempDir(), "history.db"), history.Options{})
@@ -298,7 +322,7 @@ func TestConcurrentPages(t *testing.T) {
 	var wg sync.WaitGroup
 	for p := range 8 {
 		wg.Go(func() {
-			if _, _, err := s.Put(r.ID, history.Page{Items: []extract.Item{item(p*2, 1), item(p*2+1, 1)}, Bytes: 10}); err != nil {
+			if _, _, err := s.Put(r.ID, history.Page{URL: site, Items: []extract.Item{item(p*2, 1), item(p*2+1, 1)}, Bytes: 10}); err != nil {
 				t.Error(err)
 			}
 		})
