@@ -1,0 +1,482 @@
+package logging
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/svcblocks/svcblocks/internal/filelock"
+)
+
+// FileOptions tunes [OpenFile]. The zero FileOptions is ready to use.
+type FileOptions struct {
+	// SegmentBytes is the size at which the active file is sealed. Defaults to
+	// 8 MiB; negative: never for its size.
+	SegmentBytes int64
+	// QuotaBytes bounds the disk space of the active file and the segments.
+	// Beyond it the oldest segments are dropped, counted and reported.
+	// Defaults to 1 GiB; negative: no bound. At least 2 × SegmentBytes.
+	QuotaBytes int64
+	// Sync says when records are forced to the disk with fsync: "never" leaves
+	// it to the system, which survives a killed process but not a power cut;
+	// "record" does it before Write returns; a duration such as "1s" at that
+	// interval. Defaults to "never".
+	Sync string
+	// Perm is the permission of new files, before umask. Defaults to 0o640.
+	Perm os.FileMode
+	// OnError is told of what went wrong with the file, once per episode and
+	// not for each record. It may log. Nil: only Stats and Logger tell.
+	OnError func(error)
+	// Logger gets the file's own reports. It must not write to this file. Nil:
+	// discard.
+	Logger *slog.Logger
+}
+
+const (
+	defaultSegmentBytes = 8 << 20
+	defaultQuotaBytes   = 1 << 30
+	minSegmentBytes     = 4 << 10
+)
+
+func (o *FileOptions) withDefaults() (FileOptions, time.Duration, error) {
+	var out FileOptions
+	if o != nil {
+		out = *o
+	}
+	var bad []error
+	switch {
+	case out.SegmentBytes == 0:
+		out.SegmentBytes = defaultSegmentBytes
+	case out.SegmentBytes > 0 && out.SegmentBytes < minSegmentBytes:
+		bad = append(bad, fmt.Errorf("SegmentBytes: %d is too small: use at least %d, or -1 for no bound", out.SegmentBytes, minSegmentBytes))
+	}
+	switch {
+	case out.QuotaBytes == 0:
+		out.QuotaBytes = max(defaultQuotaBytes, 2*out.SegmentBytes)
+	case out.QuotaBytes > 0 && out.QuotaBytes < 2*max(out.SegmentBytes, minSegmentBytes):
+		bad = append(bad, fmt.Errorf("QuotaBytes: %d holds less than two segments of %d: raise it or lower SegmentBytes", out.QuotaBytes, out.SegmentBytes))
+	}
+	every, err := parseSync(out.Sync)
+	if err != nil {
+		bad = append(bad, err)
+	}
+	if out.Perm == 0 {
+		out.Perm = 0o640
+	}
+	if out.Logger == nil {
+		out.Logger = slog.New(slog.DiscardHandler)
+	}
+	return out, every, errors.Join(bad...)
+}
+
+// parseSync returns the interval between syncs: 0 never, negative each record.
+func parseSync(s string) (time.Duration, error) {
+	switch s {
+	case "", "never":
+		return 0, nil
+	case "record":
+		return -1, nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < time.Millisecond {
+		return 0, fmt.Errorf(`Sync: %q is none of "never", "record" and an interval of at least 1ms such as "1s"`, s)
+	}
+	return d, nil
+}
+
+// File appends records to the active file of a queue, seals it into segments,
+// and keeps the queue within its quota. It is an io.WriteCloser for slog,
+// zerolog, zap and any writer that makes one Write per record. A File holds a
+// lock on its active file, so that no lock is taken per record. Its methods
+// are safe for concurrent use.
+type File struct {
+	opts      FileOptions
+	queue     queue
+	syncEvery time.Duration // 0 never, negative each record
+
+	mu       sync.Mutex
+	file     *os.File // nil after Close or when no file could be opened
+	path     string   // of the active file
+	size     int64
+	events   int64 // in the active file
+	seqs     sequence
+	torn     bool // the last line is unfinished: begin with a newline
+	failing  bool // the last write failed
+	closed   bool
+	overfull bool // segments were dropped for the quota
+	notices  []error
+	syncing  *time.Timer
+	scratch  []byte
+	sealed   func() // told after each seal
+
+	working sync.WaitGroup // sync timers under way
+	stats   fileCounters
+}
+
+type fileCounters struct {
+	records, bytes, dropped, failures atomic.Int64
+	seals                             atomic.Int64
+	quotaSegments, quotaEvents        atomic.Int64
+	lastErr                           atomic.Pointer[string]
+}
+
+func (c *fileCounters) fill(st *Stats) {
+	st.Written, st.WrittenBytes, st.Dropped = c.records.Load(), c.bytes.Load(), c.dropped.Load()
+	st.DroppedForQuota = c.quotaEvents.Load()
+	if text := c.lastErr.Load(); text != nil {
+		st.WriteError = *text
+	}
+}
+
+// OpenFile opens the active file at path for appending and makes its folder if
+// need be. Where another process holds that file, a file of its own beside it
+// is used: see [File.Path]. Files left by killed processes are sealed. nil
+// opts are the defaults. All bad options are reported at once.
+func OpenFile(path string, opts *FileOptions) (*File, error) {
+	o, every, err := opts.withDefaults()
+	if err := errors.Join(checkPath(path), err); err != nil {
+		return nil, fmt.Errorf("logging: open file %q: %w", path, err)
+	}
+	f := &File{opts: o, queue: newQueue(path), syncEvery: every}
+	if err := os.MkdirAll(f.queue.dir, 0o750); err != nil {
+		return nil, &Error{Op: "open", Path: path, Err: err}
+	}
+	if err := f.queue.mark(o.Perm); err != nil {
+		return nil, &Error{Op: "open", Path: path, Err: err}
+	}
+	if err := f.open(); err != nil {
+		return nil, &Error{Op: "open", Path: path, Err: err}
+	}
+	if _, err := f.queue.adopt(&f.seqs); err != nil {
+		return nil, errors.Join(&Error{Op: "open", Path: path, Err: err}, f.Close())
+	}
+	return f, nil
+}
+
+// open takes the first active file that no other process holds.
+func (f *File) open() error {
+	for n := 0; n < maxActive; {
+		path := f.queue.active(n)
+		file, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE, f.opts.Perm)
+		if err != nil {
+			return err
+		}
+		held, err := filelock.TryLock(file)
+		if err != nil {
+			return errors.Join(err, file.Close())
+		}
+		if !held {
+			if err := file.Close(); err != nil {
+				return err
+			}
+			n++
+			continue
+		}
+		if !samePath(file, path) { // sealed between our open and our lock
+			if err := file.Close(); err != nil {
+				return err
+			}
+			continue
+		}
+		size, err := terminate(file)
+		f.file, f.path, f.size, f.torn = file, path, size, err != nil
+		f.events, _ = countLines(file, 0, size) // for Stats alone
+		return nil
+	}
+	return fmt.Errorf("%d processes write to it already", maxActive)
+}
+
+// Path returns the path of the active file, which differs from the one given
+// to OpenFile where another process holds that.
+func (f *File) Path() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.path
+}
+
+// Write appends p, one or several whole records, with one write(2); a missing
+// newline at its end is added. A record that the disk takes only in part is
+// cut back, counted as dropped and reported: the file never holds part of a
+// record. Write seals the file before a record that would make it longer than
+// SegmentBytes.
+func (f *File) Write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	f.mu.Lock()
+	err := f.append(p)
+	notices := f.takeNotices()
+	f.mu.Unlock()
+	f.tell(notices)
+	if err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func (f *File) append(p []byte) error {
+	if f.closed {
+		return &Error{Op: "write", Path: f.path, Err: ErrClosed}
+	}
+	if limit := f.opts.SegmentBytes; limit > 0 && f.size > 0 && f.size+int64(len(p)) > limit {
+		if err := f.seal(); err != nil {
+			f.fail("seal", err) // the record still fits the file at hand
+		}
+	}
+	if f.file == nil {
+		if err := f.open(); err != nil {
+			return f.drop(err)
+		}
+	}
+	if f.torn || p[len(p)-1] != '\n' {
+		f.scratch = f.scratch[:0]
+		if f.torn {
+			f.scratch = append(f.scratch, '\n')
+		}
+		f.scratch = append(f.scratch, p...)
+		if p[len(p)-1] != '\n' {
+			f.scratch = append(f.scratch, '\n')
+		}
+		p = f.scratch
+	}
+	n, err := f.file.Write(p)
+	if err != nil {
+		f.cutBack(n)
+		return f.drop(err)
+	}
+	f.torn = false
+	f.size += int64(n)
+	f.events++
+	f.stats.records.Add(1)
+	f.stats.bytes.Add(int64(n))
+	if f.failing {
+		f.recovered()
+	}
+	return f.afterWrite()
+}
+
+// cutBack removes the n bytes of a record that was written in part.
+func (f *File) cutBack(n int) {
+	if n == 0 {
+		return
+	}
+	// The size is asked for, as somebody else may have truncated the file:
+	// cutting at a remembered size would fill a hole with zeros.
+	info, err := f.file.Stat()
+	if err == nil {
+		err = f.file.Truncate(max(0, info.Size()-int64(n)))
+	}
+	if err != nil {
+		f.torn = true
+		f.size += int64(n)
+		f.fail("cut back", err)
+	}
+}
+
+// drop counts a record that was not written.
+func (f *File) drop(cause error) error {
+	f.stats.dropped.Add(1)
+	err := &Error{Op: "write", Path: f.path, Err: cause}
+	if !f.failing {
+		f.failing = true
+		f.fail("write", cause)
+	}
+	text := err.Error()
+	f.stats.lastErr.Store(&text)
+	return err
+}
+
+func (f *File) recovered() {
+	f.failing = false
+	f.stats.lastErr.Store(nil)
+	f.opts.Logger.Info("log file is writable again", "component", "logging", "path", f.path, "dropped", f.stats.dropped.Load())
+}
+
+// fail queues a notice, told after the lock is dropped, so that OnError may
+// log.
+func (f *File) fail(op string, cause error) {
+	f.stats.failures.Add(1)
+	f.notices = append(f.notices, &Error{Op: op, Path: f.path, Err: cause})
+}
+
+func (f *File) takeNotices() []error {
+	if len(f.notices) == 0 {
+		return nil
+	}
+	n := f.notices
+	f.notices = nil
+	return n
+}
+
+func (f *File) tell(notices []error) {
+	for _, err := range notices {
+		f.opts.Logger.Error("log file", "component", "logging", "error", err)
+		if f.opts.OnError != nil {
+			f.opts.OnError(err)
+		}
+	}
+}
+
+// afterWrite forces the record to the disk, or arranges for it.
+func (f *File) afterWrite() error {
+	switch {
+	case f.syncEvery < 0:
+		if err := f.file.Sync(); err != nil {
+			f.fail("sync", err)
+			return &Error{Op: "sync", Path: f.path, Err: err}
+		}
+	case f.syncEvery > 0 && f.syncing == nil:
+		f.working.Add(1)
+		f.syncing = time.AfterFunc(f.syncEvery, f.syncNow)
+	}
+	return nil
+}
+
+func (f *File) syncNow() {
+	defer f.working.Done()
+	f.mu.Lock()
+	file := f.file
+	f.syncing = nil
+	f.mu.Unlock()
+	if file == nil {
+		return
+	}
+	// Outside the lock: a sync takes long, and writers need not wait for it.
+	// The file may be sealed meanwhile, which syncs by itself.
+	if err := closed(file.Sync()); err != nil {
+		f.mu.Lock()
+		f.fail("sync", err)
+		notices := f.takeNotices()
+		f.mu.Unlock()
+		f.tell(notices)
+	}
+}
+
+// Sync forces all records to the disk.
+func (f *File) Sync() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return &Error{Op: "sync", Path: f.path, Err: ErrClosed}
+	}
+	if f.file == nil {
+		return nil
+	}
+	if err := f.file.Sync(); err != nil {
+		return &Error{Op: "sync", Path: f.path, Err: err}
+	}
+	return nil
+}
+
+// Seal makes the active file a segment, ready to be shipped, and begins a new
+// one. Without records it does nothing.
+func (f *File) Seal() error {
+	f.mu.Lock()
+	var err error
+	if f.closed {
+		err = ErrClosed
+	} else {
+		err = f.seal()
+	}
+	notices := f.takeNotices()
+	path := f.path
+	f.mu.Unlock()
+	f.tell(notices)
+	if err != nil {
+		return &Error{Op: "seal", Path: path, Err: err}
+	}
+	return nil
+}
+
+// sealForShipping is Seal for the shipper, which also works, as nothing to do,
+// on a closed file.
+func (f *File) sealForShipping() error {
+	if err := f.Seal(); err != nil && !errors.Is(err, ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+// seal renames the active file and opens the next. Killed between the two, the
+// process leaves a segment and no active file; killed before, an active file
+// without a lock, which is adopted.
+func (f *File) seal() error {
+	if f.file == nil || f.size == 0 {
+		return nil
+	}
+	if err := f.settle(); err != nil {
+		return err
+	}
+	f.stats.seals.Add(1)
+	if err := f.open(); err != nil {
+		return err // tried again at the next record
+	}
+	f.keepQuota()
+	if f.sealed != nil {
+		f.sealed()
+	}
+	return nil
+}
+
+// settle makes the active file a segment and lets go of it.
+func (f *File) settle() error {
+	if f.syncEvery != 0 {
+		if err := f.file.Sync(); err != nil {
+			f.fail("sync", err)
+		}
+	}
+	if samePath(f.file, f.path) {
+		if err := f.queue.rename(f.file, f.path, &f.seqs); err != nil {
+			return err
+		}
+	} else {
+		f.fail("seal", ErrMoved)
+		if err := f.rescue(); err != nil {
+			return err
+		}
+	}
+	file := f.file
+	f.file, f.size, f.events, f.torn = nil, 0, 0, false
+	return closed(file.Close())
+}
+
+// Close seals the active file, or removes it if it is empty, and lets go of
+// it. Further calls do nothing.
+func (f *File) Close() error {
+	f.mu.Lock()
+	if f.closed {
+		f.mu.Unlock()
+		return nil
+	}
+	f.closed = true
+	if f.syncing != nil && f.syncing.Stop() {
+		f.working.Done()
+	}
+	var err error
+	if f.file != nil {
+		if f.size > 0 {
+			if err = f.settle(); err == nil {
+				f.stats.seals.Add(1)
+			}
+		} else if samePath(f.file, f.path) {
+			err = release(f.file, func() error { return os.Remove(f.path) })
+		}
+		if f.file != nil {
+			err = errors.Join(err, closed(f.file.Close()))
+			f.file = nil
+		}
+	}
+	notices := f.takeNotices()
+	path := f.path
+	f.mu.Unlock()
+	f.tell(notices)
+	f.working.Wait()
+	if err != nil {
+		return &Error{Op: "close", Path: path, Err: err}
+	}
+	return nil
+}

@@ -1,0 +1,125 @@
+package logging
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/svcblocks/svcblocks/internal/filelock"
+)
+
+// rescue copies the records of an active file that somebody else renamed or
+// removed into a segment: they are still ours to read.
+func (f *File) rescue() (err error) {
+	var target *os.File
+	for target == nil {
+		path := f.queue.path(f.queue.stem + "-" + f.seqs.next() + f.queue.ext)
+		target, err = os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, f.opts.Perm)
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	defer func() { err = errors.Join(err, target.Close()) }()
+	// Locked, so that no shipper takes a part for the whole.
+	if _, err := filelock.TryLock(target); err != nil {
+		return err
+	}
+	info, err := f.file.Stat()
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(target, io.NewSectionReader(f.file, 0, info.Size())); err != nil {
+		return errors.Join(err, os.Remove(target.Name()))
+	}
+	return nil
+}
+
+// keepQuota drops the oldest segments beyond the quota. A segment that a
+// shipper holds is left to it.
+func (f *File) keepQuota() {
+	if f.opts.QuotaBytes < 0 {
+		return
+	}
+	segments, err := f.queue.segments()
+	if err != nil {
+		f.fail("quota", err)
+		return
+	}
+	// Room for the file that is about to grow.
+	used := max(0, f.opts.SegmentBytes)
+	for _, s := range segments {
+		used += s.size
+	}
+	var dropped, events int64
+	for _, s := range segments {
+		if used <= f.opts.QuotaBytes {
+			break
+		}
+		n, ok, err := s.drop()
+		if err != nil {
+			f.fail("quota", err)
+		}
+		if ok {
+			used -= s.size
+			dropped++
+			events += n
+		}
+	}
+	f.stats.quotaSegments.Add(dropped)
+	f.stats.quotaEvents.Add(events)
+	if dropped > 0 && !f.overfull {
+		f.fail("quota", fmt.Errorf("%w: %d segments with %d events dropped to keep %d bytes", ErrQuota, dropped, events, f.opts.QuotaBytes))
+	}
+	f.overfull = dropped > 0
+}
+
+// drop removes the segment and returns how many events were lost with it.
+func (s segment) drop() (events int64, ok bool, err error) {
+	f, err := os.OpenFile(s.path, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, true, nil
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	defer func() { err = errors.Join(err, closed(f.Close())) }()
+	held, err := filelock.TryLock(f)
+	if err != nil || !held || !samePath(f, s.path) {
+		return 0, false, err
+	}
+	events, err = countLines(f, s.queue.sent(s.seq), s.size)
+	if err != nil {
+		return 0, false, err
+	}
+	if err := release(f, func() error { return os.Remove(s.path) }); err != nil {
+		return 0, false, err
+	}
+	return events, true, nil
+}
+
+// countLines counts the lines in f[from:to], an unfinished last one included.
+func countLines(f io.ReaderAt, from, to int64) (int64, error) {
+	r := io.NewSectionReader(f, from, max(0, to-from))
+	buf := make([]byte, 64<<10)
+	var lines int64
+	last := byte('\n')
+	for {
+		n, err := r.Read(buf)
+		if n > 0 {
+			lines += int64(bytes.Count(buf[:n], []byte{'\n'}))
+			last = buf[n-1]
+		}
+		if err == io.EOF {
+			if last != '\n' {
+				lines++
+			}
+			return lines, nil
+		}
+		if err != nil {
+			return lines, err
+		}
+	}
+}

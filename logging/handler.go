@@ -1,0 +1,65 @@
+package logging
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+)
+
+// handler is the gate in front of all outputs: the component's level and the
+// storm sampling.
+type handler struct {
+	logs      *Logs
+	component string
+	level     *slog.LevelVar
+	next      slog.Handler
+}
+
+func (h *handler) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= h.level.Level()
+}
+
+func (h *handler) Handle(ctx context.Context, r slog.Record) error {
+	if owner, ok := ctx.Value(shipping{}).(*Logs); ok && owner == h.logs {
+		return nil // our shipper's own report would be shipped in turn
+	}
+	if s := h.logs.sampler; s != nil && !s.pass(h.component, h.next, r) {
+		return nil
+	}
+	return h.next.Handle(ctx, r)
+}
+
+func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	if len(attrs) == 0 {
+		return h
+	}
+	c := *h
+	c.next = h.next.WithAttrs(attrs)
+	return &c
+}
+
+func (h *handler) WithGroup(name string) slog.Handler {
+	if name == "" {
+		return h
+	}
+	c := *h
+	c.next = h.next.WithGroup(name)
+	return &c
+}
+
+// shipping is the key of the context value which marks the reports of a
+// shipper: the *Logs it works for.
+type shipping struct{}
+
+// leadsTo reports whether logger writes to the log called name in dir, or to
+// any there if name is empty.
+func leadsTo(logger *slog.Logger, dir, name string) bool {
+	h, ok := logger.Handler().(*handler)
+	if !ok || h.logs.file == nil {
+		return false
+	}
+	q := h.logs.file.queue
+	a, errA := filepath.Abs(dir)
+	b, errB := filepath.Abs(q.dir)
+	return errA == nil && errB == nil && a == b && (name == "" || name == q.name)
+}

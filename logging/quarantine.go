@@ -1,0 +1,55 @@
+package logging
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+)
+
+// quarantined is one line of a quarantine file.
+type quarantined struct {
+	ID     string    `json:"id"`
+	Time   time.Time `json:"time"`
+	Reason string    `json:"reason"`
+	// Line is the event as it stood in the log.
+	Line string `json:"line"`
+}
+
+// quarantine puts the lines at indices aside and counts them as done.
+func (s *Shipper) quarantine(b *batch, indices []int, reason error, res *Result) (err error) {
+	var data []byte
+	now := time.Now().UTC()
+	for _, i := range indices {
+		l := b.lines[i]
+		entry, err := json.Marshal(quarantined{ID: b.id(i), Time: now, Reason: reason.Error(), Line: string(b.data[l.from:l.to])})
+		if err != nil {
+			return err
+		}
+		data = append(append(data, entry...), '\n')
+	}
+	path := b.seg.queue.quarantine()
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o640)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if n, err := f.Write(data); err != nil {
+		if info, serr := f.Stat(); serr == nil && n > 0 {
+			err = errors.Join(err, f.Truncate(info.Size()-int64(n)))
+		}
+		return fmt.Errorf("quarantine: %w", err)
+	}
+	for _, i := range indices {
+		b.finish(i)
+	}
+	b.refused += len(indices)
+	n := int64(len(indices))
+	res.Quarantined += n
+	s.mu.Lock()
+	s.stats.Quarantined += n
+	s.mu.Unlock()
+	s.trouble(&Error{Op: "ship", Path: path, Err: fmt.Errorf("%w: %d, first %s: %w", ErrQuarantined, n, b.id(indices[0]), reason)})
+	return nil
+}

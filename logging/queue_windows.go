@@ -1,0 +1,20 @@
+package logging
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+)
+
+// release closes f and runs change: an open file can be neither renamed nor
+// removed. If another process did the same in between, there is nothing left
+// to do.
+func release(f *os.File, change func() error) error {
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := change(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,402 @@
+package logging
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/svcblocks/svcblocks/internal/backoff"
+	"github.com/svcblocks/svcblocks/internal/filelock"
+)
+
+// ShipperOptions tunes [NewShipper]. The zero ShipperOptions is ready to use.
+type ShipperOptions struct {
+	// BatchBytes is the size of a batch, in bytes of log lines. It is lowered
+	// to what the sink's Limits allow. A crash between the receiver's answer
+	// and the checkpoint repeats at most one batch. Defaults to 1 MB.
+	BatchBytes int
+	// DrainTimeout bounds how long Run goes on after its ctx ended. Defaults
+	// to 5s; negative: Run returns at once.
+	DrainTimeout time.Duration
+	// Interval is how often Run looks for something to ship. Defaults to 1s.
+	Interval time.Duration
+	// Logger gets the shipper's own reports. It must not write to the log that
+	// is shipped. Nil: discard.
+	Logger *slog.Logger
+	// MaxBackoff bounds the wait after a failure; a receiver's Retry-After may
+	// exceed it up to an hour. Defaults to 1m.
+	MaxBackoff time.Duration
+	// MinBackoff bounds the wait after the first failure. Waits are drawn
+	// evenly between 0 and a bound which doubles with each failure. Defaults
+	// to 500ms.
+	MinBackoff time.Duration
+	// Name restricts the shipper to the segments of one log, such as
+	// "app.log". Empty: of all in the folder.
+	Name string
+	// OnError is told when the receiver refuses the configuration, when events
+	// are quarantined, and when files are not as they were left. Outages are
+	// no errors: see [Shipper.Stats]. It may log. Nil: only Stats and Logger
+	// tell.
+	OnError func(error)
+}
+
+const (
+	defaultBatchBytes    = 1_000_000
+	minBatchBytes        = 1 << 10
+	maxBatchBytes        = 64 << 20
+	maxRetryAfter        = time.Hour
+	maxRejectedBeforeAny = 64
+)
+
+func (o *ShipperOptions) withDefaults() (ShipperOptions, error) {
+	var out ShipperOptions
+	if o != nil {
+		out = *o
+	}
+	var bad []error
+	switch {
+	case out.BatchBytes == 0:
+		out.BatchBytes = defaultBatchBytes
+	case out.BatchBytes < minBatchBytes || out.BatchBytes > maxBatchBytes:
+		bad = append(bad, fmt.Errorf("BatchBytes: %d is not between %d and %d", out.BatchBytes, minBatchBytes, maxBatchBytes))
+	}
+	duration := func(name string, value *time.Duration, def, least time.Duration) {
+		if *value == 0 {
+			*value = def
+		}
+		if *value < least {
+			bad = append(bad, fmt.Errorf("%s: %v is less than %v", name, *value, least))
+		}
+	}
+	duration("Interval", &out.Interval, time.Second, time.Millisecond)
+	duration("MinBackoff", &out.MinBackoff, 500*time.Millisecond, time.Millisecond)
+	duration("MaxBackoff", &out.MaxBackoff, max(time.Minute, out.MinBackoff), max(time.Millisecond, out.MinBackoff))
+	if out.DrainTimeout == 0 {
+		out.DrainTimeout = 5 * time.Second
+	}
+	if out.Name != "" && filepath.Base(out.Name) != out.Name {
+		bad = append(bad, fmt.Errorf("Name: %q is not the base name of a log, such as app.log", out.Name))
+	}
+	if out.Logger == nil {
+		out.Logger = slog.New(slog.DiscardHandler)
+	}
+	return out, errors.Join(bad...)
+}
+
+// Result is the receipt of a SendBulk: what the receiver confirmed during the
+// call.
+type Result struct {
+	// Segments is the number of segments that were received whole and removed.
+	Segments int
+	// Events is the number of events received.
+	Events int64
+	// Bytes is the size of their lines.
+	Bytes int64
+	// Retries is the number of requests that failed and were made again.
+	Retries int
+	// Quarantined is the number of events that were put aside.
+	Quarantined int64
+	// Remaining is the number of events in sealed segments that are still to
+	// be sent; 0 when SendBulk returned nil.
+	Remaining int64
+}
+
+// Shipper sends the sealed segments in a folder to a sink, and removes each
+// when the receiver has all of it. Its methods are safe for concurrent use, and
+// any number of shippers, in any number of processes, may work on one folder:
+// they take turns.
+type Shipper struct {
+	opts ShipperOptions
+	dir  string
+	sink Sink
+	raw  RawSink // nil where it cannot be used
+
+	turn    chan struct{} // holds a token while nobody ships
+	wake    chan struct{} // a segment was sealed
+	seal    func() error  // makes more to ship; nil for a shipper of its own
+	owner   *Logs         // nil for a shipper of its own
+	running atomic.Bool
+
+	// Below: only with the token.
+	seqs     sequence
+	size     int // of the next batch: lowered by 413
+	buf      []byte
+	batch    batch
+	partial  partial
+	failures int
+
+	mu    sync.Mutex
+	stats ShipStats
+	lines map[string]lineCount // by sequence of segment
+}
+
+// NewShipper returns a Shipper for the segments in dir, whoever left them. It
+// touches no disk and no network. nil opts are the defaults. All bad options
+// are reported at once.
+func NewShipper(dir string, sink Sink, opts *ShipperOptions) (*Shipper, error) {
+	o, err := opts.withDefaults()
+	if dir == "" {
+		err = errors.Join(err, errors.New("dir is empty: name the folder of the log"))
+	}
+	if sink == nil {
+		err = errors.Join(err, errors.New("sink is nil"))
+	}
+	if err == nil && leadsTo(o.Logger, dir, o.Name) {
+		err = ErrSelf
+	}
+	if err != nil {
+		return nil, fmt.Errorf("logging: new shipper of %q: %w", dir, err)
+	}
+	s := &Shipper{
+		opts: o, dir: filepath.Clean(dir), sink: sink, size: o.BatchBytes,
+		turn: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+	}
+	if raw, ok := sink.(RawSink); ok && raw.Raw() {
+		s.raw = raw
+	}
+	s.turn <- struct{}{}
+	return s, nil
+}
+
+// SendBulk ships every sealed segment and returns when the receiver has them
+// all, when ctx ends, or when the receiver refuses the sink's configuration.
+// Between failures it waits as the options say. The Result counts what was
+// received in each case. Files left by killed processes are sealed first.
+func (s *Shipper) SendBulk(ctx context.Context) (Result, error) {
+	var res Result
+	err := s.sendBulk(ctx, &res)
+	if err != nil {
+		res.Remaining = s.waiting().events
+	}
+	return res, err
+}
+
+func (s *Shipper) sendBulk(ctx context.Context, res *Result) error {
+	if s.seal != nil {
+		if err := s.seal(); err != nil {
+			return err
+		}
+	}
+	for {
+		err := s.pass(ctx, res, true)
+		if err == nil {
+			return nil
+		}
+		f, ok := errors.AsType[*failure](err)
+		if !ok {
+			return &Error{Op: "ship", Path: s.dir, Err: err}
+		}
+		if f.err.Kind == KindConfig {
+			return &Error{Op: "ship", Path: s.dir, Err: f.err}
+		}
+		select {
+		case <-ctx.Done():
+			return &Error{Op: "ship", Path: s.dir, Err: fmt.Errorf("%w; last failure: %w", context.Cause(ctx), f.err)}
+		case <-time.After(f.wait):
+			res.Retries++
+		}
+	}
+}
+
+// Run ships segments as they are sealed until ctx ends, then what is left for
+// at most DrainTimeout. It returns nil after that, also if something remained
+// on disk, and ErrRunning if another Run is under way.
+func (s *Shipper) Run(ctx context.Context) error {
+	if !s.running.CompareAndSwap(false, true) {
+		return fmt.Errorf("logging: run shipper of %s: %w", s.dir, ErrRunning)
+	}
+	defer s.running.Store(false)
+	// A request under way when ctx ends may finish: cut short, it would be
+	// repeated.
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	drained := make(chan struct{})
+	defer close(drained)
+	defer context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(max(0, s.opts.DrainTimeout)):
+			cancel()
+		case <-drained:
+		}
+	})()
+	for ctx.Err() == nil {
+		wait, wake := s.opts.Interval, s.wake
+		if err := s.round(work, ctx.Done()); err != nil {
+			if f, ok := errors.AsType[*failure](err); ok {
+				wait, wake = f.wait, nil // a sealed segment does not cut a backoff short
+			} else if work.Err() == nil {
+				s.trouble(err)
+			}
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		case <-wake:
+		}
+		timer.Stop()
+	}
+	if s.opts.DrainTimeout > 0 {
+		var res Result
+		if err := s.sendBulk(work, &res); err != nil {
+			s.opts.Logger.WarnContext(s.reporting(), "log not shipped before the end", "component", "logging", "error", err, "remaining", s.waiting().events)
+		}
+	}
+	return nil
+}
+
+// notify wakes Run.
+func (s *Shipper) notify() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// round ships what is sealed; when that is gone, it seals the active file and
+// ships it too. During an outage the active file thus grows to its full size,
+// instead of leaving a small segment each second.
+func (s *Shipper) round(ctx context.Context, stop <-chan struct{}) error {
+	var res Result
+	if err := s.pass(ctx, &res, false); err != nil || s.seal == nil {
+		return err
+	}
+	select {
+	case <-stop:
+		return nil // the drain seals
+	default:
+	}
+	if err := s.seal(); err != nil {
+		return err
+	}
+	return s.pass(ctx, &res, false)
+}
+
+// lockName is the file whose lock makes shippers of a folder take turns.
+const lockName = ".ship.lock"
+
+// pass ships all sealed segments once. With patience it waits for its turn
+// among processes, else it leaves the work to the one that is at it.
+func (s *Shipper) pass(ctx context.Context, res *Result, patience bool) (err error) {
+	select {
+	case <-s.turn:
+		defer func() { s.turn <- struct{}{} }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	lock, err := os.OpenFile(filepath.Join(s.dir, lockName), os.O_CREATE|os.O_RDWR, 0o640)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	if patience {
+		if err := filelock.Lock(ctx, lock); err != nil {
+			return err
+		}
+	} else if held, err := filelock.TryLock(lock); err != nil || !held {
+		return err
+	}
+	todo, err := s.queues()
+	if err != nil {
+		return err
+	}
+	for _, q := range todo {
+		if _, err := q.adopt(&s.seqs); err != nil {
+			return err
+		}
+		segments, err := q.segments()
+		if err != nil {
+			return err
+		}
+		for _, seg := range segments {
+			if err := s.shipSegment(ctx, seg, res); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Shipper) queues() ([]queue, error) {
+	if s.opts.Name != "" {
+		return []queue{newQueue(filepath.Join(s.dir, s.opts.Name))}, nil
+	}
+	return queues(s.dir)
+}
+
+// failure is a Send that failed, and how long to wait before the next.
+type failure struct {
+	err  *SinkError
+	wait time.Duration
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+// failed notes a failed Send and says how long to wait.
+func (s *Shipper) failed(err *SinkError) *failure {
+	s.failures++
+	policy := backoff.Policy{Base: s.opts.MinBackoff, Max: s.opts.MaxBackoff}
+	wait := max(policy.Delay(s.failures), min(err.RetryAfter, maxRetryAfter))
+	s.mu.Lock()
+	first := s.stats.Failures == 0
+	refused := err.Kind == KindConfig
+	news := refused && !s.stats.Refused
+	s.stats.Failures = s.failures
+	s.stats.Retries++
+	s.stats.Refused = refused
+	s.stats.LastError = err.Error()
+	s.mu.Unlock()
+	if first && !refused {
+		s.opts.Logger.WarnContext(s.reporting(), "receiver does not take the log", "component", "logging", "error", err, "wait", wait)
+	}
+	if news {
+		s.trouble(&Error{Op: "ship", Path: s.dir, Err: err})
+	}
+	return &failure{err: err, wait: wait}
+}
+
+// succeeded notes a Send that was received.
+func (s *Shipper) succeeded(events, bytes int64) {
+	after := s.failures
+	s.failures = 0
+	s.size = min(s.opts.BatchBytes, s.size+s.size/64+1)
+	s.mu.Lock()
+	s.stats.Events += events
+	s.stats.Bytes += bytes
+	s.stats.Batches++
+	s.stats.Failures = 0
+	s.stats.Refused = false
+	s.stats.LastError = ""
+	s.stats.LastSent = time.Now()
+	s.mu.Unlock()
+	if after > 0 {
+		s.opts.Logger.InfoContext(s.reporting(), "receiver takes the log again", "component", "logging", "failures", after)
+	}
+}
+
+// reporting marks the shipper's reports, so that the log which it ships leaves
+// them out also where the logger leads there in a roundabout way.
+func (s *Shipper) reporting() context.Context {
+	if s.owner == nil {
+		return context.Background()
+	}
+	return context.WithValue(context.Background(), shipping{}, s.owner)
+}
+
+// trouble tells what needs somebody's attention.
+func (s *Shipper) trouble(err error) {
+	s.opts.Logger.ErrorContext(s.reporting(), "shipping the log", "component", "logging", "error", err)
+	if s.opts.OnError != nil {
+		s.opts.OnError(err)
+	}
+}

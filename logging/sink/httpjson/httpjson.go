@@ -1,0 +1,161 @@
+// Package httpjson ships log lines to any HTTP endpoint that takes JSON lines
+// (NDJSON): one POST per batch, one object per line.
+//
+//	sink, err := httpjson.New(&httpjson.Options{URL: "https://logs.example.com/ingest", IDField: "event_id"})
+//
+// A 2xx answer confirms the batch. Delivery is at least once: after a crash or
+// a lost answer a batch may come again. The receiver recognises a repeat by the
+// event's ID, which is the same each time and different for each event. With
+// Options.IDField each line carries it. Without, the lines come as they stand
+// in the log, and the header Batch-Id holds the ID of the first: an ID is
+// <segment>-<offset>, so the ID of the line that begins n bytes into the body
+// is that of the first with n added to the offset, if Batch-Contiguous is
+// "true".
+//
+// A line that is no JSON object, such as one cut short by a crash, is sent as
+// {"message":"…"}.
+package httpjson
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/internal/post"
+)
+
+// Options says where and how to send. URL is required.
+type Options struct {
+	// Client makes the requests; redirects are not followed. Nil: a client of
+	// its own.
+	Client *http.Client
+	// ContentType defaults to "application/x-ndjson".
+	ContentType string
+	// DisableGzip sends the lines uncompressed. Over plain HTTP without
+	// IDField, the kernel then copies them from the file by itself.
+	DisableGzip bool
+	// Header is added to each request.
+	Header http.Header
+	// IDField is the key under which each object carries its event's ID, such
+	// as "event_id". Empty: none does.
+	IDField string
+	// MaxBatchBytes, MaxBatchEvents and MaxEventBytes are what the receiver
+	// takes in one request, uncompressed. 0: no limit but that of the shipper.
+	MaxBatchBytes, MaxBatchEvents, MaxEventBytes int
+	// Timeout bounds a request. Defaults to 30s. Unused with Client.
+	Timeout time.Duration
+	// Token is sent as "Authorization: Bearer <token>". Empty: not sent.
+	Token secret.Secret
+	// URL is the endpoint.
+	URL string
+}
+
+// Sink sends to an HTTP endpoint. It is a [logging.Sink] and a
+// [logging.RawSink]. Its methods are safe for concurrent use.
+type Sink struct {
+	post    *post.Poster
+	url     *url.URL
+	idField string
+	raw     bool
+	limits  logging.Limits
+}
+
+// New returns a Sink. All bad options are reported at once.
+func New(opts *Options) (*Sink, error) {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	u, err := post.CheckURL("URL", o.URL)
+	problems := []error{err}
+	for _, f := range []struct {
+		name  string
+		value int
+	}{{"MaxBatchBytes", o.MaxBatchBytes}, {"MaxBatchEvents", o.MaxBatchEvents}, {"MaxEventBytes", o.MaxEventBytes}} {
+		if f.value < 0 {
+			problems = append(problems, fmt.Errorf("%s: %d is negative: use 0 for no limit", f.name, f.value))
+		}
+	}
+	if o.Timeout < 0 {
+		problems = append(problems, fmt.Errorf("Timeout: %v is negative", o.Timeout))
+	}
+	if err := errors.Join(problems...); err != nil {
+		return nil, fmt.Errorf("httpjson: new: %w", err)
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 30 * time.Second
+	}
+	if o.ContentType == "" {
+		o.ContentType = "application/x-ndjson"
+	}
+	header := o.Header.Clone()
+	if header == nil {
+		header = http.Header{}
+	}
+	header.Set("Content-Type", o.ContentType)
+	if !o.Token.IsZero() {
+		header.Set("Authorization", "Bearer "+o.Token.Reveal())
+	}
+	s := &Sink{
+		post:    post.New("httpjson", post.Options{Client: o.Client, Timeout: o.Timeout, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.Token}}),
+		url:     u,
+		idField: o.IDField,
+		raw:     o.DisableGzip && o.IDField == "",
+		limits:  logging.Limits{MaxBatchBytes: o.MaxBatchBytes, MaxBatchEvents: o.MaxBatchEvents, MaxEventBytes: o.MaxEventBytes},
+	}
+	if s.idField != "" {
+		s.limits.Overhead = len(s.idField) + idBytes
+	}
+	return s, nil
+}
+
+// idBytes is room for an ID, its quotes, a colon and a comma.
+const idBytes = 27 + 1 + 10 + 6
+
+// Limits returns the limits of the Options.
+func (s *Sink) Limits() logging.Limits { return s.limits }
+
+// Send posts b. A status of 400 or 422 counts as events that the receiver will
+// never take, 413 as too much at once, 408, 409, 425, 429 and 5xx as an outage,
+// and the rest as a mistake in the configuration.
+func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
+	var body bytes.Buffer
+	size := 0
+	for _, e := range b.Events {
+		size += len(e.Line) + 1 + s.limits.Overhead
+	}
+	body.Grow(size)
+	out := body.AvailableBuffer()
+	for _, e := range b.Events {
+		out = append(post.AppendObject(out, e, s.idField), '\n')
+	}
+	_, err := s.post.Post(ctx, s.url, out, "Batch-Id", b.ID)
+	return err
+}
+
+// Raw reports whether lines are sent as they are: uncompressed and without
+// their IDs.
+func (s *Sink) Raw() bool { return s.raw }
+
+// SendRaw posts the lines in body.
+func (s *Sink) SendRaw(ctx context.Context, id string, body *io.SectionReader) error {
+	var r io.Reader = body
+	if at, from, n := body.Outer(); n == body.Size() {
+		if f, ok := at.(*os.File); ok {
+			if _, err := f.Seek(from, io.SeekStart); err != nil {
+				return &logging.SinkError{Err: fmt.Errorf("httpjson: read segment: %w", err)}
+			}
+			r = f
+		}
+	}
+	_, err := s.post.PostFile(ctx, s.url, r, body.Size(), "Batch-Id", id, "Batch-Contiguous", "true")
+	return err
+}

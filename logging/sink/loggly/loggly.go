@@ -1,0 +1,135 @@
+// Package loggly ships log lines to Loggly's bulk endpoint.
+//
+//	sink, err := loggly.New(&loggly.Options{Token: token, Tags: []string{"prod", "shop"}})
+//
+// Loggly takes 5 MB in one request and 1 MB in one event. A longer event is
+// quarantined. Loggly has no use for an event's ID unless Options.IDField adds
+// it to the event; then a repeat can be told in a search.
+package loggly
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/internal/post"
+)
+
+// Options says where and how to send. Token is required.
+type Options struct {
+	// Client makes the requests; redirects are not followed. Nil: a client of
+	// its own.
+	Client *http.Client
+	// DisableGzip sends the lines uncompressed.
+	DisableGzip bool
+	// IDField is the key under which each object carries its event's ID.
+	// Empty: none does.
+	IDField string
+	// Tags are put on every event: letters, digits, "-", "_" and ".".
+	Tags []string
+	// Timeout bounds a request. Defaults to 30s. Unused with Client.
+	Timeout time.Duration
+	// Token is the customer token.
+	Token secret.Secret
+	// URL is the endpoint's origin. Defaults to "https://logs-01.loggly.com".
+	URL string
+}
+
+// The limits of the bulk endpoint: 5 MB a batch, 1 MB an event.
+const (
+	maxBatchBytes = 5_000_000
+	maxEventBytes = 1_000_000
+)
+
+// Sink sends to Loggly. Its methods are safe for concurrent use.
+type Sink struct {
+	post    *post.Poster
+	url     *url.URL
+	idField string
+}
+
+// New returns a Sink. All bad options are reported at once.
+func New(opts *Options) (*Sink, error) {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	if o.URL == "" {
+		o.URL = "https://logs-01.loggly.com"
+	}
+	u, err := post.CheckURL("URL", o.URL)
+	problems := []error{err}
+	switch token := o.Token.Reveal(); {
+	case token == "":
+		problems = append(problems, errors.New("Token is empty: give the customer token"))
+	case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r == '/' || r >= 0x7f }):
+		problems = append(problems, errors.New("Token holds a space, a slash or a character that is not ASCII"))
+	}
+	for i, t := range o.Tags {
+		if t == "" || strings.ContainsFunc(t, func(r rune) bool {
+			return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_.", r))
+		}) {
+			problems = append(problems, fmt.Errorf(`Tags[%d]: %q is not made of letters, digits, "-", "_" and "."`, i, t))
+		}
+	}
+	if o.Timeout < 0 {
+		problems = append(problems, fmt.Errorf("Timeout: %v is negative", o.Timeout))
+	}
+	if err := errors.Join(problems...); err != nil {
+		return nil, fmt.Errorf("loggly: new: %w", err)
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 30 * time.Second
+	}
+	path := []string{"bulk", o.Token.Reveal()}
+	if len(o.Tags) > 0 {
+		path = append(path, "tag", strings.Join(o.Tags, ","))
+	}
+	u = u.JoinPath(path...)
+	u.Path += "/"
+	return &Sink{
+		post: post.New("loggly", post.Options{
+			Client: o.Client, Timeout: o.Timeout, Gzip: !o.DisableGzip,
+			Header: http.Header{"Content-Type": {"text/plain"}}, Secrets: []secret.Secret{o.Token},
+		}),
+		url:     u,
+		idField: o.IDField,
+	}, nil
+}
+
+// Limits returns Loggly's: 5 MB a batch, 1 MB an event.
+func (s *Sink) Limits() logging.Limits {
+	l := logging.Limits{MaxBatchBytes: maxBatchBytes, MaxEventBytes: maxEventBytes}
+	if s.idField != "" {
+		l.Overhead = len(s.idField) + 44
+		l.MaxEventBytes -= l.Overhead
+	}
+	return l
+}
+
+// Send posts b. Loggly confirms with {"response" : "ok"}; a 200 without that,
+// as a proxy may give, counts as an outage.
+func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
+	var body []byte
+	for _, e := range b.Events {
+		body = append(post.AppendObject(body, e, s.idField), '\n')
+	}
+	answer, err := s.post.Post(ctx, s.url, body)
+	if err != nil {
+		return err
+	}
+	var said struct {
+		Response string `json:"response"`
+	}
+	if err := json.Unmarshal(answer.Body, &said); err != nil || said.Response != "ok" {
+		return s.post.Fail(logging.KindRetry, s.url, `the answer is not {"response" : "ok"}`)
+	}
+	return nil
+}

@@ -1,0 +1,116 @@
+package logging
+
+import (
+	"os"
+	"time"
+)
+
+// ShipStats counts what a [Shipper] did since it was made, and what waits.
+type ShipStats struct {
+	// Events, Bytes, Batches and Segments were confirmed by the receiver.
+	Events, Bytes, Batches, Segments int64
+	// Retries is the number of requests that failed and were, or will be, made
+	// again.
+	Retries int64
+	// Quarantined is the number of events put aside.
+	Quarantined int64
+	// Failures is the number of requests that failed since the last one that
+	// did not.
+	Failures int
+	// Refused says that the receiver refuses the sink's configuration: the
+	// token, the address. The data are kept.
+	Refused bool
+	// LastError is the error of the last request; "" if it was received.
+	LastError string
+	// LastSent is when a batch was last received. Zero: not yet.
+	LastSent time.Time
+	// WaitingSegments, WaitingBytes and WaitingEvents are sealed and not yet
+	// received.
+	WaitingSegments int
+	WaitingBytes    int64
+	WaitingEvents   int64
+}
+
+// Stats returns the counters. What waits is read from the folder; each segment
+// is counted once and remembered.
+func (s *Shipper) Stats() ShipStats {
+	w := s.waiting()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.stats
+	st.WaitingSegments, st.WaitingBytes, st.WaitingEvents = w.segments, w.bytes, w.events
+	return st
+}
+
+type waiting struct {
+	segments      int
+	bytes, events int64
+}
+
+// lineCount is the number of lines in a segment after an offset.
+type lineCount struct{ from, lines int64 }
+
+// waiting counts what is sealed and not received. A folder that cannot be read
+// counts as empty: pass reports that.
+func (s *Shipper) waiting() (w waiting) {
+	todo, err := s.queues()
+	if err != nil {
+		return w
+	}
+	counts := map[string]lineCount{}
+	for _, q := range todo {
+		segments, err := q.segments()
+		if err != nil {
+			continue
+		}
+		for _, seg := range segments {
+			c := s.count(seg, q.sent(seg.seq))
+			counts[seg.seq] = c
+			w.segments++
+			w.bytes += max(0, seg.size-c.from)
+			w.events += c.lines
+		}
+	}
+	s.mu.Lock()
+	s.lines = counts // without those that are gone
+	s.mu.Unlock()
+	return w
+}
+
+func (s *Shipper) count(seg segment, from int64) lineCount {
+	s.mu.Lock()
+	c, ok := s.lines[seg.seq]
+	s.mu.Unlock()
+	if ok && c.from == from {
+		return c
+	}
+	c = lineCount{from: from}
+	f, err := os.Open(seg.path)
+	if err != nil {
+		return c // received meanwhile
+	}
+	defer func() { _ = f.Close() }() // read only
+	c.lines, _ = countLines(f, from, seg.size)
+	return c
+}
+
+// Stats is what a [Logs] counts.
+type Stats struct {
+	// Written is the number of records in the log file since New.
+	Written int64
+	// WrittenBytes is their size.
+	WrittenBytes int64
+	// Dropped is the number of records that the disk did not take.
+	Dropped int64
+	// DroppedForQuota is the number of events dropped with the oldest
+	// segments to keep the disk quota.
+	DroppedForQuota int64
+	// Suppressed is the number of records that sampling left out.
+	Suppressed int64
+	// WriteError is the error of the last record; "" if it was written.
+	WriteError string
+	// ActiveBytes and ActiveEvents are in the active file, not sealed yet.
+	ActiveBytes, ActiveEvents int64
+	// Ship is the shipper's part; zero without a Sink.
+	Ship ShipStats
+}
