@@ -1,0 +1,201 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// envName writes text as a part of a variable's name.
+func envName(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z':
+			return r - 'a' + 'A'
+		case r >= 'A' && r <= 'Z', r >= '0' && r <= '9':
+			return r
+		}
+		return '_'
+	}, text)
+}
+
+// variable is the name of a key's variable: made from the key, as a name
+// cannot be split back without guessing.
+func variable(prefix, key string) string {
+	if prefix == "" {
+		return envName(key)
+	}
+	return prefix + "_" + envName(key)
+}
+
+const fileSuffix = "_FILE"
+
+// env reads the variables of all keys.
+func (r *reading) env(s *sourceSpec) {
+	l := &layer{kind: layerEnv, name: s.path, flat: true, root: &node{kind: mapNode}}
+	r.layers = append(r.layers, l)
+	values := map[string]string{}
+	for _, pair := range r.environ {
+		if name, value, ok := strings.Cut(pair, "="); ok && name != "" && strings.HasPrefix(name, s.path) {
+			values[name] = value
+		}
+	}
+	links := serviceLinks(values)
+	names := make(map[string]*entry, len(r.schema.leaves))
+	for _, e := range r.schema.leaves {
+		v := variable(s.path, e.key)
+		if other := names[v]; other != nil {
+			r.fail(Problem{
+				Key: e.key, Layer: "env " + v, Message: fmt.Sprintf("keys %s and %s have the same variable", other.key, e.key),
+				Hint: "rename one with a koanf tag",
+			})
+			continue
+		}
+		names[v] = e
+	}
+	for _, e := range r.schema.leaves {
+		if v := variable(s.path, e.key); names[v] == e {
+			r.variable(l, e, v, values, names, links)
+		}
+	}
+	if s.path != "" {
+		r.unknownVariables(s.path, values, names, links)
+	}
+}
+
+func (r *reading) variable(l *layer, e *entry, v string, values map[string]string, names map[string]*entry, links map[string]string) {
+	text, direct := values[v]
+	path, indirect := values[v+fileSuffix]
+	if names[v+fileSuffix] != nil { // a key of its own
+		path, indirect = "", false
+	}
+	switch {
+	case direct && links[v] != "":
+		r.fail(Problem{
+			Key: e.key, Layer: "env " + v,
+			Message: fmt.Sprintf("set by Kubernetes for its service %q, not for this key", links[v]),
+			Hint:    "set enableServiceLinks: false in the pod's spec, or choose another prefix",
+		})
+	case direct && indirect:
+		r.fail(Problem{Key: e.key, Layer: "env " + v, Message: "set together with " + v + fileSuffix, Hint: "set one of the two"})
+	case direct:
+		if n, ok := r.textNode(l, e, text, v, false); ok {
+			l.root.names, l.root.items = append(l.root.names, name{text: e.key}), append(l.root.items, n)
+		}
+	case indirect && path == "":
+		r.fail(Problem{Key: e.key, Layer: "env " + v + fileSuffix, Message: "empty, want the path of a file", Hint: "unset it"})
+	case indirect:
+		r.inputs = append(r.inputs, input{path: path})
+		if n, ok := r.textFile(l, e, path, v+fileSuffix); ok {
+			l.root.names, l.root.items = append(l.root.names, name{text: e.key}), append(l.root.items, n)
+		}
+	}
+}
+
+// unknownVariables reports what begins with the prefix and is no key.
+func (r *reading) unknownVariables(prefix string, values map[string]string, names map[string]*entry, links map[string]string) {
+	for _, v := range sortedKeys(values) {
+		if !strings.HasPrefix(v, prefix+"_") || names[v] != nil || links[v] != "" || r.ownVariable(v) {
+			continue
+		}
+		if base, ok := strings.CutSuffix(v, fileSuffix); ok && names[base] != nil {
+			continue
+		}
+		p := Problem{Layer: "env " + v, Message: "unknown variable"}
+		section := ""
+		for _, k := range sortedKeys(r.schema.byKey) {
+			if e := r.schema.byKey[k]; e.section && variable(prefix, k) == v {
+				section = k
+			}
+		}
+		if section != "" {
+			p.Hint = fmt.Sprintf("%s is a section: set its keys one by one", section)
+		} else {
+			p.Hint = nearestVariable(v, prefix, names)
+		}
+		if r.opt.lenient {
+			r.warnings = append(r.warnings, p)
+			continue
+		}
+		r.fail(p)
+	}
+}
+
+// nearestVariable compares without the prefix, which all share.
+func nearestVariable(v, prefix string, names map[string]*entry) string {
+	short := make([]string, 0, len(names))
+	for n := range names {
+		short = append(short, strings.TrimPrefix(n, prefix+"_"))
+	}
+	hint := nearest(strings.TrimPrefix(v, prefix+"_"), short)
+	if rest, ok := strings.CutPrefix(hint, `did you mean "`); ok {
+		return `did you mean "` + prefix + "_" + rest
+	}
+	return hint
+}
+
+// ownVariable reports a variable that another option reads, under the same
+// prefix.
+func (r *reading) ownVariable(v string) bool {
+	return slices.ContainsFunc(r.opt.sources, func(s sourceSpec) bool {
+		if s.kind == layerEnv && s.path != "" {
+			// A longer prefix of its own: Env("APP") and Env("APP_EXTRA").
+			for _, e := range r.schema.leaves {
+				if own := variable(s.path, e.key); own == v || own+fileSuffix == v {
+					return true
+				}
+			}
+		}
+		return s.variable == v
+	})
+}
+
+// serviceLinks finds the variables that Kubernetes sets in every pod for the
+// services of its namespace, with the service's name. A service is known by
+// its STEM_SERVICE_HOST together with STEM_SERVICE_PORT, STEM_PORT being an
+// address such as tcp://10.0.0.1:80.
+func serviceLinks(values map[string]string) map[string]string {
+	links := map[string]string{}
+	for v, address := range values {
+		stem, ok := strings.CutSuffix(v, "_PORT")
+		if !ok || stem == "" || !isAddress(address) {
+			continue
+		}
+		if _, host := values[stem+"_SERVICE_HOST"]; !host {
+			continue
+		}
+		service := strings.ToLower(strings.ReplaceAll(stem, "_", "-"))
+		links[v], links[stem+"_SERVICE_HOST"] = service, service
+		for other, text := range values {
+			rest, ok := strings.CutPrefix(other, stem+"_")
+			if !ok {
+				continue
+			}
+			if rest == "SERVICE_PORT" || strings.HasPrefix(rest, "SERVICE_PORT_") && isPort(text) || isPortLink(rest) {
+				links[other] = service
+			}
+		}
+	}
+	return links
+}
+
+func isAddress(text string) bool {
+	for _, proto := range []string{"tcp://", "udp://", "sctp://"} {
+		if strings.HasPrefix(text, proto) {
+			return true
+		}
+	}
+	return false
+}
+
+// isPortLink reports PORT_80_TCP and its _PROTO, _PORT and _ADDR.
+func isPortLink(rest string) bool {
+	parts := strings.Split(rest, "_")
+	if len(parts) < 3 || len(parts) > 4 || parts[0] != "PORT" || !isPort(parts[1]) {
+		return false
+	}
+	if !slices.Contains([]string{"TCP", "UDP", "SCTP"}, parts[2]) {
+		return false
+	}
+	return len(parts) == 3 || slices.Contains([]string{"PROTO", "PORT", "ADDR"}, parts[3])
+}

@@ -1,0 +1,232 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// Origin is where a value comes from.
+type Origin struct {
+	// Layer is the kind of layer: "default", "file", "profile", "secrets",
+	// "env", "flag" or "source".
+	Layer string
+	// Name is the file, variable, flag or source; empty for a default.
+	Name string
+	// Line and Column, from 1, are the place in a settings file, else 0.
+	Line, Column int
+	// Reference is the text that was resolved, such as "ref+env://TOKEN".
+	Reference string
+}
+
+// String returns the origin on one line: "file config.yaml:3:9", "env APP_MODE".
+func (o Origin) String() string {
+	text := o.Layer
+	if o.Name != "" {
+		text += " " + position(o.Name, o.Line, o.Column)
+	}
+	if o.Reference != "" {
+		text += " (" + o.Reference + ")"
+	}
+	return text
+}
+
+// Entry explains one key.
+type Entry struct {
+	// Key is the dotted key.
+	Key string
+	// Value is the value in use as text, redacted if it is a secret.
+	Value string
+	// Origin is the layer that won.
+	Origin Origin
+	// Overrode lists what it won over, the nearest first, the default last if
+	// it is not zero.
+	Overrode []Overridden
+	// Doc is the text of the key's doc tag.
+	Doc string
+}
+
+// Overridden is a value that a higher layer won over.
+type Overridden struct {
+	Origin Origin
+	// Value as in [Entry].
+	Value string
+}
+
+// Explanation lists every key, in the order of the settings' fields.
+type Explanation []Entry
+
+// String writes the explanation as a table: key, value, origin, and below each
+// what it overrode.
+func (x Explanation) String() string {
+	width, values := 0, 0
+	for _, e := range x {
+		width = max(width, utf8.RuneCountInString(e.Key))
+		values = max(values, min(40, utf8.RuneCountInString(oneLine(e.Value))))
+	}
+	var b strings.Builder
+	for _, e := range x {
+		fmt.Fprintf(&b, "%-*s  %-*s  %s\n", width, e.Key, values, oneLine(e.Value), e.Origin)
+		for _, o := range e.Overrode {
+			fmt.Fprintf(&b, "%-*s  %-*s  over %s\n", width, "", values, oneLine(o.Value), o.Origin)
+		}
+	}
+	return b.String()
+}
+
+func oneLine(text string) string {
+	if strings.ContainsAny(text, "\n\r\t") || text == "" {
+		return fmt.Sprintf("%q", shorten(text))
+	}
+	return shorten(text)
+}
+
+// Find returns the entry of a key.
+func (x Explanation) Find(key string) (Entry, bool) {
+	i := slices.IndexFunc(x, func(e Entry) bool { return e.Key == key })
+	if i < 0 {
+		return Entry{}, false
+	}
+	return x[i], true
+}
+
+// Explain lists the value of every key of the current snapshot, where it comes
+// from and what it overrode. Secrets are redacted.
+func (s *Store[T]) Explain() Explanation { return s.engine.explain() }
+
+func (e *engine) explain() Explanation {
+	snap := e.snapshot()
+	out := make(Explanation, 0, len(e.schema.leaves))
+	var visit func(section *entry, rv, def reflect.Value)
+	visit = func(section *entry, rv, def reflect.Value) {
+		for _, child := range section.children {
+			fv, dv := fieldOf(rv, child.index), fieldOf(def, child.index)
+			if child.section {
+				visit(child, indirect(fv), indirect(dv))
+				continue
+			}
+			out = append(out, explainLeaf(child, snap.heads[child.id], fv, dv)...)
+		}
+	}
+	visit(e.schema.root, snap.rv.Elem(), e.defaults)
+	return out
+}
+
+func fieldOf(rv reflect.Value, i int) reflect.Value {
+	if !rv.IsValid() {
+		return rv
+	}
+	return rv.Field(i)
+}
+
+// indirect follows pointers; the zero Value stands for nil.
+func indirect(rv reflect.Value) reflect.Value {
+	for rv.IsValid() && rv.Kind() == reflect.Pointer {
+		rv = rv.Elem()
+	}
+	return rv
+}
+
+func explainLeaf(e *entry, n *node, fv, dv reflect.Value) Explanation {
+	if e.shape.code == codeMap && fv.IsValid() && fv.Len() > 0 {
+		return explainMap(e, n, fv, dv)
+	}
+	hidden := n != nil && n.tainted
+	out := Entry{Key: e.key, Doc: e.field.doc, Origin: n.origin()}
+	if fv.IsValid() {
+		out.Value = display(fv, e.shape, e.key, hidden)
+	}
+	if n != nil {
+		out.Overrode = overridden(n.over, e.shape, e.key)
+		if dv.IsValid() && !dv.IsZero() && out.Origin.Layer != string(layerDefault) {
+			out.Overrode = append(out.Overrode, Overridden{Origin{Layer: string(layerDefault)}, display(dv, e.shape, e.key, false)})
+		}
+	}
+	return Explanation{out}
+}
+
+// explainMap lists the entries of a map one by one, as layers set them so.
+func explainMap(e *entry, n *node, fv, dv reflect.Value) (out Explanation) {
+	keys := make(map[string]reflect.Value, fv.Len())
+	for it := fv.MapRange(); it.Next(); {
+		keys[plainText(it.Key(), e.shape.key)] = it.Key()
+	}
+	for _, k := range sortedKeys(keys) {
+		var item *node
+		if n != nil {
+			item = n.child(k)
+		}
+		full := joinKey(e.key, k)
+		entry := Entry{Key: full, Doc: e.field.doc, Origin: item.origin()}
+		entry.Value = display(fv.MapIndex(keys[k]), e.shape.elem, full, item != nil && item.tainted)
+		if item != nil {
+			entry.Overrode = overridden(item.over, e.shape.elem, full)
+			if dv.IsValid() && dv.MapIndex(keys[k]).IsValid() {
+				entry.Overrode = append(entry.Overrode, Overridden{Origin{Layer: string(layerDefault)}, display(dv.MapIndex(keys[k]), e.shape.elem, full, false)})
+			}
+		}
+		out = append(out, entry)
+	}
+	return out
+}
+
+// origin of a node; nil stands for the default.
+func (n *node) origin() Origin {
+	if n == nil || n.from == nil {
+		return Origin{Layer: string(layerDefault)}
+	}
+	o := Origin{Layer: string(n.from.kind), Name: n.label, Reference: maskUserinfo(n.ref)}
+	if n.label == "" {
+		o.Name, o.Line, o.Column = n.from.name, n.line, n.col
+	}
+	return o
+}
+
+func overridden(n *node, s *shape, key string) (out []Overridden) {
+	for ; n != nil; n = n.over {
+		out = append(out, Overridden{n.origin(), n.display(s, key)})
+	}
+	return out
+}
+
+// display is the text of a value that was not decoded, as its type would show
+// it where it can be read as one.
+func (n *node) display(s *shape, key string) string {
+	if n.kind == nullNode {
+		return "null"
+	}
+	if n.tainted || s.secret() || sensitiveKey(key) {
+		if n.kind == textNode && n.text == "" {
+			return ""
+		}
+		return redact("x")
+	}
+	if n.kind == textNode && isReference(n.text) {
+		return maskUserinfo(n.text)
+	}
+	rv := reflect.New(s.rt).Elem()
+	d := &decoder{lenient: true}
+	if d.value(rv, s, n, key) {
+		return display(rv, s, key, false)
+	}
+	return n.plainText(s, key)
+}
+
+func (n *node) plainText(s *shape, key string) string {
+	switch n.kind {
+	case textNode:
+		return maskUserinfo(n.text)
+	case listNode, mapNode:
+		parts := make([]string, len(n.items))
+		for i, item := range n.items {
+			parts[i] = item.display(s, key)
+			if n.kind == mapNode {
+				parts[i] = n.names[i].text + ": " + parts[i]
+			}
+		}
+		return "[" + strings.Join(parts, ", ") + "]"
+	}
+	return "null"
+}

@@ -1,0 +1,31 @@
+package config
+
+import "errors"
+
+// Environ replaces the process's environment, so that tests run in parallel.
+func Environ(pairs ...string) Option {
+	return func(o *options) { o.environ = func() []string { return pairs } }
+}
+
+// ParseDocument parses a document of the format that the file name says, and
+// reports the problems as an error.
+func ParseDocument(name string, data []byte) (any, error) {
+	root, problems := parse(&layer{kind: layerFile, name: name, format: formatOf(name), data: data})
+	errs := make([]error, len(problems))
+	for i, p := range problems {
+		errs[i] = p
+	}
+	if root == nil {
+		return nil, errors.Join(errs...)
+	}
+	return root.any(), errors.Join(errs...)
+}
+
+// SnakeCase is the key of a field name.
+var SnakeCase = snakeCase
+
+// ParseReference splits the text of a reference.
+func ParseReference(text string) (scheme, path, key string, err error) {
+	r, err := parseReference(text)
+	return r.scheme, r.path, r.key, err
+}

@@ -1,0 +1,229 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// yamlReader turns the nodes of the YAML library into ours.
+type yamlReader struct {
+	nodes    slab
+	layer    *layer
+	problems []Problem
+	left     int // nodes that may still be made
+}
+
+func parseYAML(data []byte, l *layer) (root *node, problems []Problem) {
+	doc, err := yamlDocument(data)
+	if err != nil {
+		line, message := yamlErrorLine(err)
+		return nil, []Problem{syntaxProblem(l, line, 0, "invalid YAML: "+message, yamlHint(message))}
+	}
+	if doc == nil || len(doc.Content) == 0 {
+		return nil, nil
+	}
+	r := &yamlReader{nodes: slab{from: l}, layer: l, left: maxNodes}
+	top := doc.Content[0]
+	root = r.node(top, "", 0, false)
+	if r.left <= 0 {
+		return nil, []Problem{syntaxProblem(l, top.Line, top.Column, fmt.Sprintf("aliases expand to more than %d values", maxNodes), "")}
+	}
+	if root.kind != mapNode && root.kind != nullNode {
+		return nil, append(r.problems, syntaxProblem(l, top.Line, top.Column, "the document is "+root.kind.String()+", want keys at the top", ""))
+	}
+	return root, r.problems
+}
+
+// yamlDocument returns the one document in data.
+func yamlDocument(data []byte) (doc *yaml.Node, err error) {
+	defer func() { // the library reports some malformed input by a panic
+		if p := recover(); p != nil {
+			doc, err = nil, fmt.Errorf("yaml: cannot be read: %v", p)
+		}
+	}()
+	doc = new(yaml.Node)
+	if !bytes.Contains(data, []byte("---")) && !bytes.Contains(data, []byte("...")) {
+		return doc, yaml.Unmarshal(data, doc)
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	if err := dec.Decode(doc); err != nil {
+		if errors.Is(err, io.EOF) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	var next yaml.Node
+	if err := dec.Decode(&next); !errors.Is(err, io.EOF) {
+		if err != nil {
+			return nil, err
+		}
+		return nil, fmt.Errorf("yaml: line %d: a second document; settings are one document", next.Line)
+	}
+	return doc, nil
+}
+
+func yamlErrorLine(err error) (line int, message string) {
+	message = strings.TrimPrefix(err.Error(), "yaml: ")
+	if rest, ok := strings.CutPrefix(message, "line "); ok {
+		if number, text, ok := strings.Cut(rest, ": "); ok {
+			if n, err := strconv.Atoi(number); err == nil {
+				return n, text
+			}
+		}
+	}
+	return 0, message
+}
+
+func yamlHint(message string) string {
+	switch {
+	case strings.Contains(message, "cannot start any token"):
+		return "indent with spaces, and quote a value that begins with @ ` or a tab"
+	case strings.Contains(message, "mapping values are not allowed"):
+		return "quote a value that holds a colon followed by a space, and check the indentation"
+	case strings.Contains(message, "did not find expected"):
+		return "check the indentation and the quotes from this line on"
+	}
+	return ""
+}
+
+func (r *yamlReader) node(y *yaml.Node, key string, depth int, alias bool) *node {
+	n := r.nodes.new(nullNode)
+	n.line, n.col, n.alias = y.Line, y.Column, alias
+	r.left--
+	if depth > maxDepth || r.left <= 0 {
+		if r.left > 0 {
+			r.problems = append(r.problems, syntaxProblem(r.layer, y.Line, y.Column, fmt.Sprintf("nested deeper than %d", maxDepth), ""))
+		}
+		return n
+	}
+	if y.Style&yaml.FlowStyle != 0 {
+		n.style = '{'
+	}
+	switch y.Kind {
+	case yaml.AliasNode:
+		if y.Alias == nil {
+			return n
+		}
+		out := r.node(y.Alias, key, depth+1, true)
+		out.line, out.col = y.Line, y.Column
+		return out
+	case yaml.ScalarNode:
+		r.scalar(n, y)
+	case yaml.SequenceNode:
+		n.kind = listNode
+		n.items = make([]*node, 0, len(y.Content))
+		for i, item := range y.Content {
+			n.items = append(n.items, r.node(item, key+"["+strconv.Itoa(i)+"]", depth+1, alias))
+		}
+	case yaml.MappingNode:
+		n.kind = mapNode
+		r.mapping(n, y, key, depth, alias)
+	}
+	return n
+}
+
+func (r *yamlReader) scalar(n *node, y *yaml.Node) {
+	switch {
+	case y.Style&yaml.DoubleQuotedStyle != 0:
+		n.style = '"'
+	case y.Style&yaml.SingleQuotedStyle != 0:
+		n.style = '\''
+	case y.Style&yaml.LiteralStyle != 0:
+		n.style = '|'
+	case y.Style&yaml.FoldedStyle != 0:
+		n.style = '>'
+	default:
+		n.plain = y.Style&yaml.TaggedStyle == 0 || y.Tag != "!!str"
+	}
+	if n.plain && isYAMLNull(y.Value) {
+		return
+	}
+	n.kind, n.text = textNode, y.Value
+}
+
+func isYAMLNull(text string) bool {
+	switch text {
+	case "", "~", "null", "Null", "NULL":
+		return true
+	}
+	return false
+}
+
+func (r *yamlReader) mapping(n *node, y *yaml.Node, key string, depth int, alias bool) {
+	n.names = make([]name, 0, len(y.Content)/2)
+	n.items = make([]*node, 0, len(y.Content)/2)
+	var merges []*yaml.Node
+	var seen map[string]int
+	if len(y.Content) > 40 {
+		seen = make(map[string]int, len(y.Content)/2)
+	}
+	for i := 0; i+1 < len(y.Content); i += 2 {
+		k, v := y.Content[i], y.Content[i+1]
+		if k.Kind == yaml.AliasNode && k.Alias != nil {
+			k = k.Alias
+		}
+		if k.Kind != yaml.ScalarNode {
+			r.problems = append(r.problems, syntaxProblem(r.layer, k.Line, k.Column, "a key that is not a single value", ""))
+			continue
+		}
+		if k.Value == "<<" && k.Tag == "!!merge" {
+			merges = append(merges, v)
+			continue
+		}
+		full := joinKey(key, k.Value)
+		at := name{text: k.Value, line: y.Content[i].Line, col: y.Content[i].Column}
+		first, twice := 0, false
+		if seen != nil {
+			first, twice = seen[k.Value]
+		} else {
+			for j := range n.names {
+				if n.names[j].text == k.Value {
+					first, twice = j, true
+					break
+				}
+			}
+		}
+		if twice {
+			r.problems = append(r.problems, duplicateProblem(r.layer, full, at, n.names[first]))
+			continue
+		}
+		if seen != nil {
+			seen[k.Value] = len(n.names)
+		}
+		n.names = append(n.names, at)
+		n.items = append(n.items, r.node(v, full, depth+1, alias))
+	}
+	for _, m := range merges {
+		r.merge(n, m, key, depth)
+	}
+}
+
+// merge adds the keys of a merge key's mapping that n does not set itself.
+func (r *yamlReader) merge(n *node, m *yaml.Node, key string, depth int) {
+	sources := []*yaml.Node{m}
+	if m.Kind == yaml.SequenceNode {
+		sources = m.Content
+	}
+	for _, src := range sources {
+		line, col := src.Line, src.Column
+		if src.Kind == yaml.AliasNode && src.Alias != nil {
+			src = src.Alias
+		}
+		if src.Kind != yaml.MappingNode {
+			r.problems = append(r.problems, syntaxProblem(r.layer, line, col, "a merge key (<<) that does not name a section", ""))
+			continue
+		}
+		merged := r.node(src, key, depth+1, true)
+		for i, k := range merged.names {
+			if n.child(k.text) == nil {
+				n.names, n.items = append(n.names, k), append(n.items, merged.items[i])
+			}
+		}
+	}
+}

@@ -1,0 +1,187 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/svcblocks/svcblocks/config/secret"
+)
+
+// Problem is one mistake in the settings, and where it is.
+type Problem struct {
+	// Key is the dotted key, such as "scrape.rotate_every". Empty where the
+	// problem belongs to no key.
+	Key string
+	// Layer is what holds the mistake: "file config/config.yaml", "env APP_MODE",
+	// "flag -mode", "default". Empty where a value is missing everywhere.
+	Layer string
+	// File is the path of the file that holds the mistake, Line and Column
+	// (counted from 1, in characters) the place in it. Empty and 0 where the
+	// layer has none.
+	File         string
+	Line, Column int
+	// Value is what was read, quoted, or "[redacted]".
+	Value string
+	// Want says what was expected in place of Value.
+	Want string
+	// Message says what is wrong where Value and Want do not.
+	Message string
+	// Hint says what to do about it. May be empty.
+	Hint string
+	// Err is the cause, where there is one: a failed read, a resolver's error,
+	// the error of a Validate method.
+	Err error
+}
+
+// Error returns the problem on one line: place, key, what is wrong, hint.
+func (p Problem) Error() string {
+	var b strings.Builder
+	if where := p.where(); where != "" {
+		b.WriteString(where + ": ")
+	}
+	if p.Key != "" {
+		b.WriteString(p.Key + ": ")
+	}
+	b.WriteString(p.what())
+	if p.Hint != "" {
+		b.WriteString(" (" + p.Hint + ")")
+	}
+	return b.String()
+}
+
+// Unwrap returns Err.
+func (p Problem) Unwrap() error { return p.Err }
+
+func (p Problem) where() string {
+	if p.File != "" {
+		return position(p.File, p.Line, p.Column)
+	}
+	return p.Layer
+}
+
+func (p Problem) what() string {
+	switch {
+	case p.Message != "":
+		return p.Message
+	case p.Value != "":
+		return "got " + p.Value + ", want " + p.Want
+	}
+	return "want " + p.Want
+}
+
+// Report is the error of [Load] and [Store.Reload]: every problem of the
+// settings at once. Get it with errors.As.
+type Report struct {
+	// Problems holds at least one problem, in the order of the layers and, in a
+	// file, of its lines.
+	Problems []Problem
+}
+
+// Error lists all problems, one a line.
+func (r *Report) Error() string {
+	if len(r.Problems) == 1 {
+		return "config: load: " + r.Problems[0].Error()
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "config: load: %d problems:", len(r.Problems))
+	for _, p := range r.Problems {
+		b.WriteString("\n  " + strings.ReplaceAll(p.Error(), "\n", "\n    "))
+	}
+	return b.String()
+}
+
+// Unwrap returns the problems, so that errors.Is finds their causes.
+func (r *Report) Unwrap() []error {
+	errs := make([]error, len(r.Problems))
+	for i, p := range r.Problems {
+		errs[i] = p
+	}
+	return errs
+}
+
+// sortProblems orders by layer, file and line; what has no place comes last.
+func sortProblems(problems []Problem, rank map[string]int) {
+	sort.SliceStable(problems, func(i, j int) bool {
+		a, b := problems[i], problems[j]
+		ra, rb := layerRank(a, rank), layerRank(b, rank)
+		switch {
+		case ra != rb:
+			return ra < rb
+		case a.Line != b.Line:
+			return a.Line < b.Line
+		case a.Column != b.Column:
+			return a.Column < b.Column
+		}
+		return a.Layer < b.Layer
+	})
+}
+
+func layerRank(p Problem, rank map[string]int) int {
+	if r, ok := rank[p.Layer]; ok {
+		return r
+	}
+	kind, _, _ := strings.Cut(p.Layer, " ")
+	if r, ok := rank[kind]; ok && p.Layer != "" {
+		return r
+	}
+	return len(rank) + 1
+}
+
+// scrubber takes the secrets that a snapshot has seen out of its messages:
+// causes written elsewhere, such as a Validate method, may repeat one.
+type scrubber struct{ secrets []string }
+
+// minScrub is the length below which a secret is not searched for: shorter
+// text is found in ordinary words.
+const minScrub = 5
+
+func (s *scrubber) add(text string) {
+	if text = strings.TrimSpace(text); len(text) >= minScrub {
+		s.secrets = append(s.secrets, text)
+	}
+}
+
+func (s *scrubber) text(text string) string {
+	for _, word := range s.secrets {
+		if strings.Contains(text, word) {
+			text = strings.ReplaceAll(text, word, secret.Redacted)
+		}
+	}
+	return text
+}
+
+func (s *scrubber) problems(problems []Problem) {
+	sort.Slice(s.secrets, func(i, j int) bool { return len(s.secrets[i]) > len(s.secrets[j]) })
+	for i := range problems {
+		p := &problems[i]
+		p.Key, p.Value, p.Want = s.text(p.Key), s.text(p.Value), s.text(p.Want)
+		p.Message, p.Hint = s.text(p.Message), s.text(p.Hint)
+		p.Err = s.err(p.Err)
+	}
+}
+
+// err returns an error which says the same without secrets. Where one was
+// found, the causes stay visible to errors.Is alone.
+func (s *scrubber) err(err error) error {
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	if clean := s.text(text); clean != text {
+		return &scrubbedError{clean, err}
+	}
+	return err
+}
+
+type scrubbedError struct {
+	text  string
+	cause error
+}
+
+func (e *scrubbedError) Error() string        { return e.text }
+func (e *scrubbedError) Is(target error) bool { return errors.Is(e.cause, target) }
+
+// Format keeps %+v and %#v from walking into the cause.
+func (e *scrubbedError) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(e.text)) }

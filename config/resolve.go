@@ -1,0 +1,279 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Resolver gives the value that a reference stands for.
+//
+//  1. Resolve returns the value at path and key, both without percent
+//     escapes; key is empty where the reference has no #.
+//  2. The lease says how long the value holds; the store resolves again
+//     before it ends. 0 means until [Store.Refresh].
+//  3. It returns before or soon after ctx ends, and may be called concurrently.
+//  4. Its error names the path and never a value or a credential.
+type Resolver interface {
+	Resolve(ctx context.Context, path, key string) (value string, lease time.Duration, err error)
+}
+
+const referencePrefix = "ref+"
+
+// maxResolving bounds the calls to resolvers at one time.
+const maxResolving = 8
+
+// isReference reports whether text has the form of a reference; it may still
+// be a broken one.
+func isReference(text string) bool {
+	rest, ok := strings.CutPrefix(text, referencePrefix)
+	if !ok {
+		return false
+	}
+	scheme, _, ok := strings.Cut(rest, "://")
+	return ok && validScheme(scheme)
+}
+
+func validScheme(scheme string) bool {
+	return scheme != "" && strings.Trim(scheme, "abcdefghijklmnopqrstuvwxyz0123456789+-") == "" &&
+		scheme[0] >= 'a' && scheme[0] <= 'z'
+}
+
+// reference is the parsed form of ref+scheme://path#key.
+type reference struct{ scheme, path, key string }
+
+func parseReference(text string) (reference, error) {
+	scheme, rest, ok := strings.Cut(strings.TrimPrefix(text, referencePrefix), "://")
+	if !ok || !strings.HasPrefix(text, referencePrefix) || !validScheme(scheme) {
+		return reference{}, errors.New("want ref+<scheme>://<path>#<key>")
+	}
+	path, key, hasKey := strings.Cut(rest, "#")
+	r := reference{scheme: scheme}
+	var err error
+	if r.path, err = url.PathUnescape(path); err != nil {
+		return reference{}, errors.New("the path has an invalid percent escape; a percent sign is written %25")
+	}
+	if r.key, err = url.PathUnescape(key); err != nil {
+		return reference{}, errors.New("the key has an invalid percent escape; a percent sign is written %25")
+	}
+	if r.path == "" {
+		return reference{}, errors.New("the path is empty")
+	}
+	if hasKey && r.key == "" {
+		return reference{}, errors.New("the key after # is empty")
+	}
+	return r, nil
+}
+
+// resolved is a value that a resolver gave.
+type resolved struct {
+	value   string
+	at      time.Time
+	lease   time.Duration
+	err     error // of the last attempt
+	failed  int   // attempts in a row that failed
+	retryAt time.Time
+}
+
+// resolveAll replaces the references of the values that won. Values that are
+// known are taken from before, so that an outage does not stop a reload.
+func (e *engine) resolveAll(ctx context.Context, b *builder) {
+	type use struct {
+		n   *node
+		key string
+		s   *shape
+	}
+	uses := map[string][]use{}
+	var order []string
+	var find func(n *node, key string, s *shape)
+	find = func(n *node, key string, s *shape) {
+		if n == nil {
+			return
+		}
+		if n.kind == textNode && isReference(n.text) {
+			if uses[n.text] == nil {
+				order = append(order, n.text)
+			}
+			uses[n.text] = append(uses[n.text], use{n, key, s})
+			return
+		}
+		for i, item := range n.items {
+			full := fmt.Sprintf("%s[%d]", key, i)
+			if n.kind == mapNode {
+				full = joinKey(key, n.names[i].text)
+			}
+			find(item, full, s)
+		}
+	}
+	for i, n := range b.heads {
+		find(n, b.schema.leaves[i].key, b.schema.leaves[i].shape)
+	}
+	if len(order) == 0 {
+		return
+	}
+	results := e.refs.get(ctx, e.opt.resolvers, order)
+	for i, text := range order {
+		r, err := parseReference(text)
+		if err == nil && (r.scheme == "file") && e.watchesFiles() {
+			b.inputs = append(b.inputs, input{path: r.path})
+		}
+		for _, u := range uses[text] {
+			b.references[text] = append(b.references[text], u.key)
+			if results[i].err != nil {
+				p := u.n.problem(u.key)
+				p.Message = fmt.Sprintf("cannot resolve %s: %s", maskUserinfo(text), maskUserinfo(results[i].err.Error()))
+				p.Err = results[i].err
+				b.fail(p)
+				b.decoder.skip(u.n)
+				continue
+			}
+			b.scrub.add(results[i].value)
+			u.n.text, u.n.ref, u.n.tainted, u.n.plain = results[i].value, text, true, false
+		}
+	}
+}
+
+// skip turns a node whose value is unknown into one that sets nothing, so that
+// the failure is reported once.
+func (d *decoder) skip(n *node) { n.kind, n.text, n.failed = nullNode, "", true }
+
+func (e *engine) watchesFiles() bool { _, ok := e.opt.resolvers["file"].(fileResolver); return ok }
+
+// defaultReferences gives defaults that are references a node of their own.
+func (b *builder) defaultReferences(defaults reflect.Value) {
+	l := &layer{kind: layerDefault}
+	var visit func(e *entry, rv reflect.Value)
+	visit = func(e *entry, rv reflect.Value) {
+		for _, child := range e.children {
+			fv := rv.Field(child.index)
+			for fv.Kind() == reflect.Pointer && !fv.IsNil() {
+				fv = fv.Elem()
+			}
+			switch {
+			case fv.Kind() == reflect.Pointer:
+			case child.section:
+				visit(child, fv)
+			case b.heads[child.id] == nil && (child.shape.code == codeString || child.shape.code == codeSecret):
+				if text := plainText(fv, child.shape); isReference(text) {
+					b.heads[child.id] = &node{kind: textNode, text: text, from: l}
+				}
+			}
+		}
+	}
+	visit(b.schema.root, defaults)
+}
+
+// references keeps what resolvers gave, across reloads.
+type references struct {
+	mu    sync.Mutex
+	known map[string]*resolved
+}
+
+// get returns a result for each reference text, asking the resolvers for those
+// that are not known.
+func (c *references) get(ctx context.Context, resolvers map[string]Resolver, texts []string) []resolved {
+	out := make([]resolved, len(texts))
+	var missing []string
+	c.mu.Lock()
+	for i, text := range texts {
+		if r := c.known[text]; r != nil {
+			out[i] = *r
+			out[i].err = nil
+		} else {
+			missing = append(missing, text)
+		}
+	}
+	c.mu.Unlock()
+	fresh := resolveMany(ctx, resolvers, missing)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, text := range missing {
+		out[slices.Index(texts, text)] = fresh[i]
+		if fresh[i].err == nil {
+			r := fresh[i]
+			c.known[text] = &r
+		}
+	}
+	return out
+}
+
+// resolveMany asks for several references, at most maxResolving at a time.
+func resolveMany(ctx context.Context, resolvers map[string]Resolver, texts []string) []resolved {
+	out := make([]resolved, len(texts))
+	slots := make(chan struct{}, maxResolving)
+	var wg sync.WaitGroup
+	for i, text := range texts {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			out[i] = resolveOne(ctx, resolvers, text)
+		})
+	}
+	wg.Wait()
+	return out
+}
+
+func resolveOne(ctx context.Context, resolvers map[string]Resolver, text string) (out resolved) {
+	out.at = time.Now()
+	r, err := parseReference(text)
+	if err != nil {
+		out.err = err
+		return out
+	}
+	resolver := resolvers[r.scheme]
+	if resolver == nil {
+		out.err = fmt.Errorf("no resolver for %q; there are %s", r.scheme, strings.Join(sortedKeys(resolvers), ", "))
+		return out
+	}
+	out.value, out.lease, out.err = resolver.Resolve(ctx, r.path, r.key)
+	return out
+}
+
+// envResolver resolves ref+env://NAME.
+type envResolver struct{ environ func() []string }
+
+func (r envResolver) Resolve(_ context.Context, path, key string) (string, time.Duration, error) {
+	if key != "" {
+		return "", 0, errors.New("a variable has no keys: write ref+env://NAME")
+	}
+	value, ok := lookupEnv(r.environ(), path)
+	if !ok {
+		return "", 0, fmt.Errorf("variable %s is not set", path)
+	}
+	return value, 0, nil
+}
+
+// fileResolver resolves ref+file://path, relative to the working directory or
+// absolute with a third slash, and with #key a value in a settings file.
+type fileResolver struct{}
+
+func (fileResolver) Resolve(_ context.Context, path, key string) (string, time.Duration, error) {
+	data, err := readFile(nil, path)
+	if err != nil {
+		return "", 0, fmt.Errorf("read %s: %w", path, err)
+	}
+	if key == "" {
+		return trimNewline(string(data)), 0, nil
+	}
+	l := &layer{kind: layerFile, name: path, format: formatOf(path), data: data}
+	root, problems := parse(l)
+	if len(problems) > 0 {
+		return "", 0, fmt.Errorf("read %s: %w", position(path, problems[0].Line, problems[0].Column), errors.New(problems[0].Message))
+	}
+	n := root
+	for part := range strings.SplitSeq(key, ".") {
+		if n != nil {
+			n = n.child(part)
+		}
+	}
+	if n == nil || n.kind != textNode {
+		return "", 0, fmt.Errorf("read %s: there is no single value at key %s", path, key)
+	}
+	return n.text, 0, nil
+}

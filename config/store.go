@@ -1,0 +1,233 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Errors that a caller may branch on.
+var (
+	// ErrClosed is returned by the methods of a Store after Close.
+	ErrClosed = errors.New("config: store is closed")
+	// ErrRunning is returned by Run while another Run of the store is on.
+	ErrRunning = errors.New("config: run: the store is running already")
+)
+
+// Store holds settings of type T: a current snapshot, and what is needed to
+// renew and to change it. Make one with [Load]. Safe for concurrent use.
+type Store[T any] struct {
+	current atomic.Pointer[T]
+	engine  *engine
+}
+
+// engine is the part of a Store that does not depend on the type.
+type engine struct {
+	opt      *options
+	schema   *schema
+	defaults reflect.Value
+	refs     references
+	publish  func(rv reflect.Value)
+
+	building sync.Mutex // one build, write or swap at a time
+	mu       sync.Mutex // guards what follows
+	snap     *snapshot
+	status   Status
+	reported string // the failure that was last logged
+	closed   bool
+	running  bool
+	stop     context.CancelCauseFunc
+	done     chan struct{}
+	changes  changes
+}
+
+// Load reads all layers into a Store. defaults, a struct, is the value of keys
+// that no layer sets. Every mistake is found at once: the error is a [*Report]
+// where the settings are wrong, and another error where opts are. Load makes
+// no goroutine that outlives it; [Store.Run] follows changes.
+func Load[T any](ctx context.Context, defaults T, opts ...Option) (*Store[T], error) {
+	o, err := newOptions(opts)
+	if err != nil {
+		return nil, err
+	}
+	s := new(Store[T])
+	e, err := newEngine(reflect.ValueOf(&defaults).Elem(), o)
+	if err != nil {
+		return nil, err
+	}
+	e.publish = func(rv reflect.Value) { s.current.Store(rv.Interface().(*T)) }
+	s.engine = e
+	snap, err := e.build(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	e.logWarnings(snap)
+	e.install(snap)
+	return s, nil
+}
+
+func newEngine(defaults reflect.Value, o *options) (*engine, error) {
+	schema, errs := newSchema(defaults.Type())
+	if len(errs) > 0 {
+		joined := make([]error, len(errs))
+		for i, text := range errs {
+			joined[i] = errors.New("config: load: " + text)
+		}
+		return nil, errors.Join(joined...)
+	}
+	return &engine{
+		opt: o, schema: schema, defaults: deepCopy(defaults, schema.root.shape),
+		refs: references{known: map[string]*resolved{}},
+	}, nil
+}
+
+// install makes snap the current one and queues what OnChange has to know.
+func (e *engine) install(snap *snapshot) {
+	e.mu.Lock()
+	old := e.snap
+	e.snap = snap
+	e.status.Generation++
+	e.status.LoadedAt = snap.at
+	e.status.Err, e.status.FailedAt = nil, time.Time{}
+	e.reported = ""
+	e.publish(snap.rv)
+	if old != nil {
+		e.changes.push(old.rv, snap.rv)
+	}
+	e.mu.Unlock()
+}
+
+// Get returns the current snapshot. It is shared and must not be changed; take
+// one per piece of work, so that all of it sees the same settings. It costs one
+// atomic load.
+func (s *Store[T]) Get() *T { return s.current.Load() }
+
+// Reload reads all layers again. If they are right, the new snapshot becomes
+// current and OnChange functions run; if not, the last good one stays and the
+// error, a [*Report], says why. References that are resolved already are not
+// resolved again; see [Store.Refresh].
+func (s *Store[T]) Reload(ctx context.Context) error { return s.engine.reload(ctx) }
+
+func (e *engine) reload(ctx context.Context) error {
+	e.building.Lock()
+	err := e.reloadLocked(ctx)
+	e.building.Unlock()
+	e.changes.deliver()
+	return err
+}
+
+func (e *engine) reloadLocked(ctx context.Context) error {
+	if e.isClosed() {
+		return ErrClosed
+	}
+	snap, err := e.build(ctx, nil)
+	if err != nil {
+		e.failed(snap, err)
+		return err
+	}
+	e.logWarnings(snap)
+	if old := e.snapshot(); old != nil && reflect.DeepEqual(old.rv.Interface(), snap.rv.Interface()) {
+		snap.rv = old.rv // the same values: keep the pointer that readers hold
+	}
+	recovered := e.lastErr() != nil
+	e.install(snap)
+	if recovered {
+		e.opt.logger.Info("settings are right again")
+	}
+	return nil
+}
+
+// failed notes a reload that kept the last good snapshot, and logs it once.
+func (e *engine) failed(snap *snapshot, err error) {
+	e.mu.Lock()
+	e.status.Err, e.status.FailedAt = err, time.Now()
+	if snap != nil && e.snap != nil && len(snap.inputs) > 0 {
+		kept := *e.snap
+		kept.inputs = sortedInputs(append(append([]input(nil), kept.inputs...), snap.inputs...))
+		e.snap = &kept
+	}
+	again := e.reported == err.Error()
+	e.reported = err.Error()
+	e.mu.Unlock()
+	if !again {
+		e.opt.logger.Warn("reload failed, the last good settings stay", "error", err)
+	}
+}
+
+func (e *engine) logWarnings(snap *snapshot) {
+	before := map[string]bool{}
+	if old := e.snapshot(); old != nil {
+		for _, w := range old.warnings {
+			before[w.Error()] = true
+		}
+	}
+	for _, w := range snap.warnings {
+		if !before[w.Error()] {
+			e.opt.logger.Warn("settings", "warning", w.Error())
+		}
+	}
+}
+
+func (e *engine) snapshot() *snapshot {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.snap
+}
+
+func (e *engine) lastErr() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.status.Err
+}
+
+func (e *engine) isClosed() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.closed
+}
+
+// Refresh resolves all references again and reads all layers. A reference that
+// cannot be resolved keeps its last good value; the error names it, and
+// [Status] shows it until it works again.
+func (s *Store[T]) Refresh(ctx context.Context) error { return s.engine.refresh(ctx, nil) }
+
+// refresh resolves the given references again, or all for nil.
+func (e *engine) refresh(ctx context.Context, texts []string) error {
+	e.building.Lock()
+	if e.isClosed() {
+		e.building.Unlock()
+		return ErrClosed
+	}
+	if texts == nil {
+		texts = sortedKeys(e.snapshot().references)
+	}
+	var errs []error
+	for i, r := range resolveMany(ctx, e.opt.resolvers, texts) {
+		if err := e.refs.renewed(texts[i], r); err != nil {
+			errs = append(errs, fmt.Errorf("config: refresh %s: %w", maskUserinfo(texts[i]), err))
+		}
+	}
+	errs = append(errs, e.reloadLocked(ctx))
+	e.building.Unlock()
+	e.changes.deliver()
+	return errors.Join(errs...)
+}
+
+// Close ends a running [Store.Run] and waits for it. Get keeps working; what
+// would read or write returns [ErrClosed]. Closing again does nothing.
+func (s *Store[T]) Close() error {
+	e := s.engine
+	e.mu.Lock()
+	e.closed = true
+	stop, done := e.stop, e.done
+	e.mu.Unlock()
+	if stop != nil {
+		stop(ErrClosed)
+		<-done
+	}
+	return nil
+}

@@ -1,0 +1,146 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/svcblocks/svcblocks/config/secret"
+)
+
+// Secret is a value that does not show itself; see [secret.Secret]. Key types
+// of this type are redacted in every report, explanation and log line.
+type Secret = secret.Secret
+
+// Bytes is a size in bytes. Its text is a whole or decimal number with a unit:
+// B, KB, MB, GB, TB, PB (powers of 1000) or KiB, MiB, GiB, TiB, PiB (powers of
+// 1024), such as "64MiB" or "1.5GB". A number without a unit counts bytes.
+type Bytes int64
+
+var byteUnits = []struct {
+	name string
+	size int64
+}{
+	{"PiB", 1 << 50},
+	{"TiB", 1 << 40},
+	{"GiB", 1 << 30},
+	{"MiB", 1 << 20},
+	{"KiB", 1 << 10},
+	{"PB", 1e15},
+	{"TB", 1e12},
+	{"GB", 1e9},
+	{"MB", 1e6},
+	{"KB", 1e3},
+	{"kB", 1e3},
+	{"B", 1},
+}
+
+// ParseBytes reads the text of a [Bytes]. Sizes are not negative.
+func ParseBytes(text string) (Bytes, error) {
+	number, unit := strings.TrimSpace(text), int64(1)
+	for _, u := range byteUnits {
+		if rest, ok := strings.CutSuffix(number, u.name); ok {
+			number, unit = strings.TrimSpace(rest), u.size
+			break
+		}
+	}
+	if number == "" || strings.Trim(number, "0123456789.") != "" {
+		return 0, fmt.Errorf("config: parse size %q: want a number and a unit, such as 64MiB", text)
+	}
+	if whole, err := strconv.ParseInt(number, 10, 64); err == nil {
+		if whole > math.MaxInt64/unit {
+			return 0, fmt.Errorf("config: parse size %q: more than %d bytes", text, int64(math.MaxInt64))
+		}
+		return Bytes(whole * unit), nil
+	}
+	part, err := strconv.ParseFloat(number, 64)
+	if err != nil {
+		return 0, fmt.Errorf("config: parse size %q: want a number and a unit, such as 64MiB", text)
+	}
+	size := part * float64(unit)
+	if size >= math.MaxInt64 {
+		return 0, fmt.Errorf("config: parse size %q: more than %d bytes", text, int64(math.MaxInt64))
+	}
+	if size != math.Trunc(size) {
+		return 0, fmt.Errorf("config: parse size %q: not a whole number of bytes", text)
+	}
+	return Bytes(size), nil
+}
+
+// String writes the size with the largest unit that divides it, such as
+// "64MiB"; [ParseBytes] reads it back.
+func (b Bytes) String() string {
+	if b > 0 {
+		best, name := int64(1), "B"
+		for _, u := range byteUnits {
+			if u.size > best && int64(b)%u.size == 0 {
+				best, name = u.size, u.name
+			}
+		}
+		return strconv.FormatInt(int64(b)/best, 10) + name
+	}
+	return strconv.FormatInt(int64(b), 10) + "B"
+}
+
+// MarshalText returns [Bytes.String].
+func (b Bytes) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
+
+// UnmarshalText sets b by [ParseBytes].
+func (b *Bytes) UnmarshalText(text []byte) error {
+	v, err := ParseBytes(string(text))
+	if err == nil {
+		*b = v
+	}
+	return err
+}
+
+// URL is an absolute URL, such as "https://hooks.example/x". The zero URL is
+// empty. Its String masks a password; use the embedded value's String, as in
+// u.URL.String(), to get all of it.
+type URL struct{ url.URL }
+
+// ParseURL reads an absolute URL. Its error does not repeat the text, which
+// may hold a password.
+func ParseURL(text string) (URL, error) {
+	if text == "" {
+		return URL{}, nil
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		var detail *url.Error
+		if errors.As(err, &detail) {
+			err = detail.Err
+		}
+		var escape url.EscapeError
+		var host url.InvalidHostError
+		if errors.As(err, &escape) || errors.As(err, &host) || strings.Contains(err.Error(), `"`) {
+			err = errors.New("an invalid escape, host or port")
+		}
+		return URL{}, fmt.Errorf("config: parse URL: %w", err)
+	}
+	if u.Scheme == "" || u.Host == "" && u.Opaque == "" && u.Path == "" {
+		return URL{}, errors.New("config: parse URL: not absolute; want scheme://host/path")
+	}
+	return URL{*u}, nil
+}
+
+// String returns the URL with its password, if it has one, shown as xxxxx.
+func (u URL) String() string { return u.Redacted() }
+
+// IsZero reports whether the URL is empty.
+func (u URL) IsZero() bool { return u.URL == url.URL{} }
+
+// MarshalText returns [URL.String]: the password is masked.
+func (u URL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
+
+// UnmarshalText sets u by [ParseURL].
+func (u *URL) UnmarshalText(text []byte) error {
+	v, err := ParseURL(string(text))
+	if err == nil {
+		*u = v
+	}
+	return err
+}
