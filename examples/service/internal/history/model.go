@@ -81,17 +81,18 @@ type Notice struct {
 
 // Point is a price and since when it holds.
 type Point struct {
-	Time  time.Time
-	Price extract.Price
+	Time  time.Time     `json:"time"`
+	Price extract.Price `json:"price"`
 }
 
 // Item is an item and its prices.
 type Item struct {
 	extract.Item
-	FirstSeen time.Time
-	LastSeen  time.Time
-	Gone      time.Time // zero while it is on the site
-	Points    []Point   // oldest first
+
+	FirstSeen time.Time `json:"first_seen"`
+	LastSeen  time.Time `json:"last_seen"`
+	Gone      time.Time `json:"gone,omitzero"` // zero while it is on the site
+	Points    []Point   `json:"points"`        // oldest first
 }
 
 // itemRecord is an item in the file, at its identity.
