@@ -14,13 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/svcblocks/svcblocks/logging"
 	"github.com/svcblocks/svcblocks/logging/sink/httpjson"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // receiver is an httpjson endpoint which counts events by "n" and by ID.
 type receiver struct {

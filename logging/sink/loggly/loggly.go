@@ -19,7 +19,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/logging"
-	"github.com/svcblocks/svcblocks/logging/internal/post"
+	"github.com/svcblocks/svcblocks/logging/sink/internal/post"
 )
 
 // Options says where and how to send. Token is required.
