@@ -28,6 +28,9 @@ var (
 	}
 )
 
+// firstConsensus is how long after its start the authority publishes.
+const firstConsensus = 9 * time.Second
+
 // everyNode is what each tor process of the network is told.
 const everyNode = `TestingTorNetwork 1
 AssumeReachable 1
@@ -45,12 +48,12 @@ RunAsDaemon 0
 SafeLogging 0
 `
 
-// The first vote is due 5 s after the start, and no earlier than the kernel
-// of the voting schedule allows: 2 s for votes, 2 s for the consensus.
+// The first consensus is due at a multiple of 10 s, shifted by the network's
+// offset, and voted on 4 s earlier; those that follow every 20 s.
 const authorityTorrc = `ContactInfo tornet@example.invalid
 AuthoritativeDirectory 1
 V3AuthoritativeDirectory 1
-TestingV3AuthInitialVotingInterval 5
+TestingV3AuthInitialVotingInterval 10
 TestingV3AuthInitialVoteDelay 2
 TestingV3AuthInitialDistDelay 2
 V3AuthVotingInterval 20
@@ -97,10 +100,20 @@ func start(ctx context.Context) (_ *Network, err error) {
 			return nil, fmt.Errorf("exit: %w", err)
 		}
 	}
+	if err := n.nodes[0].wait(ctx, n.lacksConsensus); err != nil {
+		return nil, err
+	}
+	// Exits that asked in vain for a consensus wait ever longer before they
+	// ask again; started afresh they ask at once.
+	for _, exit := range n.nodes[1:] {
+		if err := errors.Join(exit.stop(), exit.restart()); err != nil {
+			return nil, err
+		}
+	}
 	// A client that starts with a consensus that lacks some exits sends
 	// everything through those it knows for as long as that consensus lasts.
-	for _, node := range n.nodes {
-		if err := node.wait(ctx, n.lacksConsensus); err != nil {
+	for _, exit := range n.nodes[1:] {
+		if err := exit.wait(ctx, n.lacksConsensus); err != nil {
 			return nil, err
 		}
 	}
@@ -152,7 +165,10 @@ func (n *Network) startAuthority(ctx context.Context) error {
 			identity = strings.TrimSpace(value)
 		}
 	}
-	torrc := authorityTorrc + fmt.Sprintf("Address %[1]v\nORPort %[1]v:5000 IPv4Only\nDirPort %[1]v:7000\n", authorityAddr)
+	// The first vote must find every exit's descriptor and should not be long
+	// after: else the first consensus lists none, and the next is far away.
+	offset := (time.Now().Unix() + int64(firstConsensus/time.Second)) % 10
+	torrc := authorityTorrc + fmt.Sprintf("TestingV3AuthVotingStartOffset %d\n", offset) + fmt.Sprintf("Address %[1]v\nORPort %[1]v:5000 IPv4Only\nDirPort %[1]v:7000\n", authorityAddr)
 	node := newNode(n.tor, dir, name, 0)
 	// The fingerprint does not depend on who the authorities are, but tor
 	// insists on one.
@@ -185,12 +201,33 @@ func (n *Network) startExit(i int, addr netip.Addr) error {
 	if err := os.WriteFile(resolvConf, fmt.Appendf(nil, "nameserver %v\n", addr), 0o600); err != nil {
 		return err
 	}
+	// A relay that has not seen any traffic has no bandwidth, and with it no
+	// share of the streams as soon as another relay has some.
+	if err := os.MkdirAll(filepath.Join(dir, "data"), 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "data", "state"), bandwidth(time.Now()), 0o600); err != nil {
+		return err
+	}
 	node := newNode(n.tor, dir, name, i+1)
 	n.nodes = append(n.nodes, node)
 	n.Exits = append(n.Exits, Exit{Nickname: name, Addr: addr})
 	return node.start(exitTorrc + n.authority + fmt.Sprintf(
 		"Address %[1]v\nORPort %[1]v:5000 IPv4Only\nOutboundBindAddressExit %[1]v\nOutboundBindAddressOR %[1]v\n"+
 			"ServerDNSResolvConfFile %[2]s\n", addr, resolvConf))
+}
+
+// bandwidth returns the state file of a relay that carried 10 MB/s on each of
+// the last days.
+func bandwidth(now time.Time) []byte {
+	ends := now.UTC().Add(-time.Hour).Format(time.DateTime)
+	var state strings.Builder
+	for _, direction := range []string{"Read", "Write"} {
+		fmt.Fprintf(&state, "BWHistory%[1]sEnds %[2]s\nBWHistory%[1]sInterval 86400\n"+
+			"BWHistory%[1]sValues 1000000,1000000,1000000\nBWHistory%[1]sMaxima 10000000,10000000,10000000\n",
+			direction, ends)
+	}
+	return []byte(state.String())
 }
 
 // lacksConsensus returns the exits that a relay's consensus does not list.
