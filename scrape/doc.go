@@ -1,0 +1,40 @@
+// Package scrape fetches pages through Tor or other proxies, under an identity
+// that changes every 25 requests, politely, and never from your own address
+// unless you say so.
+//
+// The smallest useful program:
+//
+//	c, err := scrape.New(ctx, &scrape.Options{Egress: scrape.SOCKS("127.0.0.1:9050")})
+//	if err != nil {
+//		return err // says what is wrong with Tor, and what to do
+//	}
+//	defer c.Close()
+//	res, err := c.Get(ctx, "https://example.com/")
+//
+// [Client.Get] is for one page, [Client.Each] for many. [Client.HTTPClient] and
+// [Client.RoundTrip] put the same behind any code that takes an *http.Client or
+// an http.RoundTripper.
+//
+// An egress is the way out: Tor (package scrape/tor), [SOCKS], [Proxies] or
+// [Direct]. An [Identity] is one exit's worth of requests: connections, cookies
+// and the key by which Tor isolates its circuits. After Rotation.Every requests
+// the next one takes over; the old one finishes what it has begun. A chain of
+// redirects stays on its identity and counts once.
+//
+// What it promises:
+//
+//   - Without Tor there is no request: errors match [ErrTorUnavailable], unless
+//     Options.Fallback is [DirectWithWarning].
+//   - Names are resolved by the exit. The local resolver is asked by [Direct]
+//     alone.
+//   - Only http and https, and only public addresses, on each hop of a redirect
+//     ([ErrForbiddenAddress]); Options.Allow makes exceptions.
+//   - Every answer is bounded: header, wire bytes, decoded bytes, redirects,
+//     time ([Limits], [ErrBodyTooLarge]).
+//   - robots.txt is obeyed ([ErrRobots]), hosts are spared ([HostLimit]), and
+//     Retry-After is waited out ([Retry]).
+//
+// What it does not do: it runs no browser and no JavaScript, and its TLS
+// greeting and HTTP/2 settings are Go's. Headers agree with the user agent that
+// they name; a site that looks deeper sees a program.
+package scrape

@@ -1,0 +1,156 @@
+package scrape
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/svcblocks/svcblocks/scrape/internal/socks"
+)
+
+// handshakeTimeout bounds what a local proxy answers without the network:
+// accepting, greeting, authentication.
+const handshakeTimeout = 4 * time.Second
+
+// Egress is a way out. An implementation keeps these:
+//
+//  1. DialContext connects to addr, a host:port whose host is still a name if
+//     it was one. Unless resolving here is what the egress is for, the name goes
+//     on to the far end.
+//  2. Connections of different isolation keys share nothing that the far end
+//     could tell: for Tor, circuits. An egress that has one address only may
+//     ignore the key.
+//  3. If the egress itself is not available, errors of DialContext and Check
+//     match [ErrTorUnavailable]; if the far end is at fault, they do not.
+//  4. Both return soon after ctx is done, with an error that matches its cause.
+//  5. Check reports whether a connection could be made now, without contact to
+//     any site.
+//  6. All methods are safe for concurrent use.
+//
+// An egress may also have any of these methods:
+//
+//   - NewIdentity(ctx context.Context) error: new connections of every key
+//     leave by new circuits, once it has returned. Needed for Rotation.By
+//     [NewNym].
+//   - Exit(ctx context.Context, isolation string) (string, error): the name of
+//     the exit that connections of this key leave by. Needed for
+//     Rotation.Distinct.
+//   - Warm(ctx context.Context, isolation, host string) error: get ready to
+//     connect to host under this key, without contact to host.
+//   - Probe(ctx context.Context) error: a cheaper Check.
+//   - String() string: what to show in [Stats].
+type Egress interface {
+	DialContext(ctx context.Context, isolation, network, addr string) (net.Conn, error)
+	Check(ctx context.Context) error
+}
+
+// The optional methods of an Egress.
+type (
+	identityEgress interface {
+		NewIdentity(ctx context.Context) error
+	}
+	exitEgress interface {
+		Exit(ctx context.Context, isolation string) (string, error)
+	}
+	warmEgress interface {
+		Warm(ctx context.Context, isolation, host string) error
+	}
+	probeEgress interface {
+		Probe(ctx context.Context) error
+	}
+)
+
+// validEgress is what an egress of this package has whose constructor cannot
+// return an error.
+type validEgress interface{ validate() error }
+
+// Direct returns the egress that is this machine itself: names are resolved
+// here, and sites see this machine's address. Every address is checked at the
+// moment of dialling. Names in .onion are refused (RFC 7686).
+func Direct() Egress { return direct{} }
+
+type direct struct{}
+
+func (direct) String() string { return "direct" }
+
+func (direct) Check(context.Context) error { return nil }
+
+func (direct) DialContext(ctx context.Context, _, network, addr string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	check, ok := ctx.Value(guardKey{}).(dialCheck)
+	if !ok { // used without a Client
+		check.guard = &guard{direct: true}
+	}
+	if check.strict, err = check.guard.checkHost(host); err != nil {
+		return nil, err
+	}
+	ctx = context.WithValue(ctx, guardKey{}, check)
+	dialer := net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second, ControlContext: controlDial}
+	return dialer.DialContext(ctx, network, addr)
+}
+
+// SOCKS returns the egress through a SOCKS5 proxy that takes a user name and a
+// password as isolation key, as Tor does on every SOCKS port (its default flag
+// IsolateSOCKSAuth). addr is host:port, or unix:/path. Names are resolved at
+// the exit. For the exit of an identity, and so for Rotation.Distinct, use
+// package scrape/tor with a control port.
+func SOCKS(addr string) Egress {
+	return &socksEgress{client: socks.Client{Addr: addr, HandshakeTimeout: handshakeTimeout}}
+}
+
+type socksEgress struct{ client socks.Client }
+
+func (e *socksEgress) String() string { return "SOCKS " + e.client.Addr }
+
+func (e *socksEgress) validate() error { return validProxyAddr(e.client.Addr) }
+
+func validProxyAddr(addr string) error {
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		if path == "" {
+			return errors.New("SOCKS address unix: without a path: write unix:/path")
+		}
+		return nil
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil || host == "" || port == "" {
+		return fmt.Errorf("SOCKS address %q: write host:port, as 127.0.0.1:9050, or unix:/path", addr)
+	}
+	return nil
+}
+
+func (e *socksEgress) DialContext(ctx context.Context, isolation, _, addr string) (net.Conn, error) {
+	conn, err := e.client.Connect(ctx, isolation, "x", addr)
+	return conn, unavailable(err)
+}
+
+func (e *socksEgress) Check(ctx context.Context) error {
+	return unavailable(e.client.Probe(ctx, "check", "x"))
+}
+
+func (e *socksEgress) Warm(ctx context.Context, isolation, host string) error {
+	_, err := e.client.Resolve(ctx, isolation, "x", host)
+	return unavailable(err)
+}
+
+// unavailable marks the failures of the proxy itself.
+func unavailable(err error) error {
+	pe, ok := errors.AsType[*socks.ProxyError](err)
+	if !ok {
+		return err
+	}
+	return fmt.Errorf("%w: %w%s", ErrTorUnavailable, err, hint(pe))
+}
+
+// hint says what to do about a proxy that cannot be used.
+func hint(pe *socks.ProxyError) string {
+	if _, ok := errors.AsType[*net.OpError](pe.Err); ok {
+		return " (is Tor running, and is this its SocksPort?)"
+	}
+	return ""
+}

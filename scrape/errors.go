@@ -1,0 +1,111 @@
+package scrape
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// What a caller may branch on, by errors.Is.
+var (
+	// ErrTorUnavailable: the egress, Tor or the proxy in its place, cannot be
+	// reached, refuses the credentials or is not ready. Nothing was sent.
+	ErrTorUnavailable = errors.New("tor unavailable")
+	// ErrBanned: Options.Banned recognised the answer as a ban.
+	ErrBanned = errors.New("banned by the site")
+	// ErrBodyTooLarge: the body is larger than Limits.BodyBytes, on the wire or
+	// decoded. It comes from RoundTrip if the length was announced, else from
+	// the body's Read.
+	ErrBodyTooLarge = errors.New("body too large")
+	// ErrHeaderTooLarge: the header is larger than Limits.HeaderBytes.
+	ErrHeaderTooLarge = errors.New("header too large")
+	// ErrTooManyRedirects: more redirects than Limits.Redirects.
+	ErrTooManyRedirects = errors.New("too many redirects")
+	// ErrEncoding: the body is encoded in a way that is not decoded here, or is
+	// not what its Content-Encoding says.
+	ErrEncoding = errors.New("content encoding")
+	// ErrForbiddenAddress: the address is not public, or the scheme is not http
+	// or https. No connection was made.
+	ErrForbiddenAddress = errors.New("forbidden address")
+	// ErrRobots: robots.txt of the host forbids the page, or could not be read.
+	ErrRobots = errors.New("forbidden by robots.txt")
+	// ErrRetryLater: the site asks to come back later than Retry.Max;
+	// [Error.RetryAfter] says when.
+	ErrRetryLater = errors.New("the site asks to come back later")
+	// ErrClosed: the client was closed.
+	ErrClosed = errors.New("client closed")
+)
+
+// Error is a failed operation on an address. Every error of a [Client] that
+// concerns one request is or wraps an *Error.
+type Error struct {
+	// Op is what failed: "get", "post", "robots" and the like.
+	Op string
+	// URL is the address without user, password, query and fragment.
+	URL string
+	// Err is the cause.
+	Err error
+
+	after time.Duration
+}
+
+// Error describes the failure.
+func (e *Error) Error() string {
+	return fmt.Sprintf("scrape: %s %s: %v", e.Op, e.URL, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Temporary reports whether the same request may succeed later.
+func (e *Error) Temporary() bool {
+	switch {
+	case errors.Is(e.Err, ErrForbiddenAddress), errors.Is(e.Err, ErrBodyTooLarge), errors.Is(e.Err, ErrHeaderTooLarge),
+		errors.Is(e.Err, ErrTooManyRedirects), errors.Is(e.Err, ErrEncoding), errors.Is(e.Err, ErrClosed),
+		errors.Is(e.Err, context.Canceled):
+		return false
+	case errors.Is(e.Err, ErrRobots):
+		return errors.Is(e.Err, errRobotsUnreachable)
+	}
+	return true
+}
+
+// RetryAfter returns how long the site asked to wait, 0 if it did not say.
+func (e *Error) RetryAfter() time.Duration { return e.after }
+
+// errRobotsUnreachable tells a robots.txt that cannot be read from one that
+// forbids.
+var errRobotsUnreachable = errors.New("robots.txt could not be read, which counts as a refusal (RFC 9309 §2.3.1.4)")
+
+// timeoutError is the cause of an attempt that ran into Limits.Timeout.
+type timeoutError struct{ limit time.Duration }
+
+func (e *timeoutError) Error() string {
+	return fmt.Sprintf("not finished within %v (Limits.Timeout)", e.limit)
+}
+func (e *timeoutError) Timeout() bool   { return true }
+func (e *timeoutError) Temporary() bool { return true }
+func (e *timeoutError) Is(target error) bool {
+	return target == context.DeadlineExceeded
+}
+
+// shownURL is u without what may be secret.
+func shownURL(u *url.URL) string {
+	if u == nil {
+		return ""
+	}
+	shown := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath, Opaque: u.Opaque}
+	return shown.String()
+}
+
+// opOf names what a request does.
+func opOf(req *http.Request) string {
+	if req.Method == "" {
+		return "get"
+	}
+	return strings.ToLower(req.Method)
+}

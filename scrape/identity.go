@@ -1,0 +1,197 @@
+package scrape
+
+import (
+	"context"
+	"crypto/rand"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/publicsuffix"
+)
+
+// Identity is what one stretch of requests has in common: an isolation key and
+// with it an exit, connections, cookies and, with PerIdentity, a user agent.
+type Identity struct {
+	// Number counts the identities of a client, from 1.
+	Number int
+	// Isolation is the key given to the egress. It is random and no secret.
+	Isolation string
+	// Exit is the exit as the egress names it (Tor: the fingerprint), "" if it
+	// is not known, or not yet.
+	Exit string
+	// Agent is the user agent with PerIdentity, else "".
+	Agent string
+	// Direct says that requests leave from this machine's own address.
+	Direct bool
+	// Since is when the identity was made.
+	Since time.Time
+}
+
+// identity is an Identity at work.
+type identity struct {
+	client    *Client
+	egress    Egress
+	guard     *guard
+	info      Identity // but for Exit
+	exit      atomic.Pointer[string]
+	transport *http.Transport
+	jar       http.CookieJar
+
+	used int  // guarded by client.mu
+	left bool // no more requests; guarded by client.mu
+
+	mu      sync.Mutex
+	refs    int // requests in flight
+	retired bool
+	conns   map[net.Conn]struct{}
+}
+
+// newIsolation returns a key that no other identity of any process has. It
+// never begins with "<torS0X>", which Tor takes for a format of its own.
+func newIsolation() string { return "sb-" + rand.Text() }
+
+// newIdentity makes an identity with nothing in it. It makes no connection.
+func (c *Client) newIdentity(isolation string, direct bool) *identity {
+	id := &identity{
+		client: c, egress: c.opts.Egress, guard: c.guard, conns: map[net.Conn]struct{}{},
+		info: Identity{
+			Number: int(c.numbers.Add(1)), Isolation: isolation, Since: time.Now(),
+			Direct: direct || c.guard.direct,
+		},
+	}
+	if direct {
+		id.egress, id.guard = Direct(), c.directGuard
+	}
+	if c.opts.AgentPer == PerIdentity {
+		id.info.Agent = c.opts.UserAgents.GetRandom()
+	}
+	if c.opts.Cookies != nil {
+		id.jar = c.opts.Cookies(id.info)
+	} else {
+		// New fails only for options that are not used here.
+		id.jar, _ = cookiejar.New(&cookiejar.Options{PublicSuffixList: publicsuffix.List})
+	}
+	id.transport = &http.Transport{
+		Proxy:                  nil, // the environment must not choose the way out
+		DialContext:            id.dial,
+		TLSClientConfig:        c.opts.TLS.Clone(),
+		TLSHandshakeTimeout:    30 * time.Second,
+		ForceAttemptHTTP2:      true,
+		DisableCompression:     true, // decoded by body.go, within limits
+		MaxIdleConnsPerHost:    256,
+		IdleConnTimeout:        90 * time.Second,
+		MaxResponseHeaderBytes: c.opts.Limits.HeaderBytes,
+	}
+	return id
+}
+
+// snapshot returns what is known of the identity now.
+func (id *identity) snapshot() Identity {
+	info := id.info
+	if exit := id.exit.Load(); exit != nil {
+		info.Exit = *exit
+	}
+	return info
+}
+
+// dial is the only way by which a connection of this identity comes to be.
+func (id *identity) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	// Checked again: the transport has turned the host into ASCII since.
+	strict, err := id.guard.checkHost(host)
+	if err != nil {
+		return nil, err
+	}
+	if id.guard.direct {
+		ctx = context.WithValue(ctx, guardKey{}, dialCheck{id.guard, strict})
+	}
+	conn, err := id.egress.DialContext(ctx, id.info.Isolation, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	tracked := &trackedConn{Conn: conn, id: id}
+	id.mu.Lock()
+	unused := id.retired && id.refs <= 0
+	if !unused {
+		id.conns[tracked] = struct{}{}
+	}
+	id.mu.Unlock()
+	if unused { // the request that asked for it is over
+		_ = conn.Close()
+		return nil, net.ErrClosed
+	}
+	return tracked, nil
+}
+
+// trackedConn is a connection that its identity knows of.
+type trackedConn struct {
+	net.Conn
+	id *identity
+}
+
+// Close closes the connection.
+func (t *trackedConn) Close() error {
+	t.id.mu.Lock()
+	delete(t.id.conns, t)
+	t.id.mu.Unlock()
+	return t.Conn.Close()
+}
+
+// hold counts a request in flight.
+func (id *identity) hold() {
+	id.mu.Lock()
+	id.refs++
+	id.mu.Unlock()
+}
+
+// release ends a request in flight; the last one of a retired identity closes
+// its connections.
+func (id *identity) release() {
+	id.mu.Lock()
+	id.refs--
+	id.mu.Unlock()
+	id.closeIfDone()
+}
+
+// retire takes the identity out of service. What is in flight goes on.
+func (id *identity) retire() {
+	id.mu.Lock()
+	id.retired = true
+	id.mu.Unlock()
+	id.closeIfDone()
+}
+
+func (id *identity) closeIfDone() {
+	id.mu.Lock()
+	if !id.retired || id.refs > 0 {
+		id.mu.Unlock()
+		return
+	}
+	conns := make([]net.Conn, 0, len(id.conns))
+	for conn := range id.conns {
+		conns = append(conns, conn)
+	}
+	id.mu.Unlock()
+	id.client.forget(id)
+	id.transport.CloseIdleConnections()
+	// Nothing is in flight, so what the transport has not yet filed as idle is
+	// of no use either.
+	for _, conn := range conns {
+		_ = conn.Close() // an error of a connection that is thrown away
+	}
+}
+
+// closeNow ends the identity with all that is in flight.
+func (id *identity) closeNow() {
+	id.mu.Lock()
+	id.retired, id.refs = true, 0
+	id.mu.Unlock()
+	id.closeIfDone()
+}

@@ -1,0 +1,465 @@
+package scrape
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/svcblocks/svcblocks/scrape/useragent"
+)
+
+// chainKey finds the chain in the context of a request that was sent.
+type chainKey struct{}
+
+// chain is what a request and the redirects that follow from it have in
+// common. It is used by one goroutine at a time.
+type chain struct {
+	id     *identity // held by whoever is under way
+	agent  string
+	robots bool // a request for robots.txt itself
+}
+
+// chainOf returns the chain that req continues, or a new one.
+func chainOf(req *http.Request) (*chain, bool) {
+	if req.Response != nil && req.Response.Request != nil {
+		if ch, ok := req.Response.Request.Context().Value(chainKey{}).(*chain); ok {
+			next := *ch
+			return &next, true
+		}
+	}
+	return &chain{}, false
+}
+
+// RoundTrip sends one request, as http.RoundTripper says, and with it comes all
+// that the Options ask for: it waits for the host's turn and for Retry-After,
+// reads robots.txt, tries again. The answer's body is decoded; it must be
+// closed, or the host's place in HostLimit.InFlight stays taken. Errors are
+// *Error.
+func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
+	body := &requestBody{req: req}
+	res, err := c.roundTrip(req, body)
+	if err == nil {
+		return res, nil
+	}
+	body.close()
+	c.stats.failures.Add(1)
+	wrapped, ok := errors.AsType[*Error](err)
+	if !ok {
+		wrapped = &Error{Op: opOf(req), URL: shownURL(req.URL), Err: err}
+	}
+	c.log.Debug("request failed", "error", wrapped)
+	return nil, wrapped
+}
+
+func (c *Client) roundTrip(req *http.Request, body *requestBody) (*http.Response, error) {
+	if req.URL == nil {
+		return nil, errors.New("request without a URL")
+	}
+	if err := c.guard.checkURL(req.URL); err != nil {
+		return nil, err
+	}
+	ch, redirected := chainOf(req)
+	if err := c.askRobots(req, ch); err != nil {
+		return nil, err
+	}
+	h := c.hosts.get(hostKey(req.URL))
+	defer c.hosts.put(h)
+	for number := 1; ; number++ {
+		if number > 1 && redirected && ch.id != nil {
+			c.countRetry(ch.id)
+		}
+		if !redirected && number > 1 {
+			ch.id = nil
+		}
+		res, info, err := c.attempt(req, ch, body, h)
+		verdict := c.judge(req, body, number, res, err)
+		verdict.attempt.Identity = info
+		if verdict.banned {
+			c.stats.bans.Add(1)
+			c.log.Warn("banned", "url", verdict.attempt.URL, "status", verdict.attempt.Status, "exit", info.Exit, "identity", info.Number)
+			if c.opts.Hooks.OnBan != nil {
+				c.opts.Hooks.OnBan(verdict.attempt)
+			}
+			if ch.id != nil {
+				c.leave(ch.id)
+				ch.id = nil
+			}
+		}
+		if !verdict.again {
+			if verdict.err != nil {
+				if res != nil {
+					discard(res)
+				}
+				return nil, verdict.err
+			}
+			return res, nil
+		}
+		if res != nil {
+			discard(res)
+		}
+		c.stats.retries.Add(1)
+		c.log.Info("trying again", "url", verdict.attempt.URL, "attempt", number, "status", verdict.attempt.Status,
+			"wait", verdict.attempt.Wait, "error", verdict.attempt.Err)
+		if c.opts.Hooks.OnRetry != nil {
+			c.opts.Hooks.OnRetry(verdict.attempt)
+		}
+		if err := c.pause(req.Context(), verdict.attempt.Wait); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// pause waits, and counts the wait.
+func (c *Client) pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	c.stats.waited.Add(int64(d))
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-c.ctx.Done():
+		return ErrClosed
+	}
+}
+
+// attempt makes one try, with the fallback if there is one.
+func (c *Client) attempt(req *http.Request, ch *chain, body *requestBody, h *host) (*http.Response, Identity, error) {
+	if err := c.enter(req.Context(), h); err != nil {
+		return nil, Identity{}, err
+	}
+	if ch.id != nil && ch.id.info.Direct == c.guard.direct { // a redirect
+		ch.id.hold()
+		c.register(ch.id) // it may have been retired and forgotten
+		return c.sendAndRecover(req, ch, body, h)
+	}
+	if c.opts.Fallback == DirectWithWarning && !c.guard.direct && c.breaker.open() {
+		return c.sendDirect(req, ch, body, h, nil)
+	}
+	id, err := c.acquire(req.Context(), &c.main, req.URL.Hostname(), ch)
+	if err != nil {
+		h.leave()
+		return c.recover(req, ch, body, h, Identity{}, err)
+	}
+	ch.id = id
+	return c.sendAndRecover(req, ch, body, h)
+}
+
+func (c *Client) sendAndRecover(req *http.Request, ch *chain, body *requestBody, h *host) (*http.Response, Identity, error) {
+	res, err := c.send(req, ch, body, h)
+	if err != nil {
+		return c.recover(req, ch, body, h, ch.id.snapshot(), err)
+	}
+	return res, ch.id.snapshot(), nil
+}
+
+// recover sends directly what the egress could not take, if that is allowed.
+func (c *Client) recover(req *http.Request, ch *chain, body *requestBody, h *host, info Identity, err error) (*http.Response, Identity, error) {
+	if errors.Is(err, ErrTorUnavailable) {
+		c.note(err)
+		if c.opts.Fallback == DirectWithWarning && body.repeatable() && req.Context().Err() == nil {
+			if err := c.enter(req.Context(), h); err != nil {
+				return nil, info, err
+			}
+			return c.sendDirect(req, ch, body, h, err)
+		}
+	}
+	return nil, info, err
+}
+
+// enter waits for the host's turn, and counts the wait.
+func (c *Client) enter(ctx context.Context, h *host) error {
+	began := time.Now()
+	err := h.enter(ctx)
+	if waited := time.Since(began); waited > time.Millisecond {
+		c.stats.waited.Add(int64(waited))
+	}
+	return err
+}
+
+// sendDirect sends from this machine's own address, and says so. The host has
+// been entered.
+func (c *Client) sendDirect(req *http.Request, ch *chain, body *requestBody, h *host, cause error) (*http.Response, Identity, error) {
+	if cause == nil {
+		cause = c.stats.egressError()
+	}
+	if err := c.directGuard.checkURL(req.URL); err != nil { // .onion above all
+		h.leave()
+		return nil, Identity{}, fmt.Errorf("%w (%w)", err, ErrTorUnavailable)
+	}
+	id, err := c.acquireDirect(req.Context(), ch, req.URL.Hostname())
+	if err != nil {
+		h.leave()
+		return nil, Identity{}, err
+	}
+	ch.id = id
+	info := id.snapshot()
+	c.stats.fallbacks.Add(1)
+	c.log.Warn("request leaves from this machine's own address", "url", shownURL(req.URL), "error", cause)
+	if c.opts.Hooks.OnFallback != nil {
+		c.opts.Hooks.OnFallback(Attempt{URL: shownURL(req.URL), Number: 1, Err: cause, Identity: info})
+	}
+	res, err := c.send(req, ch, body, h)
+	return res, info, err
+}
+
+func (c *Client) acquireDirect(ctx context.Context, ch *chain, host string) (*identity, error) {
+	if ch.id != nil && ch.id.info.Direct {
+		ch.id.hold()
+		return ch.id, nil
+	}
+	return c.acquire(ctx, &c.fallback, host, ch)
+}
+
+// send makes one exchange by the identity of ch, which is held, with the host
+// entered; both are released when the exchange is over.
+func (c *Client) send(req *http.Request, ch *chain, body *requestBody, h *host) (*http.Response, error) {
+	id := ch.id
+	x := &exchange{client: c, id: id, host: h, robots: ch.robots, began: time.Now()}
+	ctx, cancel := context.WithCancelCause(context.WithValue(req.Context(), chainKey{}, ch))
+	x.cancel = cancel
+	x.watch(ctx)
+
+	out := req.WithContext(ctx)
+	secure := isSecure(req.URL)
+	out.Header = c.header(req, ch, id, secure)
+	x.agent = out.Header.Get("User-Agent")
+	out.Body = body.next()
+	if id.jar != nil {
+		for _, cookie := range id.jar.Cookies(req.URL) {
+			out.AddCookie(cookie)
+		}
+	}
+	c.stats.requests.Add(1)
+	h.requests.Add(1)
+	res, err := id.transport.RoundTrip(out)
+	x.answered.Store(true)
+	if err != nil {
+		err = c.explain(req.Context(), ctx, id, err)
+		x.finish(err)
+		return nil, err
+	}
+	if c.stats.egressLost() && !id.info.Direct {
+		c.note(nil) // it works again
+	}
+	if id.jar != nil {
+		if cookies := res.Cookies(); len(cookies) > 0 {
+			id.jar.SetCookies(req.URL, cookies)
+		}
+	}
+	x.req, x.status, x.ctx = req, res.StatusCode, ctx
+	if err := x.take(res); err != nil {
+		_ = res.Body.Close() // the reason to refuse it is the error to report
+		x.finish(err)
+		return nil, err
+	}
+	return res, nil
+}
+
+// explain finds out what an error of the transport means.
+func (c *Client) explain(outer, inner context.Context, id *identity, err error) error {
+	switch {
+	case outer.Err() != nil:
+		return context.Cause(outer)
+	case inner.Err() != nil:
+		return context.Cause(inner) // Limits.Timeout, or the egress hangs
+	case errors.Is(err, ErrTorUnavailable), errors.Is(err, ErrForbiddenAddress):
+		return err
+	case c.ctx.Err() != nil:
+		return fmt.Errorf("%w: %w", ErrClosed, err)
+	case isHeaderTooLarge(err):
+		return fmt.Errorf("%w: more than %d bytes (Limits.HeaderBytes)", ErrHeaderTooLarge, c.opts.Limits.HeaderBytes)
+	}
+	// A connection that broke may be the site's doing, or Tor's end.
+	if id.info.Direct {
+		return err
+	}
+	if lost := c.probe(outer, 2*time.Second); lost != nil {
+		return fmt.Errorf("%w (after %w)", lost, err)
+	}
+	return err
+}
+
+// isHeaderTooLarge recognises an error for which net/http has no type; a test
+// holds these texts against the standard library.
+func isHeaderTooLarge(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "server response headers exceeded") || strings.Contains(text, "response header list larger than")
+}
+
+// probe returns an error only if the egress says that it is unavailable.
+func (c *Client) probe(ctx context.Context, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	check := c.opts.Egress.Check
+	if p, ok := c.opts.Egress.(probeEgress); ok {
+		check = p.Probe
+	}
+	err := check(ctx)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrTorUnavailable):
+		return err
+	case ctx.Err() != nil:
+		return fmt.Errorf("%w: no answer within %v", ErrTorUnavailable, limit)
+	}
+	return nil
+}
+
+// exchange is one request and its answer, to the end of the body.
+type exchange struct {
+	client *Client
+	id     *identity
+	host   *host
+	began  time.Time
+	cancel context.CancelCauseFunc
+	agent  string
+	robots bool // for robots.txt: no page, no ban
+	status int
+	req    *http.Request   // set with the answer
+	ctx    context.Context //nolint:containedctx // of this exchange alone
+
+	limit    *time.Timer
+	stall    *time.Timer
+	answered atomic.Bool
+	once     sync.Once
+}
+
+// stallAfter is how long an answer may stay out before the egress is asked
+// whether it is still there.
+const stallAfter = 5 * time.Second
+
+// watch ends the exchange at Limits.Timeout, and as soon as it is seen that the
+// egress hangs.
+func (x *exchange) watch(ctx context.Context) {
+	timeout := x.client.opts.Limits.Timeout
+	if timeout > 0 {
+		x.limit = time.AfterFunc(timeout, func() { x.cancel(&timeoutError{timeout}) })
+	}
+	if x.id.info.Direct {
+		return
+	}
+	after, patience := stallAfter, stallAfter
+	if timeout > 0 {
+		after, patience = min(after, timeout/2), min(patience, timeout/4)
+	}
+	x.stall = time.AfterFunc(after, func() {
+		if x.answered.Load() {
+			return
+		}
+		if err := x.client.probe(ctx, patience); err != nil {
+			x.cancel(err)
+		}
+	})
+}
+
+// finish ends the exchange. Only the first call has an effect.
+func (x *exchange) finish(err error) {
+	x.once.Do(func() {
+		for _, timer := range []*time.Timer{x.limit, x.stall} {
+			if timer != nil {
+				timer.Stop()
+			}
+		}
+		x.cancel(nil)
+		x.host.leave()
+		x.id.release()
+		if err != nil {
+			x.host.failures.Add(1)
+		}
+	})
+}
+
+// header returns what is sent: what the caller set, and for the rest what the
+// browser of the user agent sends.
+func (c *Client) header(req *http.Request, ch *chain, id *identity, secure bool) http.Header {
+	own, given := req.Header["User-Agent"]
+	switch {
+	case given && len(own) > 0:
+		ch.agent = own[0]
+	case id.info.Agent != "":
+		ch.agent = id.info.Agent
+	case ch.agent == "":
+		ch.agent = c.opts.UserAgents.GetRandom()
+	}
+	profile := c.profiles.get(ch.agent, secure)
+	header := make(http.Header, len(profile)+len(req.Header)+1)
+	maps.Copy(header, profile)
+	maps.Copy(header, req.Header)
+	if cookies, ok := req.Header["Cookie"]; ok {
+		header["Cookie"] = append([]string(nil), cookies...) // AddCookie writes to it
+	}
+	return header
+}
+
+// isSecure reports whether browsers take the origin for a secure one.
+func isSecure(u *url.URL) bool {
+	if u.Scheme == "https" {
+		return true
+	}
+	host := u.Hostname()
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// maxProfiles bounds the profile cache; a pool has some hundred agents.
+const maxProfiles = 4096
+
+// profileCache keeps the headers of each user agent. They are shared and not
+// changed.
+type profileCache struct {
+	secure, plain sync.Map // string → http.Header
+	size          atomic.Int64
+}
+
+func (p *profileCache) get(agent string, secure bool) http.Header {
+	cache := &p.plain
+	if secure {
+		cache = &p.secure
+	}
+	if h, ok := cache.Load(agent); ok {
+		return h.(http.Header)
+	}
+	parsed, _ := useragent.Parse(agent) // no browser: the plain headers
+	header := parsed.Header(secure)
+	if p.size.Add(1) <= maxProfiles {
+		cache.Store(agent, header)
+	}
+	return header
+}
+
+// hostKey is what HostLimit and robots.txt count as one host.
+func hostKey(u *url.URL) string {
+	host := strings.ToLower(u.Host)
+	switch u.Scheme {
+	case "http":
+		host = strings.TrimSuffix(host, ":80")
+	case "https":
+		host = strings.TrimSuffix(host, ":443")
+	}
+	return u.Scheme + "://" + host
+}
+
+// discard reads a little of a body, so that the connection can be used again,
+// and closes it.
+func discard(res *http.Response) {
+	_, _ = io.CopyN(io.Discard, res.Body, 64<<10) // whatever happens, it is closed
+	_ = res.Body.Close()
+}
