@@ -1,0 +1,44 @@
+// Package notify sends messages to the operators of a service: by mail, to
+// Slack, to anything with a Send method. They arrive, once, and never flood.
+//
+//	mail, err := email.New(&email.Options{Host: "mail.example.com", From: "shop@example.com", To: []string{"ops@example.com"}})
+//	…
+//	hub, err := notify.New(&notify.Options{
+//		Receivers: []notify.Receiver{{Name: "ops-mail", Notifier: mail, MinLevel: slog.LevelWarn}},
+//		Outbox:    notify.Outbox{Dir: "/var/lib/shop/outbox"},
+//	})
+//	…
+//	defer hub.Close()
+//	go hub.Run(ctx)
+//	err = hub.Send(ctx, "price changed", "Tea costs 4.20 now.")
+//
+// Most readers want [New], [Hub.Notify] and [NewHandler]. The receivers are in
+// notify/email and notify/slack; the services of github.com/nikoksr/notify are
+// receivers as they are, and so is every other [Notifier]. notify/notifytest
+// has receivers for tests.
+//
+// # What is promised
+//
+// Without an outbox [Hub.Notify] returns when every receiver is done. With one
+// it returns when the message is on disk; [Hub.Run] delivers, also after a
+// crash. Delivery is at least once: what was under way when the process died
+// goes out again, with the same [Message].ID.
+//
+// A failure that may pass is tried again with growing waits, and a receiver's
+// own Retry-After wins. One that cannot pass is reported at once, or another
+// receiver takes over. The trouble of one receiver does not delay another: not
+// a slow one, not one that hangs, panics, or asks for a pause.
+//
+// The first message of a kind goes out at once. Repeats become one message that
+// says how many they were, see [Group]. Memory and goroutines are bounded in
+// any storm.
+//
+// Errors say which receiver or recipient failed and why, see [Errors]. Secrets
+// stay out of errors, logs, messages, journals and dry runs.
+//
+// # What is not here
+//
+// Templates for HTML (html/template alone is 2 MB), schedules for who is on
+// duty, inbound mail, and delivery exactly once, which no mail server and no
+// chat offers.
+package notify

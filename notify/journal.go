@@ -1,0 +1,299 @@
+package notify
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/svcblocks/svcblocks/internal/atomicfile"
+)
+
+// A journal is a file that starts with journalMagic and goes on with records:
+// the length of the payload and its CRC-32C, both 32 bits and little-endian,
+// then the payload, a JSON object.
+const (
+	journalMagic  = "notifyj1"
+	journalName   = "journal"
+	frameHead     = 8
+	maxRecord     = 1 << 28
+	truncateAbove = 256 << 10 // an empty journal is cut above this size
+	rewriteAbove  = 8 << 20   // a journal is rewritten above this size
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// record is one change of what waits.
+type record struct {
+	Op       string       `json:"op"` // "put", "retry", "move" or "done"
+	ID       string       `json:"id"`
+	Message  *wireMessage `json:"message,omitempty"`
+	Targets  []wireTarget `json:"targets,omitempty"`
+	Since    time.Time    `json:"since,omitzero"`
+	Receiver string       `json:"receiver,omitempty"`
+	Fallback string       `json:"fallback,omitempty"`
+}
+
+// wireTarget is a receiver that has not got the message.
+type wireTarget struct {
+	Receiver string    `json:"receiver"`
+	Attempts int       `json:"attempts,omitempty"`
+	Due      time.Time `json:"due,omitzero"`
+	Only     []string  `json:"only,omitempty"`
+	Via      []string  `json:"via,omitempty"`
+}
+
+// wireMessage is a Message in the journal.
+type wireMessage struct {
+	Level       slog.Level   `json:"level"`
+	Subject     string       `json:"subject,omitempty"`
+	Text        string       `json:"text,omitempty"`
+	HTML        string       `json:"html,omitempty"`
+	Key         string       `json:"key,omitempty"`
+	Fields      []Field      `json:"fields,omitempty"`
+	Attachments []Attachment `json:"attachments,omitempty"`
+	Time        time.Time    `json:"time"`
+	Resolved    bool         `json:"resolved,omitempty"`
+	Count       int          `json:"count"`
+	First       time.Time    `json:"first"`
+	Last        time.Time    `json:"last"`
+	Thread      string       `json:"thread,omitempty"`
+}
+
+func toWire(m *Message) *wireMessage {
+	return &wireMessage{
+		Level: m.Level, Subject: m.Subject, Text: m.Text, HTML: m.HTML, Key: m.Key, Fields: m.Fields(),
+		Attachments: m.Attachments, Time: m.Time, Resolved: m.Resolved, Count: m.Count, First: m.First, Last: m.Last,
+		Thread: m.Thread,
+	}
+}
+
+func (w *wireMessage) message(id string) *Message {
+	m := &Message{
+		ID: id, Level: w.Level, Subject: w.Subject, Text: w.Text, HTML: w.HTML, Key: w.Key,
+		Attachments: w.Attachments, Time: w.Time, Resolved: w.Resolved, Count: w.Count, First: w.First, Last: w.Last,
+		Thread: w.Thread,
+	}
+	for _, f := range w.Fields {
+		m.Attrs = append(m.Attrs, slog.String(f.Name, f.Value))
+	}
+	return m
+}
+
+// appendFrame appends r as a frame.
+func appendFrame(buf []byte, r *record) ([]byte, error) {
+	payload, err := json.Marshal(r)
+	if err != nil {
+		return buf, err
+	}
+	if len(payload) > maxRecord {
+		return buf, fmt.Errorf("message takes %d bytes, at most %d can be stored", len(payload), maxRecord)
+	}
+	buf = binary.LittleEndian.AppendUint32(buf, uint32(len(payload)))
+	buf = binary.LittleEndian.AppendUint32(buf, crc32.Checksum(payload, castagnoli))
+	return append(buf, payload...), nil
+}
+
+// readJournal calls take for each record in data. Damage is stepped over: what
+// can be read behind it is read, and the number of bytes skipped is returned.
+func readJournal(data []byte, take func(*record)) (skipped int) {
+	if len(data) >= len(journalMagic) && string(data[:len(journalMagic)]) == journalMagic {
+		data = data[len(journalMagic):]
+	}
+	for len(data) > 0 {
+		r, n := readFrame(data)
+		if n == 0 {
+			skipped++
+			data = data[1:]
+			continue
+		}
+		data = data[n:]
+		take(r)
+	}
+	return skipped
+}
+
+// readFrame returns the record at the start of data and its length, or 0.
+func readFrame(data []byte) (*record, int) {
+	if len(data) <= frameHead || data[frameHead] != '{' {
+		return nil, 0
+	}
+	n := binary.LittleEndian.Uint32(data)
+	if n > maxRecord || int64(n) > int64(len(data)-frameHead) {
+		return nil, 0
+	}
+	payload := data[frameHead : frameHead+int(n)]
+	if crc32.Checksum(payload, castagnoli) != binary.LittleEndian.Uint32(data[4:]) {
+		return nil, 0
+	}
+	r := new(record)
+	if err := json.Unmarshal(payload, r); err != nil {
+		return nil, 0
+	}
+	return r, frameHead + int(n)
+}
+
+// journal is the open file of one process. Records that come at the same time
+// are written and synced together.
+type journal struct {
+	path string
+
+	commit sync.Mutex // held while writing
+	f      *os.File
+	size   int64 // of what is whole in the file
+
+	mu   sync.Mutex
+	next *batch
+}
+
+// batch is what is written at once.
+type batch struct {
+	data []byte
+	sync bool
+	done bool // guarded by commit, as is err
+	err  error
+}
+
+func createJournal(path string) (*journal, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.WriteString(journalMagic); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if err := f.Sync(); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &journal{path: path, f: f, size: int64(len(journalMagic))}, nil
+}
+
+// add puts a frame into the batch that is written next.
+func (j *journal) add(frame []byte, durable bool) *batch {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.next == nil {
+		j.next = &batch{}
+	}
+	j.next.data = append(j.next.data, frame...)
+	j.next.sync = j.next.sync || durable
+	return j.next
+}
+
+// write waits until b is written, writing it unless somebody else does.
+func (j *journal) write(b *batch) error {
+	j.commit.Lock()
+	defer j.commit.Unlock()
+	return j.writeLocked(b)
+}
+
+func (j *journal) writeLocked(b *batch) error {
+	if b.done {
+		return b.err
+	}
+	j.mu.Lock() // b is j.next: batches are taken under commit, in order
+	j.next = nil
+	j.mu.Unlock()
+	b.done = true
+	if j.f == nil {
+		b.err = fs.ErrClosed
+		return b.err
+	}
+	if _, err := j.f.WriteAt(b.data, j.size); err != nil {
+		b.err = err
+		// A torn record at the end would be dropped by its checksum, but
+		// not if a later one is written over a part of it.
+		_ = j.f.Truncate(j.size)
+		return err
+	}
+	if b.sync {
+		if err := j.f.Sync(); err != nil {
+			b.err = err
+			_ = j.f.Truncate(j.size)
+			return err
+		}
+	}
+	j.size += int64(len(b.data))
+	b.data = nil
+	return nil
+}
+
+// rewrite replaces the file by one that holds frames alone. The caller holds
+// commit, and frames tell all that was added so far.
+func (j *journal) rewrite(frames []byte) error {
+	tmp := j.path + ".new"
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append([]byte(journalMagic), frames...))
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = os.Rename(tmp, j.path)
+	}
+	if err != nil {
+		return errors.Join(err, f.Close(), os.Remove(tmp))
+	}
+	old := j.f
+	j.f, j.size = f, int64(len(journalMagic)+len(frames))
+	return errors.Join(atomicfile.SyncDir(filepath.Dir(j.path)), old.Close())
+}
+
+// empty cuts the file to its head. The caller holds commit.
+func (j *journal) empty() error {
+	if err := j.f.Truncate(int64(len(journalMagic))); err != nil {
+		return err
+	}
+	j.size = int64(len(journalMagic))
+	return nil
+}
+
+func (j *journal) close() error {
+	j.commit.Lock()
+	defer j.commit.Unlock()
+	if j.f == nil {
+		return nil
+	}
+	j.mu.Lock()
+	last := j.next
+	j.mu.Unlock()
+	var err error
+	if last != nil {
+		err = j.writeLocked(last)
+	}
+	err = errors.Join(err, j.f.Sync(), j.f.Close())
+	j.f = nil
+	return err
+}
+
+// readWhole reads a file that a crash may have left in any state.
+func readWhole(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	data, err := io.ReadAll(f)
+	return data, errors.Join(err, f.Close())
+}
+
+func newTargets(names []string) []wireTarget {
+	targets := make([]wireTarget, len(names))
+	for i, n := range names {
+		targets[i] = wireTarget{Receiver: n}
+	}
+	return slices.Clip(targets)
+}

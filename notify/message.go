@@ -1,0 +1,216 @@
+package notify
+
+import (
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+)
+
+// Message is one message to operators. Subject or Text must be set; every
+// other field may be left zero. A Message is passed by value; nobody changes
+// what its slices hold.
+type Message struct {
+	// ID names the message for ever: a repeat after a failure or a crash has
+	// the same. Letters, digits, '.', '-' and '_', at most 64. Defaults to a
+	// new one that sorts by time.
+	ID string
+	// Level decides, by [Receiver].MinLevel, who gets the message. The zero
+	// value is [slog.LevelInfo].
+	Level slog.Level
+	// Subject is one line. Line breaks and control characters become spaces.
+	Subject string
+	// Text is the body as plain text.
+	Text string
+	// HTML is the body for receivers that show HTML. It is sent as it is:
+	// escape what you put in.
+	HTML string
+	// Key tells which messages are the same trouble: see [Group]. Without a
+	// Key, messages of the same Level, Subject and Text are.
+	Key string
+	// Attrs are shown below the text. [slog.LogValuer]s are resolved.
+	Attrs []slog.Attr
+	// Attachments go to receivers that can hold files; others name them.
+	Attachments []Attachment
+	// Time is when it happened. Defaults to now.
+	Time time.Time
+	// Resolved says that the trouble named by Key is over. It goes out at once
+	// and closes the group.
+	Resolved bool
+	// Count is the number of messages that this one stands for. Set by the Hub;
+	// never below 1 for a receiver.
+	Count int
+	// First and Last are the times of the first and the last message of the
+	// group. Set by the Hub.
+	First, Last time.Time
+	// Thread is the ID of the message that opened the group, and empty on that
+	// message itself. Set by the Hub; receivers thread or edit by it.
+	Thread string
+}
+
+// Attachment is a file that goes with a [Message].
+type Attachment struct {
+	// Name is the file's name, without folders.
+	Name string
+	// ContentType is a MIME type. Defaults to application/octet-stream.
+	ContentType string
+	// Data is the file's content.
+	Data []byte
+}
+
+// Title returns Subject as one line for a receiver that shows nothing else: it
+// says how many messages this one stands for, and whether the trouble is over.
+func (m Message) Title() string {
+	subject := oneLine(m.Subject)
+	if subject == "" {
+		subject, _, _ = strings.Cut(strings.TrimSpace(m.Text), "\n")
+		subject = oneLine(cutText(subject, 120))
+	}
+	if m.Resolved {
+		subject = "[Resolved] " + subject
+	}
+	if m.Count > 1 {
+		subject += fmt.Sprintf(" (×%d)", m.Count)
+	}
+	return subject
+}
+
+// Body returns the plain text with what belongs below it: attributes, the
+// number of repeats, and the names of attachments.
+func (m Message) Body() string {
+	var b strings.Builder
+	b.WriteString(m.Text)
+	var details strings.Builder
+	for _, f := range m.Fields() {
+		fmt.Fprintf(&details, "%s: %s\n", f.Name, f.Value)
+	}
+	if m.Count > 1 {
+		fmt.Fprintf(&details, "×%d since %s, last %s\n", m.Count, stamp(m.First), stamp(m.Last))
+	}
+	for _, a := range m.Attachments {
+		fmt.Fprintf(&details, "attachment: %s (%d bytes)\n", oneLine(a.Name), len(a.Data))
+	}
+	if details.Len() > 0 {
+		if b.Len() > 0 {
+			b.WriteString("\n\n")
+		}
+		b.WriteString(strings.TrimSuffix(details.String(), "\n"))
+	}
+	return b.String()
+}
+
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+
+// Field is an attribute as text, for receivers that show attributes.
+type Field struct {
+	// Name is the key of the attribute, with the keys of the groups around it
+	// in front, joined by dots.
+	Name string
+	// Value is the value as slog's text handler would write it, on one line.
+	Value string
+}
+
+// Fields returns Attrs with groups flattened and values rendered.
+func (m Message) Fields() []Field {
+	var fields []Field
+	for _, a := range m.Attrs {
+		fields = appendField(fields, "", a, 0)
+	}
+	return fields
+}
+
+func appendField(fields []Field, prefix string, a slog.Attr, depth int) []Field {
+	v := a.Value.Resolve()
+	if v.Kind() == slog.KindGroup {
+		if depth > 8 { // a LogValuer may nest without end
+			return fields
+		}
+		if a.Key != "" {
+			prefix += a.Key + "."
+		}
+		for _, inner := range v.Group() {
+			fields = appendField(fields, prefix, inner, depth+1)
+		}
+		return fields
+	}
+	if a.Key == "" && v.Equal(slog.Value{}) {
+		return fields
+	}
+	text := v.String()
+	if v.Kind() == slog.KindTime {
+		text = v.Time().Format(time.RFC3339Nano)
+	}
+	return append(fields, Field{Name: oneLine(prefix + a.Key), Value: oneLine(text)})
+}
+
+// newID returns an ID that sorts by time and does not repeat: 48 bits of
+// milliseconds and 80 random ones, as in UUIDv7.
+func newID(now time.Time) string {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], uint64(now.UnixMilli())<<16)
+	_, _ = rand.Read(b[6:]) // documented never to fail
+	return strings.ToLower(base32.HexEncoding.WithPadding(base32.NoPadding).EncodeToString(b[:]))
+}
+
+const maxIDLen = 64
+
+func validID(id string) bool {
+	if id == "" || len(id) > maxIDLen {
+		return false
+	}
+	for _, c := range []byte(id) {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		case c == '.' || c == '-' || c == '_':
+		default:
+			return false
+		}
+	}
+	return id[0] != '.' && id[len(id)-1] != '.' && !strings.Contains(id, "..")
+}
+
+// oneLine replaces line breaks and control characters by spaces and what is
+// not UTF-8 by U+FFFD.
+func oneLine(s string) string {
+	clean := true
+	for _, r := range s {
+		if isControl(r) || r == '\uFFFD' {
+			clean = false
+			break
+		}
+	}
+	if clean {
+		return strings.TrimSpace(s)
+	}
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if isControl(r) {
+			return ' '
+		}
+		return r
+	}, s))
+}
+
+// isControl reports whether r ends a line or steers a terminal: C0, C1, DEL
+// and the two Unicode line separators.
+func isControl(r rune) bool {
+	return r < 0x20 || (r >= 0x7f && r < 0xa0) || r == '\u2028' || r == '\u2029'
+}
+
+// cutText returns the first n bytes of s, without a broken rune at the end, and
+// lets go of the rest.
+func cutText(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && s[n]&0xC0 == 0x80 {
+		n--
+	}
+	return strings.Clone(s[:n])
+}
+
+// NewID returns a message ID that sorts by time and does not repeat, for
+// receivers that are used without a [Hub].
+func NewID() string { return newID(time.Now()) }

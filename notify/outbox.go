@@ -1,0 +1,659 @@
+package notify
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/svcblocks/svcblocks/internal/atomicfile"
+	"github.com/svcblocks/svcblocks/internal/filelock"
+)
+
+const (
+	lockName = "lock"
+	deadName = "dead.jsonl"
+)
+
+// outbox holds what waits, in memory and in the journal of this hub, which
+// lies in a folder of its own under a lock that ends with the process.
+type outbox struct {
+	hub  *Hub
+	conf Outbox
+	home string // folder of this hub
+	lock *os.File
+	j    *journal
+
+	adopting sync.Mutex
+	flushes  sync.WaitGroup // writes that nobody waits for
+
+	mu         sync.Mutex
+	entries    map[string]*entry
+	order      uint64
+	bytes      int64           // frames of entries
+	ctx        context.Context //nolint:containedctx // of deliveries; nil while stopped
+	flushing   bool
+	closed     bool
+	dead       uint64
+	notDurable uint64
+	deadFile   sync.Mutex
+}
+
+// entry is a message that some receiver has not got.
+type entry struct {
+	d       *delivery
+	order   uint64
+	since   time.Time
+	targets []*target
+	size    int64
+	durable bool
+}
+
+type target struct {
+	wireTarget
+	queued bool
+}
+
+func openOutbox(h *Hub, conf Outbox) (*outbox, error) {
+	fail := func(err error) (*outbox, error) {
+		return nil, fmt.Errorf("notify: open outbox %s: %w", conf.Dir, err)
+	}
+	if err := os.MkdirAll(conf.Dir, 0o700); err != nil {
+		return fail(err)
+	}
+	id := newID(time.Now())
+	// Adopters skip hidden folders: nobody takes this one before it is locked.
+	hidden, home := filepath.Join(conf.Dir, "."+id), filepath.Join(conf.Dir, id)
+	if err := os.Mkdir(hidden, 0o700); err != nil {
+		return fail(err)
+	}
+	lock, err := os.OpenFile(filepath.Join(hidden, lockName), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return fail(errors.Join(err, os.RemoveAll(hidden)))
+	}
+	ok, err := filelock.TryLock(lock)
+	if err == nil && !ok {
+		err = errors.New("a new file is locked already")
+	}
+	var j *journal
+	if err == nil {
+		j, err = createJournal(filepath.Join(hidden, journalName))
+	}
+	if err == nil {
+		err = os.Rename(hidden, home)
+	}
+	if err == nil {
+		err = atomicfile.SyncDir(conf.Dir)
+	}
+	if err != nil {
+		if j != nil {
+			err = errors.Join(err, j.close())
+		}
+		return fail(errors.Join(err, lock.Close(), os.RemoveAll(hidden)))
+	}
+	j.path = filepath.Join(home, journalName)
+	o := &outbox{hub: h, conf: conf, home: home, lock: lock, j: j, entries: map[string]*entry{}}
+	o.adopt()
+	return o, nil
+}
+
+// put stores d. It returns an error of ClassStorage if it cannot.
+func (o *outbox) put(_ context.Context, d *delivery, wait bool) error {
+	r := &record{Op: "put", ID: d.msg.ID, Message: toWire(d.msg), Targets: newTargets(d.names), Since: time.Now()}
+	frame, err := appendFrame(nil, r)
+	if err != nil {
+		return o.storageError(d.msg.ID, err)
+	}
+	o.mu.Lock()
+	if o.closed {
+		o.mu.Unlock()
+		return fmt.Errorf("notify: send: %w", ErrClosed)
+	}
+	if _, ok := o.entries[d.msg.ID]; ok {
+		o.mu.Unlock()
+		return nil // a repeat of what waits already
+	}
+	if o.bytes+int64(len(frame)) > o.conf.MaxBytes {
+		waiting := o.bytes
+		o.notDurable++
+		o.mu.Unlock()
+		return o.storageError(d.msg.ID, fmt.Errorf("outbox is full: %d of %d bytes wait", waiting, o.conf.MaxBytes))
+	}
+	e := o.insert(d, r, int64(len(frame)))
+	b := o.j.add(frame, true)
+	if !wait {
+		e.durable = true // it is delivered even if it cannot be stored
+		o.flush(b, e)
+		o.mu.Unlock()
+		o.launch(e)
+		return nil
+	}
+	o.mu.Unlock()
+	if err := o.j.write(b); err != nil {
+		o.mu.Lock()
+		o.remove(e)
+		o.notDurable++
+		o.mu.Unlock()
+		return o.storageError(d.msg.ID, err)
+	}
+	o.mu.Lock()
+	e.durable = true
+	o.mu.Unlock()
+	o.launch(e)
+	return nil
+}
+
+func (o *outbox) storageError(id string, err error) *Error {
+	e := NewError("store", err)
+	e.Class, e.MessageID = ClassStorage, id
+	e.Reason = o.hub.red.String(e.Reason) + "; the message is held in memory only: make room on the disk"
+	e.causes = append(e.causes, ErrNotDurable)
+	return e
+}
+
+// flush writes b without anybody waiting. The caller holds mu.
+func (o *outbox) flush(b *batch, e *entry) {
+	o.flushes.Go(func() {
+		if err := o.j.write(b); err != nil {
+			o.mu.Lock()
+			o.notDurable++
+			o.mu.Unlock()
+			o.hub.log.Error("outbox cannot store; message is held in memory only", "message_id", e.d.msg.ID, "error", o.storageError(e.d.msg.ID, err))
+		}
+	})
+}
+
+// insert puts an entry into memory. The caller holds mu.
+func (o *outbox) insert(d *delivery, r *record, size int64) *entry {
+	o.order++
+	e := &entry{d: d, order: o.order, since: r.Since, size: size}
+	for _, t := range r.Targets {
+		e.targets = append(e.targets, &target{wireTarget: t})
+	}
+	o.entries[d.msg.ID] = e
+	o.bytes += size
+	return e
+}
+
+func (o *outbox) remove(e *entry) {
+	if o.entries[e.d.msg.ID] == e {
+		delete(o.entries, e.d.msg.ID)
+		o.bytes -= e.size
+	}
+}
+
+// start delivers what waits, and what comes, until stop.
+func (o *outbox) start(ctx context.Context) {
+	o.mu.Lock()
+	o.ctx = ctx
+	waiting := make([]*entry, 0, len(o.entries))
+	for _, e := range o.entries {
+		waiting = append(waiting, e)
+	}
+	o.mu.Unlock()
+	slices.SortFunc(waiting, func(a, b *entry) int { return cmp.Compare(a.order, b.order) })
+	for _, e := range waiting {
+		o.launch(e)
+	}
+}
+
+// stop hands out no more. The workers drop what they have not begun.
+func (o *outbox) stop() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ctx = nil
+}
+
+// launch queues e at the receivers that have not got it.
+func (o *outbox) launch(e *entry) {
+	type start struct {
+		w *worker
+		j *job
+	}
+	var starts []start
+	o.mu.Lock()
+	if o.ctx == nil || !e.durable || o.entries[e.d.msg.ID] != e {
+		o.mu.Unlock()
+		return
+	}
+	for _, t := range e.targets {
+		w := o.hub.byName[t.Receiver]
+		if t.queued || w == nil {
+			continue
+		}
+		t.queued = true
+		starts = append(starts, start{w, &job{
+			msg: e.d.msg, ctx: o.ctx, only: t.Only, attempts: t.Attempts, since: e.since, due: t.Due,
+			via: t.Via, stored: true, done: e.d.finish,
+		}})
+	}
+	o.mu.Unlock()
+	o.hub.busy.add(len(starts))
+	for _, s := range starts {
+		s.w.add(s.j)
+	}
+}
+
+// release lets a target be queued again, now or by the next start.
+func (o *outbox) release(id, receiver string) {
+	o.mu.Lock()
+	e := o.entries[id]
+	if t := o.target(id, receiver); t != nil {
+		t.queued = false
+	}
+	o.mu.Unlock()
+	if e != nil {
+		o.launch(e)
+	}
+}
+
+func (o *outbox) target(id, receiver string) *target {
+	e := o.entries[id]
+	if e == nil {
+		return nil
+	}
+	for _, t := range e.targets {
+		if t.Receiver == receiver {
+			return t
+		}
+	}
+	return nil
+}
+
+// retry notes a failed try.
+func (o *outbox) retry(j *job, receiver string) {
+	o.mu.Lock()
+	t := o.target(j.msg.ID, receiver)
+	if t == nil {
+		o.mu.Unlock()
+		return
+	}
+	t.Attempts, t.Due, t.Only = j.attempts, j.due, j.only
+	b := o.note(&record{Op: "retry", ID: j.msg.ID, Targets: []wireTarget{t.wireTarget}})
+	o.mu.Unlock()
+	o.write(b)
+}
+
+// move notes that another receiver takes over.
+func (o *outbox) move(id, from, to string) {
+	o.mu.Lock()
+	t := o.target(id, from)
+	if t == nil {
+		o.mu.Unlock()
+		return
+	}
+	t.wireTarget = wireTarget{Receiver: to, Via: append(slices.Clone(t.Via), from)}
+	b := o.note(&record{Op: "move", ID: id, Receiver: from, Fallback: to})
+	o.mu.Unlock()
+	o.write(b)
+}
+
+// settle notes that a receiver got the message or never will.
+func (o *outbox) settle(id, receiver string, errs []*Error) {
+	o.mu.Lock()
+	e := o.entries[id]
+	if e == nil {
+		o.mu.Unlock()
+		return
+	}
+	if len(errs) > 0 {
+		o.dead++
+	}
+	o.mu.Unlock()
+	if len(errs) > 0 {
+		o.bury(e.d.msg, receiver, errs)
+	}
+	o.mu.Lock()
+	e.targets = slices.DeleteFunc(e.targets, func(t *target) bool { return t.Receiver == receiver })
+	if len(e.targets) == 0 {
+		o.remove(e)
+	}
+	b := o.note(&record{Op: "done", ID: id, Receiver: receiver})
+	o.mu.Unlock()
+	o.write(b)
+	o.shrink()
+}
+
+// note adds a record that need not survive a loss of power: what it tells
+// would then happen again. The caller holds mu.
+func (o *outbox) note(r *record) *batch {
+	frame, err := appendFrame(nil, r)
+	if err != nil {
+		return nil // cannot happen: names and numbers alone
+	}
+	return o.j.add(frame, false)
+}
+
+func (o *outbox) write(b *batch) {
+	if b == nil {
+		return
+	}
+	if err := o.j.write(b); err != nil {
+		o.hub.log.Warn("outbox cannot note a delivery; a crash now would repeat it", "error", err)
+	}
+}
+
+// shrink cuts or rewrites a journal that is mostly history.
+func (o *outbox) shrink() {
+	o.j.commit.Lock()
+	defer o.j.commit.Unlock()
+	if o.j.f == nil || o.j.size <= truncateAbove {
+		return
+	}
+	o.mu.Lock()
+	o.j.mu.Lock()
+	pending := o.j.next != nil
+	o.j.mu.Unlock()
+	empty := len(o.entries) == 0 && !pending
+	var frames []byte
+	var err error
+	if !empty {
+		if o.j.size <= rewriteAbove || o.j.size <= 4*o.bytes {
+			o.mu.Unlock()
+			return
+		}
+		frames, err = o.frames()
+	}
+	if empty {
+		// Under mu, so that nothing is added in between.
+		err = o.j.empty()
+	}
+	o.mu.Unlock()
+	if err == nil && !empty {
+		err = o.j.rewrite(frames)
+	}
+	if err != nil {
+		o.hub.log.Warn("outbox cannot be made smaller", "error", err)
+	}
+}
+
+// frames tells all that waits. The caller holds mu.
+func (o *outbox) frames() (frames []byte, err error) {
+	waiting := make([]*entry, 0, len(o.entries))
+	for _, e := range o.entries {
+		waiting = append(waiting, e)
+	}
+	slices.SortFunc(waiting, func(a, b *entry) int { return cmp.Compare(a.order, b.order) })
+	for _, e := range waiting {
+		r := &record{Op: "put", ID: e.d.msg.ID, Message: toWire(e.d.msg), Since: e.since}
+		for _, t := range e.targets {
+			r.Targets = append(r.Targets, t.wireTarget)
+		}
+		if frames, err = appendFrame(frames, r); err != nil {
+			return nil, err
+		}
+	}
+	return frames, nil
+}
+
+// deadLetter is a line of dead.jsonl.
+type deadLetter struct {
+	Time     time.Time    `json:"time"`
+	ID       string       `json:"id"`
+	Receiver string       `json:"receiver"`
+	Errors   []string     `json:"errors"`
+	Message  *wireMessage `json:"message"`
+}
+
+// bury writes a message that was given up to dead.jsonl.
+func (o *outbox) bury(m *Message, receiver string, errs []*Error) {
+	letter := deadLetter{Time: time.Now().UTC(), ID: m.ID, Receiver: receiver, Message: toWire(m)}
+	for _, e := range errs {
+		letter.Errors = append(letter.Errors, e.Error())
+	}
+	line, err := json.Marshal(letter)
+	if err == nil {
+		err = o.appendDead(append(line, '\n'))
+	}
+	if err != nil {
+		o.hub.log.Error("message that was given up cannot be written to "+deadName, "message_id", m.ID, "receiver", receiver, "error", err)
+	}
+}
+
+func (o *outbox) appendDead(line []byte) error {
+	o.deadFile.Lock()
+	defer o.deadFile.Unlock()
+	path := filepath.Join(o.conf.Dir, deadName)
+	if info, err := os.Stat(path); err == nil && info.Size() > o.conf.MaxBytes {
+		if err := os.Rename(path, filepath.Join(o.conf.Dir, "dead.1.jsonl")); err != nil {
+			return err
+		}
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(line)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// adopt takes over what processes left that are gone.
+func (o *outbox) adopt() {
+	o.adopting.Lock()
+	defer o.adopting.Unlock()
+	list, err := os.ReadDir(o.conf.Dir)
+	if err != nil {
+		o.hub.log.Error("outbox folder cannot be read", "error", err)
+		return
+	}
+	for _, d := range list {
+		if !d.IsDir() || strings.HasPrefix(d.Name(), ".") || d.Name() == filepath.Base(o.home) {
+			continue
+		}
+		if err := o.adoptFrom(filepath.Join(o.conf.Dir, d.Name())); err != nil {
+			o.hub.log.Error("journal of another process cannot be taken over", "journal", d.Name(), "error", err)
+		}
+	}
+}
+
+func (o *outbox) adoptFrom(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, journalName)); err != nil {
+		return nil //nolint:nilerr // not a journal's folder, or gone meanwhile
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lock.Close() }()
+	if ok, err := filelock.TryLock(lock); !ok || err != nil {
+		return err
+	}
+	path := filepath.Join(dir, journalName)
+	data, err := readWhole(path)
+	if err != nil {
+		return err
+	}
+	left := replay{entries: map[string]*record{}}
+	skipped := readJournal(data, left.take)
+	if skipped > 0 {
+		o.hub.log.Warn("journal was damaged or cut; what could be read was taken over", "bytes_skipped", skipped, "messages", len(left.entries))
+	}
+	taken, err := o.take(left.list())
+	if err != nil {
+		return err
+	}
+	if len(taken) > 0 {
+		o.hub.log.Info("messages of a process that is gone were taken over", "messages", len(taken))
+	}
+	err = errors.Join(os.Remove(path), os.Remove(filepath.Join(dir, lockName)), os.Remove(dir))
+	for _, e := range taken {
+		o.launch(e)
+	}
+	return err
+}
+
+// take stores records of another journal in this one.
+func (o *outbox) take(records []*record) ([]*entry, error) {
+	var taken []*entry
+	var last *batch
+	for _, r := range records {
+		frame, err := appendFrame(nil, r)
+		if err != nil {
+			return nil, err
+		}
+		m := r.Message.message(r.ID)
+		d := &delivery{hub: o.hub, msg: m, left: len(r.Targets), over: make(chan struct{})}
+		for _, t := range r.Targets {
+			d.names = append(d.names, t.Receiver)
+		}
+		o.mu.Lock()
+		if o.entries[r.ID] != nil || o.closed {
+			o.mu.Unlock()
+			continue
+		}
+		taken = append(taken, o.insert(d, r, int64(len(frame))))
+		last = o.j.add(frame, true)
+		o.mu.Unlock()
+	}
+	if last == nil {
+		return nil, nil
+	}
+	if err := o.j.write(last); err != nil {
+		o.mu.Lock()
+		for _, e := range taken {
+			o.remove(e)
+		}
+		o.mu.Unlock()
+		return nil, err
+	}
+	o.mu.Lock()
+	for _, e := range taken {
+		e.durable = true
+	}
+	o.mu.Unlock()
+	o.orphans(taken)
+	return taken, nil
+}
+
+// orphans gives up what is for receivers that the hub does not have any more.
+func (o *outbox) orphans(taken []*entry) {
+	for _, e := range taken {
+		for _, t := range slices.Clone(e.targets) {
+			if o.hub.byName[t.Receiver] != nil {
+				continue
+			}
+			err := &Error{Op: "send", Receiver: t.Receiver, MessageID: e.d.msg.ID, Class: ClassInvalid, Reason: "there is no receiver of this name any more"}
+			o.hub.log.Error("message was not delivered", "receiver", t.Receiver, "message_id", e.d.msg.ID, "error", err)
+			o.settle(e.d.msg.ID, t.Receiver, []*Error{err})
+		}
+	}
+}
+
+// replay works out what a journal says still waits.
+type replay struct {
+	entries map[string]*record
+	order   []string
+}
+
+func (p *replay) take(r *record) {
+	known := p.entries[r.ID]
+	switch r.Op {
+	case "put":
+		if known == nil && r.Message != nil && validID(r.ID) && len(r.Targets) > 0 {
+			p.entries[r.ID] = r
+			p.order = append(p.order, r.ID)
+		}
+	case "retry":
+		if known == nil || len(r.Targets) != 1 {
+			return
+		}
+		for i, t := range known.Targets {
+			if t.Receiver == r.Targets[0].Receiver {
+				known.Targets[i] = r.Targets[0]
+			}
+		}
+	case "move":
+		if known == nil {
+			return
+		}
+		for i, t := range known.Targets {
+			if t.Receiver == r.Receiver {
+				known.Targets[i] = wireTarget{Receiver: r.Fallback, Via: append(slices.Clone(t.Via), r.Receiver)}
+			}
+		}
+	case "done":
+		if known == nil {
+			return
+		}
+		known.Targets = slices.DeleteFunc(known.Targets, func(t wireTarget) bool { return t.Receiver == r.Receiver })
+		if len(known.Targets) == 0 {
+			delete(p.entries, r.ID)
+		}
+	}
+}
+
+func (p *replay) list() []*record {
+	var list []*record
+	for _, id := range p.order {
+		if r := p.entries[id]; r != nil {
+			list = append(list, r)
+			delete(p.entries, id)
+		}
+	}
+	return list
+}
+
+func (o *outbox) check() *Error {
+	f, err := os.CreateTemp(o.home, ".check")
+	if err != nil {
+		return o.checkError(err)
+	}
+	_, err = f.Write(make([]byte, 4096))
+	if err = errors.Join(err, f.Close(), os.Remove(f.Name())); err != nil {
+		return o.checkError(err)
+	}
+	return nil
+}
+
+func (o *outbox) checkError(err error) *Error {
+	e := NewError("check outbox", err)
+	e.Class = ClassStorage
+	return e
+}
+
+func (o *outbox) stats(s *Stats) {
+	o.mu.Lock()
+	s.Stored, s.Dead, s.NotDurable = len(o.entries), o.dead, o.notDurable
+	for _, e := range o.entries {
+		for _, t := range e.targets {
+			if t.queued {
+				continue // its worker counts it
+			}
+			for i := range s.Receivers {
+				if s.Receivers[i].Name == t.Receiver {
+					s.Receivers[i].Waiting++
+				}
+			}
+		}
+	}
+	o.mu.Unlock()
+	o.j.commit.Lock()
+	s.StoredBytes = o.j.size
+	o.j.commit.Unlock()
+}
+
+// close ends the journal. One that holds nothing goes away; another one waits
+// for the next hub.
+func (o *outbox) close() error {
+	o.mu.Lock()
+	o.closed = true
+	left := len(o.entries)
+	o.mu.Unlock()
+	o.flushes.Wait()
+	err := o.j.close()
+	if err == nil && left == 0 {
+		err = errors.Join(os.Remove(o.j.path), os.Remove(filepath.Join(o.home, lockName)), os.Remove(o.home))
+	}
+	err = errors.Join(err, o.lock.Close())
+	if err != nil {
+		return fmt.Errorf("notify: close outbox %s: %w", o.conf.Dir, err)
+	}
+	return nil
+}

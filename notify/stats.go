@@ -1,0 +1,77 @@
+package notify
+
+import (
+	"time"
+)
+
+// Stats is what a hub did so far, see [Hub.Stats].
+type Stats struct {
+	// Receivers are in the order of [Options].Receivers.
+	Receivers []ReceiverStats
+	// Groups is the number of troubles that are kept apart now.
+	Groups int
+	// Suppressed counts repeats that were not sent one by one.
+	Suppressed uint64
+	// Silenced counts messages that [Hub.Silence] hid.
+	Silenced uint64
+	// Stored is the number of messages in the outbox that some receiver has
+	// not got.
+	Stored int
+	// StoredBytes is the size of the outbox's journal.
+	StoredBytes int64
+	// Dead counts deliveries given up and written to dead.jsonl.
+	Dead uint64
+	// NotDurable counts messages that the outbox could not store.
+	NotDurable uint64
+}
+
+// ReceiverStats is what one receiver did so far.
+type ReceiverStats struct {
+	// Name is the receiver's name.
+	Name string
+	// Sent counts messages that the receiver took.
+	Sent uint64
+	// Failed counts messages that were given up or went to the fallback.
+	Failed uint64
+	// Retried counts tries after a first one.
+	Retried uint64
+	// Abandoned counts calls that ignored the end of their context.
+	Abandoned uint64
+	// Waiting is the number of messages not delivered yet, including those
+	// under way.
+	Waiting int
+	// PausedUntil is when the receiver is tried again after it asked for a
+	// pause or refused the credentials; zero if it is in use.
+	PausedUntil time.Time
+	// LastSent is when it took the latest message.
+	LastSent time.Time
+	// LastError is the latest failure, redacted.
+	LastError string
+}
+
+// Stats returns the counts so far. It works after Close, too.
+func (h *Hub) Stats() Stats {
+	var s Stats
+	now := time.Now()
+	for _, w := range h.workers {
+		s.Receivers = append(s.Receivers, w.snapshot(now))
+	}
+	s.Groups, s.Suppressed = h.groups.counts()
+	s.Silenced = h.mute.count.Load()
+	if h.out != nil {
+		h.out.stats(&s)
+	}
+	return s
+}
+
+func (w *worker) snapshot(now time.Time) ReceiverStats {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.stats
+	for _, t := range []time.Time{w.paused, w.stopped} {
+		if t.After(now) && t.After(s.PausedUntil) {
+			s.PausedUntil = t
+		}
+	}
+	return s
+}
