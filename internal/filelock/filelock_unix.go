@@ -1,41 +1,31 @@
-//go:build unix
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
 
 package filelock
 
 import (
 	"errors"
 	"os"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 )
 
 func tryLock(f *os.File) (bool, error) {
-	err := flock(f, unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	err := flock(f, syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return false, nil
 	}
 	return err == nil, err
 }
 
-func unlock(f *os.File) error { return flock(f, unix.LOCK_UN) }
+func unlock(f *os.File) error { return flock(f, syscall.LOCK_UN) }
 
 // flock goes through SyscallConn, which keeps f open for the call and, unlike
 // Fd, leaves it in non-blocking mode.
 func flock(f *os.File, how int) error {
-	conn, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var lockErr error
-	if err := conn.Control(func(fd uintptr) {
+	return control(f, func(fd uintptr) error {
 		for {
-			lockErr = unix.Flock(int(fd), how)
-			if lockErr != unix.EINTR {
-				return
+			if err := syscall.Flock(int(fd), how); !errors.Is(err, syscall.EINTR) {
+				return err
 			}
 		}
-	}); err != nil {
-		return err
-	}
-	return lockErr
+	})
 }
