@@ -35,7 +35,7 @@ func (e *engine) build(ctx context.Context, replaced []byte) (*snapshot, error) 
 	b.lenient = e.opt.lenient
 	b.heads = make([]*node, len(e.schema.leaves))
 	b.references = map[string][]string{}
-	b.replaced = replaced
+	b.replaced, b.before = replaced, e.filled()
 	b.run()
 	for _, l := range b.layers {
 		b.apply(l)
@@ -67,6 +67,19 @@ func (e *engine) build(ctx context.Context, replaced []byte) (*snapshot, error) 
 		rv: rv, heads: b.heads, layers: b.layers, warnings: warnings,
 		inputs: sortedInputs(b.inputs), references: b.references, at: time.Now(),
 	}, nil
+}
+
+// filled lists the files that held something in the current snapshot.
+func (e *engine) filled() map[string]bool {
+	out := map[string]bool{}
+	if snap := e.snapshot(); snap != nil {
+		for _, l := range snap.layers {
+			if len(l.data) > 0 {
+				out[l.name] = true
+			}
+		}
+	}
+	return out
 }
 
 // apply lays one layer over those before it.

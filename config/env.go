@@ -85,7 +85,6 @@ func (r *reading) variable(l *layer, e *entry, v string, values map[string]strin
 	case indirect && path == "":
 		r.fail(Problem{Key: e.key, Layer: "env " + v + fileSuffix, Message: "empty, want the path of a file", Hint: "unset it"})
 	case indirect:
-		r.inputs = append(r.inputs, input{path: path})
 		if n, ok := r.textFile(l, e, path, v+fileSuffix); ok {
 			l.root.names, l.root.items = append(l.root.names, name{text: e.key}), append(l.root.items, n)
 		}

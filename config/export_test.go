@@ -7,6 +7,9 @@ func Environ(pairs ...string) Option {
 	return func(o *options) { o.environ = func() []string { return pairs } }
 }
 
+// WithoutEvents makes Run poll, as where the system has no file events.
+func WithoutEvents() Option { return func(o *options) { o.noEvents = true } }
+
 // ParseDocument parses a document of the format that the file name says, and
 // reports the problems as an error.
 func ParseDocument(name string, data []byte) (any, error) {

@@ -11,7 +11,6 @@ import (
 	"path"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -24,15 +23,17 @@ type reading struct {
 	layers   []*layer
 	problems []Problem
 	warnings []Problem
-	inputs   []input // files and folders that the result depends on
-	replaced []byte  // stands for the content of the writable file, if not nil
+	inputs   []input         // files and folders that the result depends on
+	replaced []byte          // stands for the content of the writable file, if not nil
+	before   map[string]bool // files that had content when last read well
 	scrub    scrubber
 }
 
-// input is a file or folder to watch.
+// input is a file or folder to watch, with the sum of what was read from it.
 type input struct {
 	path string
 	dir  bool
+	sum  uint64
 }
 
 func (r *reading) run() {
@@ -61,14 +62,14 @@ func (r *reading) fail(p Problem) { r.problems = append(r.problems, p) }
 func (r *reading) file(kind layerKind, name string, s *sourceSpec) {
 	l := &layer{kind: kind, name: name, format: formatOf(name), fsys: s.fsys, writable: s.writable && kind == layerFile}
 	r.layers = append(r.layers, l)
-	if s.fsys == nil {
-		r.inputs = append(r.inputs, input{path: name})
-	}
 	data, err := []byte(nil), error(nil)
 	if l.writable && r.replaced != nil {
 		data = r.replaced
 	} else {
 		data, err = readFile(s.fsys, name)
+	}
+	if s.fsys == nil {
+		r.inputs = append(r.inputs, input{path: name, sum: sumFile(data, err)})
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && s.optional && kind == layerFile:
@@ -84,6 +85,13 @@ func (r *reading) file(kind layerKind, name string, s *sourceSpec) {
 			}
 		}
 		r.fail(p)
+		return
+	}
+	if len(data) == 0 && r.before[name] {
+		r.fail(Problem{
+			Layer: l.describe(), File: name, Message: "the file is empty, and was not before",
+			Hint: "to set nothing, leave a comment or {} in it",
+		})
 		return
 	}
 	l.data = data
@@ -166,8 +174,8 @@ func secretFileKey(name string) string {
 func (r *reading) secretsDir(s *sourceSpec) {
 	l := &layer{kind: layerSecrets, name: s.path, flat: true}
 	r.layers = append(r.layers, l)
-	r.inputs = append(r.inputs, input{path: s.path, dir: true})
 	entries, err := os.ReadDir(s.path)
+	r.inputs = append(r.inputs, input{path: s.path, dir: true, sum: sumDir(entries, err)})
 	if errors.Is(err, fs.ErrNotExist) {
 		l.missing = true
 		return
@@ -191,7 +199,6 @@ func (r *reading) secretsDir(s *sourceSpec) {
 			r.strangeSecret(l, full, file.Name(), byName)
 			continue
 		}
-		r.inputs = append(r.inputs, input{path: full})
 		n, ok := r.textFile(l, e, full, full)
 		if !ok {
 			continue
@@ -221,6 +228,7 @@ func (r *reading) strangeSecret(l *layer, full, name string, byName map[string]*
 // textFile reads a file that holds one value.
 func (r *reading) textFile(l *layer, e *entry, path, label string) (*node, bool) {
 	data, err := readFile(nil, path)
+	r.inputs = append(r.inputs, input{path: path, sum: sumFile(data, err)})
 	if err != nil {
 		p := Problem{Key: e.key, Layer: string(l.kind) + " " + label, File: path, Message: "cannot read the file: " + cause(err), Err: err}
 		if errors.Is(err, fs.ErrNotExist) {
@@ -378,10 +386,4 @@ func fromAny(l *layer, v any) *node {
 	}
 	n.text, n.plain = fmt.Sprint(v), true
 	return n
-}
-
-// sortedInputs drops doubles.
-func sortedInputs(in []input) []input {
-	slices.SortFunc(in, func(a, b input) int { return strings.Compare(a.path, b.path) })
-	return slices.Compact(in)
 }

@@ -27,6 +27,7 @@ type options struct {
 	poll      time.Duration
 	logger    *slog.Logger
 	environ   func() []string
+	noEvents  bool // as where the system has no file events
 	errs      []string
 }
 

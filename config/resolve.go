@@ -117,12 +117,13 @@ func (e *engine) resolveAll(ctx context.Context, b *builder) {
 	if len(order) == 0 {
 		return
 	}
+	for _, text := range order {
+		if r, err := parseReference(text); err == nil && isLocal(e.opt.resolvers[r.scheme]) && r.scheme == "file" {
+			b.inputs = append(b.inputs, currentInput(r.path, false)) // before it is resolved
+		}
+	}
 	results := e.refs.get(ctx, e.opt.resolvers, order)
 	for i, text := range order {
-		r, err := parseReference(text)
-		if err == nil && (r.scheme == "file") && e.watchesFiles() {
-			b.inputs = append(b.inputs, input{path: r.path})
-		}
 		for _, u := range uses[text] {
 			b.references[text] = append(b.references[text], u.key)
 			if results[i].err != nil {
@@ -143,7 +144,15 @@ func (e *engine) resolveAll(ctx context.Context, b *builder) {
 // the failure is reported once.
 func (d *decoder) skip(n *node) { n.kind, n.text, n.failed = nullNode, "", true }
 
-func (e *engine) watchesFiles() bool { _, ok := e.opt.resolvers["file"].(fileResolver); return ok }
+// isLocal reports a resolver whose answers are as near as a file: they are
+// taken anew for each snapshot, never from memory.
+func isLocal(r Resolver) bool {
+	switch r.(type) {
+	case fileResolver, envResolver:
+		return true
+	}
+	return false
+}
 
 // defaultReferences gives defaults that are references a node of their own.
 func (b *builder) defaultReferences(defaults reflect.Value) {
@@ -182,7 +191,8 @@ func (c *references) get(ctx context.Context, resolvers map[string]Resolver, tex
 	var missing []string
 	c.mu.Lock()
 	for i, text := range texts {
-		if r := c.known[text]; r != nil {
+		ref, err := parseReference(text)
+		if r := c.known[text]; r != nil && err == nil && !isLocal(resolvers[ref.scheme]) {
 			out[i] = *r
 			out[i].err = nil
 		} else {

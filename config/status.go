@@ -73,6 +73,8 @@ func (c *references) renewed(text string, r resolved) error {
 	if r.err != nil && old != nil {
 		old.err = r.err
 		old.failed++
+		bound := retryPolicy.Bound(old.failed)
+		old.retryAt = time.Now().Add(bound/2 + retryPolicy.Delay(old.failed)/2)
 		return r.err
 	}
 	if r.err == nil {

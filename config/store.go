@@ -42,6 +42,7 @@ type engine struct {
 	running  bool
 	stop     context.CancelCauseFunc
 	done     chan struct{}
+	wake     chan struct{} // tells Run of a new snapshot or failure
 	changes  changes
 }
 
@@ -81,7 +82,7 @@ func newEngine(defaults reflect.Value, o *options) (*engine, error) {
 	}
 	return &engine{
 		opt: o, schema: schema, defaults: deepCopy(defaults, schema.root.shape),
-		refs: references{known: map[string]*resolved{}},
+		refs: references{known: map[string]*resolved{}}, wake: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -99,6 +100,14 @@ func (e *engine) install(snap *snapshot) {
 		e.changes.push(old.rv, snap.rv)
 	}
 	e.mu.Unlock()
+	e.signal()
+}
+
+func (e *engine) signal() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
 }
 
 // Get returns the current snapshot. It is shared and must not be changed; take
@@ -112,19 +121,28 @@ func (s *Store[T]) Get() *T { return s.current.Load() }
 // resolved again; see [Store.Refresh].
 func (s *Store[T]) Reload(ctx context.Context) error { return s.engine.reload(ctx) }
 
-func (e *engine) reload(ctx context.Context) error {
+func (e *engine) reload(ctx context.Context) error { return e.reloadIf(ctx, nil) }
+
+// reloadIf reloads, unless the inputs read differ from those expected.
+func (e *engine) reloadIf(ctx context.Context, expected []input) error {
 	e.building.Lock()
-	err := e.reloadLocked(ctx)
+	err := e.reloadLocked(ctx, expected)
 	e.building.Unlock()
 	e.changes.deliver()
 	return err
 }
 
-func (e *engine) reloadLocked(ctx context.Context) error {
+// errUnsettled says that files changed while they were read.
+var errUnsettled = errors.New("config: files are changing")
+
+func (e *engine) reloadLocked(ctx context.Context, expected []input) error {
 	if e.isClosed() {
 		return ErrClosed
 	}
 	snap, err := e.build(ctx, nil)
+	if expected != nil && snap != nil && !consistent(expected, snap.inputs) {
+		return errUnsettled
+	}
 	if err != nil {
 		e.failed(snap, err)
 		return err
@@ -145,9 +163,9 @@ func (e *engine) reloadLocked(ctx context.Context) error {
 func (e *engine) failed(snap *snapshot, err error) {
 	e.mu.Lock()
 	e.status.Err, e.status.FailedAt = err, time.Now()
-	if snap != nil && e.snap != nil && len(snap.inputs) > 0 {
-		kept := *e.snap
-		kept.inputs = sortedInputs(append(append([]input(nil), kept.inputs...), snap.inputs...))
+	if snap != nil && e.snap != nil {
+		kept := *e.snap // what to watch is what was read last
+		kept.inputs = mergeInputs(snap.inputs, kept.inputs)
 		e.snap = &kept
 	}
 	again := e.reported == err.Error()
@@ -156,6 +174,7 @@ func (e *engine) failed(snap *snapshot, err error) {
 	if !again {
 		e.opt.logger.Warn("reload failed, the last good settings stay", "error", err)
 	}
+	e.signal()
 }
 
 func (e *engine) logWarnings(snap *snapshot) {
@@ -211,7 +230,7 @@ func (e *engine) refresh(ctx context.Context, texts []string) error {
 			errs = append(errs, fmt.Errorf("config: refresh %s: %w", maskUserinfo(texts[i]), err))
 		}
 	}
-	errs = append(errs, e.reloadLocked(ctx))
+	errs = append(errs, e.reloadLocked(ctx, nil))
 	e.building.Unlock()
 	e.changes.deliver()
 	return errors.Join(errs...)

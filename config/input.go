@@ -1,0 +1,130 @@
+package config
+
+import (
+	"hash/fnv"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// sumFile condenses what was read from a file.
+func sumFile(data []byte, err error) uint64 {
+	h := fnv.New64a()
+	if err != nil {
+		_, _ = h.Write([]byte("error " + cause(err)))
+	} else {
+		_, _ = h.Write(append([]byte("data "), data...))
+	}
+	return h.Sum64()
+}
+
+// sumDir condenses the names in a folder of secrets.
+func sumDir(entries []fs.DirEntry, err error) uint64 {
+	h := fnv.New64a()
+	if err != nil {
+		_, _ = h.Write([]byte("error " + cause(err)))
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), ".") && !e.IsDir() {
+			_, _ = h.Write([]byte(e.Name() + "\x00"))
+		}
+	}
+	return h.Sum64()
+}
+
+// currentInput reads an input as it is now.
+func currentInput(path string, dir bool) input {
+	if dir {
+		entries, err := os.ReadDir(path)
+		return input{path, dir, sumDir(entries, err)}
+	}
+	data, err := readFile(nil, path)
+	return input{path, dir, sumFile(data, err)}
+}
+
+// unsteady reports an input that looks as files do in the middle of being
+// replaced: missing or empty.
+func (in input) unsteady() bool {
+	if in.dir {
+		return false
+	}
+	info, err := os.Stat(in.path)
+	return err != nil || info.Size() == 0
+}
+
+func sortedInputs(in []input) []input {
+	slices.SortFunc(in, func(a, b input) int { return strings.Compare(a.path, b.path) })
+	return slices.CompactFunc(in, func(a, b input) bool { return a.path == b.path })
+}
+
+// mergeInputs is first, and what is in second alone.
+func mergeInputs(first, second []input) []input {
+	return sortedInputs(append(slices.Clone(first), second...))
+}
+
+// consistent reports whether inputs in both lists have the same sums.
+func consistent(a, b []input) bool {
+	for _, x := range a {
+		for _, y := range b {
+			if x.path == y.path && x.sum != y.sum {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// current reads all inputs as they are now.
+func current(inputs []input) []input {
+	out := make([]input, len(inputs))
+	for i, in := range inputs {
+		out[i] = currentInput(in.path, in.dir)
+	}
+	return out
+}
+
+// maxLinks bounds the symbolic links followed for one path.
+const maxLinks = 40
+
+// dependencies lists what decides on the content at path: every folder on the
+// way with the name looked up in it, through symbolic links, and the file
+// itself. Kubernetes mounts a settings file as a link to ..data/file, where
+// ..data is a link that is swapped.
+func dependencies(path string) (names []string) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return []string{path}
+	}
+	volume := filepath.VolumeName(abs) + string(filepath.Separator)
+	rest := strings.Split(strings.TrimPrefix(abs, volume), string(filepath.Separator))
+	at, links := volume, 0
+	for len(rest) > 0 {
+		part := rest[0]
+		rest = rest[1:]
+		switch part {
+		case "", ".":
+			continue
+		case "..":
+			at = filepath.Dir(at)
+			continue
+		}
+		next := filepath.Join(at, part)
+		names = append(names, next)
+		target, err := os.Readlink(next)
+		if err != nil {
+			at = next
+			continue
+		}
+		if links++; links > maxLinks {
+			return names
+		}
+		if filepath.IsAbs(target) {
+			at = filepath.VolumeName(target) + string(filepath.Separator)
+			target = strings.TrimPrefix(target, at)
+		}
+		rest = append(strings.Split(filepath.Clean(target), string(filepath.Separator)), rest...)
+	}
+	return names
+}
