@@ -40,6 +40,8 @@ const handshakeTimeout = 4 * time.Second
 //     Rotation.Distinct.
 //   - Warm(ctx context.Context, isolation, host string) error: get ready to
 //     connect to host under this key, without contact to host.
+//   - Exits(ctx context.Context) (int, error): how many exits there are.
+//   - HasControl() bool: whether NewIdentity and Exit can work, if that depends.
 //   - Probe(ctx context.Context) error: a cheaper Check.
 //   - String() string: what to show in [Stats].
 type Egress interface {
@@ -58,10 +60,20 @@ type (
 	warmEgress interface {
 		Warm(ctx context.Context, isolation, host string) error
 	}
+	controlEgress interface{ HasControl() bool }
+	exitsEgress   interface {
+		Exits(ctx context.Context) (int, error)
+	}
 	probeEgress interface {
 		Probe(ctx context.Context) error
 	}
 )
+
+// hasControl reports whether an egress with NewIdentity or Exit can use them.
+func hasControl(e Egress) bool {
+	c, ok := e.(controlEgress)
+	return !ok || c.HasControl()
+}
 
 // validEgress is what an egress of this package has whose constructor cannot
 // return an error.

@@ -113,6 +113,11 @@ func isNumber(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
+// isOnion reports whether host is an onion service.
+func isOnion(host string) bool {
+	return strings.HasSuffix(strings.ToLower(strings.TrimRight(host, ".")), ".onion")
+}
+
 func isASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r > 0x7e })
 }

@@ -230,14 +230,14 @@ func (o *Options) withDefaults() (Options, error) {
 	switch c.Rotation.By {
 	case Isolation:
 	case NewNym:
-		if _, ok := c.Egress.(identityEgress); !ok && c.Egress != nil {
+		if _, ok := c.Egress.(identityEgress); (!ok || !hasControl(c.Egress)) && c.Egress != nil {
 			bad("Options.Rotation.By is NewNym, but the egress has no NewIdentity: use a *tor.Tor with a control port, or Isolation")
 		}
 	default:
 		bad("Options.Rotation.By is %d: use Isolation or NewNym", c.Rotation.By)
 	}
 	if c.Rotation.Distinct {
-		if _, ok := c.Egress.(exitEgress); !ok && c.Egress != nil {
+		if _, ok := c.Egress.(exitEgress); (!ok || !hasControl(c.Egress)) && c.Egress != nil {
 			bad("Options.Rotation.Distinct needs an egress that tells its exits: use a *tor.Tor with a control port")
 		}
 	}

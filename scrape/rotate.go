@@ -232,9 +232,7 @@ func (c *Client) isDistinct(ctx context.Context, s *slot, id *identity) bool {
 		return true
 	}
 	apart := 1
-	if e, ok := c.opts.Egress.(interface {
-		Exits(ctx context.Context) (int, error)
-	}); ok {
+	if e, ok := c.opts.Egress.(exitsEgress); ok {
 		if n, err := e.Exits(ctx); err == nil {
 			apart = min(3, n-1)
 		}

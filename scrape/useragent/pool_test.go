@@ -11,7 +11,7 @@ func TestBuiltin(t *testing.T) {
 	pool := useragent.Builtin()
 	t.Log(pool.Len(), pool.Source(), pool.Date())
 	for _, s := range pool.Agents() {
-		a, ok := useragent.Parse(s)
+		_, ok := useragent.Parse(s)
 		if !ok {
 			t.Errorf("Parse(%q) knows no browser", s)
 		}

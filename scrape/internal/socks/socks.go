@@ -82,6 +82,7 @@ const (
 	refused    = 0xff
 	cmdConnect = 1
 	cmdResolve = 0xf0
+	cmdPTR     = 0xf1
 )
 
 // Connect opens a connection through the proxy to addr, a host:port whose host
@@ -116,6 +117,20 @@ func (c *Client) Resolve(ctx context.Context, user, password, host string) (neti
 		return netip.Addr{}, c.wrap(err)
 	}
 	return addr, nil
+}
+
+// ResolvePTR asks the proxy (Tor alone knows this command) for the name of an
+// address, and drops the answer. Errors are those of Connect.
+func (c *Client) ResolvePTR(ctx context.Context, user, password, addr string) error {
+	conn, err := c.greet(ctx, user, password)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }() // all was read
+	if _, err := request(ctx, conn, cmdPTR, addr, 0, addr); err != nil {
+		return c.wrap(err)
+	}
+	return nil
 }
 
 // Probe reaches the proxy and greets it as a connection would, no more.

@@ -1,0 +1,262 @@
+package scrape
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/svcblocks/svcblocks/scrape/internal/socks"
+)
+
+// maxAssigned is how many isolation keys keep their proxy; the oldest are
+// forgotten, long after their identity has ended.
+const maxAssigned = 1024
+
+// connectTimeout bounds what a remote proxy does before it dials the site.
+const connectTimeout = 20 * time.Second
+
+// Proxies returns the egress through a list of proxies, one for each identity
+// in turn: socks5://, socks5h:// (names are resolved at the proxy with either),
+// http:// and https:// (by CONNECT, for port 80 too), each with user:password@
+// if needed. New reports what is wrong with the list. The exit of an identity
+// is its proxy's host:port, so that Rotation.Distinct works with two or more.
+func Proxies(urls ...string) Egress {
+	e := &proxiesEgress{assigned: map[string]*proxy{}}
+	if len(urls) == 0 {
+		e.err = errors.New("no proxy given")
+	}
+	for i, text := range urls {
+		p, err := parseProxy(text)
+		if err != nil {
+			e.err = errors.Join(e.err, fmt.Errorf("proxy %d: %w", i, err))
+			continue
+		}
+		e.list = append(e.list, p)
+	}
+	return e
+}
+
+// proxiesEgress hands out its proxies in turn.
+type proxiesEgress struct {
+	list []*proxy
+	err  error
+
+	mu       sync.Mutex
+	assigned map[string]*proxy
+	order    []string // of keys, oldest first
+	next     int
+}
+
+// proxy is one of them.
+type proxy struct {
+	url      *url.URL
+	addr     string
+	user     string
+	password string
+}
+
+// parseProxy reads a proxy's URL. Its errors do not show the URL, which may
+// hold a password.
+func parseProxy(text string) (*proxy, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Hostname() == "" {
+		return nil, errors.New("not a URL: write scheme://host:port")
+	}
+	port := map[string]string{"socks5": "1080", "socks5h": "1080", "http": "80", "https": "443"}[u.Scheme]
+	if port == "" {
+		return nil, fmt.Errorf("scheme %q: use socks5, socks5h, http or https", u.Scheme)
+	}
+	if u.Port() != "" {
+		port = u.Port()
+	}
+	p := &proxy{url: u, addr: net.JoinHostPort(u.Hostname(), port)}
+	if u.User != nil {
+		p.user = u.User.Username()
+		p.password, _ = u.User.Password()
+	}
+	return p, nil
+}
+
+func (e *proxiesEgress) validate() error { return e.err }
+
+func (e *proxiesEgress) String() string {
+	if len(e.list) == 1 {
+		return "proxy " + e.list[0].addr
+	}
+	return fmt.Sprintf("%d proxies", len(e.list))
+}
+
+// of returns the proxy of an isolation key.
+func (e *proxiesEgress) of(isolation string) (*proxy, error) {
+	if e.err != nil {
+		return nil, e.err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if p := e.assigned[isolation]; p != nil {
+		return p, nil
+	}
+	p := e.list[e.next%len(e.list)]
+	e.next++
+	e.assigned[isolation] = p
+	if e.order = append(e.order, isolation); len(e.order) > maxAssigned {
+		delete(e.assigned, e.order[0])
+		e.order = e.order[1:]
+	}
+	return p, nil
+}
+
+// Exit returns the proxy of an isolation key.
+func (e *proxiesEgress) Exit(_ context.Context, isolation string) (string, error) {
+	p, err := e.of(isolation)
+	if err != nil {
+		return "", err
+	}
+	return p.addr, nil
+}
+
+// Exits returns how many different proxies there are.
+func (e *proxiesEgress) Exits(context.Context) (int, error) {
+	seen := map[string]bool{}
+	for _, p := range e.list {
+		seen[p.addr] = true
+	}
+	return len(seen), e.err
+}
+
+// Check succeeds if one of the proxies answers.
+func (e *proxiesEgress) Check(ctx context.Context) error {
+	errs := e.err
+	for _, p := range e.list {
+		err := p.check(ctx)
+		if err == nil {
+			return nil
+		}
+		errs = errors.Join(errs, err)
+	}
+	return errs
+}
+
+func (e *proxiesEgress) DialContext(ctx context.Context, isolation, _, addr string) (net.Conn, error) {
+	p, err := e.of(isolation)
+	if err != nil {
+		return nil, err
+	}
+	if client, ok := p.socks(); ok {
+		conn, err := client.Connect(ctx, p.user, p.password, addr)
+		return conn, unavailable(err)
+	}
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	if isOnion(host) {
+		return nil, fmt.Errorf("%w: host %q is reached through Tor alone (RFC 7686)", ErrForbiddenAddress, host)
+	}
+	return p.connect(ctx, addr)
+}
+
+func (p *proxy) socks() (*socks.Client, bool) {
+	if p.url.Scheme != "socks5" && p.url.Scheme != "socks5h" {
+		return nil, false
+	}
+	return &socks.Client{Addr: p.addr, HandshakeTimeout: connectTimeout}, true
+}
+
+func (p *proxy) check(ctx context.Context) error {
+	if client, ok := p.socks(); ok {
+		return unavailable(client.Probe(ctx, p.user, p.password))
+	}
+	conn, err := p.reach(ctx)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// reach opens a connection to an HTTP proxy.
+func (p *proxy) reach(ctx context.Context) (net.Conn, error) {
+	dialer := &net.Dialer{Timeout: connectTimeout}
+	var conn net.Conn
+	var err error
+	if p.url.Scheme == "https" {
+		conn, err = (&tls.Dialer{NetDialer: dialer, Config: &tls.Config{ServerName: p.url.Hostname()}}).DialContext(ctx, "tcp", p.addr)
+	} else {
+		conn, err = dialer.DialContext(ctx, "tcp", p.addr)
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, fmt.Errorf("%w: proxy %s: %w", ErrTorUnavailable, p.addr, err)
+	}
+	return conn, nil
+}
+
+// connect opens a tunnel through an HTTP proxy (RFC 9110 §9.3.6).
+func (p *proxy) connect(ctx context.Context, addr string) (net.Conn, error) {
+	conn, err := p.reach(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // a closed connection needs none
+	tunnel, err := p.tunnel(conn, addr)
+	if !stop() {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		_ = conn.Close() // the tunnel's error is the one to report
+		return nil, err
+	}
+	return tunnel, nil
+}
+
+func (p *proxy) tunnel(conn net.Conn, addr string) (net.Conn, error) {
+	req := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: addr}, Host: addr, Header: http.Header{"User-Agent": nil}}
+	if p.user != "" {
+		req.Header.Set("Proxy-Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(p.user+":"+p.password)))
+	}
+	if err := req.Write(conn); err != nil {
+		return nil, fmt.Errorf("%w: proxy %s: %w", ErrTorUnavailable, p.addr, err)
+	}
+	r := bufio.NewReader(io.LimitReader(conn, 64<<10)) // a header is no longer
+	res, err := http.ReadResponse(r, req)
+	if err != nil {
+		return nil, fmt.Errorf("%w: proxy %s: %w", ErrTorUnavailable, p.addr, err)
+	}
+	switch {
+	case res.StatusCode == http.StatusProxyAuthRequired:
+		return nil, fmt.Errorf("%w: proxy %s: user or password refused (%s)", ErrTorUnavailable, p.addr, res.Status)
+	case res.StatusCode/100 != 2:
+		return nil, fmt.Errorf("proxy %s: connect %s: %s", p.addr, addr, res.Status)
+	}
+	if n := r.Buffered(); n > 0 { // the server speaks first
+		head, _ := r.Peek(n) // of what is buffered
+		return &headConn{Conn: conn, head: head}, nil
+	}
+	return conn, nil
+}
+
+// headConn is a connection of which a little was read already.
+type headConn struct {
+	net.Conn
+	head []byte
+}
+
+func (c *headConn) Read(p []byte) (int, error) {
+	if len(c.head) > 0 {
+		n := copy(p, c.head)
+		c.head = c.head[n:]
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}

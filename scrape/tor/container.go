@@ -1,0 +1,216 @@
+package tor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/svcblocks/svcblocks/scrape"
+	"github.com/svcblocks/svcblocks/scrape/internal/socks"
+)
+
+// ErrContainer reports that the container does not exist, does not run, or
+// that its name is none.
+var ErrContainer = errors.New("container")
+
+// containerName is what the Engine takes for a name or an id.
+var containerName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$`)
+
+// maxInspect bounds the Engine's answer.
+const maxInspect = 4 << 20
+
+// Container returns the Tor in the Docker container with this name or id, after
+// a successful [Tor.Check]. It asks the Engine where the container is, and
+// takes the first address at which a SOCKS port answers: the published port if
+// this process is on the host, the container's own address if they share a
+// network. Without access to the Engine's socket it tries the name itself,
+// which Docker's DNS knows on a shared network, and the port on 127.0.0.1.
+//
+// The ports in the container are those of opts.SOCKS and opts.Control, 9050 and
+// none by default. Errors: [ErrContainer], and scrape.ErrTorUnavailable.
+func Container(ctx context.Context, name string, opts *Options) (*Tor, error) {
+	o, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if !containerName.MatchString(name) {
+		return nil, fmt.Errorf("tor: %w: %q is no name and no id: letters, digits, _, . and - only", ErrContainer, name)
+	}
+	hosts, err := findContainer(ctx, name, o)
+	if err != nil {
+		return nil, fmt.Errorf("tor: %w", err)
+	}
+	if o.SOCKS, err = hosts.probe(ctx, o, port(o.SOCKS)); err != nil {
+		return nil, fmt.Errorf("tor: container %s: %w: %w", name, scrape.ErrTorUnavailable, err)
+	}
+	if o.Control != "" {
+		// Where the SOCKS port answers, the control port is too, or it is not
+		// published at all: which the check will say.
+		o.Control = hosts.beside(o.SOCKS, port(o.Control))
+	}
+	t := newTor(o, "Tor in container "+name+" at "+o.SOCKS)
+	if err := t.Check(ctx); err != nil {
+		_ = t.Close() // the check's error is the one to report
+		return nil, fmt.Errorf("tor: container %s: %w", name, err)
+	}
+	return t, nil
+}
+
+// port is the port of a valid host:port, or 9050.
+func port(addr string) string {
+	_, p, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "9050"
+	}
+	return p
+}
+
+// places are the addresses by which a container may be reached.
+type places struct {
+	hosts     []string            // with the container's own ports
+	published map[string][]string // by the container's port
+}
+
+// inspection is what is used of the Engine's answer.
+type inspection struct {
+	State struct {
+		Running bool
+		Status  string
+		Health  *struct{ Status string }
+	}
+	HostConfig      struct{ NetworkMode string }
+	NetworkSettings struct {
+		Networks map[string]struct{ IPAddress, GlobalIPv6Address string }
+		Ports    map[string][]struct {
+			HostIP   string `json:"HostIp"`
+			HostPort string
+		}
+	}
+}
+
+// findContainer asks the Engine.
+func findContainer(ctx context.Context, name string, o Options) (*places, error) {
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", o.DockerSocket)
+		},
+		DisableKeepAlives:      true,
+		MaxResponseHeaderBytes: 64 << 10,
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker/containers/"+url.PathEscape(name)+"/json", nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := transport.RoundTrip(req)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+			return &places{hosts: []string{name, "127.0.0.1"}}, nil
+		}
+		return nil, fmt.Errorf("%w: %w %s: Docker Engine at %s: %w", scrape.ErrTorUnavailable, ErrContainer, name, o.DockerSocket, err)
+	}
+	defer func() { _ = res.Body.Close() }() // what counts was read
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxInspect))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w %s: Docker Engine at %s: %w", scrape.ErrTorUnavailable, ErrContainer, name, o.DockerSocket, err)
+	case res.StatusCode == http.StatusNotFound:
+		return nil, fmt.Errorf("%w: %w %s: there is none of that name (docker ps -a lists them)", scrape.ErrTorUnavailable, ErrContainer, name)
+	case res.StatusCode != http.StatusOK:
+		return nil, fmt.Errorf("%w: %w %s: Docker Engine at %s answered %s", scrape.ErrTorUnavailable, ErrContainer, name, o.DockerSocket, res.Status)
+	}
+	var found inspection
+	if err := json.Unmarshal(body, &found); err != nil {
+		return nil, fmt.Errorf("%w: %w %s: Docker Engine at %s: %w", scrape.ErrTorUnavailable, ErrContainer, name, o.DockerSocket, err)
+	}
+	if !found.State.Running {
+		return nil, fmt.Errorf("%w: %w %s: it is not running (%s): docker start %s", scrape.ErrTorUnavailable, ErrContainer, name, found.State.Status, name)
+	}
+	return found.places(), nil
+}
+
+func (i *inspection) places() *places {
+	p := &places{published: map[string][]string{}}
+	for port, bindings := range i.NetworkSettings.Ports {
+		number, ok := strings.CutSuffix(port, "/tcp")
+		if !ok {
+			continue
+		}
+		for _, b := range bindings {
+			ip, err := netip.ParseAddr(b.HostIP)
+			switch {
+			case err != nil, ip == netip.IPv4Unspecified():
+				ip = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+			case ip == netip.IPv6Unspecified():
+				ip = netip.IPv6Loopback()
+			}
+			p.published[number] = append(p.published[number], net.JoinHostPort(ip.String(), b.HostPort))
+		}
+	}
+	for _, network := range i.NetworkSettings.Networks {
+		for _, ip := range []string{network.IPAddress, network.GlobalIPv6Address} {
+			if _, err := netip.ParseAddr(ip); err == nil {
+				p.hosts = append(p.hosts, ip)
+			}
+		}
+	}
+	slices.Sort(p.hosts) // of a map
+	if i.HostConfig.NetworkMode == "host" {
+		p.hosts = append(p.hosts, "127.0.0.1")
+	}
+	return p
+}
+
+// candidates returns the addresses for one of the container's ports.
+func (p *places) candidates(port string) []string {
+	list := slices.Clone(p.published[port])
+	for _, host := range p.hosts {
+		list = append(list, net.JoinHostPort(host, port))
+	}
+	return list
+}
+
+// probe returns the first address at which a SOCKS port answers.
+func (p *places) probe(ctx context.Context, o Options, port string) (string, error) {
+	list := p.candidates(port)
+	if len(list) == 0 {
+		return "", fmt.Errorf("%w has no address and does not publish port %s: docker run -p 127.0.0.1:%s:%s, or share a network with it",
+			ErrContainer, port, port, port)
+	}
+	var failures []error
+	for _, addr := range list {
+		client := socks.Client{Addr: addr, HandshakeTimeout: o.Timeout}
+		err := client.Probe(ctx, "probe", "x")
+		if err == nil {
+			return addr, nil
+		}
+		failures = append(failures, err)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return "", fmt.Errorf("no SOCKS port answers (is SocksPort 0.0.0.0:%s set in its torrc, and published or on a shared network?): %w",
+		port, errors.Join(failures...))
+}
+
+// beside returns the control port's address where the SOCKS port is at addr.
+func (p *places) beside(addr, port string) string {
+	host, _, _ := net.SplitHostPort(addr)
+	for _, candidate := range p.candidates(port) {
+		if h, _, _ := net.SplitHostPort(candidate); h == host {
+			return candidate
+		}
+	}
+	return net.JoinHostPort(host, port)
+}

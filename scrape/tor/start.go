@@ -1,0 +1,235 @@
+package tor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/svcblocks/svcblocks/scrape"
+)
+
+// ErrStart reports that the process could not be started or ended early.
+var ErrStart = errors.New("start")
+
+const (
+	pollInterval = 50 * time.Millisecond // between looks at Tor's progress
+	stopTimeout  = 5 * time.Second       // for a clean end
+	keptLog      = 8 << 10               // of Tor's log, for messages
+)
+
+// Start runs a Tor process of its own on ports of 127.0.0.1 that the kernel
+// picks, and returns when it can be used: bootstrapped, with a circuit open. On
+// the public network that takes some seconds to a minute; ctx bounds it. The
+// process ends with [Tor.Close], and when this process ends, however it does:
+// Tor watches both the connection that owns it and the process.
+func Start(ctx context.Context, opts *Options) (*Tor, error) {
+	o, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	t, err := start(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("tor: %w: %w: %w", scrape.ErrTorUnavailable, ErrStart, err)
+	}
+	return t, nil
+}
+
+func start(ctx context.Context, o Options) (*Tor, error) {
+	binary, err := exec.LookPath(o.Binary)
+	if err != nil {
+		return nil, fmt.Errorf("%w: install Tor (apt-get install tor, brew install tor), or set Options.Binary", err)
+	}
+	dir, err := os.MkdirTemp("", "svcblocks-tor-")
+	if err != nil {
+		return nil, err
+	}
+	p := &process{dir: dir, ended: make(chan struct{})}
+	if err := p.run(binary, o); err != nil {
+		_ = os.RemoveAll(dir) // nothing runs that could use it
+		return nil, err
+	}
+	t, err := p.ready(ctx, o)
+	if err != nil {
+		return nil, errors.Join(err, p.stop())
+	}
+	return t, nil
+}
+
+// process is a Tor that was started here.
+type process struct {
+	dir   string // torrc, cookie and control port; removed at the end
+	cmd   *exec.Cmd
+	log   tail
+	owner *session // Tor ends when this connection does
+
+	ended   chan struct{} // closed when the process has ended
+	exitErr error         // read after ended
+}
+
+// run starts the process.
+func (p *process) run(binary string, o Options) error {
+	data := o.DataDir
+	if data == "" {
+		data = filepath.Join(p.dir, "data")
+	}
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		return err
+	}
+	quote := func(path string) string { return `"` + strings.ReplaceAll(filepath.ToSlash(path), `"`, `\"`) + `"` }
+	lines := append([]string{
+		"SocksPort 127.0.0.1:auto",
+		"ControlPort 127.0.0.1:auto",
+		"ControlPortWriteToFile " + quote(p.file("control")),
+		"CookieAuthentication 1",
+		"CookieAuthFile " + quote(p.file("cookie")),
+		"DataDirectory " + quote(data),
+		"__OwningControllerProcess " + strconv.Itoa(os.Getpid()),
+		"Log notice stdout",
+		"RunAsDaemon 0",
+		"ShutdownWaitLength 0",
+	}, o.Torrc...)
+	if err := os.WriteFile(p.file("torrc"), []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		return err
+	}
+	if err := os.WriteFile(p.file("defaults"), nil, 0o600); err != nil {
+		return err
+	}
+	p.cmd = exec.Command(binary, "--defaults-torrc", p.file("defaults"), "-f", p.file("torrc"))
+	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
+	p.cmd.WaitDelay = time.Second
+	if err := p.cmd.Start(); err != nil {
+		return err
+	}
+	go func() {
+		defer close(p.ended)
+		p.exitErr = p.cmd.Wait()
+	}()
+	return nil
+}
+
+func (p *process) file(name string) string { return filepath.Join(p.dir, name) }
+
+// ready waits until Tor can be used.
+func (p *process) ready(ctx context.Context, o Options) (*Tor, error) {
+	var addr string
+	if err := p.await(ctx, "its control port", func() (bool, error) {
+		text, err := os.ReadFile(p.file("control"))
+		if err != nil {
+			return false, nil // not written yet
+		}
+		var ok bool
+		addr, ok = strings.CutPrefix(strings.TrimSpace(string(text)), "PORT=")
+		return ok, nil
+	}); err != nil {
+		return nil, err
+	}
+	o.Control, o.CookieFile = addr, p.file("cookie")
+	c := newController(addr, o.Password, o.CookieFile, o.Timeout)
+	owner, err := c.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.owner = owner
+	if _, err := owner.send(ctx, o.Timeout, "TAKEOWNERSHIP"); err != nil {
+		return nil, fmt.Errorf("TAKEOWNERSHIP: %w", err)
+	}
+	if err := owner.net.SetDeadline(time.Time{}); err != nil { // it stays open
+		return nil, err
+	}
+	listeners, err := c.info(ctx, "net/listeners/socks")
+	c.close()
+	if err != nil {
+		return nil, err
+	}
+	o.SOCKS = strings.Trim(strings.TrimSpace(listeners["net/listeners/socks"]), `"`)
+	if _, _, err := net.SplitHostPort(o.SOCKS); err != nil {
+		return nil, fmt.Errorf("SOCKS port: %w", err)
+	}
+	t := newTor(o, "Tor of this process at "+o.SOCKS)
+	t.process = p
+	last := error(ErrNotReady)
+	if err := p.await(ctx, "a circuit", func() (bool, error) {
+		last = t.Check(ctx)
+		if last != nil && !errors.Is(last, ErrNotReady) {
+			return false, last
+		}
+		return last == nil, nil
+	}); err != nil {
+		t.control.close()
+		return nil, errors.Join(err, last)
+	}
+	return t, nil
+}
+
+// await looks until done says so, the process ends, or ctx does.
+func (p *process) await(ctx context.Context, what string, done func() (bool, error)) error {
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for {
+		ok, err := done()
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-p.ended:
+			return fmt.Errorf("Tor ended while waiting for %s (%w): %s", what, p.exitErr, p.log.String())
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %s: %w: %s", what, context.Cause(ctx), p.log.String())
+		}
+	}
+}
+
+// stop ends the process and removes its folder.
+func (p *process) stop() error {
+	if p.owner != nil {
+		p.owner.close() // which alone ends Tor
+	}
+	_ = p.cmd.Process.Signal(os.Interrupt) // where there are signals; it may have ended
+	timer := time.NewTimer(stopTimeout)
+	defer timer.Stop()
+	select {
+	case <-p.ended:
+	case <-timer.C:
+		_ = p.cmd.Process.Kill() // it may have ended just now
+		<-p.ended
+	}
+	if err := os.RemoveAll(p.dir); err != nil {
+		return fmt.Errorf("tor: close: %w", err)
+	}
+	return nil
+}
+
+// tail keeps the end of what is written to it.
+type tail struct {
+	mu  sync.Mutex
+	buf []byte
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.buf = append(t.buf, p...)
+	if extra := len(t.buf) - keptLog; extra > 0 {
+		t.buf = append(t.buf[:0], t.buf[extra:]...)
+	}
+	return len(p), nil
+}
+
+// String returns the last lines, those that say what is wrong.
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	lines := bytes.Split(bytes.TrimSpace(t.buf), []byte("\n"))
+	lines = lines[max(0, len(lines)-5):]
+	return "its log ends: " + string(bytes.Join(lines, []byte(" | ")))
+}

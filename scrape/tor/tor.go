@@ -1,0 +1,352 @@
+package tor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cretz/bine/control"
+
+	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/scrape"
+	"github.com/svcblocks/svcblocks/scrape/internal/socks"
+)
+
+// What a caller may branch on, by errors.Is.
+var (
+	// ErrNoControl: the method needs a control port, and Options names none.
+	ErrNoControl = errors.New("no control port: set Options.Control")
+	// ErrNotReady: Tor runs but has no working circuits yet. It comes with
+	// scrape.ErrTorUnavailable.
+	ErrNotReady = errors.New("not ready")
+	// ErrNoCircuit: no circuit of this identity is open.
+	ErrNoCircuit = errors.New("no circuit")
+)
+
+// newnymLimit is how long Tor may delay a NEWNYM (10 s), and some more.
+const newnymLimit = 20 * time.Second
+
+// exitsAge is how long the count of exits is kept.
+const exitsAge = 30 * time.Minute
+
+// Options are the settings of a [Tor]. The zero value of each field is its
+// default.
+type Options struct {
+	// SOCKS is the SOCKS port: host:port or unix:/path. Defaults to
+	// 127.0.0.1:9050. Container takes the port alone from it, Start ignores it.
+	SOCKS string
+	// Control is the control port: host:port or unix:/path. Defaults to none.
+	// Container takes the port alone from it, Start ignores it.
+	Control string
+	// Password is for the control port, if torrc has HashedControlPassword.
+	Password secret.Secret
+	// CookieFile is where the control port's cookie lies. Defaults to where Tor
+	// says; needed if Tor sees another file system.
+	CookieFile string
+	// Timeout bounds each command on the control port, and reaching and greeting
+	// either port. Defaults to 4s; negative: 1m.
+	Timeout time.Duration
+	// DockerSocket is the Engine's socket for Container. Defaults to
+	// /var/run/docker.sock.
+	DockerSocket string
+	// Binary is the program for Start. Defaults to tor, from PATH.
+	Binary string
+	// DataDir is where Start's Tor keeps what it learns of the network, for a
+	// quicker start the next time. Defaults to a folder that is removed at Close.
+	DataDir string
+	// Torrc holds further lines of torrc for Start.
+	Torrc []string
+	// Logger gets one line per event. Defaults to none.
+	Logger *slog.Logger
+}
+
+func (o *Options) withDefaults() (Options, error) {
+	var c Options
+	if o != nil {
+		c = *o
+	}
+	if c.SOCKS == "" {
+		c.SOCKS = "127.0.0.1:9050"
+	}
+	switch {
+	case c.Timeout == 0:
+		c.Timeout = 4 * time.Second
+	case c.Timeout < 0:
+		c.Timeout = time.Minute
+	}
+	if c.DockerSocket == "" {
+		c.DockerSocket = "/var/run/docker.sock"
+	}
+	if c.Binary == "" {
+		c.Binary = "tor"
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	var errs []error
+	for _, field := range []struct{ name, addr string }{{"SOCKS", c.SOCKS}, {"Control", c.Control}} {
+		if field.addr == "" {
+			continue
+		}
+		if err := validAddr(field.addr); err != nil {
+			errs = append(errs, fmt.Errorf("tor: Options.%s: %w", field.name, err))
+		}
+	}
+	for i, line := range c.Torrc {
+		if strings.ContainsAny(line, "\r\n") {
+			errs = append(errs, fmt.Errorf("tor: Options.Torrc[%d] holds more than one line", i))
+		}
+	}
+	return c, errors.Join(errs...)
+}
+
+func validAddr(addr string) error {
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok && path != "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err == nil && host != "" {
+		if n, err := strconv.Atoi(port); err == nil && n > 0 && n < 65536 {
+			return nil
+		}
+	}
+	return fmt.Errorf("%q: write host:port, as 127.0.0.1:9050, or unix:/path", addr)
+}
+
+// Tor is a Tor process as an egress. Safe for concurrent use.
+type Tor struct {
+	opts    Options
+	log     *slog.Logger
+	name    string
+	socks   socks.Client
+	control *controller // nil without a control port
+	process *process    // nil unless started here
+
+	closeOnce sync.Once
+	closeErr  error
+
+	mu      sync.Mutex
+	exits   int
+	exitsAt time.Time
+}
+
+var _ scrape.Egress = (*Tor)(nil)
+
+// New returns the Tor at the addresses of opts, without contact to it.
+func New(opts *Options) (*Tor, error) {
+	o, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	return newTor(o, "Tor at "+o.SOCKS), nil
+}
+
+func newTor(o Options, name string) *Tor {
+	t := &Tor{
+		opts: o, name: name, log: o.Logger.With("component", "tor"),
+		socks: socks.Client{Addr: o.SOCKS, HandshakeTimeout: o.Timeout},
+	}
+	if o.Control != "" {
+		t.control = newController(o.Control, o.Password, o.CookieFile, o.Timeout)
+	}
+	return t
+}
+
+// Dial returns the Tor at the addresses of opts after a successful
+// [Tor.Check].
+func Dial(ctx context.Context, opts *Options) (*Tor, error) {
+	t, err := New(opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.Check(ctx); err != nil {
+		_ = t.Close() // the check's error is the one to report
+		return nil, err
+	}
+	return t, nil
+}
+
+// String names the Tor, for people.
+func (t *Tor) String() string { return t.name }
+
+// HasControl reports whether there is a control port to ask, as NewIdentity
+// and Exit need.
+func (t *Tor) HasControl() bool { return t.control != nil }
+
+// DialContext connects to addr, a host:port that is resolved at the exit, over
+// a circuit that it shares only with connections of the same isolation key.
+func (t *Tor) DialContext(ctx context.Context, isolation, _, addr string) (net.Conn, error) {
+	conn, err := t.socks.Connect(ctx, isolation, "x", addr)
+	if err != nil {
+		return nil, t.unavailable(err)
+	}
+	return conn, nil
+}
+
+// unavailable marks the failures of Tor itself.
+func (t *Tor) unavailable(err error) error {
+	if _, ok := errors.AsType[*socks.ProxyError](err); !ok {
+		return err
+	}
+	return fmt.Errorf("tor: %w: %w (is Tor running, and is this its SocksPort?)", scrape.ErrTorUnavailable, err)
+}
+
+// Probe reports whether the SOCKS port answers.
+func (t *Tor) Probe(ctx context.Context) error {
+	if err := t.socks.Probe(ctx, "probe", "x"); err != nil {
+		return t.unavailable(err)
+	}
+	return nil
+}
+
+// Check reports whether Tor can be used: the SOCKS port answers and, with a
+// control port, the credentials are right, the bootstrap is complete and a
+// circuit is open. Its errors match scrape.ErrTorUnavailable.
+func (t *Tor) Check(ctx context.Context) error {
+	if err := t.Probe(ctx); err != nil {
+		return err
+	}
+	if t.control == nil {
+		return nil
+	}
+	s, err := t.Status(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		return fmt.Errorf("tor: %w: %w", scrape.ErrTorUnavailable, err)
+	}
+	switch {
+	case s.Bootstrap < 100:
+		return fmt.Errorf("tor: %w: %w: bootstrapped to %d %% (%s)", scrape.ErrTorUnavailable, ErrNotReady, s.Bootstrap, s.Summary)
+	case !s.CircuitEstablished:
+		return fmt.Errorf("tor: %w: %w: no circuit is established", scrape.ErrTorUnavailable, ErrNotReady)
+	}
+	return nil
+}
+
+// Status is what Tor says of itself.
+type Status struct {
+	// Version is Tor's version.
+	Version string
+	// Bootstrap is how far Tor has come, in percent, and Summary in words.
+	Bootstrap int
+	Summary   string
+	// CircuitEstablished says that Tor has built a circuit and thinks it can
+	// build more.
+	CircuitEstablished bool
+	// NetworkLive says that Tor thinks the network is reachable.
+	NetworkLive bool
+	// SOCKSListeners are the addresses of its SOCKS ports.
+	SOCKSListeners []string
+}
+
+// Status asks the control port. Errors: [ErrNoControl], [ErrAuth] and those of
+// the connection.
+func (t *Tor) Status(ctx context.Context) (Status, error) {
+	if t.control == nil {
+		return Status{}, fmt.Errorf("tor: status: %w", ErrNoControl)
+	}
+	info, err := t.control.info(ctx, "version", "status/bootstrap-phase", "status/circuit-established", "network-liveness", "net/listeners/socks")
+	if err != nil {
+		return Status{}, fmt.Errorf("tor: status: %w", err)
+	}
+	phase := info["status/bootstrap-phase"]
+	s := Status{
+		Version: info["version"], Summary: field(phase, "SUMMARY"),
+		CircuitEstablished: info["status/circuit-established"] == "1", NetworkLive: info["network-liveness"] == "up",
+	}
+	s.Bootstrap, _ = strconv.Atoi(field(phase, "PROGRESS")) // no number means no progress
+	for listener := range strings.FieldsSeq(info["net/listeners/socks"]) {
+		s.SOCKSListeners = append(s.SOCKSListeners, strings.Trim(listener, `"`))
+	}
+	return s, nil
+}
+
+// field returns the value of key=value in a line of Tor's, quotes removed.
+func field(line, key string) string {
+	rest := " " + line
+	_, rest, ok := strings.Cut(rest, " "+key+"=")
+	if !ok {
+		return ""
+	}
+	if quoted, ok := strings.CutPrefix(rest, `"`); ok {
+		value, _, _ := strings.Cut(quoted, `"`)
+		return value
+	}
+	value, _, _ := strings.Cut(rest, " ")
+	return value
+}
+
+// NewIdentity sends NEWNYM and returns when Tor says that it took effect: new
+// connections of every isolation key use new circuits. Tor does so once in
+// 10 s and merges what comes in between. Connections that are open stay where
+// they are. Without a deadline in ctx it takes 20 s at most.
+func (t *Tor) NewIdentity(ctx context.Context) error {
+	if t.control == nil {
+		return fmt.Errorf("tor: new identity: %w", ErrNoControl)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, newnymLimit, fmt.Errorf("no NEWNYM event within %v: %w", newnymLimit, context.DeadlineExceeded))
+	defer cancel()
+	if err := t.newIdentity(ctx); err != nil {
+		if ctx.Err() == nil && !errors.Is(err, ErrCommand) {
+			err = fmt.Errorf("%w: %w", scrape.ErrTorUnavailable, err)
+		}
+		return fmt.Errorf("tor: new identity: %w", err)
+	}
+	t.log.InfoContext(ctx, "new identity")
+	return nil
+}
+
+func (t *Tor) newIdentity(ctx context.Context) error {
+	e, err := t.control.listen(ctx, control.EventCodeSignal)
+	if err != nil {
+		return err
+	}
+	defer e.close()
+	if _, err := t.control.command(ctx, "SIGNAL NEWNYM"); err != nil {
+		return err
+	}
+	_, err = e.wait(ctx, func(line string) bool { return line == "SIGNAL NEWNYM" })
+	return err
+}
+
+// Warm has Tor build a circuit for the isolation key, by resolving host over
+// it: host's server sees nothing of it. An address that is no name is resolved
+// backwards, for Tor answers for it without a circuit else.
+func (t *Tor) Warm(ctx context.Context, isolation, host string) error {
+	if host == "" {
+		return nil
+	}
+	var err error
+	if _, parse := netip.ParseAddr(host); parse == nil {
+		err = t.socks.ResolvePTR(ctx, isolation, "x", host)
+	} else {
+		_, err = t.socks.Resolve(ctx, isolation, "x", host)
+	}
+	if _, ok := errors.AsType[*socks.ReplyError](err); ok {
+		return nil // the exit answered: there is a circuit
+	}
+	return t.unavailable(err)
+}
+
+// Close drops the connection to the control port, and ends Tor if [Start] ran
+// it. Connections through Tor stay as they are. Idempotent.
+func (t *Tor) Close() error {
+	t.closeOnce.Do(func() {
+		if t.control != nil {
+			t.control.close()
+		}
+		if t.process != nil {
+			t.closeErr = t.process.stop()
+		}
+	})
+	return t.closeErr
+}
