@@ -1,0 +1,413 @@
+package slack_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/notify"
+	"github.com/svcblocks/svcblocks/notify/notifytest"
+	"github.com/svcblocks/svcblocks/notify/slack"
+)
+
+func startSlack(t *testing.T, opts *notifytest.SlackOptions) *notifytest.Slack {
+	t.Helper()
+	s := notifytest.StartSlack(opts)
+	t.Cleanup(s.Close)
+	return s
+}
+
+// client has a transport of its own, so that no connection outlives the test.
+func client(t *testing.T) *http.Client {
+	t.Helper()
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+func newWebhook(t *testing.T, s *notifytest.Slack, o *slack.Options) *slack.Webhook {
+	t.Helper()
+	if o == nil {
+		o = &slack.Options{Rate: -1}
+	}
+	o.HTTPClient = client(t)
+	w, err := slack.NewWebhook(secret.New(s.WebhookURL()), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func newBot(t *testing.T, s *notifytest.Slack, o *slack.Options) *slack.Bot {
+	t.Helper()
+	if o == nil {
+		o = &slack.Options{Rate: -1}
+	}
+	o.HTTPClient, o.BaseURL = client(t), s.APIURL()
+	b, err := slack.NewBot(secret.New(s.Token()), "#ops", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestWebhookPosts(t *testing.T) {
+	t.Parallel()
+	s := startSlack(t, nil)
+	w := newWebhook(t, s, nil)
+	err := w.Notify(t.Context(), notify.Message{
+		Level: slog.LevelError, Subject: "disk full", Text: "93 % of <root> & more",
+		Attrs: []slog.Attr{slog.String("host", "db1"), slog.Group("disk", slog.Int("free", 7))},
+		Count: 3, First: time.Unix(0, 0), Last: time.Unix(60, 0), Attachments: []notify.Attachment{{Name: "df.txt", Data: []byte("x")}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := s.Messages()
+	if len(shown) != 1 {
+		t.Fatalf("%d messages", len(shown))
+	}
+	for _, want := range []string{
+		"disk full (×3)", `93 % of \u0026lt;root\u0026gt; \u0026amp; more`, `*host*\ndb1`, `*disk.free*\n7`, "ERROR",
+		"×3 since 1970-01-01 00:00:00 UTC", "attachment df.txt", `"unfurl_links":false`,
+	} {
+		if !strings.Contains(shown[0].Payload, want) {
+			t.Errorf("payload lacks %q:\n%s", want, shown[0].Payload)
+		}
+	}
+}
+
+// Answers and what they mean, for a webhook.
+func TestWebhookAnswers(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		status    int
+		body      string
+		class     notify.Class
+		temporary bool
+		text      string
+	}{
+		{400, "invalid_payload", notify.ClassRejected, false, "invalid_payload"},
+		{403, "action_prohibited", notify.ClassRejected, false, "action_prohibited"},
+		{403, "invalid_token", notify.ClassAuth, false, "invalid_token"},
+		{404, "no_service", notify.ClassRejected, false, "no_service"},
+		{410, "channel_is_archived", notify.ClassRejected, false, "channel_is_archived"},
+		{500, "rollup_error", notify.ClassServer, true, "rollup_error"},
+		{503, "", notify.ClassServer, true, "without a text"},
+		{200, `{"ok":false,"error":"channel_not_found"}`, notify.ClassRejected, false, "channel_not_found"},
+		{200, "<html>sign in</html>", notify.ClassRejected, false, "web page"},
+		{200, "", notify.ClassRejected, false, "not Slack's"},
+		{429, "rate_limited", notify.ClassThrottled, true, "rate_limited"},
+	} {
+		t.Run(fmt.Sprint(tc.status, tc.body), func(t *testing.T) {
+			t.Parallel()
+			s := startSlack(t, nil)
+			s.Inject(notifytest.SlackFault{Status: tc.status, Body: tc.body})
+			w := newWebhook(t, s, nil)
+			err := w.Send(t.Context(), "s", "m")
+			errs := notify.Errors(err)
+			if len(errs) != 1 {
+				t.Fatalf("error %v", err)
+			}
+			e := errs[0]
+			if e.Class != tc.class || e.Temporary() != tc.temporary || e.Code != tc.status || !strings.Contains(e.Error(), tc.text) {
+				t.Errorf("got %+v", e)
+			}
+			if tc.status == 429 && e.RetryAfter != 30*time.Second {
+				t.Errorf("RetryAfter %v without a header", e.RetryAfter)
+			}
+			if n := len(s.Requests()); n != 1 {
+				t.Errorf("%d requests, want 1", n)
+			}
+		})
+	}
+}
+
+func TestRedirectIsNotFollowed(t *testing.T) {
+	t.Parallel()
+	var hits atomic.Int32
+	target := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hits.Add(1) }))
+	defer target.Close()
+	for _, status := range []int{301, 302, 307, 308} {
+		s := startSlack(t, nil)
+		s.Inject(notifytest.SlackFault{Status: status, Header: map[string]string{"Location": target.URL}})
+		for name, n := range map[string]notify.Notifier{"webhook": newWebhook(t, s, nil), "bot": newBot(t, s, nil)} {
+			err := n.Send(t.Context(), "s", "m")
+			if errs := notify.Errors(err); len(errs) != 1 || errs[0].Temporary() || errs[0].Code != status {
+				t.Errorf("%s, %d: %v", name, status, err)
+			}
+		}
+	}
+	if hits.Load() != 0 {
+		t.Errorf("the target got %d requests", hits.Load())
+	}
+}
+
+func TestTransportErrorsHideTheAddress(t *testing.T) {
+	t.Parallel()
+	s := startSlack(t, nil)
+	s.Inject(notifytest.SlackFault{Close: true, Times: 2})
+	w := newWebhook(t, s, nil)
+	err := w.Send(t.Context(), "s", "m")
+	if errs := notify.Errors(err); len(errs) != 1 || !errs[0].Temporary() {
+		t.Errorf("cut connection: %v", err)
+	}
+	noLeak(t, err, s)
+	s.Heal()
+	s.Inject(notifytest.SlackFault{Silent: true})
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	err = w.Send(ctx, "s", "m")
+	if errs := notify.Errors(err); len(errs) != 1 || errs[0].Class != notify.ClassTimeout || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("silent server: %v", err)
+	}
+	noLeak(t, err, s)
+	s.Close()
+	err = w.Send(t.Context(), "s", "m")
+	if errs := notify.Errors(err); len(errs) != 1 || !errs[0].Temporary() {
+		t.Errorf("nobody listens: %v", err)
+	}
+	noLeak(t, err, s)
+	for _, text := range []string{fmt.Sprint(w), fmt.Sprintf("%+v %#v", w, w), slog.AnyValue(w).Resolve().String()} {
+		if strings.Contains(text, "notifytestsecretpath") {
+			t.Errorf("value shows the address: %s", text)
+		}
+	}
+}
+
+func noLeak(t *testing.T, err error, s *notifytest.Slack) {
+	t.Helper()
+	if urlErr, ok := errors.AsType[interface {
+		error
+		Timeout() bool
+	}](err); ok && strings.Contains(urlErr.Error(), "/services/") {
+		t.Errorf("error leads to %v", urlErr)
+	}
+	for _, text := range []string{fmt.Sprint(err), fmt.Sprintf("%+v %#v", err, err)} {
+		if strings.Contains(text, "notifytestsecretpath") || strings.Contains(text, "B000TEST") || strings.Contains(text, s.Token()) {
+			t.Errorf("error shows the secret: %s", text)
+		}
+	}
+}
+
+func TestBotEditsAndThreads(t *testing.T) {
+	t.Parallel()
+	s := startSlack(t, nil)
+	b := newBot(t, s, nil)
+	if err := b.Check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	send := func(b *slack.Bot, m notify.Message) {
+		t.Helper()
+		if err := b.Notify(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(b, notify.Message{ID: "m1", Subject: "disk full", Count: 1})
+	send(b, notify.Message{ID: "m2", Subject: "disk full", Count: 9, Thread: "m1"})
+	shown := s.Messages()
+	if len(shown) != 1 || shown[0].Updates != 1 || !strings.Contains(shown[0].Text, "(×9)") {
+		t.Fatalf("after an edit: %+v", shown)
+	}
+	send(b, notify.Message{ID: "m3", Subject: "disk full", Resolved: true, Thread: "m1"})
+	shown = s.Messages()
+	if len(shown) != 2 || shown[1].ThreadTS != shown[0].TS || !strings.Contains(shown[1].Payload, `"reply_broadcast":true`) {
+		t.Fatalf("after the end: %+v", shown)
+	}
+	// Somebody deleted the message, or this is another process: a new one.
+	s.Inject(notifytest.SlackFault{Method: "chat.update", Status: 200, Body: `{"ok":false,"error":"message_not_found"}`, Times: 1})
+	send(b, notify.Message{ID: "m4", Subject: "disk full", Count: 2, Thread: "m1"})
+	if n := len(s.Messages()); n != 3 {
+		t.Errorf("%d messages, want 3", n)
+	}
+	threads := newBot(t, s, &slack.Options{Rate: -1, NoEdit: true})
+	send(threads, notify.Message{ID: "n1", Subject: "x"})
+	send(threads, notify.Message{ID: "n2", Subject: "x", Thread: "n1"})
+	shown = s.Messages()
+	if last := shown[len(shown)-1]; last.ThreadTS == "" || last.ThreadTS != shown[len(shown)-2].TS {
+		t.Errorf("answer is not in the thread: %+v", last)
+	}
+}
+
+func TestBotAnswers(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		status    int
+		body      string
+		class     notify.Class
+		temporary bool
+	}{
+		{200, `{"ok":false,"error":"channel_not_found"}`, notify.ClassRejected, false},
+		{200, `{"ok":false,"error":"invalid_auth"}`, notify.ClassAuth, false},
+		{200, `{"ok":false,"error":"ratelimited"}`, notify.ClassThrottled, true},
+		{200, `{"ok":false,"error":"internal_error"}`, notify.ClassServer, true},
+		{200, `{"ok":false}`, notify.ClassRejected, false},
+		{200, `ok`, notify.ClassRejected, false},
+		{502, `bad gateway`, notify.ClassServer, true},
+	} {
+		t.Run(fmt.Sprint(tc.status, tc.body), func(t *testing.T) {
+			t.Parallel()
+			s := startSlack(t, nil)
+			s.Inject(notifytest.SlackFault{Status: tc.status, Body: tc.body})
+			b := newBot(t, s, nil)
+			err := b.Send(t.Context(), "s", "m")
+			errs := notify.Errors(err)
+			if len(errs) != 1 || errs[0].Class != tc.class || errs[0].Temporary() != tc.temporary {
+				t.Errorf("got %v %+v", err, errs)
+			}
+			noLeak(t, err, s)
+		})
+	}
+	s := startSlack(t, nil)
+	b, err := slack.NewBot(secret.New("xoxb-wrong-token"), "#ops", &slack.Options{BaseURL: s.APIURL(), HTTPClient: client(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = b.Check(t.Context())
+	if errs := notify.Errors(err); len(errs) != 1 || errs[0].Class != notify.ClassAuth {
+		t.Errorf("wrong token: %v", err)
+	}
+}
+
+func TestRateIsKept(t *testing.T) {
+	t.Parallel()
+	s := startSlack(t, &notifytest.SlackOptions{Burst: 4})
+	w := newWebhook(t, s, &slack.Options{})
+	for range 5 {
+		if err := w.Send(t.Context(), "s", "m"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shown := s.Messages()
+	if gap := shown[4].At.Sub(shown[0].At); gap < 900*time.Millisecond {
+		t.Errorf("fifth message came %v after the first, want about 1s", gap)
+	}
+	for _, r := range s.Requests() {
+		if r.Status != 200 {
+			t.Errorf("Slack had to refuse: %+v", r)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	begin := time.Now()
+	err := w.Send(ctx, "s", "m")
+	if errs := notify.Errors(err); len(errs) != 1 || errs[0].Class != notify.ClassTimeout {
+		t.Errorf("wait beyond ctx: %v", err)
+	}
+	if took := time.Since(begin); took > 40*time.Millisecond {
+		t.Errorf("a wait beyond ctx took %v to be refused", took)
+	}
+}
+
+func TestOptionsAreChecked(t *testing.T) {
+	t.Parallel()
+	_, err := slack.NewWebhook(secret.New("hooks.slack.com/services/T/B/canary"), &slack.Options{Mention: "@bob", Burst: -1, BaseURL: "ftp://x"})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{"webhook address", "Mention", "Burst", "BaseURL"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error does not mention %q: %v", want, err)
+		}
+	}
+	if strings.Contains(err.Error(), "canary") {
+		t.Errorf("error shows the address: %v", err)
+	}
+	if _, err := slack.NewBot(secret.Secret{}, "", nil); err == nil || !strings.Contains(err.Error(), "token") || !strings.Contains(err.Error(), "channel") {
+		t.Errorf("NewBot: %v", err)
+	}
+}
+
+// Whatever a message holds, Slack's limits are kept and nobody is mentioned.
+func TestLimitsAndInjection(t *testing.T) {
+	t.Parallel()
+	evil := "<!channel> <@U012AB3CD> <#C1> <http://x|bank> ```code``` \x00\r\n\u202egnp & < >"
+	long := strings.Repeat("&", 10_000)
+	var many []slog.Attr
+	for i := range 200 {
+		many = append(many, slog.String(fmt.Sprint("key", i), evil))
+	}
+	for name, m := range map[string]notify.Message{
+		"evil":          {Subject: evil, Text: evil, Attrs: []slog.Attr{slog.String(evil, evil)}, Attachments: []notify.Attachment{{Name: evil}}},
+		"long subject":  {Subject: long, Text: "t"},
+		"long name":     {Subject: strings.Repeat("ä", 10_000), Text: "t"},
+		"megabyte":      {Subject: "s", Text: strings.Repeat("x", 1<<20)},
+		"escapes":       {Subject: "s", Text: strings.Repeat("<&>\n", 100_000)},
+		"many attrs":    {Subject: "s", Text: strings.Repeat("y", 20_000), Attrs: many},
+		"long attr":     {Subject: "s", Attrs: []slog.Attr{slog.String(long, long)}},
+		"spaces":        {Subject: "s", Text: strings.Repeat(" ", 50_000)},
+		"empty lines":   {Subject: "\n", Text: strings.Repeat("\n", 50_000)},
+		"not UTF-8":     {Subject: "\xff\xfe", Text: "\xff" + strings.Repeat("\xfe", 4000)},
+		"attachments":   {Subject: "s", Attachments: make([]notify.Attachment, 100)},
+		"long all over": {Subject: long, Text: long, Attrs: append(many, slog.String(long, long))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startSlack(t, nil)
+			for _, n := range []notify.MessageNotifier{newWebhook(t, s, nil), newBot(t, s, nil)} {
+				if err := n.Notify(t.Context(), m); err != nil {
+					t.Fatalf("Slack refuses it: %v", err)
+				}
+			}
+			for _, shown := range s.Messages() {
+				var p struct {
+					Text   string
+					Blocks []struct {
+						Type     string
+						Text     struct{ Type, Text string }
+						Fields   []struct{ Text string }
+						Elements []struct{ Text string }
+					}
+				}
+				if err := json.Unmarshal([]byte(shown.Payload), &p); err != nil {
+					t.Fatal(err)
+				}
+				sum := 0
+				check := func(text string) {
+					sum += len([]rune(text))
+					if strings.ContainsAny(text, "<>\u202e\x00\r") {
+						t.Errorf("text is active: %.200q", text)
+					}
+				}
+				check(p.Text)
+				sum = 0
+				for _, b := range p.Blocks {
+					if b.Type != "header" { // plain text: Slack shows it as it is
+						check(b.Text.Text)
+					}
+					for _, f := range append(b.Fields, b.Elements...) {
+						check(f.Text)
+					}
+				}
+				if sum > 9000 {
+					t.Errorf("%d characters in blocks, want at most 9000", sum)
+				}
+			}
+		})
+	}
+}
+
+func TestMentionIsByOptionAlone(t *testing.T) {
+	t.Parallel()
+	s := startSlack(t, nil)
+	w := newWebhook(t, s, &slack.Options{Rate: -1, Mention: "channel, U012AB3CD,S012AB3CD"})
+	for _, level := range []slog.Level{slog.LevelWarn, slog.LevelError} {
+		if err := w.Notify(t.Context(), notify.Message{Level: level, Subject: "s", Text: "t"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shown := s.Messages()
+	const want = "<!channel> <@U012AB3CD> <!subteam^S012AB3CD>"
+	if strings.Contains(shown[0].Text, "<!") || !strings.HasPrefix(shown[1].Text, want) {
+		t.Errorf("warning %q, error %q", shown[0].Text, shown[1].Text)
+	}
+}
