@@ -1,6 +1,9 @@
 package config
 
-import "errors"
+import (
+	"errors"
+	"strings"
+)
 
 // Environ replaces the process's environment, so that tests run in parallel.
 func Environ(pairs ...string) Option {
@@ -31,4 +34,17 @@ var SnakeCase = snakeCase
 func ParseReference(text string) (scheme, path, key string, err error) {
 	r, err := parseReference(text)
 	return r.scheme, r.path, r.key, err
+}
+
+// Splice sets a dotted key of a document to the value of a JSON text.
+func Splice(name string, data []byte, key, json string) ([]byte, error) {
+	var value *node
+	if json != "" {
+		n, err := jsonValue(json)
+		if err != nil {
+			return nil, err
+		}
+		value = n
+	}
+	return splice(data, formatOf(name), []edit{{strings.Split(key, "."), value}})
 }

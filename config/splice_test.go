@@ -1,0 +1,109 @@
+package config_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/svcblocks/svcblocks/config"
+)
+
+func TestSplice(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ name, file, before, key, value, want string }{
+		{"yaml: scalar with comment", "s.yaml", "a: 1 # one\nb:\n  c: 2\n", "a", "5", "a: 5 # one\nb:\n  c: 2\n"},
+		{"yaml: nested", "s.yaml", "a: 1\nb:\n    c:   2   # two\n    d: 3\n", "b.c", "7", "a: 1\nb:\n    c:   7   # two\n    d: 3\n"},
+		{"yaml: double quotes stay", "s.yaml", `a: "x" # y` + "\n", "a", `"it's \"q\""`, `a: "it's \"q\"" # y` + "\n"},
+		{"yaml: single quotes stay", "s.yaml", "a: 'x'\n", "a", `"it's"`, "a: 'it''s'\n"},
+		{"yaml: text that needs quotes", "s.yaml", "a: x\n", "a", `"no"`, "a: \"no\"\n"},
+		{"yaml: number as text", "s.yaml", "a: x\n", "a", `"1.10"`, "a: \"1.10\"\n"},
+		{"yaml: literal block", "s.yaml", "a: |\n  one\n  two\n\nb: 2\n", "a", `"z"`, "a: z\n\nb: 2\n"},
+		{"yaml: folded plain", "s.yaml", "a: one\n  two\n  three\nb: 2\n", "a", `"z"`, "a: z\nb: 2\n"},
+		{"yaml: after folded plain", "s.yaml", "a:\n  x: one\n    two # no\nb: 2\n", "a.z", `1`, "a:\n  x: one\n    two # no\n  z: 1\nb: 2\n"},
+		{"yaml: absent value", "s.yaml", "a: # later\nb: 2\n", "a", "1", "a: 1 # later\nb: 2\n"},
+		{"yaml: new key", "s.yaml", "a:\n  b: 1\n\n# next\nc: 2\n", "a.d", "3", "a:\n  b: 1\n  d: 3\n\n# next\nc: 2\n"},
+		{"yaml: new section", "s.yaml", "a: 1\n", "b.c.d", "3", "a: 1\nb:\n  c:\n    d: 3\n"},
+		{"yaml: section without value", "s.yaml", "a:\nb: 1\n", "a.c", "3", "a:\n  c: 3\nb: 1\n"},
+		{"yaml: empty document", "s.yaml", "", "a.b", "3", "a:\n  b: 3\n"},
+		{"yaml: comments alone", "s.yaml", "# settings\n", "a", "3", "# settings\na: 3\n"},
+		{"yaml: no final line break", "s.yaml", "a: 1", "b", "3", "a: 1\nb: 3"},
+		{"yaml: CRLF", "s.yaml", "a: 1\r\nb: 2\r\n", "c", "3", "a: 1\r\nb: 2\r\nc: 3\r\n"},
+		{"yaml: CRLF value", "s.yaml", "a: one\r\nb: 2\r\n", "a", `"two"`, "a: two\r\nb: 2\r\n"},
+		{"yaml: flow map", "s.yaml", "a: {b: 1, c: x}\n", "a.b", "2", "a: {b: 2, c: x}\n"},
+		{"yaml: flow map, new key", "s.yaml", "a: {b: 1}\n", "a.c", `"y z"`, "a: {b: 1, c: y z}\n"},
+		{"yaml: empty flow map", "s.yaml", "a: {}\n", "a.c", "1", "a: {c: 1}\n"},
+		{"yaml: flow list", "s.yaml", "a: [1, 2] # l\n", "a", "[3]", "a: [3] # l\n"},
+		{"yaml: block list", "s.yaml", "a:\n  - x\n  - 'y'\nb: 1\n", "a", `["p","q","r"]`, "a:\n  - p\n  - 'q'\n  - r\nb: 1\n"},
+		{"yaml: list at the key's indent", "s.yaml", "a:\n- x\nb: 1\n", "a", `["p"]`, "a:\n- p\nb: 1\n"},
+		{"yaml: list to empty", "s.yaml", "a:\n  - x\nb: 1\n", "a", `[]`, "a: []\nb: 1\n"},
+		{"yaml: remove", "s.yaml", "m:\n  x: 1 # gone\n  y: 2\n", "m.x", "", "m:\n  y: 2\n"},
+		{"yaml: remove the last", "s.yaml", "m:\n  x: 1\nn: 1\n", "m.x", "", "m:\nn: 1\n"},
+		{"yaml: remove in flow", "s.yaml", "m: {x: 1, y: 2}\n", "m.y", "", "m: {x: 1}\n"},
+		{"yaml: document start", "s.yaml", "---\na: 1\n...\n", "b", "2", "---\na: 1\nb: 2\n...\n"},
+		{"yaml: unicode before", "s.yaml", "ä: {ö: ü, b: 1}\n", "ä.b", "2", "ä: {ö: ü, b: 2}\n"},
+		{"yaml: merge key", "s.yaml", "base: &b\n  x: 1\nm:\n  <<: *b\n  y: 2\n", "m.x", "5", "base: &b\n  x: 1\nm:\n  <<: *b\n  y: 2\n  x: 5\n"},
+		{"yaml: key with quotes", "s.yaml", "\"a b\": 1\n", "a b", "2", "\"a b\": 2\n"},
+
+		{"json: scalar", "s.json", "{\n  \"a\": 1,\n  \"b\": {\"c\": true}\n}\n", "b.c", "false", "{\n  \"a\": 1,\n  \"b\": {\"c\": false}\n}\n"},
+		{"json: new key", "s.json", "{\n  \"a\": 1\n}\n", "b", `"x"`, "{\n  \"a\": 1,\n  \"b\": \"x\"\n}\n"},
+		{"json: one line", "s.json", `{"a": 1}`, "b.c", `2`, `{"a": 1, "b": {"c": 2}}`},
+		{"json: empty object", "s.json", `{}`, "a", `2`, `{"a": 2}`},
+		{"json: empty file", "s.json", ``, "a", `2`, `{"a": 2}` + "\n"},
+		{"json: remove the middle", "s.json", "{\n  \"a\": 1,\n  \"b\": 2,\n  \"c\": 3\n}\n", "b", "", "{\n  \"a\": 1,\n  \"c\": 3\n}\n"},
+		{"json: remove the last", "s.json", "{\n  \"a\": 1,\n  \"b\": 2\n}\n", "b", "", "{\n  \"a\": 1\n}\n"},
+		{"json: <>& stay", "s.json", `{"a": 1}`, "a", `"<&>"`, `{"a": "<&>"}`},
+		{"jsonc: comments", "s.jsonc", "{\n  // first\n  \"a\": 1, // one\n  /* b */ \"b\": 2 // two\n}\n", "a", "9", "{\n  // first\n  \"a\": 9, // one\n  /* b */ \"b\": 2 // two\n}\n"},
+		{"jsonc: new after a comment", "s.jsonc", "{\n  \"a\": 1 // one, {\n}\n", "b", "2", "{\n  \"a\": 1, // one, {\n  \"b\": 2\n}\n"},
+		{"jsonc: trailing comma", "s.jsonc", "{\n  \"a\": 1, // one\n}\n", "b", "2", "{\n  \"a\": 1, // one\n  \"b\": 2,\n}\n"},
+
+		{"toml: scalar", "s.toml", "a = 1 # one\n[b]\nc = 'x'\n", "b.c", `"y"`, "a = 1 # one\n[b]\nc = 'y'\n"},
+		{"toml: new in table", "s.toml", "a = 1\n\n[b]\nc = 'x'\n\n[d]\ne = 1\n", "b.f", "2", "a = 1\n\n[b]\nc = 'x'\nf = 2\n\n[d]\ne = 1\n"},
+		{"toml: new at the top", "s.toml", "# top\n\n# about b\n[b]\nc = 1\n", "a", "2", "# top\n\na = 2\n# about b\n[b]\nc = 1\n"},
+		{"toml: new after top keys", "s.toml", "a = 1\n\n[b]\nc = 1\n", "z", "2", "a = 1\nz = 2\n\n[b]\nc = 1\n"},
+		{"toml: new table", "s.toml", "a = 1\n", "b.c.d", `"x"`, "a = 1\n\n[b.c]\nd = \"x\"\n"},
+		{"toml: dotted", "s.toml", "a.b = 1\na.c = 2\nz = 3\n", "a.d", "4", "a.b = 1\na.c = 2\na.d = 4\nz = 3\n"},
+		{"toml: inline table", "s.toml", "a = { b = 1, c = 2 }\n", "a.c", "5", "a = { b = 1, c = 5 }\n"},
+		{"toml: inline table, new", "s.toml", "a = { b = 1 }\n", "a.c", "5", "a = { b = 1, c = 5 }\n"},
+		{"toml: list", "s.toml", "a = [1, 2, # two\n  3]\nb = 1\n", "a", "[4]", "a = [4]\nb = 1\n"},
+		{"toml: date and next", "s.toml", "a = 1979-05-27T07:32:00Z\nb = 1\n", "b", "2", "a = 1979-05-27T07:32:00Z\nb = 2\n"},
+		{"toml: remove", "s.toml", "[m]\nx = 1 # gone\ny = 2\n", "m.x", "", "[m]\ny = 2\n"},
+		{"toml: empty table", "s.toml", "[m]\n# nothing yet\n", "m.x", "1", "[m]\nx = 1\n# nothing yet\n"},
+		{"toml: CRLF", "s.toml", "a = 1\r\n[b]\r\nc = 2\r\n", "b.d", "3", "a = 1\r\n[b]\r\nc = 2\r\nd = 3\r\n"},
+		{"toml: empty file", "s.toml", "", "a.b", "3", "[a]\nb = 3\n"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			got, err := config.Splice(tc.file, []byte(tc.before), tc.key, tc.value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, string(got)); diff != "" {
+				t.Errorf("document (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestSpliceRefuses lists documents that must be left alone.
+func TestSpliceRefuses(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ name, file, before, key, value string }{
+		{"yaml: anchored value is shared", "s.yaml", "a: &x 1\nb: *x\n", "a", "2"},
+		{"yaml: within an alias", "s.yaml", "a: &x {c: 1}\nb: *x\n", "b.c", "2"},
+		{"yaml: a scalar where a section goes", "s.yaml", "a: 1\n", "a.b", "2"},
+		{"toml: an array of tables", "s.toml", "[[a]]\nx = 1\n", "a", "[]"},
+		{"toml: null", "s.toml", "a = 1\n", "a", "null"},
+		{"json: broken", "s.json", "{", "a", "1"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			got, err := config.Splice(tc.file, []byte(tc.before), tc.key, tc.value)
+			if err == nil {
+				t.Errorf("changed to %q", got)
+			} else if !strings.Contains(err.Error(), "key "+tc.key) {
+				t.Errorf("error %q does not name the key", err)
+			}
+		})
+	}
+}

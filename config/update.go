@@ -1,0 +1,518 @@
+package config
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/svcblocks/svcblocks/internal/atomicfile"
+	"github.com/svcblocks/svcblocks/internal/filelock"
+)
+
+// Errors of [Store.Set] and [Store.Update].
+var (
+	// ErrNotWritable is returned where no File option has Writable.
+	ErrNotWritable = errors.New("config: update: no file is writable; add config.Writable() to one")
+	// ErrSecret is wrapped where a change would write a secret into a plain
+	// file. A reference, such as ref+vault://…, may be written in its place.
+	ErrSecret = errors.New("a secret is not written to a plain file; set a reference (ref+…), or change it where it is kept")
+	// ErrUnknownKey is wrapped by Set for a key that the settings do not have.
+	ErrUnknownKey = errors.New("unknown key")
+)
+
+var errSecretInFile = ErrSecret
+
+// OverriddenError says that a change was not made because a higher layer gives
+// the key its value: the change would have no effect.
+type OverriddenError struct {
+	// Key is the dotted key.
+	Key string
+	// Origin is the layer that wins, such as env APP_MODE.
+	Origin Origin
+}
+
+// Error names the key and the layer.
+func (e *OverriddenError) Error() string {
+	return fmt.Sprintf("config: update %s: overridden by %s; change it there", e.Key, e.Origin)
+}
+
+// WriteError says that the file could not be replaced. The old file is whole.
+type WriteError struct {
+	// Path is the file.
+	Path string
+	// Hint says what to do. May be empty.
+	Hint string
+	// Err is the cause, such as syscall.EBUSY, fs.ErrPermission or
+	// syscall.ENOSPC.
+	Err error
+}
+
+// Error returns path, cause and hint.
+func (e *WriteError) Error() string {
+	text := fmt.Sprintf("config: write %s: %s", e.Path, e.Err)
+	if e.Hint != "" {
+		text += " (" + e.Hint + ")"
+	}
+	return text
+}
+
+// Unwrap returns Err.
+func (e *WriteError) Unwrap() error { return e.Err }
+
+// Set changes one key, by name, to what the text means for the key's type: a
+// list is separated by commas or JSON, a map is JSON and replaces the map's
+// entries that it names. The key of a map's entry is written map.entry. The
+// rest is as for [Store.Update].
+func (s *Store[T]) Set(ctx context.Context, key, value string) error {
+	return s.engine.update(ctx, "set "+key, func(rv reflect.Value) (map[string]*node, error) {
+		return s.engine.setText(rv.Elem(), key, value)
+	})
+}
+
+// Update changes several keys at once. It reads all layers, runs change on a
+// copy of the settings, checks the whole, and writes the keys that differ to
+// the [Writable] file, whose other lines stay as they are; then the new
+// snapshot becomes current. It holds an advisory lock meanwhile, so that
+// concurrent writers of all processes lose nothing. All or nothing: on an error
+// the file and the settings are as before.
+//
+// The errors are what change returns, a [*Report] if the result is not valid,
+// an [*OverriddenError], a [*WriteError], [ErrNotWritable], or one that wraps
+// [ErrSecret].
+func (s *Store[T]) Update(ctx context.Context, change func(*T) error) error {
+	return s.engine.update(ctx, "update", func(rv reflect.Value) (map[string]*node, error) {
+		return nil, change(rv.Interface().(*T))
+	})
+}
+
+// changeFunc changes the settings in rv; it may give the nodes to write for
+// some keys, in place of those made from the values.
+type changeFunc func(rv reflect.Value) (map[string]*node, error)
+
+func (e *engine) update(ctx context.Context, op string, change changeFunc) error {
+	e.building.Lock()
+	err := e.updateLocked(ctx, op, change)
+	e.building.Unlock()
+	e.changes.deliver()
+	return err
+}
+
+func (e *engine) updateLocked(ctx context.Context, op string, change changeFunc) (err error) {
+	if e.isClosed() {
+		return ErrClosed
+	}
+	i := slices.IndexFunc(e.opt.sources, func(s sourceSpec) bool { return s.writable })
+	if i < 0 {
+		return ErrNotWritable
+	}
+	path, err := filepath.EvalSymlinks(e.opt.sources[i].path) // a link stays one
+	if errors.Is(err, fs.ErrNotExist) {
+		path, err = e.opt.sources[i].path, nil
+	}
+	if err != nil {
+		return writeError(path, err)
+	}
+	lock, err := lockFor(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	removeLeftovers(path)
+	for {
+		data, readErr := readFile(nil, path)
+		missing := errors.Is(readErr, fs.ErrNotExist)
+		if missing {
+			data, readErr = []byte{}, nil
+		}
+		if readErr != nil {
+			return writeError(path, readErr)
+		}
+		next, snap, err := e.plan(ctx, op, data, formatOf(e.opt.sources[i].path), change)
+		if err != nil || next == nil {
+			return err
+		}
+		now, readErr := readFile(nil, path)
+		if changed := readErr == nil && (missing || !bytes.Equal(now, data)); changed {
+			continue // someone writes without the lock: begin again from theirs
+		}
+		if err := writeFile(path, next, missing); err != nil {
+			return err
+		}
+		e.install(snap)
+		return nil
+	}
+}
+
+// plan makes the file's next content and the snapshot it gives; nil content if
+// nothing changes.
+func (e *engine) plan(ctx context.Context, op string, data []byte, f format, change changeFunc) ([]byte, *snapshot, error) {
+	base, err := e.build(ctx, data)
+	if err != nil {
+		return nil, nil, fmt.Errorf("config: %s: the settings as they are: %w", op, err)
+	}
+	rv := reflect.New(e.schema.rt)
+	rv.Elem().Set(deepCopy(base.rv.Elem(), e.schema.root.shape))
+	texts, err := change(rv)
+	if err != nil {
+		var own *Report
+		if errors.As(err, &own) || strings.HasPrefix(err.Error(), "config: ") {
+			return nil, nil, err
+		}
+		return nil, nil, fmt.Errorf("config: %s: %w", op, err)
+	}
+	edits, err := e.edits(base, rv, texts)
+	if err != nil || len(edits) == 0 {
+		return nil, nil, err
+	}
+	next, err := splice(data, f, edits)
+	if err != nil {
+		return nil, nil, fmt.Errorf("config: %s: %w", op, err)
+	}
+	if bytes.Equal(next, data) {
+		return nil, nil, nil
+	}
+	snap, err := e.build(ctx, next)
+	if err != nil {
+		return nil, nil, fmt.Errorf("config: %s: %w", op, err)
+	}
+	if len(texts) == 0 {
+		if left, err := e.edits(snap, rv, nil); err != nil || len(left) > 0 {
+			return nil, nil, errors.Join(fmt.Errorf("config: %s: key %s: the file cannot express the value", op, edits[0].key()), err)
+		}
+	}
+	return next, snap, nil
+}
+
+// edits lists what differs between the base and the settings in rv.
+func (e *engine) edits(base *snapshot, rv reflect.Value, texts map[string]*node) (out []edit, err error) {
+	var visit func(section *entry, old, now reflect.Value) error
+	visit = func(section *entry, old, now reflect.Value) error {
+		for _, child := range section.children {
+			ov, nv := fieldOf(old, child.index), fieldOf(now, child.index)
+			if child.section {
+				o, n := indirect(ov), indirect(nv)
+				if o.IsValid() && !n.IsValid() {
+					return fmt.Errorf("config: update %s: a section cannot be removed; change its keys", child.key)
+				}
+				if !n.IsValid() {
+					continue
+				}
+				if err := visit(child, o, n); err != nil {
+					return err
+				}
+				continue
+			}
+			more, err := e.leafEdits(base, child, ov, nv, texts)
+			if err != nil {
+				return err
+			}
+			out = append(out, more...)
+		}
+		return nil
+	}
+	return out, visit(e.schema.root, base.rv.Elem(), rv.Elem())
+}
+
+func (e *engine) leafEdits(base *snapshot, leaf *entry, ov, nv reflect.Value, texts map[string]*node) ([]edit, error) {
+	if _, named := texts[leaf.key]; !ov.IsValid() && nv.IsZero() && !named {
+		return nil, nil
+	}
+	d := &differ{engine: e, base: base, leaf: leaf, texts: texts}
+	path := strings.Split(leaf.key, ".")
+	if leaf.shape.code == codeMap && !ov.IsValid() {
+		ov = reflect.Zero(leaf.shape.rt)
+	}
+	err := d.value(leaf.shape, base.heads[leaf.id], ov, nv, path)
+	return d.out, err
+}
+
+// plainEdit is the node to write for a value.
+func plainEdit(key string, s *shape, n *node, nv reflect.Value) (*node, error) {
+	if n != nil && n.ref != "" {
+		return nil, fmt.Errorf("config: update %s: its value is held at %s: %w", key, maskUserinfo(n.ref), ErrSecret)
+	}
+	text, err := encode(nv, s)
+	if err != nil {
+		return nil, fmt.Errorf("config: update %s: %w", key, err)
+	}
+	return text, nil
+}
+
+// mapEdits edits the entries of a map one by one, and within an entry the keys
+// that differ.
+func (d *differ) mapEdits(s *shape, n *node, ov, nv reflect.Value, path []string) error {
+	keys := map[string][2]reflect.Value{}
+	for i, rv := range []reflect.Value{ov, nv} {
+		if !rv.IsValid() {
+			continue
+		}
+		for it := rv.MapRange(); it.Next(); {
+			k := plainText(it.Key(), s.key)
+			pair := keys[k]
+			pair[i] = it.Value()
+			keys[k] = pair
+		}
+	}
+	for _, k := range sortedKeys(keys) {
+		if err := d.value(s.elem, n.find(k), keys[k][0], keys[k][1], append(slices.Clone(path), k)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// differ collects the edits below one leaf.
+type differ struct {
+	engine *engine
+	base   *snapshot
+	leaf   *entry
+	texts  map[string]*node
+	out    []edit
+}
+
+// value compares one value, whose node in the layers is n; an invalid
+// reflect.Value stands for an entry that is not there.
+func (d *differ) value(s *shape, n *node, ov, nv reflect.Value, path []string) error {
+	key := strings.Join(path, ".")
+	text, named := d.texts[key]
+	if ov.IsValid() && nv.IsValid() && !named {
+		if reflect.DeepEqual(ov.Interface(), nv.Interface()) {
+			if s.code == codeMap {
+				return d.mapEdits(s, n, ov, nv, path) // an entry may be named
+			}
+			return nil
+		}
+		for s.code == codePointer && !ov.IsNil() && !nv.IsNil() {
+			s, ov, nv = s.elem, ov.Elem(), nv.Elem()
+		}
+		switch {
+		case s.code == codeMap && !nv.IsNil():
+			return d.mapEdits(s, n, ov, nv, path)
+		case s.code == codeStruct:
+			for _, k := range sortedKeys(s.str.names) {
+				f := s.str.names[k]
+				of, ok := readPath(ov, f.path)
+				nf, also := readPath(nv, f.path)
+				if !ok || !also {
+					continue
+				}
+				if err := d.value(f.shape, n.find(k), of, nf, append(slices.Clone(path), k)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	if err := d.engine.mayWrite(d.base, key, n); err != nil {
+		return err
+	}
+	x := edit{path: path}
+	switch {
+	case named:
+		x.value = text
+	case nv.IsValid():
+		var err error
+		if x.value, err = plainEdit(key, s, n, nv); err != nil {
+			return err
+		}
+	case n == nil || n.over != nil || !n.from.writable || d.engine.defaultHas(d.leaf, path[len(path)-1]):
+		x.value = &node{kind: nullNode} // set below the file: take it away there
+	}
+	d.out = append(d.out, x)
+	return nil
+}
+
+// find is child for a node that may be none.
+func (n *node) find(key string) *node {
+	if n == nil || n.kind != mapNode {
+		return nil
+	}
+	return n.child(key)
+}
+
+// defaultHas reports whether the default of a map has the entry.
+func (e *engine) defaultHas(leaf *entry, k string) bool {
+	copied := deepCopy(e.defaults, e.schema.root.shape)
+	m := e.leafValue(copied, leaf)
+	for it := m.MapRange(); it.Next(); {
+		if plainText(it.Key(), leaf.shape.key) == k {
+			return true
+		}
+	}
+	return false
+}
+
+// mayWrite refuses a key whose value comes from a layer above the file.
+func (e *engine) mayWrite(base *snapshot, key string, n *node) error {
+	if n == nil || n.from == nil {
+		return nil
+	}
+	file := slices.IndexFunc(base.layers, func(l *layer) bool { return l.writable })
+	if slices.Index(base.layers, n.from) > file {
+		return &OverriddenError{Key: key, Origin: n.origin()}
+	}
+	return nil
+}
+
+// setText reads value as text for the key.
+func (e *engine) setText(rv reflect.Value, key, value string) (map[string]*node, error) {
+	leaf, entryKey := e.schema.byKey[key], ""
+	if leaf == nil { // an entry of a map?
+		for _, l := range e.schema.leaves {
+			if rest, ok := strings.CutPrefix(key, l.key+"."); ok && l.shape.code == codeMap {
+				leaf, entryKey = l, rest
+			}
+		}
+	}
+	if leaf == nil || leaf.section {
+		hint := nearest(key, mapKeys(e.schema.byKey))
+		if leaf != nil {
+			hint = "it is a section: set its keys one by one"
+		}
+		if hint != "" {
+			hint = " (" + hint + ")"
+		}
+		return nil, fmt.Errorf("config: set %s: %w%s", key, ErrUnknownKey, hint)
+	}
+	s := leaf.shape
+	if entryKey != "" {
+		s = s.elem
+	}
+	n := &node{kind: textNode, text: value, label: "value"}
+	n.from = &layer{kind: layerSource, name: "set"}
+	if isReference(value) {
+		return map[string]*node{key: {kind: textNode, text: value}}, nil
+	}
+	if s.secret() {
+		return nil, fmt.Errorf("config: set %s: %w", key, ErrSecret)
+	}
+	expanded, err := expandText(n, s)
+	d := &decoder{}
+	target := reflect.New(leaf.shape.rt).Elem()
+	field := e.leafValue(rv, leaf)
+	before := deepCopy(field, leaf.shape)
+	if err == nil && entryKey == "" {
+		if leaf.shape.code == codeMap {
+			target.Set(deepCopy(field, leaf.shape))
+		}
+		if d.value(target, leaf.shape, expanded, key) {
+			field.Set(target)
+		}
+	}
+	if err == nil && entryKey != "" {
+		outer := &node{kind: mapNode, from: n.from, label: n.label}
+		outer.put(name{text: entryKey}, expanded)
+		target.Set(deepCopy(field, leaf.shape))
+		if d.value(target, leaf.shape, outer, leaf.key) {
+			field.Set(target)
+		}
+	}
+	if err != nil {
+		d.problems = []Problem{{Key: key, Value: n.shown(s, key), Want: s.describe(), Hint: err.Error()}}
+	}
+	for i := range d.problems {
+		d.problems[i].Layer = ""
+	}
+	if len(d.problems) > 0 {
+		return nil, fmt.Errorf("config: set %s: %w", key, &Report{d.problems})
+	}
+	if reflect.DeepEqual(before.Interface(), field.Interface()) {
+		return nil, nil // it has the value already
+	}
+	return e.keptText(leaf, s, key, value, expanded), nil
+}
+
+// keptText keeps the text that was given for types whose canonical text is
+// another: 90s stays 90s and does not become 1m30s.
+func (e *engine) keptText(leaf *entry, s *shape, key, value string, n *node) map[string]*node {
+	for s.code == codePointer {
+		s = s.elem
+	}
+	switch s.code {
+	case codeDuration, codeText, codeTime, codeURL:
+		if n.kind == textNode && leaf.key == key && (s.rt != reflect.TypeFor[URL]() || maskUserinfo(value) == value) {
+			return map[string]*node{key: {kind: textNode, text: strings.TrimSpace(value)}}
+		}
+	}
+	return nil
+}
+
+// leafValue finds the field of a leaf and makes the sections on the way.
+func (e *engine) leafValue(rv reflect.Value, leaf *entry) reflect.Value {
+	var find func(section *entry, rv reflect.Value) (reflect.Value, bool)
+	find = func(section *entry, rv reflect.Value) (reflect.Value, bool) {
+		for _, child := range section.children {
+			if child == leaf {
+				return rv.Field(child.index), true
+			}
+			if child.section && child.id <= leaf.id && leaf.id < child.end {
+				fv := rv.Field(child.index)
+				for fv.Kind() == reflect.Pointer {
+					if fv.IsNil() {
+						fv.Set(reflect.New(fv.Type().Elem()))
+					}
+					fv = fv.Elem()
+				}
+				return find(child, fv)
+			}
+		}
+		return reflect.Value{}, false
+	}
+	out, _ := find(e.schema.root, rv)
+	return out
+}
+
+// lockFor takes the advisory lock of a file. It is held on the folder where
+// the system can lock folders, so that no lock file lies about.
+func lockFor(ctx context.Context, path string) (*os.File, error) {
+	f, err := openLock(path)
+	if err != nil {
+		return nil, writeError(path, err)
+	}
+	if err := filelock.Lock(ctx, f); err != nil {
+		return nil, errors.Join(writeError(path, err), f.Close())
+	}
+	return f, nil
+}
+
+// removeLeftovers removes what a killed writer left; the caller has the lock.
+func removeLeftovers(path string) {
+	dir, base := filepath.Split(path)
+	if dir == "" {
+		dir = "."
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), "."+base+".tmp") {
+			_ = os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
+}
+
+func writeFile(path string, data []byte, missing bool) error {
+	perm := os.FileMode(0o644)
+	if !missing {
+		info, err := os.Stat(path)
+		if err != nil {
+			return writeError(path, err)
+		}
+		perm = info.Mode().Perm()
+		if perm&0o222 == 0 {
+			return &WriteError{Path: path, Err: fs.ErrPermission, Hint: "the file is read-only"}
+		}
+	}
+	if err := atomicfile.Write(path, data, perm); err != nil {
+		return writeError(path, err)
+	}
+	return nil
+}
