@@ -24,7 +24,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"time"
 
 	"github.com/svcblocks/svcblocks/config/secret"
@@ -147,15 +146,6 @@ func (s *Sink) Raw() bool { return s.raw }
 
 // SendRaw posts the lines in body.
 func (s *Sink) SendRaw(ctx context.Context, id string, body *io.SectionReader) error {
-	var r io.Reader = body
-	if at, from, n := body.Outer(); n == body.Size() {
-		if f, ok := at.(*os.File); ok {
-			if _, err := f.Seek(from, io.SeekStart); err != nil {
-				return &logging.SinkError{Err: fmt.Errorf("httpjson: read segment: %w", err)}
-			}
-			r = f
-		}
-	}
-	_, err := s.post.PostFile(ctx, s.url, r, body.Size(), "Batch-Id", id, "Batch-Contiguous", "true")
+	_, err := s.post.PostSection(ctx, s.url, body, "Batch-Id", id, "Batch-Contiguous", "true")
 	return err
 }

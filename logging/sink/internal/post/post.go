@@ -10,8 +10,10 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 	"unicode"
 
@@ -112,10 +114,48 @@ func (p *Poster) Post(ctx context.Context, u *url.URL, body []byte, extra ...str
 	return p.do(ctx, u, r, int64(z.buf.Len()), "gzip", extra)
 }
 
-// PostFile sends size bytes of body as they are. The kernel copies an *os.File
-// to a plain TCP connection by itself.
-func (p *Poster) PostFile(ctx context.Context, u *url.URL, body io.Reader, size int64, extra ...string) (*Answer, error) {
-	return p.do(ctx, u, io.NopCloser(body), size, "", extra)
+// PostSection sends body as it is. Where that is a section of a file, the
+// kernel copies it to a plain TCP connection by itself.
+func (p *Poster) PostSection(ctx context.Context, u *url.URL, body *io.SectionReader, extra ...string) (*Answer, error) {
+	at, from, size := body.Outer()
+	if f, ok := at.(*os.File); ok {
+		// A descriptor of its own for each request: after an early answer the
+		// transport may go on reading for a while, and move the position.
+		if own, err := os.Open(f.Name()); err == nil {
+			defer func() { _ = own.Close() }() // read only
+			if _, err := own.Seek(from, io.SeekStart); err == nil {
+				return p.do(ctx, u, &fileSection{f: own, end: from + size}, size, "", extra)
+			}
+		}
+	}
+	return p.do(ctx, u, body, size, "", extra)
+}
+
+// fileSection is the rest of f up to end. Package net sends what is a
+// [syscall.Conn] by sendfile, past Read, and leaves the position behind it; Read
+// therefore asks for the position.
+type fileSection struct {
+	f   *os.File
+	end int64
+}
+
+// SyscallConn is that of the file.
+func (s *fileSection) SyscallConn() (syscall.RawConn, error) { return s.f.SyscallConn() }
+
+// Close does nothing: a body with a Close of its own reaches package net as it
+// is, and not in a wrapper.
+func (s *fileSection) Close() error { return nil }
+
+// Read reads up to the end of the section.
+func (s *fileSection) Read(p []byte) (int, error) {
+	at, err := s.f.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0, err
+	}
+	if at >= s.end {
+		return 0, io.EOF
+	}
+	return s.f.Read(p[:min(int64(len(p)), s.end-at)])
 }
 
 type zipper struct {

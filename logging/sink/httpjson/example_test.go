@@ -1,0 +1,64 @@
+package httpjson_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink/httpjson"
+)
+
+func newServer(t *testing.T, got func(*http.Request, []byte)) *httptest.Server {
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		got(r, b)
+	}))
+	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
+	return s
+}
+
+func ExampleSink() {
+	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		fmt.Println(r.Method, r.URL.Path, r.Header.Get("Content-Type"), r.Header.Get("Content-Encoding"))
+	}))
+	defer receiver.Close()
+	dir, err := os.MkdirTemp("", "log")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+
+	sink, err := httpjson.New(&httpjson.Options{URL: receiver.URL + "/ingest", Client: receiver.Client()})
+	if err != nil {
+		panic(err)
+	}
+	logs, err := logging.New(logging.Config{File: logging.FileConfig{Path: filepath.Join(dir, "app.log")}},
+		&logging.Options{Sink: sink})
+	if err != nil {
+		panic(err)
+	}
+	defer logs.Close()
+	logs.Logger("orders").Info("order placed", "id", 42)
+	res, err := logs.SendBulk(context.Background())
+	fmt.Println(res.Events, "event shipped, error:", err)
+	// Output:
+	// POST /ingest application/x-ndjson gzip
+	// 1 event shipped, error: <nil>
+}
+
+func ExampleOptions() {
+	_, err := httpjson.New(&httpjson.Options{URL: "logs.example.com", MaxEventBytes: -1})
+	fmt.Println(err)
+	// Output:
+	// httpjson: new: URL: scheme "" is neither http nor https
+	// MaxEventBytes: -1 is negative: use 0 for no limit
+}

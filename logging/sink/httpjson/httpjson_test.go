@@ -1,0 +1,159 @@
+package httpjson_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink/httpjson"
+	"github.com/svcblocks/svcblocks/logging/sinktest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const token = "canary-5f1b2c"
+
+// receive reads NDJSON.
+func receive(idField string) func(*http.Request, []byte) ([]string, error) {
+	return func(r *http.Request, body []byte) (messages []string, err error) {
+		if got := r.Header.Get("Authorization"); got != "Bearer "+token {
+			return nil, fmt.Errorf("authorization is %q", got)
+		}
+		if got := r.Header.Get("Content-Type"); got != "application/x-ndjson" {
+			return nil, fmt.Errorf("content type is %q", got)
+		}
+		if r.Header.Get("Batch-Id") == "" {
+			return nil, fmt.Errorf("no batch ID")
+		}
+		for l := range bytes.Lines(body) {
+			var e map[string]any
+			if err := json.Unmarshal(l, &e); err != nil || l[len(l)-1] != '\n' {
+				return nil, fmt.Errorf("line %q: %v", l, err)
+			}
+			if idField != "" && !strings.HasPrefix(fmt.Sprint(e[idField]), "20260102150405000000-") {
+				return nil, fmt.Errorf("line %q: no ID", l)
+			}
+			if m, ok := e["msg"].(string); ok {
+				messages = append(messages, m)
+			} else {
+				messages = append(messages, e["message"].(string))
+			}
+		}
+		return messages, nil
+	}
+}
+
+func TestSuite(t *testing.T) {
+	t.Parallel()
+	for name, o := range map[string]httpjson.Options{
+		"gzip":  {},
+		"ids":   {IDField: "event id"},
+		"plain": {DisableGzip: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sinktest.Run(t, sinktest.Harness{
+				New: func(url string) (logging.Sink, error) {
+					o.URL, o.Token = url+"/ingest", secret.New(token)
+					return httpjson.New(&o)
+				},
+				Receive: receive(o.IDField),
+				Secret:  token,
+			})
+		})
+	}
+}
+
+func TestNewReportsAllMistakes(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		opts *httpjson.Options
+		want []string
+	}{
+		{"nil", nil, []string{"URL is empty"}},
+		{"scheme", &httpjson.Options{URL: "ftp://h/"}, []string{`"ftp"`}},
+		{"no host", &httpjson.Options{URL: "http:///x"}, []string{"no host"}},
+		{"userinfo", &httpjson.Options{URL: "http://u:canary@h/"}, []string{"user or password"}},
+		{"no URL", &httpjson.Options{URL: "http://ca nary\x7f/"}, []string{"no URL"}},
+		{"all", &httpjson.Options{URL: "http://h", MaxBatchBytes: -1, MaxBatchEvents: -2, MaxEventBytes: -3, Timeout: -4}, []string{"MaxBatchBytes: -1", "MaxBatchEvents: -2", "MaxEventBytes: -3", "Timeout: -4ns"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := httpjson.New(tt.opts)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			for _, w := range tt.want {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("error %q does not contain %q", err, w)
+				}
+			}
+			if strings.Contains(err.Error(), "canary") {
+				t.Errorf("error %q shows the password", err)
+			}
+		})
+	}
+}
+
+// TestRawLines ships lines as they stand in the file: plain HTTP, no IDs.
+func TestRawLines(t *testing.T) {
+	t.Parallel()
+	var body bytes.Buffer
+	var ids []string
+	srv := newServer(t, func(r *http.Request, b []byte) {
+		if r.Header.Get("Batch-Contiguous") != "true" {
+			t.Errorf("Batch-Contiguous is not set")
+		}
+		body.Write(b)
+		ids = append(ids, r.Header.Get("Batch-Id"))
+	})
+	sink, err := httpjson.New(&httpjson.Options{URL: srv.URL, DisableGzip: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	f, err := logging.OpenFile(filepath.Join(dir, "app.log"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want bytes.Buffer
+	for i := range 5000 {
+		line := fmt.Appendf(nil, "{\"n\":%d}\n", i)
+		want.Write(line)
+		if _, err := f.Write(line); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := logging.NewShipper(dir, sink, &logging.ShipperOptions{BatchBytes: 16384})
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := s.SendBulk(t.Context())
+	if err != nil || res.Events != 5000 {
+		t.Fatalf("SendBulk = %+v, %v", res, err)
+	}
+	if !bytes.Equal(body.Bytes(), want.Bytes()) {
+		t.Errorf("the receiver got other bytes than were written")
+	}
+	segment := strings.TrimSuffix(ids[0], "-0")
+	var second int
+	if _, err := fmt.Sscanf(strings.TrimPrefix(ids[1], segment+"-"), "%d", &second); err != nil || second < 16_000 || second > 16_384 {
+		t.Errorf("IDs %q: the second batch does not begin where the first ended", ids[:2])
+	}
+	if entries, _ := os.ReadDir(dir); len(entries) > 3 {
+		t.Errorf("files left: %v", entries)
+	}
+}
