@@ -3,13 +3,13 @@
 # chromium from the machine's package manager, syslog-ng (and postfix, where
 # the machine has a mail server of its own) unpacked into a cache folder.
 #
-# As root in a container, or with CI=true, it installs without a question; on
-# a terminal it asks first; otherwise it says what is missing. The tests that
+# As root in a container, or with CI=true, it does so without a question; on a
+# terminal it asks first; otherwise it says what is missing. The tests that
 # need a missing part are then skipped. No daemon is started, and no package
 # of the machine is removed or replaced.
 #
 # Usage: .ci/deps.sh
-#   CI=true                  install without a question (sudo -n unless root)
+#   CI=true                  get everything without a question (sudo -n unless root)
 #   SVCBLOCKS_REQUIRE=all    exit 1 when a part is still missing at the end
 set -eu
 
@@ -84,18 +84,20 @@ as_root() {
 	fi
 }
 
-# allowed reports whether packages may be installed, asking where someone is
+# can_root reports whether as_root has a way.
+can_root() {
+	[ "$(id -u)" = 0 ] && return 0
+	has sudo || return 1
+	[ "${CI:-}" != true ] || sudo -n true 2>/dev/null
+}
+
+# allowed reports whether the parts $* may be got, asking where someone is
 # there to answer.
 allowed() {
 	local answer
-	if [ "$(id -u)" = 0 ]; then
-		if [ "${CI:-}" = true ] || in_container; then return 0; fi
-	elif [ "${CI:-}" = true ]; then
-		has sudo && sudo -n true 2>/dev/null
-		return
-	fi
+	if [ "${CI:-}" = true ]; then return 0; fi
+	if [ "$(id -u)" = 0 ] && in_container; then return 0; fi
 	if ! [ -t 0 ] || ! [ -t 1 ]; then return 1; fi
-	if [ "$(id -u)" != 0 ] && ! has sudo; then return 1; fi
 	printf 'deps: the tests can use these parts, which are not here: %s\n' "$*"
 	printf 'deps: get them with apt-get now (no daemon is started)? [y/N] '
 	read -r answer
@@ -105,7 +107,7 @@ allowed() {
 
 # update refreshes the package lists, once.
 update() {
-	[ "$updated" = no ] || return 1
+	[ "$updated" = no ] && can_root || return 1
 	updated=yes
 	say 'apt-get update'
 	as_root apt-get -qq -o DPkg::Lock::Timeout=300 update >"$work/update.log" 2>&1 || {
@@ -240,7 +242,7 @@ main() {
 	fi
 	# shellcheck disable=SC2086 # The list is split on purpose.
 	if ! allowed $wanted; then
-		report 'run .ci/deps.sh on a terminal, or as root with CI=true, to get them'
+		report 'to get them run .ci/deps.sh on a terminal, or with CI=true'
 	fi
 
 	work=$(mktemp -d)
@@ -271,6 +273,10 @@ main() {
 		fi
 		if [ "$part" = postfix ] && { replaces "$@" || [ -e /usr/sbin/sendmail ]; }; then
 			unpack "$part" "$@" || true
+			continue
+		fi
+		if ! can_root; then
+			say "installing $* takes root: apt-get install $*"
 			continue
 		fi
 		if replaces "$@"; then
