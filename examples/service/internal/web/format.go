@@ -8,18 +8,19 @@ import (
 )
 
 // span writes a duration in its two largest units: "850 ms", "12 s",
-// "3 min 5 s", "2 h 10 min", "5 d 3 h".
+// "3 min 5 s", "2 h 10 min", "5 d 3 h". The space between number and unit
+// breaks no line, here and in the functions below.
 func span(d time.Duration) string {
 	if d < 0 {
 		d = 0
 	}
 	switch {
 	case d < time.Second:
-		return fmt.Sprintf("%d ms", d.Milliseconds())
+		return fmt.Sprintf("%d\u00a0ms", d.Milliseconds())
 	case d < 10*time.Second:
-		return fmt.Sprintf("%.1f s", d.Truncate(100*time.Millisecond).Seconds())
+		return fmt.Sprintf("%.1f\u00a0s", d.Truncate(100*time.Millisecond).Seconds())
 	case d < time.Minute:
-		return fmt.Sprintf("%d s", int(d.Seconds()))
+		return fmt.Sprintf("%d\u00a0s", int(d.Seconds()))
 	case d < time.Hour:
 		return twoUnits(int(d.Minutes()), "min", int(d.Seconds())%60, "s")
 	case d < 24*time.Hour:
@@ -31,9 +32,9 @@ func span(d time.Duration) string {
 
 func twoUnits(large int, largeUnit string, small int, smallUnit string) string {
 	if small == 0 {
-		return fmt.Sprintf("%d %s", large, largeUnit)
+		return fmt.Sprintf("%d\u00a0%s", large, largeUnit)
 	}
-	return fmt.Sprintf("%d %s %d %s", large, largeUnit, small, smallUnit)
+	return fmt.Sprintf("%d\u00a0%s %d\u00a0%s", large, largeUnit, small, smallUnit)
 }
 
 // ago writes how long before now t was, to the second.
@@ -44,11 +45,11 @@ func ago(now, t time.Time) string {
 	case d < time.Second:
 		return "now"
 	case d < 10*time.Second:
-		return span(d.Truncate(time.Second))[:1] + " s ago"
+		return fmt.Sprintf("%d\u00a0s ago", int(d.Seconds()))
 	case d < time.Hour && d >= time.Minute:
-		return fmt.Sprintf("%d min ago", int(d.Minutes()))
+		return fmt.Sprintf("%d\u00a0min ago", int(d.Minutes()))
 	case d < 24*time.Hour && d >= time.Hour:
-		return fmt.Sprintf("%d h ago", int(d.Hours()))
+		return fmt.Sprintf("%d\u00a0h ago", int(d.Hours()))
 	default:
 		return span(d) + " ago"
 	}
@@ -70,16 +71,16 @@ func count[T int | int64](n T) string {
 // size writes a number of bytes in the binary unit that fits.
 func size(n int64) string {
 	if n < 1024 {
-		return fmt.Sprintf("%d B", n)
+		return fmt.Sprintf("%d\u00a0B", n)
 	}
 	v := float64(n)
 	for _, unit := range []string{"KiB", "MiB", "GiB"} {
 		v /= 1024
 		if v < 1024 {
-			return fmt.Sprintf("%.1f %s", v, unit)
+			return fmt.Sprintf("%.1f\u00a0%s", v, unit)
 		}
 	}
-	return fmt.Sprintf("%.1f TiB", v/1024)
+	return fmt.Sprintf("%.1f\u00a0TiB", v/1024)
 }
 
 // money writes an amount with the sign of its currency, or its code where it

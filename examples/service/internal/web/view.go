@@ -9,13 +9,16 @@ import (
 	"time"
 )
 
-// featured is how many items have a plot of their own above the table.
-const featured = 6
+const (
+	featured = 6 // items with a plot of their own above the table
+	recent   = 5 // runs in sight; the rest is folded away
+)
 
 // view is a Page prepared for the templates.
 type view struct {
 	*Page
 	Assets map[string]string // name to address
+	Checks []Check           // hides Page.Checks; what asks for attention first
 	Items  []*itemView       // hides Page.Items; the latest change first
 	Groups []group
 }
@@ -51,6 +54,10 @@ func newView(p *Page, assets map[string]string) *view {
 	slices.SortStableFunc(v.Items, func(a, b *itemView) int {
 		return cmp.Or(b.Changed.Compare(a.Changed), cmp.Compare(a.Name, b.Name))
 	})
+	// What asks for attention comes first.
+	checks := slices.Clone(p.Checks)
+	slices.SortStableFunc(checks, func(a, b Check) int { return rank(b.State) - rank(a.State) })
+	v.Checks = checks
 	for _, s := range p.Config {
 		name, _, found := strings.Cut(s.Key, ".")
 		if !found {
@@ -112,27 +119,34 @@ func (v *view) Busy() bool {
 func (v *view) Troubles() []Check {
 	var out []Check
 	for _, c := range v.Checks {
-		if c.State != OK && c.State != Off {
+		if rank(c.State) > 0 {
 			out = append(out, c)
 		}
 	}
 	return out
 }
 
-// Overall is the worst state among the checks, with Starting above Degraded
-// only where nothing failed.
+// Overall is the worst state among the checks; Starting where there are none.
 func (v *view) Overall() State {
-	rank := map[State]int{OK: 1, Off: 1, Degraded: 2, Starting: 3, Failed: 4}
-	worst := OK
-	for _, c := range v.Checks {
-		if rank[c.State] > rank[worst] {
-			worst = c.State
-		}
-	}
 	if len(v.Checks) == 0 {
 		return Starting
 	}
-	return worst
+	return v.Checks[0].State
+}
+
+// rank orders states by the attention that they ask for.
+func rank(s State) int {
+	switch s {
+	case OK, Off:
+		return 0
+	case Degraded:
+		return 1
+	case Starting:
+		return 2
+	case Failed:
+		return 4
+	}
+	return 3 // a state that nobody named
 }
 
 // Headline says the overall state in words.
@@ -145,14 +159,38 @@ func (v *view) Headline() string {
 		return "Works, with " + plural(n, "limitation", "limitations")
 	case Starting:
 		return "Starting"
+	case OK, Off:
+		return "All parts work"
 	}
-	return "All parts work"
+	return "Unknown"
 }
 
-// Featured are the items with a plot of their own: those that changed last.
+// Featured are the items with a plot of their own: those whose price changed
+// most often, so that the cards don't change places at each refresh.
 func (v *view) Featured() []*itemView {
-	withPlot := slices.DeleteFunc(slices.Clone(v.Items), func(it *itemView) bool { return it.Plot == nil })
-	return withPlot[:min(featured, len(withPlot))]
+	out := slices.DeleteFunc(slices.Clone(v.Items), func(it *itemView) bool { return it.Plot == nil })
+	slices.SortStableFunc(out, func(a, b *itemView) int { return cmp.Compare(b.Plot.Changes, a.Plot.Changes) })
+	return out[:min(featured, len(out))]
+}
+
+// runTable is some runs and what the template needs beside them.
+type runTable struct {
+	View    *view
+	Caption string
+	Runs    []Run
+}
+
+// RecentRuns are the runs in sight.
+func (v *view) RecentRuns() runTable {
+	return runTable{v, "The last runs, newest first", v.Runs[:min(recent, len(v.Runs))]}
+}
+
+// EarlierRuns are the runs that are folded away; nil where there are none.
+func (v *view) EarlierRuns() *runTable {
+	if len(v.Runs) <= recent {
+		return nil
+	}
+	return &runTable{v, "Earlier runs, newest first", v.Runs[recent:]}
 }
 
 func (v *view) GoneItems() int {
@@ -215,9 +253,9 @@ func (it *itemView) Delta() string {
 	}
 	d := 100 * float64(it.Plot.Last-it.Before) / float64(it.Before)
 	if d < 0 {
-		return fmt.Sprintf("−%.1f %%", -d)
+		return fmt.Sprintf("−%.1f\u00a0%%", -d)
 	}
-	return fmt.Sprintf("+%.1f %%", d)
+	return fmt.Sprintf("+%.1f\u00a0%%", d)
 }
 
 // Direction of the last change: "up", "down" or "".

@@ -1,0 +1,70 @@
+package web_test
+
+import (
+	"context"
+	"flag"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/svcblocks/svcblocks/examples/service/internal/browser"
+	"github.com/svcblocks/svcblocks/examples/service/internal/web"
+)
+
+var pictures = flag.String("pictures", "", "folder to write a picture of each view to")
+
+// serve answers as the service does: the page, and the form's target.
+func serve(t *testing.T, page func(context.Context) web.Page) string {
+	t.Helper()
+	mux := http.NewServeMux()
+	mux.Handle("/", web.NewHandler(page, nil))
+	mux.HandleFunc("POST /scrape", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/", http.StatusSeeOther)
+	})
+	s := httptest.NewServer(mux)
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+func TestViews(t *testing.T) {
+	b := browser.Start(t)
+	address := serve(t, func(context.Context) web.Page { return sample() })
+	for _, v := range []browser.View{
+		browser.Desktop, browser.Desktop.Dark(), browser.Phone, browser.Phone.Dark(), browser.Narrow,
+	} {
+		t.Run(v.Name+"-"+v.Scheme, func(t *testing.T) {
+			tab := b.Open(t, address, v)
+			if *pictures != "" {
+				picture(t, tab, v.Name+"-"+v.Scheme)
+			}
+			if diff := cmp.Diff([]string{}, tab.Overflow()); diff != "" {
+				t.Errorf("beyond the screen (-want +got):\n%s", diff)
+			}
+			tab.OpenDetails()
+			if *pictures != "" {
+				picture(t, tab, v.Name+"-"+v.Scheme+"-open")
+			}
+			if diff := cmp.Diff([]string{}, tab.Overflow()); diff != "" {
+				t.Errorf("beyond the screen with all details open (-want +got):\n%s", diff)
+			}
+			if got := tab.Problems(); len(got) > 0 {
+				t.Errorf("the page complains: %q", got)
+			}
+		})
+	}
+}
+
+func picture(t *testing.T, tab *browser.Tab, name string) {
+	t.Helper()
+	small, err := browser.Shrink(tab.Screenshot(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(*pictures, name+".png"), small, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
