@@ -26,6 +26,8 @@ type receiver struct {
 	ids    map[string][]int // numbers by event ID
 	raw    bytes.Buffer
 	answer func(request int, body []byte) int // status; nil: 200
+	stall  func(request int) bool             // whether the answer comes too late
+	after  func(request int) bool             // whether the answer to a taken request is lost
 	count  int
 }
 
@@ -61,6 +63,7 @@ func (r *receiver) serve(w http.ResponseWriter, req *http.Request) {
 		}
 	}
 	r.raw.Write(body)
+	lose := r.after != nil && r.after(r.count)
 	for l := range bytes.Lines(body) {
 		var e struct {
 			N  int    `json:"n"`
@@ -73,6 +76,16 @@ func (r *receiver) serve(w http.ResponseWriter, req *http.Request) {
 		r.n[e.N]++
 		if e.ID != "" {
 			r.ids[e.ID] = append(r.ids[e.ID], e.N)
+		}
+	}
+	if r.stall != nil && r.stall(r.count) {
+		r.mu.Unlock()
+		<-req.Context().Done() // the client gives up
+		r.mu.Lock()
+	}
+	if lose {
+		if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {
+			_ = conn.Close()
 		}
 	}
 }

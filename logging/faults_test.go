@@ -1,0 +1,429 @@
+package logging_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/svcblocks/svcblocks/internal/testenv"
+	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink/httpjson"
+)
+
+// fill writes total numbered records to a log in a new folder, seals them into
+// segments, and returns the folder.
+func fill(t testing.TB, total int, more func(i int) string) string {
+	t.Helper()
+	dir := t.TempDir()
+	f, err := logging.OpenFile(filepath.Join(dir, "app.log"), &logging.FileOptions{SegmentBytes: 64 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range total {
+		extra := ""
+		if more != nil {
+			extra = more(i)
+		}
+		if _, err := fmt.Fprintf(f, "{\"n\":%d,\"msg\":\"some words%s\"}\n", i, extra); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// quick are options for tests in which requests fail.
+func quick(o logging.ShipperOptions) *logging.ShipperOptions {
+	o.MinBackoff, o.MaxBackoff, o.Interval = time.Millisecond, 5*time.Millisecond, time.Millisecond
+	return &o
+}
+
+// minute bounds what would else hang.
+func minute(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// problems collects what OnError is told.
+type problems struct {
+	mu   sync.Mutex
+	errs []error
+}
+
+func (p *problems) add(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.errs = append(p.errs, err)
+}
+
+func (p *problems) count(target error) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, err := range p.errs {
+		if errors.Is(err, target) {
+			n++
+		}
+	}
+	return n
+}
+
+func TestFaultyReceiver(t *testing.T) {
+	t.Parallel()
+	const total = 20_000
+	outage := testenv.Within(25*time.Second, time.Second)
+	for _, tt := range []struct {
+		name string
+		set  func(r *receiver)
+		// repeats says whether answers are lost, so that batches repeat.
+		repeats bool
+		timeout time.Duration
+	}{
+		{"30 % 503", func(r *receiver) {
+			r.answer = func(int, []byte) int {
+				if rand.IntN(10) < 3 {
+					return 503
+				}
+				return 200
+			}
+		}, false, 0},
+		{"outage", func(r *receiver) {
+			end := time.Now().Add(outage)
+			r.answer = func(int, []byte) int {
+				if time.Now().Before(end) {
+					return 503
+				}
+				return 200
+			}
+		}, false, 0},
+		{"accepts and cuts 20 %", func(r *receiver) {
+			r.after = func(int) bool { return rand.IntN(5) == 0 }
+		}, true, 0},
+		{"stalls", func(r *receiver) {
+			r.stall = func(n int) bool { return n%7 == 3 }
+		}, true, 200 * time.Millisecond},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := newReceiver(t)
+			tt.set(r)
+			dir := fill(t, total, nil)
+			client := r.Client()
+			client.Timeout = tt.timeout
+			sink, err := httpjson.New(&httpjson.Options{URL: r.URL, IDField: "event_id", Client: client})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := logging.NewShipper(dir, sink, quick(logging.ShipperOptions{BatchBytes: 16 << 10}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			res, err := s.SendBulk(minute(t))
+			if err != nil {
+				t.Fatalf("SendBulk = %+v, %v", res, err)
+			}
+			lost, repeated := r.lost(total)
+			if len(lost) > 0 || res.Events != total || res.Retries == 0 || res.Remaining != 0 {
+				t.Errorf("%d lost, %+v", len(lost), res)
+			}
+			if repeated > 0 != tt.repeats || len(r.ids) != total {
+				t.Errorf("%d repeated, %d IDs", repeated, len(r.ids))
+			}
+		})
+	}
+}
+
+func TestTooLargeIsHalved(t *testing.T) {
+	t.Parallel()
+	r := newReceiver(t)
+	r.answer = func(_ int, body []byte) int {
+		if len(body) > 3000 {
+			return 413
+		}
+		return 200
+	}
+	dir := fill(t, 3000, func(i int) string { return strings.Repeat("x", i/2999*4000) })
+	var told problems
+	s, err := logging.NewShipper(dir, r.sink(t), quick(logging.ShipperOptions{OnError: told.add}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := s.SendBulk(minute(t))
+	if err != nil || res.Events != 2999 || res.Quarantined != 1 || res.Retries != 0 {
+		t.Fatalf("SendBulk = %+v, %v", res, err)
+	}
+	lost, repeated := r.lost(3000)
+	if len(lost) != 1 || lost[0] != 2999 || repeated != 0 {
+		t.Errorf("lost %v, %d repeated", lost, repeated)
+	}
+	if r.count > 600 {
+		t.Errorf("%d requests: the batch size does not learn from 413", r.count)
+	}
+	if told.count(logging.ErrQuarantined) != 1 {
+		t.Errorf("told %v", told.errs)
+	}
+}
+
+func TestPoisonIsQuarantined(t *testing.T) {
+	t.Parallel()
+	const total, poison = 10_000, 4321
+	r := newReceiver(t)
+	r.answer = func(_ int, body []byte) int {
+		if bytes.Contains(body, []byte(`"n":4321,`)) {
+			return 400
+		}
+		return 200
+	}
+	dir := fill(t, total, nil)
+	var told problems
+	s, err := logging.NewShipper(dir, r.sink(t), quick(logging.ShipperOptions{OnError: told.add}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := s.SendBulk(minute(t))
+	if err != nil || res.Events != total-1 || res.Quarantined != 1 {
+		t.Fatalf("SendBulk = %+v, %v", res, err)
+	}
+	lost, repeated := r.lost(total)
+	if len(lost) != 1 || lost[0] != poison || repeated != 0 {
+		t.Errorf("lost %v, %d repeated", lost, repeated)
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "app.log.quarantine"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var entry struct{ ID, Reason, Line string }
+	if err := json.Unmarshal(data, &entry); err != nil {
+		t.Fatal(err)
+	}
+	if want := `{"n":4321,"msg":"some words"}`; entry.Line != want || entry.ID == "" || !strings.Contains(entry.Reason, "400") {
+		t.Errorf("quarantine holds %+v", entry)
+	}
+	if told.count(logging.ErrQuarantined) != 1 || s.Stats().Quarantined != 1 {
+		t.Errorf("told %v, %+v", told.errs, s.Stats())
+	}
+}
+
+// TestRejectsAll has a receiver that takes nothing: the events are kept.
+func TestRejectsAll(t *testing.T) {
+	t.Parallel()
+	r := newReceiver(t)
+	r.answer = func(int, []byte) int { return 400 }
+	dir := fill(t, 1000, nil)
+	s, err := logging.NewShipper(dir, r.sink(t), quick(logging.ShipperOptions{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := s.SendBulk(minute(t))
+	if err == nil || res.Remaining == 0 || res.Quarantined > 64 || res.Remaining+res.Quarantined != 1000 {
+		t.Fatalf("SendBulk = %+v, %v", res, err)
+	}
+	r.mu.Lock()
+	r.answer = nil
+	r.mu.Unlock()
+	if again, err := s.SendBulk(minute(t)); err != nil || again.Events != res.Remaining {
+		t.Fatalf("SendBulk = %+v, %v", again, err)
+	}
+}
+
+func TestRefusedTokenKeepsData(t *testing.T) {
+	t.Parallel()
+	r := newReceiver(t)
+	r.answer = func(int, []byte) int { return 401 }
+	var told problems
+	logs, err := logging.New(logging.Config{File: logging.FileConfig{Path: filepath.Join(t.TempDir(), "app.log")}},
+		&logging.Options{Sink: r.sink(t), OnError: told.add, Ship: quick(logging.ShipperOptions{})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer logs.Close()
+	logs.Logger("a").Info("one", "n", 0)
+	for range 3 {
+		res, err := logs.SendBulk(minute(t))
+		se, ok := errors.AsType[*logging.SinkError](err)
+		if !ok || se.Kind != logging.KindConfig || res.Remaining != 1 {
+			t.Fatalf("SendBulk = %+v, %v", res, err)
+		}
+	}
+	if len(told.errs) != 1 {
+		t.Errorf("told %d times: %v", len(told.errs), told.errs)
+	}
+	if err := logs.Check(t.Context()); err == nil || !logs.Stats().Ship.Refused {
+		t.Errorf("Check = %v, %+v", err, logs.Stats().Ship)
+	}
+	r.mu.Lock()
+	r.answer = nil
+	r.mu.Unlock()
+	if res, err := logs.SendBulk(minute(t)); err != nil || res.Events != 1 {
+		t.Fatalf("SendBulk = %+v, %v", res, err)
+	}
+	if err := logs.Check(t.Context()); err != nil {
+		t.Errorf("Check after recovery = %v", err)
+	}
+}
+
+// partialSink takes all events but those in refuse, and says which.
+type partialSink struct {
+	refuse func(attempt int, line []byte) bool
+	kind   logging.Kind
+	sent   []int // events per request
+	took   map[string]int
+}
+
+func (p *partialSink) Limits() logging.Limits { return logging.Limits{MaxBatchEvents: 100} }
+
+func (p *partialSink) Send(_ context.Context, b *logging.Batch) error {
+	p.sent = append(p.sent, len(b.Events))
+	var rejected []int
+	for i, e := range b.Events {
+		if p.refuse(len(p.sent), e.Line) {
+			rejected = append(rejected, i)
+		} else {
+			p.took[e.ID+" "+string(e.Line)]++
+		}
+	}
+	if rejected == nil {
+		return nil
+	}
+	return &logging.SinkError{Kind: p.kind, Rejected: rejected, Err: errors.New("some were not taken")}
+}
+
+// TestPartialRetry has a receiver that takes all but three events at first:
+// exactly those are sent again.
+func TestPartialRetry(t *testing.T) {
+	t.Parallel()
+	dir := fill(t, 100, nil)
+	sink := &partialSink{took: map[string]int{}, kind: logging.KindRetry, refuse: func(attempt int, line []byte) bool {
+		return attempt == 1 && bytes.Contains(line, []byte(`5,`)) && bytes.Contains(line, []byte(`"n":5`)) ||
+			attempt <= 2 && bytes.Contains(line, []byte(`"n":77,`)) || attempt == 1 && bytes.Contains(line, []byte(`"n":99,`))
+	}}
+	s, err := logging.NewShipper(dir, sink, quick(logging.ShipperOptions{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := s.SendBulk(minute(t))
+	if err != nil || res.Events != 100 || res.Retries != 2 {
+		t.Fatalf("SendBulk = %+v, %v", res, err)
+	}
+	if got := fmt.Sprint(sink.sent); got != "[100 4 1]" { // 5, 55, 77, 99; then 77
+		t.Errorf("requests carried %s events", got)
+	}
+	if len(sink.took) != 100 {
+		t.Errorf("%d events taken", len(sink.took))
+	}
+	for e, n := range sink.took {
+		if n != 1 {
+			t.Errorf("%s taken %d times", e, n)
+		}
+	}
+}
+
+func TestPartialRejection(t *testing.T) {
+	t.Parallel()
+	dir := fill(t, 250, nil)
+	sink := &partialSink{took: map[string]int{}, kind: logging.KindRejected, refuse: func(_ int, line []byte) bool {
+		return bytes.Contains(line, []byte(`3,`))
+	}}
+	s, err := logging.NewShipper(dir, sink, quick(logging.ShipperOptions{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := s.SendBulk(minute(t))
+	if err != nil || res.Events != 225 || res.Quarantined != 25 || len(sink.sent) != 3 {
+		t.Fatalf("SendBulk = %+v, %v; %v", res, err, sink.sent)
+	}
+}
+
+func TestRunReturnsWhenReceiverIsAway(t *testing.T) {
+	t.Parallel()
+	r := newReceiver(t)
+	r.answer = func(int, []byte) int { return 503 }
+	dir := fill(t, 10, nil)
+	s, err := logging.NewShipper(dir, r.sink(t), &logging.ShipperOptions{DrainTimeout: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	for s.Stats().Failures == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if err := s.Run(ctx); !errors.Is(err, logging.ErrRunning) {
+		t.Errorf("second Run = %v, want ErrRunning", err)
+	}
+	cancel()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("Run does not return")
+	}
+	if st := s.Stats(); st.WaitingEvents != 10 || st.Events != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+func TestRetryAfterIsKept(t *testing.T) {
+	t.Parallel()
+	var at []time.Time
+	sink := sinkFunc(func(context.Context, *logging.Batch) error {
+		if at = append(at, time.Now()); len(at) == 1 {
+			return &logging.SinkError{RetryAfter: 150 * time.Millisecond, Err: errors.New("later")}
+		}
+		return nil
+	})
+	s, err := logging.NewShipper(fill(t, 1, nil), sink, quick(logging.ShipperOptions{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.SendBulk(minute(t)); err != nil {
+		t.Fatal(err)
+	}
+	if wait := at[1].Sub(at[0]); wait < 150*time.Millisecond {
+		t.Errorf("waited %v", wait)
+	}
+}
+
+type sinkFunc func(context.Context, *logging.Batch) error
+
+func (f sinkFunc) Limits() logging.Limits                           { return logging.Limits{MaxEventBytes: 1 << 20} }
+func (f sinkFunc) Send(ctx context.Context, b *logging.Batch) error { return f(ctx, b) }
+
+// TestLongLines ships lines longer than a batch, and one longer than the
+// receiver takes.
+func TestLongLines(t *testing.T) {
+	t.Parallel()
+	sizes := map[int]int{}
+	sink := sinkFunc(func(_ context.Context, b *logging.Batch) error {
+		for _, e := range b.Events {
+			sizes[len(e.Line)/1000]++
+		}
+		return nil
+	})
+	dir := fill(t, 5, func(i int) string { return strings.Repeat("y", []int{0, 90_000, 1_500_000, 10, 300_000}[i]) })
+	s, err := logging.NewShipper(dir, sink, quick(logging.ShipperOptions{BatchBytes: 4096}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := s.SendBulk(minute(t))
+	if err != nil || res.Events != 4 || res.Quarantined != 1 {
+		t.Fatalf("SendBulk = %+v, %v", res, err)
+	}
+	if sizes[0] != 2 || sizes[90] != 1 || sizes[300] != 1 {
+		t.Errorf("sizes in kB: %v", sizes)
+	}
+}
