@@ -209,7 +209,7 @@ func (b *body) finish(err error) {
 		Elapsed: time.Since(b.x.began), Identity: b.x.id.snapshot(), Agent: b.x.agent, Err: err,
 	}
 	b.x.finish(err)
-	b.x.client.delivered(page, b.x.host)
+	b.x.client.delivered(page, b.x.id, b.x.host)
 }
 
 // open sets up the decoders.

@@ -19,11 +19,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"github.com/svcblocks/svcblocks/internal/testenv/tornet"
 	"github.com/svcblocks/svcblocks/scrape"
 	"github.com/svcblocks/svcblocks/scrape/internal/sockstest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(tornet.Wrap(m)) }
 
 // loopback lets tests reach their own servers.
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}

@@ -38,6 +38,8 @@ type identity struct {
 	guard     *guard
 	info      Identity // but for Exit
 	exit      atomic.Pointer[string]
+	asked     atomic.Bool // for exit, once connected
+	unknown   int64       // pages counted before exit was known; guarded by stats.mu
 	transport *http.Transport
 	jar       http.CookieJar
 

@@ -225,6 +225,49 @@ func (c *Client) findExit(ctx context.Context, id *identity, host string) (strin
 	return c.opts.Egress.(exitEgress).Exit(ctx, id.info.Isolation) // New has checked the type
 }
 
+// lookUp asks the egress for id's exit, for Stats, and then counts the pages
+// that were delivered meanwhile.
+func (c *Client) lookUp(ctx context.Context, id *identity) {
+	e, ok := c.opts.Egress.(exitEgress)
+	if !ok || !hasControl(c.opts.Egress) || id.info.Direct || id.exit.Load() != nil {
+		return
+	}
+	exit, err := e.Exit(ctx, id.info.Isolation)
+	if err != nil {
+		c.log.DebugContext(ctx, "exit not known", "error", err)
+		return
+	}
+	c.stats.mu.Lock()
+	id.exit.Store(&exit)
+	for range id.unknown {
+		count(&c.stats.exits, exit)
+	}
+	if left := c.stats.exits[unknownExit] - id.unknown; id.unknown > 0 && left > 0 {
+		c.stats.exits[unknownExit] = left
+	} else if id.unknown > 0 {
+		delete(c.stats.exits, unknownExit)
+	}
+	id.unknown = 0
+	c.stats.mu.Unlock()
+}
+
+// lookUpOnce looks up the exit of an identity that has just connected.
+func (c *Client) lookUpOnce(id *identity) {
+	if id.info.Direct || id.exit.Load() != nil || !id.asked.CompareAndSwap(false, true) {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
+	c.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(c.ctx, warmTimeout)
+		defer cancel()
+		c.lookUp(ctx, id)
+	})
+}
+
 // isDistinct reports whether id's exit differs from those of the latest
 // identities, and of the spare ones of s, which come before it.
 func (c *Client) isDistinct(ctx context.Context, s *slot, id *identity) bool {
@@ -264,6 +307,7 @@ func (c *Client) warmLocked(s *slot, host string) {
 		id, err := c.draw(ctx, s, host)
 		if err == nil && !c.opts.Rotation.Distinct {
 			err = egress.Warm(ctx, id.info.Isolation, host)
+			c.lookUp(ctx, id)
 		}
 		c.mu.Lock()
 		s.warming = false

@@ -255,6 +255,7 @@ func (c *Client) send(req *http.Request, ch *chain, body *requestBody, h *host) 
 	if c.stats.egressLost() && !id.info.Direct {
 		c.note(nil) // it works again
 	}
+	c.lookUpOnce(id)
 	if id.jar != nil {
 		if cookies := res.Cookies(); len(cookies) > 0 {
 			id.jar.SetCookies(req.URL, cookies)

@@ -12,6 +12,9 @@ import (
 // rest is counted under "other".
 const maxCounted = 1000
 
+// unknownExit stands for an exit that the egress does not tell.
+const unknownExit = "unknown"
+
 // Stats is what a client has done so far.
 type Stats struct {
 	// Egress says how requests leave, and why.
@@ -115,20 +118,21 @@ func count(m *map[string]int64, name string) {
 }
 
 // delivered counts a page.
-func (c *Client) delivered(page Page, h *host) {
+func (c *Client) delivered(page Page, id *identity, h *host) {
 	c.stats.pages.Add(1)
 	c.stats.bytes.Add(page.Bytes)
 	c.stats.wire.Add(page.WireBytes)
 	h.pages.Add(1)
 	h.bytes.Add(page.Bytes)
-	exit := page.Identity.Exit
-	switch {
-	case page.Identity.Direct:
-		exit = "direct"
-	case exit == "":
-		exit = "unknown"
-	}
 	c.stats.mu.Lock()
+	exit := unknownExit
+	if known := id.exit.Load(); known != nil {
+		exit = *known
+	} else if id.info.Direct {
+		exit = "direct"
+	} else {
+		id.unknown++
+	}
 	count(&c.stats.exits, exit)
 	count(&c.stats.agents, page.Agent)
 	c.stats.mu.Unlock()
