@@ -23,6 +23,9 @@ type Check struct {
 	// Required says that the service is not ready while the part fails. The
 	// others degrade it.
 	Required bool
+	// Every is the time between two questions, for a part that they cost
+	// something. Defaults to Options.Every.
+	Every time.Duration
 	// Func returns nil if the part works. It is given a few seconds.
 	Func func(ctx context.Context) error
 	// Advice says what to do about an error. Optional.
@@ -102,7 +105,12 @@ func (m *Monitor) Asked() <-chan struct{} { return m.asked }
 
 func (m *Monitor) ask(ctx context.Context) {
 	var wg sync.WaitGroup
+	results := m.Results()
 	for i, c := range m.checks {
+		// The ticks come a little early or late.
+		if at := results[i].At; !at.IsZero() && time.Since(at) < c.Every-m.opts.Every/2 {
+			continue
+		}
 		wg.Go(func() {
 			ctx, cancel := context.WithTimeoutCause(ctx, m.opts.Timeout, fmt.Errorf("no answer within %v", m.opts.Timeout))
 			defer cancel()

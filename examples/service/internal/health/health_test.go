@@ -18,6 +18,28 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+func TestMonitorAsksAsOftenAsACheckWants(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var often, seldom int
+		m := health.New([]health.Check{
+			{Name: "often", Func: func(context.Context) error { often++; return nil }},
+			{Name: "seldom", Every: time.Minute, Func: func(context.Context) error { seldom++; return nil }},
+		}, health.Options{})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- m.Run(ctx) }()
+		time.Sleep(2*time.Minute + time.Second)
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if often != 13 || seldom != 3 {
+			t.Errorf("asked %d and %d times, want 13 and 3", often, seldom)
+		}
+	})
+}
+
 func TestMonitor(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/svcblocks/svcblocks/config"
+	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/examples/service/internal/health"
+	"github.com/svcblocks/svcblocks/examples/service/internal/settings"
+	"github.com/svcblocks/svcblocks/examples/service/internal/status"
+	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink/httpjson"
+	"github.com/svcblocks/svcblocks/notify"
+	"github.com/svcblocks/svcblocks/notify/email"
+	"github.com/svcblocks/svcblocks/notify/slack"
+)
+
+// serviceLogs is the log and how it came about.
+type serviceLogs struct {
+	*logging.Logs
+
+	path, sink string // for the page
+	degraded   error  // why lines go to the console alone; nil if they don't
+}
+
+// openLogs opens the log. Where its file cannot be written, the lines go to
+// the console as JSON, and degraded says why.
+func openLogs(cfg settings.Settings, stderr io.Writer) (*serviceLogs, error) {
+	// What the log has to say about itself cannot go into the log.
+	own := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	var running atomic.Pointer[slog.Logger]
+	opts := &logging.Options{
+		Logger: own, Secrets: []secret.Secret{cfg.Ship.Token, cfg.Mail.Password, cfg.Slack.Webhook},
+		Ship: &logging.ShipperOptions{DrainTimeout: part(cfg.ShutdownTimeout, shipPart)},
+		OnError: func(err error) {
+			if l := running.Load(); l != nil {
+				l.Error("the log needs attention", "error", err)
+			}
+		},
+	}
+	out := &serviceLogs{path: cfg.Log.File.Path}
+	if cfg.Log.Console.Format == "off" {
+		opts.Handlers = append(opts.Handlers, own.Handler())
+	}
+	if cfg.Ship.URL != "" {
+		sink, err := httpjson.New(&httpjson.Options{URL: cfg.Ship.URL, Token: cfg.Ship.Token, IDField: cfg.Ship.IDField})
+		if err != nil {
+			return nil, fmt.Errorf("ship.url: %w", err)
+		}
+		opts.Sink, out.sink = sink, host(cfg.Ship.URL)
+	}
+	logs, err := logging.New(cfg.Log, opts)
+	if _, unwritable := errors.AsType[*logging.Error](err); unwritable {
+		out.degraded = fmt.Errorf("log lines go to the console alone and are not shipped: %w", err)
+		out.path, out.sink = "", ""
+		onlyConsole := cfg.Log
+		onlyConsole.File = logging.FileConfig{}
+		onlyConsole.Console.Format = "json"
+		opts.Sink, opts.Handlers = nil, nil
+		logs, err = logging.New(onlyConsole, opts)
+	}
+	if err != nil {
+		return nil, err
+	}
+	out.Logs = logs
+	running.Store(logs.Logger("logging"))
+	if out.degraded != nil {
+		logs.Logger("logging").Error("the log file cannot be written", "error", out.degraded, "advice", logAdvice)
+	}
+	return out, nil
+}
+
+const logAdvice = "set log.file.path to a file in a folder that the service may write, and restart"
+
+// check is the log's part of /readyz.
+func (l *serviceLogs) check(ctx context.Context) error {
+	return errors.Join(l.degraded, l.Check(ctx))
+}
+
+// host is what of an address may be shown.
+func host(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+// openHub makes the receivers that the settings name, and the hub that feeds
+// them; the hub is nil if there are none.
+func openHub(cfg settings.Settings, logger *slog.Logger) (*notify.Hub, []status.Receiver, error) {
+	var receivers []notify.Receiver
+	var shown []status.Receiver
+	var errs []error
+	if cfg.Mail.Host != "" {
+		options := cfg.Mail.Options
+		options.Logger = logger
+		client, err := email.New(&options)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("mail: %w", err))
+		}
+		receivers = append(receivers, notify.Receiver{Name: "mail", Notifier: client, MinLevel: level(cfg.Mail.MinLevel)})
+		shown = append(shown, status.Receiver{Name: "mail", Kind: "email", Target: fmt.Sprintf("%v by %s", cfg.Mail.To, cfg.Mail.Host)})
+	}
+	if !cfg.Slack.Webhook.IsZero() {
+		options := cfg.Slack.Options
+		options.Logger = logger
+		webhook, err := slack.NewWebhook(cfg.Slack.Webhook, &options)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("slack: %w", err))
+		}
+		receivers = append(receivers, notify.Receiver{Name: "slack", Notifier: webhook, MinLevel: level(cfg.Slack.MinLevel)})
+		shown = append(shown, status.Receiver{Name: "slack", Kind: "slack", Target: "webhook at " + host(cfg.Slack.Webhook.Reveal())})
+	}
+	if err := errors.Join(errs...); err != nil || len(receivers) == 0 {
+		return nil, nil, err
+	}
+	hub, err := notify.New(&notify.Options{
+		Receivers: receivers, Logger: logger, CloseTimeout: part(cfg.ShutdownTimeout, deliverPart),
+		Outbox: notify.Outbox{Dir: filepath.Join(cfg.DataDir, "outbox")},
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w (the outbox is in data_dir: set that to a folder that the service may write)", err)
+	}
+	return hub, shown, nil
+}
+
+// level reads a level that the settings have checked.
+func level(text string) slog.Level {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(text)); err != nil {
+		return slog.LevelInfo
+	}
+	return l
+}
+
+// checks are the parts that /readyz and the page ask. Only the history and the
+// log are needed to serve: the others' trouble is the operator's, and taking
+// the page away would not help.
+func (s *service) checks(logs *serviceLogs) []health.Check {
+	advice := func(text string) func(error) string { return func(error) string { return text } }
+	checks := []health.Check{
+		{Name: "history", Required: true, Func: s.history.Check, Advice: advice("see that data_dir can be written and is not full")},
+		{Name: "log", Required: true, Func: logs.check, Advice: advice(logAdvice)},
+		{Name: "runs", Func: s.watcher.Check, Advice: advice("the log says what happened; notices wait until they can be handed on")},
+		{Name: "egress", Func: s.checkEgress, Advice: torAdvice},
+		{Name: "config", Func: func(context.Context) error { return s.settings.Status().Err }, Advice: advice("correct the settings; until then the last good ones hold")},
+	}
+	if s.hub != nil {
+		checks = append(checks, health.Check{Name: "notify", Every: time.Minute, Func: s.hub.Check, Advice: advice("messages wait in the outbox and go out once the receiver is back; see mail.host, mail.port, mail.tls and slack.webhook")})
+	}
+	return checks
+}
+
+// checkEgress asks the client, and then the egress itself: a client that may
+// fall back works without it, but the operator is to know.
+func (s *service) checkEgress(ctx context.Context) error {
+	if err := s.scrape.Check(ctx); err != nil {
+		return err
+	}
+	return s.egress.Check(ctx)
+}
+
+// follow applies what may change while the service runs, and returns how to
+// end that.
+func (s *service) follow(logs *serviceLogs) func() error {
+	stopEvery := config.OnChange(s.settings, func(c *settings.Settings) time.Duration { return c.Site.Every }, func(old, d time.Duration) {
+		s.watcher.SetEvery(d)
+		s.log.Info("schedule changed", "from", old, "to", d)
+	})
+	stopLevel := config.OnChange(s.settings, func(c *settings.Settings) string { return c.Log.Level }, func(old, text string) {
+		if err := logs.SetLevel("*", level(cmp.Or(text, "info")), 0); err != nil {
+			s.log.Warn("level not changed", "error", err)
+			return
+		}
+		s.log.Info("log level changed", "from", old, "to", text)
+	})
+	return func() error { stopEvery(); stopLevel(); return nil }
+}
+
+// shutdownServer lets requests finish for at most d.
+func (s *service) shutdownServer(ctx context.Context, d time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d)
+	defer cancel()
+	return s.server.Shutdown(ctx)
+}

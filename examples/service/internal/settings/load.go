@@ -1,0 +1,77 @@
+package settings
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/svcblocks/svcblocks/config"
+)
+
+const (
+	// EnvPrefix begins the name of every variable that the service reads.
+	EnvPrefix = "SVC"
+	// fileName is where settings are looked for, here and in the binary.
+	fileName = "config/config.yaml"
+	// secretsDir is where Docker and Kubernetes put secrets.
+	secretsDir = "/run/secrets"
+)
+
+// Options are the flags that are no settings.
+type Options struct {
+	Config      string // settings file; empty: the one in the binary
+	Profile     string
+	HealthCheck bool
+	Version     bool
+}
+
+// Flags returns the service's flags: its own, and one per setting.
+func Flags(output io.Writer) (*flag.FlagSet, *Options) {
+	fset := flag.NewFlagSet("service", flag.ContinueOnError)
+	fset.SetOutput(output)
+	o := new(Options)
+	fset.StringVar(&o.Config, "config", "", "settings `file`; default: "+fileName+" if there is one here, else the one in the binary")
+	fset.StringVar(&o.Profile, "profile", "", "`name` of the profile, dev or prod; default: "+EnvPrefix+"_PROFILE, else dev")
+	fset.BoolVar(&o.HealthCheck, "healthcheck", false, "ask a running service whether it is ready, and exit")
+	fset.BoolVar(&o.Version, "version", false, "print the version, and exit")
+	config.DefineFlags(fset, Defaults())
+	return fset, o
+}
+
+// Layers returns where settings come from, the strongest last, and completes
+// opts.
+func Layers(flags *flag.FlagSet, opts *Options, shipped fs.FS) ([]config.Option, error) {
+	opts.Profile = cmp.Or(opts.Profile, os.Getenv(EnvPrefix+"_PROFILE"), "dev")
+	var from []config.FileOption
+	if opts.Config == "" {
+		switch _, err := os.Stat(fileName); {
+		case err == nil:
+			opts.Config = fileName
+		case errors.Is(err, fs.ErrNotExist):
+			from = append(from, config.In(shipped))
+		default:
+			return nil, fmt.Errorf("settings: %w (name the file with -config)", err)
+		}
+	}
+	return []config.Option{
+		config.File(cmp.Or(opts.Config, fileName), from...),
+		config.Profile(opts.Profile),
+		config.SecretsDir(secretsDir),
+		config.Env(EnvPrefix),
+		config.Flags(flags),
+	}, nil
+}
+
+// Load reads the settings. Every mistake is in the error at once.
+func Load(ctx context.Context, flags *flag.FlagSet, opts *Options, shipped fs.FS) (*config.Store[Settings], error) {
+	layers, err := Layers(flags, opts, shipped)
+	if err != nil {
+		return nil, err
+	}
+	return config.Load(ctx, Defaults(), layers...)
+}

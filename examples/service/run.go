@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// stage is work in the background with an end of its own.
+type stage struct {
+	name string
+	stop context.CancelFunc
+	done chan error
+}
+
+// start begins a stage. It outlives ctx, whose end is only the wish to stop:
+// stages end one after the other. failed is told if it ends by itself.
+func start(ctx context.Context, name string, failed chan<- error, work func(context.Context) error) *stage {
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	st := &stage{name: name, stop: stop, done: make(chan error, 1)}
+	go func() {
+		err := work(ctx)
+		st.done <- err
+		if ctx.Err() == nil {
+			if err == nil {
+				err = errors.New("ended by itself")
+			}
+			select {
+			case failed <- fmt.Errorf("%s: %w", name, err):
+			default: // another one failed first
+			}
+		}
+	}()
+	return st
+}
+
+// end stops the stage and waits for it.
+func (st *stage) end() error {
+	st.stop()
+	if err := <-st.done; err != nil {
+		return fmt.Errorf("%s: %w", st.name, err)
+	}
+	return nil
+}
+
+// run works until ctx ends or a part fails, and then stops in the order in
+// which things flow: no new pages, those on their way are stored, what they
+// gave goes to the outbox, then the log is shipped to its last line.
+func (s *service) run(ctx context.Context) error {
+	failed := make(chan error, 1)
+	shipping := start(ctx, "logging", failed, s.logs.Run)
+	var delivering *stage
+	if s.hub != nil {
+		delivering = start(ctx, "notify", failed, s.hub.Run)
+	}
+	var leaving *stage
+	if s.egress.run != nil {
+		leaving = start(ctx, "tor", failed, s.egress.run)
+	}
+	serving := start(ctx, "server", failed, func(context.Context) error { return s.server.Serve() })
+	following := start(ctx, "config", failed, s.settings.Run)
+	checking := start(ctx, "health", failed, s.health.Run)
+	watching := start(ctx, "watch", failed, s.watcher.Run)
+
+	var errs []error
+	select {
+	case <-ctx.Done():
+		s.log.InfoContext(ctx, "service stops", "cause", context.Cause(ctx).Error())
+	case err := <-failed:
+		s.log.ErrorContext(ctx, "a part of the service ended", "error", err)
+		errs = append(errs, err)
+	}
+	bound := s.settings.Get().ShutdownTimeout
+	s.server.Stopping()
+	errs = append(errs, watching.end(), following.end(), checking.end())
+	errs = append(errs, s.shutdownServer(ctx, part(bound, serverPart)), serving.end())
+	for _, st := range []*stage{leaving, delivering} {
+		if st != nil {
+			errs = append(errs, st.end())
+		}
+	}
+	s.log.InfoContext(ctx, "service stopped")
+	errs = append(errs, shipping.end(), s.close())
+	return errors.Join(errs...)
+}
