@@ -103,6 +103,9 @@ func bounded(f func() error) error {
 
 // Tab is one page in the browser.
 type Tab struct {
+	// Close closes the tab; the end of the test does so too.
+	Close func()
+
 	t   testing.TB
 	ctx context.Context
 
@@ -118,7 +121,7 @@ func (b *Browser) Open(t testing.TB, address string, v View) *Tab {
 	tab := &Tab{t: t}
 	ctx, end := chromedp.NewContext(b.ctx, chromedp.WithListener(tab.note))
 	t.Cleanup(end)
-	tab.ctx = ctx
+	tab.ctx, tab.Close = ctx, end
 	tab.Do(
 		call(log.Enable, cdp.Empty{}),
 		call(network.Enable, network.EnableParams{}),
