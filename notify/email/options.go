@@ -110,11 +110,11 @@ type Options struct {
 	// TLSConfig is the base of the client's TLS settings, for certificates of
 	// its own or a private authority. ServerName and the session cache are
 	// filled in. Defaults to the system's authorities and TLS 1.2 or later.
-	TLSConfig *tls.Config
+	TLSConfig *tls.Config `koanf:"-"`
 	// DialContext makes the connections. Defaults to a [net.Dialer].
-	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
+	DialContext func(ctx context.Context, network, addr string) (net.Conn, error) `koanf:"-"`
 	// Logger gets the client's own events. Defaults to none.
-	Logger *slog.Logger
+	Logger *slog.Logger `koanf:"-"`
 }
 
 // settings are Options that were checked.

@@ -41,9 +41,9 @@ type Options struct {
 	NoEdit bool
 	// HTTPClient makes the requests. Its CheckRedirect is replaced: redirects
 	// are errors. Defaults to one with the default transport.
-	HTTPClient *http.Client
+	HTTPClient *http.Client `koanf:"-"`
 	// Logger gets the receiver's own events. Defaults to none.
-	Logger *slog.Logger
+	Logger *slog.Logger `koanf:"-"`
 }
 
 // settings are Options that were checked.

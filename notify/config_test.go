@@ -1,0 +1,94 @@
+package notify_test
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/svcblocks/svcblocks/config"
+	"github.com/svcblocks/svcblocks/notify"
+	"github.com/svcblocks/svcblocks/notify/email"
+	"github.com/svcblocks/svcblocks/notify/slack"
+)
+
+// The settings of a service load as they are.
+func TestSettingsLoad(t *testing.T) {
+	t.Parallel()
+	type settings struct {
+		Notify notify.Config
+		Mail   email.Options
+		Slack  slack.Options
+	}
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	const text = `
+notify:
+  receivers:
+    ops-mail: {min_level: WARN, timeout: 20s, fallback: ops-slack, retry: {attempts: 3, base: 2s, max_elapsed: 1h}}
+    ops-slack: {rate: {per: 1s, burst: 4}, concurrency: 2}
+  group: {interval: 10m, repeat: 2h, by: [host], max_groups: 50}
+  outbox: {dir: /var/lib/shop/outbox, max_bytes: 1000000, max_age: 12h}
+mail:
+  host: mail.example.com
+  port: 465
+  tls: implicit
+  username: shop
+  password: hunter22
+  from: Shop <shop@example.com>
+  to: [ops@example.com]
+  bcc: [archive@example.com]
+  ca_file: ""
+  max_conns: 2
+slack:
+  mention: here
+  mention_level: WARN
+  no_edit: true
+`
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	store, err := config.Load(t.Context(), settings{}, config.File(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := store.Get()
+	want := notify.Config{
+		Receivers: map[string]notify.ReceiverConfig{
+			"ops-mail":  {MinLevel: slog.LevelWarn, Timeout: 20 * time.Second, Fallback: "ops-slack", Retry: notify.Retry{Attempts: 3, Base: 2 * time.Second, MaxElapsed: time.Hour}},
+			"ops-slack": {Rate: notify.Rate{Per: time.Second, Burst: 4}, Concurrency: 2},
+		},
+		Group:  notify.Group{Interval: 10 * time.Minute, Repeat: 2 * time.Hour, By: []string{"host"}, MaxGroups: 50},
+		Outbox: notify.Outbox{Dir: "/var/lib/shop/outbox", MaxBytes: 1_000_000, MaxAge: 12 * time.Hour},
+	}
+	if diff := cmp.Diff(want, got.Notify); diff != "" {
+		t.Errorf("notify (-want +got):\n%s", diff)
+	}
+	m := got.Mail
+	if m.TLS != email.Implicit || m.Password.Reveal() != "hunter22" || m.MaxConns != 2 || len(m.Bcc) != 1 {
+		t.Errorf("mail: %+v", m)
+	}
+	mail, err := email.New(&m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = mail.Close() }()
+	if got.Slack.Mention != "here" || got.Slack.MentionLevel != slog.LevelWarn || !got.Slack.NoEdit {
+		t.Errorf("slack: %+v", got.Slack)
+	}
+	got.Notify.Outbox.Dir = t.TempDir()
+	hub, err := notify.New(got.Notify.Options(map[string]notify.Notifier{"ops-mail": mail, "ops-slack": &fake{}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := hub.Close(); err != nil {
+		t.Error(err)
+	}
+	_, err = notify.New(got.Notify.Options(map[string]notify.Notifier{"ops-mail": mail}))
+	if err == nil || !strings.Contains(err.Error(), `receiver "ops-slack": Notifier is nil`) {
+		t.Errorf("a name without a notifier: %v", err)
+	}
+}
