@@ -2,11 +2,15 @@ package scrape_test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"testing"
 )
 
 // logBook keeps what was logged.
@@ -46,3 +50,18 @@ func (l *logBook) count(text string) int {
 type sequence struct{ n atomic.Int64 }
 
 func (s *sequence) GetRandom() string { return fmt.Sprintf("agent/%d", s.n.Add(1)) }
+
+// tlsSite is a site over TLS and HTTP/2, with the configuration that trusts it.
+type tlsSite struct {
+	url    string
+	config *tls.Config
+}
+
+func newTLSSite(t testing.TB, handler http.HandlerFunc) tlsSite {
+	t.Helper()
+	site := httptest.NewUnstartedServer(handler)
+	site.EnableHTTP2 = true
+	site.StartTLS()
+	t.Cleanup(site.Close)
+	return tlsSite{site.URL, site.Client().Transport.(*http.Transport).TLSClientConfig}
+}

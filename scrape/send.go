@@ -283,6 +283,8 @@ func (c *Client) explain(outer, inner context.Context, id *identity, err error) 
 		return fmt.Errorf("%w: %w", ErrClosed, err)
 	case isHeaderTooLarge(err):
 		return fmt.Errorf("%w: more than %d bytes (Limits.HeaderBytes)", ErrHeaderTooLarge, c.opts.Limits.HeaderBytes)
+	case strings.Contains(err.Error(), "PROTOCOL_ERROR"): // what HTTP/2 makes of a header far too large
+		return fmt.Errorf("%w: more than %d bytes (Limits.HeaderBytes), or broken in another way: %w", ErrHeaderTooLarge, c.opts.Limits.HeaderBytes, err)
 	}
 	// A connection that broke may be the site's doing, or Tor's end.
 	if id.info.Direct {
