@@ -184,11 +184,11 @@ func display(rv reflect.Value, s *shape, key string, hidden bool) string {
 		if hidden || sensitiveKey(key) {
 			return secret.Redacted
 		}
-		data, err := json.Marshal(rv.Interface())
+		data, err := json.Marshal(redactAny(rv.Interface(), key))
 		if err != nil {
 			return fmt.Sprintf("%T", rv.Interface())
 		}
-		return maskUserinfo(string(data))
+		return string(data)
 	case codeTime:
 		if rv.IsZero() {
 			return ""
@@ -202,6 +202,33 @@ func display(rv reflect.Value, s *shape, key string, hidden bool) string {
 		return secret.Redacted
 	}
 	return maskUserinfo(text)
+}
+
+// redactAny copies a value of type any for showing.
+func redactAny(v any, key string) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for k, item := range v {
+			out[k] = redactAny(item, joinKey(key, k))
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, item := range v {
+			out[i] = redactAny(item, key)
+		}
+		return out
+	case string:
+		if sensitiveKey(key) {
+			return redact(v)
+		}
+		return maskUserinfo(v)
+	}
+	if sensitiveKey(key) {
+		return secret.Redacted
+	}
+	return v
 }
 
 // deepCopy copies a value so that no list, map or struct is shared. Pointers

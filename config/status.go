@@ -70,6 +70,13 @@ func (c *references) renewed(text string, r resolved) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	old := c.known[text]
+	if r.err != nil {
+		var s scrubber
+		for _, k := range c.known {
+			s.add(k.value)
+		}
+		r.err = s.err(r.err)
+	}
 	if r.err != nil && old != nil {
 		old.err = r.err
 		old.failed++

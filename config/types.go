@@ -133,6 +133,9 @@ func (u URL) String() string { return u.Redacted() }
 // IsZero reports whether the URL is empty.
 func (u URL) IsZero() bool { return u.URL == url.URL{} }
 
+// Equal reports whether both are written the same, passwords included.
+func (u URL) Equal(other URL) bool { return u.URL.String() == other.URL.String() }
+
 // MarshalText returns [URL.String]: the password is masked.
 func (u URL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
 
