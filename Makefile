@@ -22,7 +22,7 @@ run: ## build and start the reference service; Ctrl-C ends it
 	@trap '' INT; exec bin/service
 
 .PHONY: test
-test: deps check race fuzz ## all that a change must pass: checks, tests under -race, short fuzzing (25 minutes at most)
+test: deps check race weight fuzz ## all that a change must pass: checks, tests under -race, short fuzzing (25 minutes at most)
 
 .PHONY: soak
 soak: ## the tests and fuzzers with every repetition and bound in full (hours)
@@ -31,6 +31,12 @@ soak: ## the tests and fuzzers with every repetition and bound in full (hours)
 .PHONY: test-docker
 test-docker: ## what needs a Docker engine
 	cd examples && $(GOTEST) -tags docker -timeout $(TIMEOUT) -run '^TestDocker' ./...
+
+.PHONY: image
+image: ## pack the reference service into the image svcblocks-service
+	@mkdir -p bin/image/data
+	cd examples && CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags='-s -w' -o $(ROOT)/bin/image/service ./service
+	docker build -t svcblocks-service -f examples/service/Dockerfile bin/image
 
 .PHONY: deps
 deps: ## get the real parts that the tests run against
@@ -58,6 +64,7 @@ tidy-check:
 .PHONY: vet
 vet: ## go vet, for every platform that is supported
 	$(call each,go vet ./...)
+	cd examples && go vet -tags docker ./...
 	@set -e; for os in linux darwin windows; do for arch in amd64 arm64; do \
 	  echo "-- vet $$os/$$arch"; \
 	  for m in . ./examples; do (cd $$m && CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch go vet ./...); done; \
@@ -89,6 +96,10 @@ vuln: ## known vulnerabilities; VULNDB=file://DIR names a local database
 race: ## the tests of every module under the race detector
 	$(call each,$(GOTEST) -race -shuffle=on -timeout $(TIMEOUT) ./...)
 
+.PHONY: weight
+weight: ## what each package costs a program outside this repository
+	@go test -count=1 -v -run '^TestWeight$$' ./internal/house | sed -n '/import  /,/^ *---/p' | grep -v -e ---
+
 .PHONY: race-twice
 race-twice:
 	$(call each,$(GOTEST) -race -shuffle=on -count=2 -timeout $(TIMEOUT) ./...)
@@ -100,6 +111,10 @@ fuzz: ## each fuzz target for FUZZ (5s)
 .PHONY: cover
 cover: ## test coverage per function in bin/cover.txt
 	@mkdir -p bin && go test -coverprofile=bin/cover.out ./... >/dev/null && go tool cover -func=bin/cover.out > bin/cover.txt && tail -n 1 bin/cover.txt
+
+.PHONY: bench-peers
+bench-peers: ## our blocks beside their peers, in internal/bench
+	cd internal/bench && go test -run '^$$' -bench . -count 6 ./...
 
 .PHONY: api-update
 api-update: ## accept the exported API and the weights as they are now

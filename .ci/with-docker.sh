@@ -26,7 +26,9 @@ end() {
     done
     kill -KILL "$pid" 2>/dev/null || true
   fi
-  rm -rf "$work"
+  # The engine leaves its network namespace mounted.
+  awk -v dir="$work/" 'index($2, dir) == 1 { print $2 }' /proc/mounts | sort -r | xargs -r -n 1 umount || true
+  rm -rf "$work" || true
 }
 trap end EXIT
 
