@@ -2,10 +2,12 @@ package notify
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/svcblocks/svcblocks/internal/filelock"
 )
@@ -46,12 +48,12 @@ func (o *outbox) adoptFrom(dir string) error {
 	if err != nil {
 		return err
 	}
-	left := replay{entries: map[string]*record{}}
+	left := replay{entries: map[string]*record{}, held: map[string]*record{}}
 	skipped := readJournal(data, left.take)
 	if skipped > 0 {
 		o.hub.log.Warn("journal was damaged or cut; what could be read was taken over", "bytes_skipped", skipped, "messages", len(left.entries))
 	}
-	taken, err := o.take(left.list())
+	taken, err := o.take(append(left.list(), o.told(left.held)...))
 	if err != nil {
 		return err
 	}
@@ -63,6 +65,27 @@ func (o *outbox) adoptFrom(dir string) error {
 		o.launch(e)
 	}
 	return err
+}
+
+// told makes messages of the repeats that nobody was told of.
+func (o *outbox) told(held map[string]*record) []*record {
+	var list []*record
+	for _, gid := range slices.Sorted(maps.Keys(held)) {
+		r := held[gid]
+		id := gid
+		if r.Message.Thread != "" {
+			id = newID(time.Now())
+		}
+		m := r.Message.message(id)
+		var names []string
+		for _, w := range o.hub.route(m) {
+			names = append(names, w.r.Name)
+		}
+		if len(names) > 0 {
+			list = append(list, &record{Op: "put", ID: id, Message: r.Message, Targets: newTargets(names), Since: r.Since})
+		}
+	}
+	return list
 }
 
 // take stores records of another journal in this one.
@@ -125,6 +148,7 @@ func (o *outbox) orphans(taken []*entry) {
 // replay works out what a journal says still waits.
 type replay struct {
 	entries map[string]*record
+	held    map[string]*record
 	order   []string
 }
 
@@ -135,7 +159,15 @@ func (p *replay) take(r *record) {
 		if known == nil && r.Message != nil && validID(r.ID) && len(r.Targets) > 0 {
 			p.entries[r.ID] = r
 			p.order = append(p.order, r.ID)
+			delete(p.held, r.ID)
+			delete(p.held, r.Message.Thread)
 		}
+	case "hold":
+		if r.Message != nil && validID(r.ID) {
+			p.held[r.ID] = r
+		}
+	case "unhold":
+		delete(p.held, r.ID)
 	case "retry":
 		if known == nil || len(r.Targets) != 1 {
 			return

@@ -18,6 +18,9 @@ type groups struct {
 	conf  Group
 	seeds [2]maphash.Seed
 	wake  chan struct{} // tells Run that something is due sooner
+	// keep, if not nil, puts what is held into the outbox. It is called with
+	// mu held, so that it comes before the message that tells of it.
+	keep func(gid string, m *Message) *batch
 
 	mu         sync.Mutex
 	live       map[groupKey]*group
@@ -32,7 +35,6 @@ type group struct {
 	seen      time.Time // of the latest message, by the hub's clock
 	told      time.Time // when something about it went out
 	held      int       // messages that nobody was told of
-	heldFrom  time.Time // Time of the first of these
 	waiting   bool      // Wait is not over: nothing went out
 	summaries int       // how often repeats were told
 	other     bool      // collects what has no group of its own
@@ -94,30 +96,35 @@ func (g *groups) hash(kind, a, b string, level slog.Level) groupKey {
 }
 
 // repeat counts m if it is one of a group that needs nothing to go out now. It
-// is the whole cost of a message in a storm.
-func (g *groups) repeat(k groupKey, m *Message, now time.Time) bool {
+// is the whole cost of a message in a storm. The batch, if there is one, is to
+// be written.
+func (g *groups) repeat(k groupKey, m *Message, now time.Time) (*batch, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	gr := g.live[k]
 	if gr == nil || m.Resolved || m.Level > gr.level || !g.due(gr).After(now) {
-		return false
+		return nil, false
 	}
-	gr.hold(m, now)
-	g.suppressed++
-	return true
+	return g.hold(gr, m, now), true
 }
 
-func (gr *group) hold(m *Message, now time.Time) {
-	if gr.held == 0 {
-		gr.heldFrom = m.Time
-	}
+// hold counts a message that does not go out. The caller holds mu.
+func (g *groups) hold(gr *group, m *Message, now time.Time) *batch {
+	g.suppressed++
 	gr.held++
 	gr.seen = now
 	if gr.other {
 		gr.note(m)
-		return
+	} else {
+		gr.last = slim(*m)
 	}
-	gr.last = slim(*m)
+	// After a crash a count may be too low, by less than a half, but there is
+	// word of every group that had repeats.
+	if g.keep == nil || gr.held&(gr.held-1) != 0 {
+		return nil
+	}
+	told := gr.summary(now)
+	return g.keep(gr.first.ID, &told)
 }
 
 // note remembers the subject of a message in the other group.
@@ -152,10 +159,10 @@ func (g *groups) due(gr *group) time.Time {
 
 // admit takes a message that is to go out or to open a group. It returns what
 // goes out now: m itself, with counts filled in, or nothing while Wait lasts.
-func (g *groups) admit(k groupKey, m Message, now time.Time) (Message, bool) {
+func (g *groups) admit(k groupKey, m Message, now time.Time) (Message, *batch, bool) {
 	m.Count, m.First, m.Last, m.Thread = 1, m.Time, m.Time, ""
 	if g.off() {
-		return m, true
+		return m, nil, true
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -167,27 +174,27 @@ func (g *groups) admit(k groupKey, m Message, now time.Time) (Message, bool) {
 	switch {
 	case m.Resolved:
 		if gr == nil {
-			return m, true
+			return m, nil, true
 		}
 		delete(g.live, k)
 		m.Count = gr.held + 1
 		m.First = gr.first.Time
-		if !gr.waiting {
+		if gr.waiting {
+			m.ID = gr.first.ID
+		} else {
 			m.Thread = gr.first.ID
 		}
-		return m, true
+		return m, nil, true
 	case gr != nil:
 		if m.Level <= gr.level && g.due(gr).After(now) { // lost a race
-			gr.hold(&m, now)
-			g.suppressed++
-			return Message{}, false
+			return Message{}, g.hold(gr, &m, now), false
 		}
 		m.Count = gr.held + 1
 		m.First = gr.first.Time
 		gr.level = max(gr.level, m.Level)
 		if gr.waiting {
 			gr.waiting = false
-			gr.first.ID = m.ID
+			m.ID = gr.first.ID
 		} else {
 			m.Thread = gr.first.ID
 			gr.summaries++
@@ -195,38 +202,40 @@ func (g *groups) admit(k groupKey, m Message, now time.Time) (Message, bool) {
 		if gr.other {
 			gr.note(&m)
 			m = gr.describe(m)
+			gr.kinds = nil
 		}
 		gr.seen, gr.told, gr.held = now, now, 0
-		return m, true
+		return m, nil, true
 	case len(g.live) >= g.conf.MaxGroups:
 		return g.admitOther(m, now)
 	}
 	gr = &group{first: slim(m), level: m.Level, seen: now, told: now}
 	gr.last = gr.first
 	g.live[k] = gr
-	if g.conf.Wait > 0 {
-		gr.waiting, gr.held, gr.heldFrom = true, 1, m.Time
-	}
 	g.nudge()
-	return m, !gr.waiting
+	if g.conf.Wait > 0 {
+		gr.waiting = true
+		b := g.hold(gr, &m, now)
+		g.suppressed--
+		return m, b, false
+	}
+	return m, nil, true
 }
 
 // admitOther puts m into the group of what has none.
-func (g *groups) admitOther(m Message, now time.Time) (Message, bool) {
+func (g *groups) admitOther(m Message, now time.Time) (Message, *batch, bool) {
 	gr := g.live[otherKey]
 	if gr == nil {
 		gr = &group{first: slim(m), level: m.Level, seen: now, told: now, other: true}
 		g.live[otherKey] = gr
 		g.nudge()
-		return m, true
+		return m, nil, true
 	}
 	if m.Level > gr.level { // more serious than anything in there
 		gr.level, gr.seen = m.Level, now
-		return m, true
+		return m, nil, true
 	}
-	gr.hold(&m, now)
-	g.suppressed++
-	return Message{}, false
+	return Message{}, g.hold(gr, &m, now), false
 }
 
 // describe makes the message that stands for all that had no group.
@@ -235,7 +244,6 @@ func (gr *group) describe(m Message) Message {
 	m.Key = "other"
 	m.Attrs = nil
 	m.Text = "More kinds of messages came than are kept apart. Among them:\n- " + strings.Join(gr.kinds, "\n- ")
-	gr.kinds = nil
 	return m
 }
 
@@ -283,10 +291,10 @@ func (g *groups) collect(now time.Time) (out []Message, next time.Time) {
 	return out, next
 }
 
-// tell makes the message about what is held and starts the next period.
-func (gr *group) tell(now time.Time) Message {
+// summary makes the message about what is held.
+func (gr *group) summary(now time.Time) Message {
 	m := gr.last
-	m.ID = newID(now)
+	m.ID = gr.first.ID
 	m.Level = gr.level
 	m.Count = gr.held
 	m.First = gr.first.Time
@@ -295,14 +303,21 @@ func (gr *group) tell(now time.Time) Message {
 		m = gr.describe(m)
 		m.Last = now
 	}
-	if gr.waiting {
-		gr.first.ID = m.ID
-	} else {
+	if !gr.waiting {
+		m.ID = newID(now)
 		m.Thread = gr.first.ID
-		gr.summaries++
 	}
 	m.Time = m.Last
-	gr.told, gr.held = now, 0
+	return m
+}
+
+// tell makes the message about what is held and starts the next period.
+func (gr *group) tell(now time.Time) Message {
+	m := gr.summary(now)
+	if !gr.waiting {
+		gr.summaries++
+	}
+	gr.told, gr.held, gr.kinds = now, 0, nil
 	return m
 }
 

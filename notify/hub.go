@@ -72,11 +72,12 @@ func New(opts *Options) (*Hub, error) {
 		h.workers = append(h.workers, w)
 		h.byName[r.Name] = w
 	}
-	if o.Outbox.Dir != "" {
+	if o.Outbox.Dir != "" && h.dry == nil {
 		if h.out, err = openOutbox(h, o.Outbox); err != nil {
 			h.kill(ErrClosed)
 			return nil, err
 		}
+		h.groups.keep = h.out.hold
 	}
 	return h, nil
 }
@@ -115,8 +116,8 @@ func (h *Hub) submit(ctx context.Context, m Message, wait bool) error {
 	if h.mute.active() && h.mute.hides(m, now) {
 		return nil
 	}
-	if h.groups.repeat(key, &m, now) {
-		return nil
+	if b, held := h.groups.repeat(key, &m, now); held {
+		return h.keep(b, wait)
 	}
 	if m.ID == "" {
 		m.ID = newID(now)
@@ -127,11 +128,19 @@ func (h *Hub) submit(ctx context.Context, m Message, wait bool) error {
 	if len(h.route(&m)) == 0 {
 		return fmt.Errorf("notify: send %s at level %v: %w", m.ID, m.Level, ErrNoReceiver)
 	}
-	m, goes := h.groups.admit(key, m, now)
+	m, b, goes := h.groups.admit(key, m, now)
 	if !goes {
-		return nil
+		return h.keep(b, wait)
 	}
 	return h.dispatch(ctx, m, wait)
+}
+
+// keep stores that a message is held.
+func (h *Hub) keep(b *batch, wait bool) error {
+	if b == nil {
+		return nil
+	}
+	return h.out.keep(b, wait)
 }
 
 // check refuses what cannot be a message.
@@ -160,14 +169,17 @@ func (h *Hub) route(m *Message) []*worker {
 func (h *Hub) dispatch(ctx context.Context, m Message, wait bool) error {
 	m = h.clean(m)
 	takers := h.route(&m)
-	if len(takers) == 0 {
-		return nil // a summary whose receivers all looked at the text
+	if len(takers) == 0 { // a summary, and its receivers looked at the text
+		if h.out != nil {
+			h.out.unhold(&m)
+		}
+		return nil
 	}
 	d := &delivery{hub: h, msg: &m, left: len(takers), over: make(chan struct{})}
 	for _, w := range takers {
 		d.names = append(d.names, w.r.Name)
 	}
-	if h.out != nil && h.dry == nil {
+	if h.out != nil {
 		err := h.out.put(ctx, d, wait)
 		if err == nil {
 			return nil

@@ -34,7 +34,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // record is one change of what waits.
 type record struct {
-	Op       string       `json:"op"` // "put", "retry", "move" or "done"
+	Op       string       `json:"op"` // "put", "retry", "move", "done", "hold" or "unhold"
 	ID       string       `json:"id"`
 	Message  *wireMessage `json:"message,omitempty"`
 	Targets  []wireTarget `json:"targets,omitempty"`

@@ -34,6 +34,8 @@ type outbox struct {
 
 	mu         sync.Mutex
 	entries    map[string]*entry
+	held       map[string]*record // repeats that nobody was told of, by group
+	unwritten  []unwritten        // batches that nobody waits for
 	order      uint64
 	bytes      int64           // frames of entries
 	ctx        context.Context //nolint:containedctx // of deliveries; nil while stopped
@@ -97,7 +99,7 @@ func openOutbox(h *Hub, conf Outbox) (*outbox, error) {
 		return fail(errors.Join(err, lock.Close(), os.RemoveAll(hidden)))
 	}
 	j.path = filepath.Join(home, journalName)
-	o := &outbox{hub: h, conf: conf, home: home, lock: lock, j: j, entries: map[string]*entry{}}
+	o := &outbox{hub: h, conf: conf, home: home, lock: lock, j: j, entries: map[string]*entry{}, held: map[string]*record{}}
 	o.adopt()
 	return o, nil
 }
@@ -128,7 +130,7 @@ func (o *outbox) put(_ context.Context, d *delivery, wait bool) error {
 	b := o.j.add(frame, true)
 	if !wait {
 		e.durable = true // it is delivered even if it cannot be stored
-		o.flush(b, e)
+		o.flush(b, d.msg.ID)
 		o.mu.Unlock()
 		o.launch(e)
 		return nil
@@ -156,16 +158,90 @@ func (o *outbox) storageError(id string, err error) *Error {
 	return e
 }
 
-// flush writes b without anybody waiting. The caller holds mu.
-func (o *outbox) flush(b *batch, e *entry) {
+// unwritten is a batch that nobody waits for, and whose it is.
+type unwritten struct {
+	b  *batch
+	id string
+}
+
+// flush writes b without anybody waiting, one batch after another. The caller
+// holds mu.
+func (o *outbox) flush(b *batch, id string) {
+	if n := len(o.unwritten); n > 0 && o.unwritten[n-1].b == b {
+		return
+	}
+	o.unwritten = append(o.unwritten, unwritten{b, id})
+	if o.flushing {
+		return
+	}
+	o.flushing = true
 	o.flushes.Go(func() {
-		if err := o.j.write(b); err != nil {
+		for {
 			o.mu.Lock()
-			o.notDurable++
+			if len(o.unwritten) == 0 {
+				o.flushing = false
+				o.mu.Unlock()
+				return
+			}
+			next := o.unwritten[0]
+			o.unwritten = o.unwritten[1:]
 			o.mu.Unlock()
-			o.hub.log.Error("outbox cannot store; message is held in memory only", "message_id", e.d.msg.ID, "error", o.storageError(e.d.msg.ID, err))
+			if err := o.j.write(next.b); err != nil {
+				o.mu.Lock()
+				o.notDurable++
+				o.mu.Unlock()
+				o.hub.log.Error("outbox cannot store; message is held in memory only", "message_id", next.id, "error", o.storageError(next.id, err))
+			}
 		}
 	})
+}
+
+// hold notes repeats that are held, to be told of by whoever adopts the journal
+// after a crash.
+func (o *outbox) hold(gid string, m *Message) *batch {
+	clean := o.hub.clean(*m)
+	r := &record{Op: "hold", ID: gid, Message: toWire(&clean), Since: time.Now()}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	frame, err := appendFrame(nil, r)
+	if err != nil || o.closed {
+		return nil
+	}
+	o.held[gid] = r
+	return o.j.add(frame, m.Count == 1)
+}
+
+// keep writes what hold noted.
+func (o *outbox) keep(b *batch, wait bool) error {
+	if !wait {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if !o.closed {
+			o.flush(b, "")
+		}
+		return nil
+	}
+	if err := o.j.write(b); err != nil {
+		o.mu.Lock()
+		o.notDurable++
+		o.mu.Unlock()
+		return o.storageError("", err)
+	}
+	return nil
+}
+
+// unhold notes that nobody wants to be told of repeats.
+func (o *outbox) unhold(m *Message) {
+	o.mu.Lock()
+	var last *batch
+	for _, gid := range []string{m.ID, m.Thread} {
+		if o.held[gid] != nil {
+			delete(o.held, gid)
+			last = o.note(&record{Op: "unhold", ID: gid})
+		}
+	}
+	o.mu.Unlock()
+	o.write(last)
 }
 
 // insert puts an entry into memory. The caller holds mu.
@@ -177,6 +253,8 @@ func (o *outbox) insert(d *delivery, r *record, size int64) *entry {
 	}
 	o.entries[d.msg.ID] = e
 	o.bytes += size
+	delete(o.held, d.msg.ID)
+	delete(o.held, d.msg.Thread)
 	return e
 }
 
@@ -349,7 +427,7 @@ func (o *outbox) shrink() {
 	o.j.mu.Lock()
 	pending := o.j.next != nil
 	o.j.mu.Unlock()
-	empty := len(o.entries) == 0 && !pending
+	empty := len(o.entries) == 0 && len(o.held) == 0 && !pending
 	var frames []byte
 	var err error
 	if !empty {
@@ -384,6 +462,11 @@ func (o *outbox) frames() (frames []byte, err error) {
 		for _, t := range e.targets {
 			r.Targets = append(r.Targets, t.wireTarget)
 		}
+		if frames, err = appendFrame(frames, r); err != nil {
+			return nil, err
+		}
+	}
+	for _, r := range o.held {
 		if frames, err = appendFrame(frames, r); err != nil {
 			return nil, err
 		}
@@ -435,7 +518,7 @@ func (o *outbox) stats(s *Stats) {
 func (o *outbox) close() error {
 	o.mu.Lock()
 	o.closed = true
-	left := len(o.entries)
+	left := len(o.entries) + len(o.held)
 	o.mu.Unlock()
 	o.flushes.Wait()
 	err := o.j.close()

@@ -151,7 +151,8 @@ func (h *Hub) alert(m Message, key groupKey, fill func(*Message)) {
 			return
 		}
 	}
-	if h.groups.repeat(key, &m, now) {
+	if b, held := h.groups.repeat(key, &m, now); held {
+		_ = h.keep(b, false) // never fails without waiting
 		return
 	}
 	m.ID = newID(now)
@@ -162,8 +163,9 @@ func (h *Hub) alert(m Message, key groupKey, fill func(*Message)) {
 	if len(h.route(&m)) == 0 {
 		return
 	}
-	m, goes := h.groups.admit(key, m, now)
+	m, b, goes := h.groups.admit(key, m, now)
 	if !goes {
+		_ = h.keep(b, false)
 		return
 	}
 	// Whatever fails from here on is logged where it fails.

@@ -1,0 +1,330 @@
+package notify_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/svcblocks/svcblocks/notify"
+)
+
+// 10,000 equal errors and 100 distinct ones: few messages, every one counted,
+// and callers who do not notice.
+func TestStorm(t *testing.T) {
+	for _, durable := range []bool{false, true} {
+		t.Run(fmt.Sprintf("outbox=%v", durable), func(t *testing.T) {
+			f := &fake{}
+			opts := &notify.Options{Receivers: []notify.Receiver{{Name: "f", Notifier: f}, {Name: "g", Notifier: &fake{}}}}
+			if durable {
+				opts.Outbox.Dir = t.TempDir()
+			}
+			hub := newHub(t, opts)
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- hub.Run(ctx) }()
+			log := slog.New(notify.NewHandler(hub, nil, nil))
+
+			runtime.GC()
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			base := runtime.NumGoroutine()
+			var most atomic.Int64
+			watch, stop := context.WithCancel(t.Context())
+			var watcher sync.WaitGroup
+			watcher.Go(func() {
+				for watch.Err() == nil {
+					most.Store(max(most.Load(), int64(runtime.NumGoroutine())))
+					runtime.Gosched()
+				}
+			})
+			begin := time.Now()
+			for i := range 10_000 {
+				log.Error("no connection to the database", "attempt", i)
+				if i%100 == 0 {
+					log.Error(fmt.Sprint("distinct ", i/100))
+				}
+			}
+			took := time.Since(begin)
+			stop()
+			watcher.Wait()
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+
+			flush, done2 := context.WithTimeout(t.Context(), 20*time.Second)
+			defer done2()
+			if err := hub.Flush(flush); err != nil {
+				t.Fatal(err)
+			}
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+			messages, count, distinct := 0, 0, 0
+			for _, m := range f.messages() {
+				if strings.HasPrefix(m.Subject, "no connection") {
+					messages++
+					count += m.Count
+				} else {
+					distinct += m.Count
+				}
+			}
+			if messages > 2 || count != 10_000 || distinct != 100 {
+				t.Errorf("%d messages for the storm, %d counted, %d distinct; want at most 2, 10000, 100", messages, count, distinct)
+			}
+			// The race detector and a busy machine make it slower.
+			if limit := 3 * time.Second; took > limit {
+				t.Errorf("callers spent %v, want at most %v", took, limit)
+			}
+			if n := most.Load() - int64(base) - 1; n > 20 {
+				t.Errorf("%d goroutines more, want at most 20", n)
+			}
+			if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 20<<20 {
+				t.Errorf("heap grew by %d bytes, want at most 20 MB", grown)
+			}
+			t.Logf("10,100 records: %v for callers, %d goroutines more, %d kB of heap", took, most.Load()-int64(base)-1, (int64(after.HeapAlloc)-int64(before.HeapAlloc))>>10)
+		})
+	}
+}
+
+// A hub that logs through the logger whose errors it sends does not feed
+// itself, even while its receiver is down.
+func TestNoFeedback(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var tries atomic.Int32
+		var log *slog.Logger
+		down := sendFunc(func(ctx context.Context, _, _ string) error {
+			tries.Add(1)
+			log.ErrorContext(ctx, "receiver cannot connect") // a receiver that logs with the context it got
+			return &notify.Error{Class: notify.ClassTransport, Reason: "connection refused"}
+		})
+		late := &lateHandler{Handler: slog.NewJSONHandler(io.Discard, nil)}
+		hub, err := notify.New(&notify.Options{
+			Receivers: []notify.Receiver{{Name: "slack", Notifier: down}}, Logger: slog.New(late),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		handler := notify.NewHandler(hub, slog.DiscardHandler, nil)
+		late.Handler = handler
+		log = slog.New(handler)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- hub.Run(ctx) }()
+		log.Error("the one alert")
+		time.Sleep(time.Hour)
+		stats := hub.Stats()
+		if stats.Groups > 1 || stats.Suppressed != 0 || stats.Receivers[0].Failed != 1 {
+			t.Errorf("the hub feeds itself: %+v", stats)
+		}
+		if n := tries.Load(); n < 2 || n > 5 {
+			t.Errorf("%d tries, want 2 to 5", n)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := hub.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := hub.Send(t.Context(), "s", "m"); !errors.Is(err, notify.ErrClosed) {
+			t.Errorf("Send after Close: %v", err)
+		}
+	})
+}
+
+type lateHandler struct{ slog.Handler }
+
+// The life of a group, by the clock.
+func TestGroupLife(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{}
+		hub, err := notify.New(&notify.Options{
+			Receivers: []notify.Receiver{{Name: "f", Notifier: f}},
+			Group:     notify.Group{Interval: 5 * time.Minute, Repeat: time.Hour},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- hub.Run(ctx) }()
+		start := time.Now()
+		send := func(m notify.Message) {
+			t.Helper()
+			if m.Key == "" {
+				m.Key = "disk"
+			}
+			m.Subject = "disk full"
+			if err := hub.Notify(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		expect := func(what string, want ...int) []notify.Message {
+			t.Helper()
+			synctest.Wait()
+			got := f.messages()
+			var counts []int
+			for _, m := range got {
+				counts = append(counts, m.Count)
+			}
+			if fmt.Sprint(counts) != fmt.Sprint(want) {
+				t.Fatalf("%s at %v: counts %v, want %v", what, time.Since(start), counts, want)
+			}
+			return got
+		}
+		send(notify.Message{})
+		expect("first", 1)
+		for range 10 {
+			time.Sleep(20 * time.Second)
+			send(notify.Message{})
+		}
+		expect("repeats are held", 1)
+		time.Sleep(5*time.Minute - time.Since(start))
+		got := expect("end of the first interval", 1, 10)
+		if got[1].Thread != got[0].ID || !got[1].First.Equal(start) || got[1].Last.Sub(start) != 200*time.Second || got[1].ID == got[0].ID {
+			t.Errorf("summary %+v of %+v", got[1], got[0])
+		}
+		time.Sleep(30 * time.Second) // not at the same instant as the timer
+		for range 60 {               // it goes on: the next word after Repeat
+			time.Sleep(time.Minute)
+			send(notify.Message{})
+		}
+		time.Sleep(time.Second)
+		expect("it goes on", 1, 10, 59)
+		time.Sleep(10 * time.Minute)
+		expect("it ended", 1, 10, 59, 1)
+		if n := hub.Stats().Groups; n != 0 {
+			t.Errorf("%d groups after the quiet, want 0", n)
+		}
+		send(notify.Message{})
+		expect("it is news again", 1, 10, 59, 1, 1)
+		send(notify.Message{})
+		send(notify.Message{Level: slog.LevelError})
+		expect("a higher level goes out at once", 1, 10, 59, 1, 1, 2)
+		send(notify.Message{})
+		send(notify.Message{Resolved: true})
+		got = expect("so does the end", 1, 10, 59, 1, 1, 2, 2)
+		if last := got[len(got)-1]; !last.Resolved || last.Thread != got[4].ID {
+			t.Errorf("end %+v", last)
+		}
+		time.Sleep(time.Hour)
+		expect("nothing is left", 1, 10, 59, 1, 1, 2, 2)
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := hub.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestGroupWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{}
+		hub, err := notify.New(&notify.Options{
+			Receivers: []notify.Receiver{{Name: "f", Notifier: f}}, Group: notify.Group{Wait: 10 * time.Second},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- hub.Run(ctx) }()
+		for range 500 {
+			if err := hub.Send(t.Context(), "s", "m"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(11 * time.Second)
+		if got := f.messages(); len(got) != 1 || got[0].Count != 500 || got[0].Thread != "" {
+			t.Errorf("got %+v, want one message for 500", got)
+		}
+		time.Sleep(time.Hour)
+		if n := hub.Stats().Groups; n != 0 {
+			t.Errorf("%d groups are left", n)
+		}
+		cancel()
+		<-done
+		_ = hub.Close()
+		if got := f.messages(); len(got) != 1 {
+			t.Errorf("%d messages, want 1", len(got))
+		}
+	})
+}
+
+// What finds no place of its own goes to "other", and is counted there.
+func TestGroupsAreBounded(t *testing.T) {
+	t.Parallel()
+	f := &fake{}
+	hub := newHub(t, &notify.Options{Receivers: []notify.Receiver{{Name: "f", Notifier: f}}, Group: notify.Group{MaxGroups: 10}})
+	const kinds = 5000
+	for i := range kinds {
+		if err := hub.Send(t.Context(), fmt.Sprint("kind ", i), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := hub.Stats().Groups; n != 11 {
+		t.Errorf("%d groups, want 10 and other", n)
+	}
+	if err := hub.Close(); err != nil {
+		t.Fatal(err)
+	}
+	total := 0
+	got := f.messages()
+	for _, m := range got {
+		total += m.Count
+	}
+	if len(got) != 12 || total != kinds {
+		t.Errorf("%d messages for %d, want 12 for %d", len(got), total, kinds)
+	}
+	if last := got[len(got)-1]; !strings.HasPrefix(last.Subject, "other") || !strings.Contains(last.Text, "kind 11") {
+		t.Errorf("last message %+v", last)
+	}
+}
+
+// A repeat costs next to nothing.
+func TestRepeatAllocations(t *testing.T) {
+	hub := newHub(t, &notify.Options{Receivers: []notify.Receiver{{Name: "f", Notifier: &fake{}}}})
+	ctx := t.Context()
+	if got := testing.AllocsPerRun(1000, func() { _ = hub.Send(ctx, "subject", "a text of some length") }); got > 1 {
+		t.Errorf("a repeat allocates %v times, want at most 1", got)
+	}
+	log := slog.New(notify.NewHandler(hub, nil, nil))
+	if got := testing.AllocsPerRun(1000, func() { log.Error("no connection", "host", "db1") }); got > 2 {
+		t.Errorf("a repeated record allocates %v times, want at most 2 (one is slog's)", got)
+	}
+}
+
+func BenchmarkRepeat(b *testing.B) {
+	hub, err := notify.New(&notify.Options{Receivers: []notify.Receiver{{Name: "f", Notifier: &fake{}}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = hub.Close() }()
+	b.Run("Notify", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			_ = hub.Send(b.Context(), "subject", "a text of some length")
+		}
+	})
+	log := slog.New(notify.NewHandler(hub, nil, nil))
+	b.Run("slog", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			log.Error("no connection", "host", "db1")
+		}
+	})
+}
