@@ -48,6 +48,7 @@ type Server struct {
 	opts     Options
 	http     *http.Server
 	listener net.Listener
+	silent   silent
 	stopping atomic.Bool
 }
 
@@ -70,6 +71,7 @@ func Listen(ctx context.Context, addr string, opts Options) (*Server, error) {
 	s := &Server{opts: opts, listener: l}
 	s.http = &http.Server{
 		Handler:           s.handler(),
+		ConnState:         s.silent.connState,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		WriteTimeout:      60 * time.Second,
@@ -110,6 +112,7 @@ func (s *Server) Stopping() { s.stopping.Store(true) }
 
 // Shutdown lets requests finish until ctx ends, then cuts them off.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.silent.end()
 	if err := s.http.Shutdown(ctx); err != nil {
 		return errors.Join(fmt.Errorf("server: shutdown: %w", err), s.http.Close())
 	}
