@@ -1,7 +1,9 @@
 package config
 
 import (
+	"context"
 	"errors"
+	"io"
 	"strings"
 )
 
@@ -47,4 +49,9 @@ func Splice(name string, data []byte, key, json string) ([]byte, error) {
 		value = n
 	}
 	return splice(data, formatOf(name), []edit{{strings.Split(key, "."), value}})
+}
+
+// Command is Main with writers.
+func Command[T any](ctx context.Context, defaults T, args []string, stdout, stderr io.Writer, opts ...Option) int {
+	return command(ctx, defaults, args, stdout, stderr, opts)
 }

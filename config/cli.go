@@ -1,0 +1,223 @@
+package config
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// Exit codes of [Main].
+const (
+	// ExitOK: the command did what it was asked to.
+	ExitOK = 0
+	// ExitInvalid: the settings have mistakes, or a value does not fit.
+	ExitInvalid = 1
+	// ExitUsage: the command line is wrong, or names an unknown key.
+	ExitUsage = 2
+	// ExitRefused: a change was refused, as a higher layer overrides the key,
+	// the key is a secret, or no file is writable.
+	ExitRefused = 3
+	// ExitWrite: the file could not be written; it is as before.
+	ExitWrite = 4
+)
+
+const usage = `Usage: config <command>
+
+  check                  load the settings and report every mistake
+  explain [-json] [key]  list keys with their values, origins and what was overridden
+  get <key>              print one value (a secret stays redacted)
+  set <key> <value>      change one key in the writable file
+  schema                 print a JSON Schema of the settings files
+  env                    print an example .env file
+  docs                   print a Markdown table of the keys
+
+Exit codes: 0 done, 1 the settings are wrong, 2 wrong usage, 3 change refused, 4 file not written.
+`
+
+// Main is a settings command for the user's own binary: given the arguments
+// after its name, it checks, explains, changes and documents the settings that
+// [Load] would give with the same defaults and options. It prints to standard
+// output, reports to standard error and returns an exit code for os.Exit:
+//
+//	if len(os.Args) > 1 && os.Args[1] == "config" {
+//		os.Exit(config.Main(ctx, defaults, os.Args[2:], layers...))
+//	}
+func Main[T any](ctx context.Context, defaults T, args []string, opts ...Option) int {
+	return command(ctx, defaults, args, os.Stdout, os.Stderr, opts)
+}
+
+func command[T any](ctx context.Context, defaults T, args []string, stdout, stderr io.Writer, opts []Option) int {
+	name := ""
+	if len(args) > 0 {
+		name, args = args[0], args[1:]
+	}
+	flags := flag.NewFlagSet("config "+name, flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() { fmt.Fprint(stderr, usage) }
+	asJSON := false
+	if name == "explain" {
+		flags.BoolVar(&asJSON, "json", false, "print JSON")
+	}
+	if name == "help" || name == "-h" || name == "-help" || name == "--help" {
+		fmt.Fprint(stdout, usage)
+		return ExitOK
+	}
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return ExitOK
+		}
+		return ExitUsage
+	}
+	args = flags.Args()
+	low, high := 0, 0
+	switch name {
+	case "explain":
+		high = 1
+	case "get":
+		low, high = 1, 1
+	case "set":
+		low, high = 2, 2
+	case "check", "schema", "env", "docs":
+	default:
+		fmt.Fprint(stderr, usage)
+		return ExitUsage
+	}
+	if len(args) < low || len(args) > high {
+		fmt.Fprint(stderr, usage)
+		return ExitUsage
+	}
+	switch name {
+	case "schema", "env", "docs":
+		return generateCommand(name, defaults, stdout, stderr, opts)
+	}
+	store, err := Load(ctx, defaults, opts...)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return ExitInvalid
+	}
+	for _, w := range store.Status().Warnings {
+		fmt.Fprintln(stderr, "warning: "+w.Error())
+	}
+	switch name {
+	case "check":
+		fmt.Fprintf(stdout, "ok: %d keys\n", len(store.Explain()))
+	case "explain":
+		return explainCommand(store.Explain(), args, asJSON, stdout, stderr)
+	case "get":
+		return getCommand(store.Explain(), args[0], stdout, stderr)
+	case "set":
+		return setCommand(store.Set(ctx, args[0], args[1]), stderr)
+	}
+	return ExitOK
+}
+
+func generateCommand[T any](name string, defaults T, stdout, stderr io.Writer, opts []Option) int {
+	var out string
+	var err error
+	switch name {
+	case "schema":
+		var data []byte
+		data, err = Schema(defaults)
+		out = string(data)
+	case "env":
+		prefix := ""
+		if o, optErr := newOptions(opts); optErr == nil {
+			for _, s := range o.sources {
+				if s.kind == layerEnv {
+					prefix = s.path
+				}
+			}
+		}
+		out, err = EnvExample(defaults, prefix)
+	case "docs":
+		out, err = Doc(defaults)
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return ExitInvalid
+	}
+	fmt.Fprint(stdout, out)
+	return ExitOK
+}
+
+// under keeps the entries of a key, of its section or of its map.
+func (x Explanation) under(key string) (out Explanation) {
+	for _, e := range x {
+		if e.Key == key || strings.HasPrefix(e.Key, key+".") {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+func unknownKey(x Explanation, key string, stderr io.Writer) int {
+	keys := make([]string, len(x))
+	for i, e := range x {
+		keys[i] = e.Key
+	}
+	fmt.Fprintf(stderr, "config: unknown key %q\n", key)
+	if hint := nearest(key, keys); hint != "" {
+		fmt.Fprintln(stderr, hint)
+	}
+	return ExitUsage
+}
+
+func explainCommand(x Explanation, args []string, asJSON bool, stdout, stderr io.Writer) int {
+	if len(args) == 1 {
+		found := x.under(args[0])
+		if len(found) == 0 {
+			return unknownKey(x, args[0], stderr)
+		}
+		x = found
+	}
+	if !asJSON {
+		fmt.Fprint(stdout, x)
+		return ExitOK
+	}
+	enc := json.NewEncoder(stdout)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(x); err != nil {
+		fmt.Fprintln(stderr, err)
+		return ExitInvalid
+	}
+	return ExitOK
+}
+
+func getCommand(x Explanation, key string, stdout, stderr io.Writer) int {
+	found := x.under(key)
+	switch {
+	case len(found) == 0:
+		return unknownKey(x, key, stderr)
+	case len(found) == 1 && found[0].Key == key:
+		fmt.Fprintln(stdout, found[0].Value)
+	default:
+		for _, e := range found {
+			fmt.Fprintf(stdout, "%s: %s\n", e.Key, e.Value)
+		}
+	}
+	return ExitOK
+}
+
+func setCommand(err error, stderr io.Writer) int {
+	if err == nil {
+		return ExitOK
+	}
+	fmt.Fprintln(stderr, err)
+	var overridden *OverriddenError
+	var write *WriteError
+	switch {
+	case errors.As(err, &overridden), errors.Is(err, ErrSecret), errors.Is(err, ErrNotWritable):
+		return ExitRefused
+	case errors.As(err, &write):
+		return ExitWrite
+	case errors.Is(err, ErrUnknownKey):
+		return ExitUsage
+	}
+	return ExitInvalid
+}
