@@ -98,7 +98,7 @@ race: ## the tests of every module under the race detector
 
 .PHONY: weight
 weight: ## what each package costs a program outside this repository
-	@go test -count=1 -v -run '^TestWeight$$' ./internal/house | sed -n '/import  /,/^ *---/p' | grep -v -e ---
+	go test -count=1 -v -run '^TestWeight$$' ./internal/house
 
 .PHONY: race-twice
 race-twice:
