@@ -84,13 +84,15 @@ type validEgress interface{ validate() error }
 // moment of dialling. Names in .onion are refused (RFC 7686).
 func Direct() Egress { return direct{} }
 
-type direct struct{}
+type direct struct {
+	resolver *net.Resolver // nil: this machine's
+}
 
 func (direct) String() string { return "direct" }
 
 func (direct) Check(context.Context) error { return nil }
 
-func (direct) DialContext(ctx context.Context, _, network, addr string) (net.Conn, error) {
+func (d direct) DialContext(ctx context.Context, _, network, addr string) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, err
@@ -103,7 +105,7 @@ func (direct) DialContext(ctx context.Context, _, network, addr string) (net.Con
 		return nil, err
 	}
 	ctx = context.WithValue(ctx, guardKey{}, check)
-	dialer := net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second, ControlContext: controlDial}
+	dialer := net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second, ControlContext: controlDial, Resolver: d.resolver}
 	return dialer.DialContext(ctx, network, addr)
 }
 

@@ -5,12 +5,15 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/svcblocks/svcblocks/internal/testenv/testdns"
 	"github.com/svcblocks/svcblocks/scrape"
 	"github.com/svcblocks/svcblocks/scrape/internal/sockstest"
 )
@@ -126,5 +129,56 @@ func TestAllow(t *testing.T) {
 		if _, _, err := get(t, c, address); errors.Is(err, scrape.ErrForbiddenAddress) == want {
 			t.Errorf("%s: %v, allowed is %v", address, err, want)
 		}
+	}
+}
+
+// TestRebinding has a name server that gives a public address first and a
+// local one after, as an attack by rebinding does.
+func TestRebinding(t *testing.T) {
+	t.Parallel()
+	var connections atomic.Int64
+	inside := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	inside.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	inside.Start()
+	t.Cleanup(inside.Close)
+	// 192.0.2.1 stands for a public address: it leads nowhere from here.
+	public, local := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("127.0.0.1")
+	var asked atomic.Int64
+	dns, err := testdns.Listen("127.0.0.1:0", func(name string) ([]netip.Addr, bool) {
+		switch {
+		case strings.HasPrefix(name, "always"):
+			return []netip.Addr{local}, true
+		case strings.HasPrefix(name, "both"):
+			return []netip.Addr{local, public}, true
+		case asked.Add(1)%2 == 1:
+			return []netip.Addr{public}, true
+		}
+		return []netip.Addr{local}, true
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = dns.Close() })
+	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, dns.Addr())
+	}}
+	opts := options(scrape.DirectVia(resolver))
+	opts.Allow = nil
+	opts.Limits.Timeout = 2 * time.Second
+	c := newClient(t, opts)
+	for _, name := range []string{"always.example.com", "both.example.com", "rebind.example.com", "rebind.example.com", "rebind.example.com"} {
+		if _, _, err := get(t, c, "http://"+name+":"+port(t, inside)+"/"); !errors.Is(err, scrape.ErrForbiddenAddress) {
+			t.Errorf("%s: %v, want ErrForbiddenAddress", name, err)
+		}
+	}
+	if n := connections.Load(); n != 0 {
+		t.Errorf("%d connections to the inner site", n)
+	}
+	if len(dns.Queries()) == 0 {
+		t.Error("the name server was not asked: the test says nothing")
 	}
 }
