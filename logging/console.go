@@ -118,7 +118,7 @@ func (h *console) Handle(_ context.Context, r slog.Record) error {
 	})
 	b = append(b, '\n')
 	if h.redact != nil {
-		b = h.redact.line(b)
+		b = h.redact.plain(b)
 	}
 	h.mu.Lock()
 	_, err := h.w.Write(b)
@@ -138,9 +138,6 @@ func (h *console) paint(b []byte, color, text string) []byte {
 }
 
 func (h *console) appendAttr(b []byte, prefix string, a slog.Attr) []byte {
-	if h.redact != nil {
-		a, _ = h.redact.attr(a)
-	}
 	v := a.Value.Resolve()
 	if v.Kind() == slog.KindGroup {
 		if a.Key != "" {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -100,4 +101,11 @@ func TestKill(t *testing.T) {
 	if most := kills * childBatchBytes / lineBytes; repeats > most {
 		t.Errorf("%d repeats exceed a batch per kill, %d", repeats, most)
 	}
+}
+
+// pc returns the program counter of its caller's caller.
+func pc() uintptr {
+	var pcs [1]uintptr
+	runtime.Callers(2, pcs[:])
+	return pcs[0]
 }

@@ -105,7 +105,7 @@ type File struct {
 	events   int64 // in the active file
 	seqs     sequence
 	torn     bool // the last line is unfinished: begin with a newline
-	failing  bool // the last write failed
+	failing  int  // writes to come until the disk counts as well again; 0: well
 	closed   bool
 	overfull bool // segments were dropped for the quota
 	notices  []error
@@ -190,6 +190,16 @@ func (f *File) open() error {
 	return fmt.Errorf("%d processes write to it already", maxActive)
 }
 
+// Stats returns the counters of the file; Ship and Suppressed are zero.
+func (f *File) Stats() Stats {
+	var st Stats
+	f.stats.fill(&st)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	st.ActiveBytes, st.ActiveEvents = f.size, f.events
+	return st
+}
+
 // Path returns the path of the active file, which differs from the one given
 // to OpenFile where another process holds that.
 func (f *File) Path() string {
@@ -253,8 +263,8 @@ func (f *File) append(p []byte) error {
 	f.events++
 	f.stats.records.Add(1)
 	f.stats.bytes.Add(int64(n))
-	if f.failing {
-		f.recovered()
+	if f.failing > 0 {
+		f.recover()
 	}
 	return f.afterWrite()
 }
@@ -281,19 +291,24 @@ func (f *File) cutBack(n int) {
 func (f *File) drop(cause error) error {
 	f.stats.dropped.Add(1)
 	err := &Error{Op: "write", Path: f.path, Err: cause}
-	if !f.failing {
-		f.failing = true
+	if f.failing == 0 {
 		f.fail("write", cause)
 	}
+	f.failing = recovery
 	text := err.Error()
 	f.stats.lastErr.Store(&text)
 	return err
 }
 
-func (f *File) recovered() {
-	f.failing = false
+// recovery is the number of records in a row after which a disk that failed
+// counts as well again: on one that is nearly full small records still fit.
+const recovery = 16
+
+func (f *File) recover() {
 	f.stats.lastErr.Store(nil)
-	f.opts.Logger.Info("log file is writable again", "component", "logging", "path", f.path, "dropped", f.stats.dropped.Load())
+	if f.failing--; f.failing == 0 {
+		f.opts.Logger.Info("log file is writable again", "component", "logging", "path", f.path, "dropped", f.stats.dropped.Load())
+	}
 }
 
 // fail queues a notice, told after the lock is dropped, so that OnError may
@@ -428,6 +443,9 @@ func (f *File) settle() error {
 		if err := f.file.Sync(); err != nil {
 			f.fail("sync", err)
 		}
+	}
+	if info, err := f.file.Stat(); err == nil && info.Size() < f.size {
+		f.fail("seal", fmt.Errorf("%w: %d of %d bytes are gone", ErrTruncated, f.size-info.Size(), f.size))
 	}
 	if samePath(f.file, f.path) {
 		if err := f.queue.rename(f.file, f.path, &f.seqs); err != nil {

@@ -128,7 +128,7 @@ func New(cfg Config, opts *Options) (*Logs, error) {
 	}
 	ship.Name, ship.OnError, ship.Logger = filepath.Base(cfg.File.Path), o.OnError, o.Logger
 	if _, err := ship.withDefaults(); err != nil {
-		problems = append(problems, fmt.Errorf("Options.Ship: %w", err))
+		problems = append(problems, under("Options.Ship.", err)...)
 	}
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("logging: new: %w", errors.Join(problems...))
@@ -201,7 +201,7 @@ func (c Config) parse() (base slog.Level, patterns map[string]slog.Level, proble
 		}
 	}
 	if _, _, err := c.File.options(&Options{}).withDefaults(); err != nil {
-		problems = append(problems, fmt.Errorf("File.%w", err))
+		problems = append(problems, under("File.", err)...)
 	}
 	oneOf := func(field, value string, allowed ...string) {
 		for _, a := range allowed {
@@ -218,10 +218,19 @@ func (c Config) parse() (base slog.Level, patterns map[string]slog.Level, proble
 			problems = append(problems, fmt.Errorf("Redact[%d]: the key is empty", i))
 		}
 	}
-	if err := c.Sample.check(); err != nil {
-		problems = append(problems, err)
+	return base, patterns, append(problems, c.Sample.check()...)
+}
+
+// under returns the errors joined in err, each with prefix before it.
+func under(prefix string, err error) []error {
+	all := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		all = joined.Unwrap()
 	}
-	return base, patterns, problems
+	for i, err := range all {
+		all[i] = fmt.Errorf("%s%w", prefix, err)
+	}
+	return all
 }
 
 func (c FileConfig) options(o *Options) *FileOptions {
@@ -242,7 +251,11 @@ func (c Config) consoleHandler(w io.Writer, redact *redactor) slog.Handler {
 		if w == nil {
 			w = os.Stderr
 		}
-		return &console{mu: new(sync.Mutex), w: w, color: c.Console.colored(w), redact: redact}
+		var h slog.Handler = &console{mu: new(sync.Mutex), w: w, color: c.Console.colored(w), redact: redact}
+		if redact != nil {
+			h = &redacting{redact: redact, next: h}
+		}
+		return h
 	case "json":
 		if w == nil {
 			w = os.Stdout
@@ -315,14 +328,11 @@ func (l *Logs) Run(ctx context.Context) error {
 // Sink.
 func (l *Logs) Stats() Stats {
 	var st Stats
+	if l.file != nil {
+		st = l.file.Stats()
+	}
 	if l.sampler != nil {
 		st.Suppressed = l.sampler.suppressed.Load()
-	}
-	if l.file != nil {
-		l.file.stats.fill(&st)
-		l.file.mu.Lock()
-		st.ActiveBytes, st.ActiveEvents = l.file.size, l.file.events
-		l.file.mu.Unlock()
 	}
 	if l.shipper != nil {
 		st.Ship = l.shipper.Stats()

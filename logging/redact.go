@@ -78,8 +78,19 @@ func (r *redactor) key(k string) bool {
 	return false
 }
 
-// line takes the secrets out of an encoded line, in place if there are none.
+// line takes the secrets out of an encoded JSON object and its newline. Without
+// any, which is the rule, it returns p itself.
 func (r *redactor) line(p []byte) []byte {
+	for _, form := range r.forms {
+		if bytes.Contains(p, form) {
+			return r.rewrite(p)
+		}
+	}
+	return p
+}
+
+// plain takes the secrets out of a line that is no JSON.
+func (r *redactor) plain(p []byte) []byte {
 	for _, form := range r.forms {
 		if bytes.Contains(p, form) {
 			p = bytes.ReplaceAll(p, form, []byte(secret.Redacted))
@@ -103,11 +114,12 @@ func (r *redactor) attr(a slog.Attr) (slog.Attr, bool) {
 	if r.key(a.Key) {
 		return slog.String(a.Key, secret.Redacted), true
 	}
+	key := r.text(a.Key)
 	v, changed := r.value(a.Value)
-	if !changed {
+	if !changed && key == a.Key {
 		return a, false
 	}
-	return slog.Attr{Key: a.Key, Value: v}, true
+	return slog.Attr{Key: key, Value: v}, true
 }
 
 func (r *redactor) value(v slog.Value) (slog.Value, bool) {
@@ -140,27 +152,43 @@ func (r *redactor) value(v slog.Value) (slog.Value, bool) {
 	return v, false
 }
 
-// any takes the secrets out of what is not a plain value, by its text.
+// any redacts what is not a plain value: an error by its text, anything else
+// as JSON, and as it is if that holds nothing to take out.
 func (r *redactor) any(v slog.Value) (slog.Value, bool) {
-	if len(r.values) == 0 {
+	switch x := v.Any().(type) {
+	case nil, *slog.Source:
+		return v, false
+	case error:
+		text := string(appendAny(nil, x))
+		if clean := string(r.rewrite([]byte(text))); clean != text {
+			return slog.AnyValue(redactedJSON(clean)), true
+		}
 		return v, false
 	}
-	var text string
-	if err, ok := v.Any().(error); ok {
-		text = err.Error()
-	} else {
-		text = fmt.Sprintf("%+v", v.Any())
+	text := appendAny(nil, v.Any())
+	if clean := r.rewrite(text); !bytes.Equal(clean, text) {
+		return slog.AnyValue(redactedJSON(clean)), true
 	}
-	if clean := r.text(text); clean != text {
-		return slog.StringValue(clean), true
+	if shown := fmt.Sprintf("%+v", v.Any()); r.text(shown) != shown {
+		return slog.StringValue(r.text(shown)), true
 	}
 	return v, false
 }
+
+// redactedJSON is a value in the JSON form that is left of it.
+type redactedJSON string
+
+// MarshalJSON returns the form.
+func (j redactedJSON) MarshalJSON() ([]byte, error) { return []byte(j), nil }
+
+// String returns the form.
+func (j redactedJSON) String() string { return string(j) }
 
 // redacting is a handler that hands redacted records on.
 type redacting struct {
 	redact *redactor
 	next   slog.Handler
+	hidden bool // within a group whose key is redacted: nothing is added
 }
 
 func (h *redacting) Enabled(ctx context.Context, level slog.Level) bool {
@@ -169,15 +197,20 @@ func (h *redacting) Enabled(ctx context.Context, level slog.Level) bool {
 
 func (h *redacting) Handle(ctx context.Context, r slog.Record) error {
 	out := slog.NewRecord(r.Time, r.Level, h.redact.text(r.Message), r.PC)
-	r.Attrs(func(a slog.Attr) bool {
-		a, _ = h.redact.attr(a)
-		out.AddAttrs(a)
-		return true
-	})
+	if !h.hidden {
+		r.Attrs(func(a slog.Attr) bool {
+			a, _ = h.redact.attr(a)
+			out.AddAttrs(a)
+			return true
+		})
+	}
 	return h.next.Handle(ctx, out)
 }
 
 func (h *redacting) WithAttrs(attrs []slog.Attr) slog.Handler {
+	if h.hidden {
+		return h
+	}
 	out := make([]slog.Attr, len(attrs))
 	for i, a := range attrs {
 		out[i], _ = h.redact.attr(a)
@@ -186,5 +219,11 @@ func (h *redacting) WithAttrs(attrs []slog.Attr) slog.Handler {
 }
 
 func (h *redacting) WithGroup(name string) slog.Handler {
+	switch {
+	case h.hidden:
+		return h
+	case h.redact.key(name):
+		return &redacting{redact: h.redact, hidden: true, next: h.next.WithAttrs([]slog.Attr{slog.String(name, secret.Redacted)})}
+	}
 	return &redacting{redact: h.redact, next: h.next.WithGroup(name)}
 }

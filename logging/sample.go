@@ -62,7 +62,7 @@ func (s *sampler) pass(component string, _ slog.Handler, r slog.Record) bool {
 	now := time.Now()
 	shard.mu.Lock()
 	var ended map[sampleKey]*sampled
-	if now.After(shard.ends) {
+	if !now.Before(shard.ends) {
 		if shard.ends.IsZero() || !shard.quiet() {
 			ended = shard.seen
 			shard.seen = make(map[sampleKey]*sampled)
@@ -132,7 +132,7 @@ func (s *sampler) sweep(all bool) {
 		shard.mu.Lock()
 		var ended map[sampleKey]*sampled
 		switch {
-		case all || now.After(shard.ends):
+		case all || !now.Before(shard.ends):
 			ended = shard.seen
 			shard.seen = make(map[sampleKey]*sampled)
 			shard.ends = now.Add(s.per)
@@ -169,12 +169,12 @@ func (s *sampler) close() {
 	s.sweep(true)
 }
 
-func (c SampleConfig) check() error {
+func (c SampleConfig) check() (problems []error) {
 	if c.First < 0 {
-		return fmt.Errorf("Sample.First: %d is negative: use 0 to write all", c.First)
+		problems = append(problems, fmt.Errorf("Sample.First: %d is negative: use 0 to write all", c.First))
 	}
 	if c.Per < 0 || c.Per > 0 && c.Per < time.Millisecond {
-		return fmt.Errorf("Sample.Per: %v is less than 1ms", c.Per)
+		problems = append(problems, fmt.Errorf("Sample.Per: %v is less than 1ms", c.Per))
 	}
-	return nil
+	return problems
 }

@@ -1,0 +1,110 @@
+package logging_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/svcblocks/svcblocks/internal/testenv"
+	"github.com/svcblocks/svcblocks/logging"
+)
+
+var _ = func() bool { children["full"] = childFull; return true }()
+
+// childFull logs to a disk of 64 KB, full and freed again, and prints what
+// happened.
+func childFull() error {
+	dir := os.Getenv("LOGGING_DIR")
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+		return fmt.Errorf("mount a tmpfs: %w", err)
+	}
+	filler := filepath.Join(dir, "filler")
+	if err := os.WriteFile(filler, make([]byte, 24<<10), 0o600); err != nil {
+		return err
+	}
+	var told problems
+	logs, err := logging.New(logging.Config{File: logging.FileConfig{Path: filepath.Join(dir, "app.log")}},
+		&logging.Options{OnError: told.add})
+	if err != nil {
+		return err
+	}
+	defer logs.Close()
+	var res fullResult
+	h := logs.Logger("full").Handler()
+	write := func(n int) {
+		for range n {
+			if err := h.Handle(context.Background(), record("line", "n", res.Logged, "text", strings.Repeat("x", 40+res.Logged%150))); err != nil {
+				if !errors.Is(err, syscall.ENOSPC) {
+					fmt.Fprintln(os.Stderr, err)
+				}
+				res.Refused++
+			}
+			res.Logged++
+		}
+	}
+	write(500)
+	res.Told = told.count(syscall.ENOSPC)
+	res.Check = logs.Check(context.Background()) != nil
+	refused := res.Refused
+	if err := os.Remove(filler); err != nil {
+		return err
+	}
+	write(50)
+	res.After = res.Refused - refused
+	res.Healed = logs.Check(context.Background()) == nil
+	write(500) // full again
+	res.Again = told.count(syscall.ENOSPC)
+	st := logs.Stats()
+	res.Dropped, res.Written = int(st.Dropped), int(st.Written)
+	data, err := os.ReadFile(filepath.Join(dir, "app.log"))
+	if err != nil {
+		return err
+	}
+	for l := range strings.Lines(string(data)) {
+		if json.Valid([]byte(l)) && strings.HasSuffix(l, "\n") {
+			res.Lines++
+		} else {
+			res.Torn++
+		}
+	}
+	return json.NewEncoder(os.Stdout).Encode(res)
+}
+
+type fullResult struct {
+	Logged, Refused, After, Told, Again, Dropped, Written, Lines, Torn int
+	Check, Healed                                                      bool
+}
+
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	testenv.Require(t, "netns")
+	cmd := child(t, "full", "LOGGING_DIR="+t.TempDir())
+	cmd.SysProcAttr = testenv.NamespaceAttr()
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var res fullResult
+	if err := json.Unmarshal(out, &res); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%+v", res)
+	switch {
+	case res.Refused == 0 || res.Lines == 0:
+		t.Errorf("the disk did not get full: %+v", res)
+	case res.Torn > 0:
+		t.Errorf("%d torn lines", res.Torn)
+	case res.Dropped != res.Logged-res.Lines || res.Dropped != res.Refused || res.Written != res.Lines:
+		t.Errorf("counted %d dropped and %d written, %d of %d lines are there", res.Dropped, res.Written, res.Lines, res.Logged)
+	case res.Told != 1 || res.Again != 2:
+		t.Errorf("told %d times, then %d; want once per episode", res.Told, res.Again)
+	case res.After > 0 || !res.Healed || !res.Check:
+		t.Errorf("not as before after space was freed: %+v", res)
+	}
+}

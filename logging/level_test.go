@@ -1,0 +1,205 @@
+package logging_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/svcblocks/svcblocks/logging"
+)
+
+// buffer is a writer for tests that log from several goroutines.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func newLogs(t testing.TB, cfg logging.Config, o *logging.Options) *logging.Logs {
+	t.Helper()
+	logs, err := logging.New(cfg, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = logs.Close() })
+	return logs
+}
+
+func TestLevelsByPattern(t *testing.T) {
+	t.Parallel()
+	logs := newLogs(t, logging.Config{
+		Level: "warn",
+		Levels: map[string]string{
+			"orders.*": "debug", "orders.http": "error", "orders.db.*": "INFO", "mail": "info+2",
+		},
+	}, &logging.Options{Console: io.Discard})
+	for name, want := range map[string]slog.Level{
+		"": slog.LevelWarn, "other": slog.LevelWarn, "ordersx": slog.LevelWarn,
+		"orders": slog.LevelDebug, "orders.queue": slog.LevelDebug, "orders.http.in": slog.LevelDebug,
+		"orders.http": slog.LevelError, "orders.db": slog.LevelInfo, "orders.db.pool": slog.LevelInfo,
+		"mail": slog.LevelInfo + 2, "mail.smtp": slog.LevelWarn,
+	} {
+		log := logs.Logger(name)
+		if !log.Enabled(t.Context(), want) || log.Enabled(t.Context(), want-1) {
+			t.Errorf("component %q is not at %v", name, want)
+		}
+	}
+	if h := logs.Handler(); !h.Enabled(t.Context(), slog.LevelWarn) || h.Enabled(t.Context(), slog.LevelInfo) {
+		t.Error("the handler without a component is not at the level of all")
+	}
+}
+
+func TestSetLevelTakesEffectAndExpires(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		logs := newLogs(t, logging.Config{Levels: map[string]string{"b": "error"}}, &logging.Options{Console: io.Discard})
+		a, b, c := logs.Logger("a.x").With("k", 1), logs.Logger("b"), logs.Logger("c")
+		check := func(when string, la, lb, lc slog.Level) {
+			t.Helper()
+			for _, l := range []struct {
+				name  string
+				log   *slog.Logger
+				level slog.Level
+			}{{"a.x", a, la}, {"b", b, lb}, {"c", c, lc}} {
+				if !l.log.Enabled(t.Context(), l.level) || l.log.Enabled(t.Context(), l.level-1) {
+					t.Errorf("%s: %s is not at %v", when, l.name, l.level)
+				}
+			}
+		}
+		set := func(pattern string, level slog.Level, d time.Duration) {
+			t.Helper()
+			if err := logs.SetLevel(pattern, level, d); err != nil {
+				t.Fatal(err)
+			}
+		}
+		check("at first", slog.LevelInfo, slog.LevelError, slog.LevelInfo)
+		set("a.*", slog.LevelDebug, 10*time.Minute)
+		check("after SetLevel", slog.LevelDebug, slog.LevelError, slog.LevelInfo)
+		time.Sleep(9 * time.Minute)
+		set("a.*", slog.LevelWarn, 10*time.Minute) // replaces, and starts anew
+		time.Sleep(9 * time.Minute)
+		check("after the first would have expired", slog.LevelWarn, slog.LevelError, slog.LevelInfo)
+		time.Sleep(time.Minute + time.Millisecond)
+		check("after it expired", slog.LevelInfo, slog.LevelError, slog.LevelInfo)
+		set("*", slog.LevelDebug, time.Second)
+		check("all", slog.LevelDebug, slog.LevelError, slog.LevelDebug)
+		set("b", slog.LevelInfo, 0)
+		time.Sleep(time.Hour)
+		check("for good", slog.LevelInfo, slog.LevelInfo, slog.LevelInfo)
+		set("c", slog.LevelError, time.Hour)
+		set("c", slog.LevelWarn, 0) // ends the passing one
+		check("for good at once", slog.LevelInfo, slog.LevelInfo, slog.LevelWarn)
+	})
+}
+
+// TestSetLevelWhileLogging changes one of three components under load: its
+// records stop or begin, those of the others go on.
+func TestSetLevelWhileLogging(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	logs := newLogs(t, logging.Config{File: logging.FileConfig{Path: filepath.Join(dir, "app.log")}}, nil)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for _, name := range []string{"one", "two", "three"} {
+		log := logs.Logger(name)
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					log.Debug("detail")
+				}
+			}
+		})
+	}
+	seen := func(name string) bool {
+		return strings.Contains(strings.Join(lines(t, dir), ""), fmt.Sprintf(`"component":%q`, name))
+	}
+	if err := logs.SetLevel("two", slog.LevelDebug, 50*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	for !seen("two") {
+		if time.Since(begin) > 10*time.Second {
+			t.Fatal("no effect")
+		}
+	}
+	log := logs.Logger("two")
+	for log.Enabled(t.Context(), slog.LevelDebug) {
+		if time.Since(begin) > 10*time.Second {
+			t.Fatal("does not expire")
+		}
+	}
+	close(stop)
+	wg.Wait()
+	if seen("one") || seen("three") {
+		t.Error("other components changed too")
+	}
+}
+
+func TestSetLevelReportsMistakes(t *testing.T) {
+	t.Parallel()
+	logs := newLogs(t, logging.Config{}, &logging.Options{Console: io.Discard})
+	for _, p := range []string{"", ".", "a.", ".a", "a..b", "a.*.b", "*.a", "a*", "**", "a b"} {
+		if err := logs.SetLevel(p, slog.LevelDebug, 0); err == nil || !strings.Contains(err.Error(), "pattern") {
+			t.Errorf("pattern %q: %v", p, err)
+		}
+	}
+	if err := logs.SetLevel("a", slog.LevelDebug, -1); err == nil {
+		t.Error("a negative duration is taken")
+	}
+	if err := logs.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := logs.SetLevel("a", slog.LevelDebug, 0); !errors.Is(err, logging.ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+func TestNewReportsAllMistakes(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	_, err := logging.New(logging.Config{
+		Level:   "loud",
+		Levels:  map[string]string{"a..b": "debug", "c": "quiet"},
+		File:    logging.FileConfig{Path: dir + "/", SegmentBytes: 1, QuotaBytes: 2, Sync: "3"},
+		Console: logging.ConsoleConfig{Format: "xml", Color: "pink"},
+		Redact:  []string{"password", ""},
+		Sample:  logging.SampleConfig{First: -1, Per: -2},
+	}, &logging.Options{Handlers: []slog.Handler{nil}, Ship: &logging.ShipperOptions{BatchBytes: -4, Interval: -5, MinBackoff: -6, MaxBackoff: -7}})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{
+		`Level: "loud"`, `"a..b"`, `Levels["c"]: "quiet"`, "File.Path", "SegmentBytes: 1 ", "QuotaBytes: 2 ", `Sync: "3"`,
+		`Console.Format: "xml"`, `Console.Color: "pink"`, "Redact[1]", "Sample.First: -1", "Sample.Per: -2ns",
+		"Handlers[0]", "BatchBytes: -4", "Interval: -5ns", "MinBackoff: -6ns", "MaxBackoff: -7ns",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error does not contain %q:\n%v", want, err)
+		}
+	}
+	if _, err := logging.New(logging.Config{}, &logging.Options{Sink: sinkFunc(nil)}); !errors.Is(err, logging.ErrNoFile) {
+		t.Errorf("a sink without a file: %v", err)
+	}
+}
