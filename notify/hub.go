@@ -368,7 +368,7 @@ func (w *worker) check(ctx context.Context, c Checker) []*Error {
 	errs := toErrors("check", err)
 	for _, e := range errs {
 		e.Receiver = w.r.Name
-		e.Reason = w.hub.red.String(e.Reason)
+		e.Reason, e.Enhanced = w.hub.red.String(e.Reason), w.hub.red.String(e.Enhanced)
 	}
 	return errs
 }

@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -63,6 +64,19 @@ type Receiver struct {
 	// at most one per receiver.
 	Concurrency int
 }
+
+// String returns the name and the type of the Notifier: what the Notifier holds
+// may be a secret.
+func (r Receiver) String() string { return fmt.Sprintf("notify.Receiver(%s, %T)", r.Name, r.Notifier) }
+
+// GoString returns String's text.
+func (r Receiver) GoString() string { return r.String() }
+
+// MarshalJSON returns String's text as JSON.
+func (r Receiver) MarshalJSON() ([]byte, error) { return json.Marshal(r.String()) }
+
+// LogValue returns String's text, for log/slog.
+func (r Receiver) LogValue() slog.Value { return slog.StringValue(r.String()) }
 
 // Rate is a token bucket. The zero Rate does not limit.
 type Rate struct {

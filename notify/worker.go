@@ -392,7 +392,7 @@ func (w *worker) settle(j *job, errs []*Error) {
 	now := time.Now()
 	for _, e := range errs {
 		e.Receiver, e.MessageID, e.Attempts = w.r.Name, j.msg.ID, j.attempts
-		e.Reason = w.hub.red.String(e.Reason)
+		e.Reason, e.Enhanced = w.hub.red.String(e.Reason), w.hub.red.String(e.Enhanced)
 	}
 	if len(errs) == 0 {
 		w.mu.Lock()

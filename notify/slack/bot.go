@@ -101,7 +101,7 @@ func (b *Bot) Notify(ctx context.Context, m notify.Message) error {
 	m = withDefaults(m)
 	if err := b.tell(ctx, m); err != nil {
 		err.MessageID = m.ID
-		err.Reason = b.red.String(err.Reason)
+		err.Reason, err.Enhanced = b.red.String(err.Reason), b.red.String(err.Enhanced)
 		return err
 	}
 	return nil
@@ -156,7 +156,7 @@ func (b *Bot) Check(ctx context.Context) error {
 	ctx, cancel := bound(ctx, b.s.Timeout)
 	defer cancel()
 	if _, err := b.call(ctx, "auth.test", struct{}{}); err != nil {
-		err.Reason = b.red.String(err.Reason)
+		err.Reason, err.Enhanced = b.red.String(err.Reason), b.red.String(err.Enhanced)
 		return err
 	}
 	return nil

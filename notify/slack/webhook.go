@@ -111,7 +111,7 @@ func (w *Webhook) Notify(ctx context.Context, m notify.Message) error {
 	m = withDefaults(m)
 	if err := w.post(ctx, m); err != nil {
 		err.MessageID = m.ID
-		err.Reason = w.red.String(err.Reason)
+		err.Reason, err.Enhanced = w.red.String(err.Reason), w.red.String(err.Enhanced)
 		return err
 	}
 	return nil

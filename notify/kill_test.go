@@ -1,0 +1,293 @@
+package notify_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/svcblocks/svcblocks/internal/testenv"
+	"github.com/svcblocks/svcblocks/notify"
+)
+
+const childEnv = "SVCBLOCKS_NOTIFY_CHILD"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childEnv); dir != "" {
+		child(dir)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// fileReceiver takes a message by appending its ID to a file in one write, and
+// is down every other 30 ms.
+type fileReceiver struct {
+	f      *os.File
+	wobbly bool
+}
+
+func openReceiver(dir, name string, wobbly bool) *fileReceiver {
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		panic(err)
+	}
+	return &fileReceiver{f, wobbly}
+}
+
+func (r *fileReceiver) Send(context.Context, string, string) error { panic("Notify is there") }
+
+func (r *fileReceiver) Notify(_ context.Context, m notify.Message) error {
+	if r.wobbly && time.Now().UnixMilli()/30%2 == 0 {
+		return &notify.Error{Class: notify.ClassTransport, Reason: "down"}
+	}
+	_, err := fmt.Fprintf(r.f, "%s %d\n", m.ID, m.Count)
+	return err
+}
+
+func killHub(dir string, wobbly bool) *notify.Hub {
+	quick := notify.Retry{Base: time.Millisecond, Max: 20 * time.Millisecond}
+	hub, err := notify.New(&notify.Options{
+		Receivers: []notify.Receiver{
+			{Name: "a", Notifier: openReceiver(dir, "a", false), Retry: quick},
+			{Name: "b", Notifier: openReceiver(dir, "b", wobbly), Retry: quick},
+		},
+		Group:  notify.Group{Interval: -1},
+		Outbox: notify.Outbox{Dir: filepath.Join(dir, "outbox")},
+	})
+	if err != nil {
+		panic(err)
+	}
+	return hub
+}
+
+// child writes with four writers until it is killed, and tells on stdout what
+// was acknowledged.
+func child(dir string) {
+	hub := killHub(dir, true)
+	go func() { _ = hub.Run(context.Background()) }()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				id := fmt.Sprintf("p%d-w%d-%d", os.Getpid(), w, i)
+				if err := hub.Notify(context.Background(), notify.Message{ID: id, Subject: id, Text: strings.Repeat("x", rand.N(2000))}); err != nil {
+					panic(err)
+				}
+				mu.Lock()
+				fmt.Println(id)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// Killed at random with writers at work and a receiver that is up and down,
+// nothing that was acknowledged is lost, and little comes twice.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	kills := testenv.Reps(300)
+	acked := map[string]bool{}
+	for range kills {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), childEnv+"="+dir)
+		cmd.Stderr = os.Stderr
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(out)
+		if !lines.Scan() {
+			t.Fatal("child acknowledged nothing")
+		}
+		acked[lines.Text()] = true
+		timer := time.AfterFunc(rand.N(60*time.Millisecond), func() { _ = cmd.Process.Kill() })
+		for lines.Scan() {
+			acked[lines.Text()] = true
+		}
+		timer.Stop()
+		_ = cmd.Wait()
+	}
+	hub := killHub(dir, false)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := hub.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := hub.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"a", "b"} {
+		times := received(t, filepath.Join(dir, name))
+		lost, repeats := 0, 0
+		for id := range acked {
+			if times[id] == 0 {
+				lost++
+			}
+		}
+		for _, n := range times {
+			repeats += n - 1
+		}
+		t.Logf("receiver %s: %d kills, %d acknowledged, %d lost, %d repeats", name, kills, len(acked), lost, repeats)
+		if lost > 0 || repeats > kills {
+			t.Errorf("receiver %s: %d of %d acknowledged messages lost, %d repeats for %d kills", name, lost, len(acked), repeats, kills)
+		}
+	}
+	left, err := os.ReadDir(filepath.Join(dir, "outbox"))
+	if err != nil || len(left) != 0 {
+		t.Errorf("outbox folder still has %v (%v)", left, err)
+	}
+}
+
+func received(t *testing.T, path string) map[string]int {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	times := map[string]int{}
+	for line := range strings.Lines(string(data)) {
+		id, _, _ := strings.Cut(line, " ")
+		times[id]++
+	}
+	return times
+}
+
+// abandon leaves a hub's outbox as a crash does: the file as it is, the lock
+// free. It works on a copy, as the hub cannot be stopped without cleaning up.
+func abandon(t *testing.T, dir string) (journal string) {
+	t.Helper()
+	list, err := filepath.Glob(filepath.Join(dir, "*", "journal"))
+	if err != nil || len(list) != 1 {
+		t.Fatalf("journals %v, %v", list, err)
+	}
+	data, err := os.ReadFile(list[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	crashed := filepath.Join(t.TempDir(), "outbox", "crashed")
+	if err := os.MkdirAll(crashed, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	journal = filepath.Join(crashed, "journal")
+	if err := os.WriteFile(journal, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return journal
+}
+
+// frames returns where each record of a journal ends.
+func frames(data []byte) (ends []int) {
+	for at := 8; at < len(data); {
+		at += 8 + int(binary.LittleEndian.Uint32(data[at:]))
+		ends = append(ends, at)
+	}
+	return ends
+}
+
+// A journal that is cut or garbled anywhere loses nothing before the damage,
+// and nothing behind it but what the damage covers.
+func TestDamagedJournal(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	hub := newHub(t, &notify.Options{Receivers: []notify.Receiver{{Name: "f", Notifier: &fake{}}}, Outbox: notify.Outbox{Dir: dir}})
+	const messages = 10
+	for i := range messages {
+		if err := hub.Send(t.Context(), fmt.Sprint("s", i), strings.Repeat("text ", 20)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := abandon(t, dir)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ends := frames(whole)
+	if len(ends) != messages {
+		t.Fatalf("%d records, want %d", len(ends), messages)
+	}
+	check := func(name string, data []byte, want func(i int) bool) {
+		t.Helper()
+		dir := filepath.Join(t.TempDir(), "outbox")
+		if err := os.MkdirAll(filepath.Join(dir, "crashed"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "crashed", "journal"), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f := &fake{}
+		hub, err := notify.New(&notify.Options{Receivers: []notify.Receiver{{Name: "f", Notifier: f}}, Outbox: notify.Outbox{Dir: dir}})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if err := hub.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := hub.Close(); err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]bool{}
+		for _, m := range f.messages() {
+			got[m.Subject] = true
+		}
+		for i := range messages {
+			if want(i) && !got[fmt.Sprint("s", i)] {
+				t.Errorf("%s: message %d is lost", name, i)
+			}
+		}
+	}
+	for range testenv.Reps(200) {
+		cut := rand.N(len(whole) + 1)
+		check(fmt.Sprintf("cut at %d", cut), whole[:cut], func(i int) bool { return ends[i] <= cut })
+		at, n := rand.N(len(whole)), 1+rand.N(40)
+		data := append([]byte(nil), whole...)
+		for i := at; i < min(at+n, len(data)); i++ {
+			data[i] ^= byte(1 + rand.N(255))
+		}
+		check(fmt.Sprintf("%d bytes garbled at %d", n, at), data, func(i int) bool {
+			begin := 8
+			if i > 0 {
+				begin = ends[i-1]
+			}
+			return ends[i] <= at || begin >= at+n
+		})
+	}
+}
+
+// What was told apart from its repeats before a crash is told after it.
+func TestRepeatsSurviveACrash(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	hub := newHub(t, &notify.Options{Receivers: []notify.Receiver{{Name: "f", Notifier: &fake{}}}, Outbox: notify.Outbox{Dir: dir}})
+	for range 6 {
+		if err := hub.Send(t.Context(), "s", "m"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := abandon(t, dir)
+	f := &fake{}
+	next := newHub(t, &notify.Options{Receivers: []notify.Receiver{{Name: "f", Notifier: f}}, Outbox: notify.Outbox{Dir: filepath.Dir(filepath.Dir(path))}})
+	if err := next.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got := f.messages()
+	if len(got) != 2 || got[0].Count != 1 || got[1].Count < 4 || got[1].Thread != got[0].ID {
+		t.Errorf("got %+v, want the message and word of at least 4 of its 5 repeats", got)
+	}
+}
