@@ -83,7 +83,9 @@ func newService(ctx context.Context, store *config.Store[settings.Settings], pro
 	}
 	s.onClose(s.history.Close)
 
-	hub, receivers, err := openHub(cfg, logs.Logger("notify"))
+	// The blocks name their component themselves.
+	plain := slog.New(logs.Handler())
+	hub, receivers, err := openHub(cfg, plain)
 	if err != nil {
 		return nil, err
 	}
@@ -92,6 +94,7 @@ func newService(ctx context.Context, store *config.Store[settings.Settings], pro
 	// Errors in the log reach the operator, too.
 	logger := logs.Logger
 	if hub != nil {
+		plain = slog.New(notify.NewHandler(hub, plain.Handler(), nil))
 		s.onClose(hub.Close)
 		notifier = hub
 		logger = func(name string) *slog.Logger {
@@ -100,7 +103,7 @@ func newService(ctx context.Context, store *config.Store[settings.Settings], pro
 	}
 
 	used := new(status.Used)
-	egress, err := openEgress(ctx, cfg, demoSite, logger("tor"))
+	egress, err := openEgress(ctx, cfg, demoSite, plain)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +116,7 @@ func newService(ctx context.Context, store *config.Store[settings.Settings], pro
 	options.Egress = egress.Egress
 	options.DisableStartCheck = true // the page says what is wrong, and requests work once it is right
 	options.Hooks.OnPage = used.OnPage
-	options.Logger = logger("scrape")
+	options.Logger = plain
 	if demoSite {
 		options.Allow = append(options.Allow, netip.MustParsePrefix("127.0.0.1/32"))
 	}

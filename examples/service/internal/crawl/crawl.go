@@ -92,7 +92,7 @@ func (c *Crawl) Stop() {
 func (c *Crawl) Run(ctx context.Context, fetcher Fetcher, visit func(Page) error) error {
 	// A wait for new pages ends with ctx.
 	defer context.AfterFunc(ctx, c.frontier.close)()
-	c.frontier.add(c.opts.Start)
+	c.frontier.add(normal(c.opts.Start))
 	err := fetcher.Each(ctx, c.frontier.all(ctx), c.opts.Workers, func(address string, res *http.Response, err error) error {
 		defer c.frontier.finish()
 		page := c.read(address, res, err)
@@ -121,6 +121,16 @@ func (c *Crawl) Run(ctx context.Context, fetcher Fetcher, visit func(Page) error
 		return fmt.Errorf("%w (%d): raise it, or begin at a shorter listing", ErrMaxPages, c.opts.MaxPages)
 	}
 	return nil
+}
+
+// normal writes an address without a path as links to it are written.
+func normal(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.Path != "" || u.Host == "" {
+		return address
+	}
+	u.Path = "/"
+	return u.String()
 }
 
 func (c *Crawl) read(address string, res *http.Response, err error) Page {

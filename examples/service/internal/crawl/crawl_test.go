@@ -143,6 +143,17 @@ func TestCrawlFollowsNextLinks(t *testing.T) {
 	}
 }
 
+func TestCrawlStartIsAPageOfTheListing(t *testing.T) {
+	t.Parallel()
+	f := &fetcher{page: func(_ context.Context, u string) (*http.Response, error) {
+		return html(u, `<nav class=pages><a href="/">1</a></nav>`), nil
+	}}
+	err := crawl.New(crawl.Options{Start: "https://shop.example"}).Run(t.Context(), f, func(crawl.Page) error { return nil })
+	if err != nil || len(f.asked) != 1 {
+		t.Errorf("asked for %v, %v", f.asked, err)
+	}
+}
+
 func TestCrawlGoesOnAfterBadPages(t *testing.T) {
 	t.Parallel()
 	down := errors.New("connection refused")

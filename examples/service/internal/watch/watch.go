@@ -224,7 +224,11 @@ func (w *Watcher) crawl(ctx context.Context, c *crawl.Crawl, id uint64) error {
 	return err
 }
 
-var errStopTimeout = errors.New("the service was asked to stop and pages took too long")
+// How a stop shows in the history.
+var (
+	errStopped     = errors.New("the service was asked to stop")
+	errStopTimeout = errors.New("the service was asked to stop and pages took too long")
+)
 
 // visit stores one page. Pages that were cut off by a stop are nobody's
 // failure.
@@ -268,7 +272,9 @@ func (w *Watcher) finish(ctx context.Context, id uint64, err error) {
 	w.mu.Unlock()
 	status, reason := history.OK, err
 	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, errStopTimeout):
+	case errors.Is(err, context.Canceled):
+		status, reason = history.Stopped, errStopped
+	case errors.Is(err, errStopTimeout):
 		status = history.Stopped
 	case run.Pages == 0:
 		status = history.Failed
