@@ -265,6 +265,13 @@ func (tab *Tab) Overflow() []string {
 	})()`)
 }
 
+// Press presses the element that a CSS selector finds first, with a mouse, as
+// a person does; it works without JavaScript too.
+func (tab *Tab) Press(selector string) {
+	tab.t.Helper()
+	tab.Do(chromedp.Click(chromedp.CSS(selector)))
+}
+
 // OpenDetails opens every details element, so that what it hides is seen too.
 func (tab *Tab) OpenDetails() {
 	tab.t.Helper()

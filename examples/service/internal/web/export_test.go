@@ -1,0 +1,15 @@
+package web
+
+// For the tests of the formats and of the plots' geometry.
+var (
+	Span       = span
+	Ago        = ago
+	Size       = size
+	Money      = money
+	Count      = count[int64]
+	ShortAgent = shortAgent
+	NewPlot    = newPlot
+)
+
+// Plot is a plot's geometry.
+type Plot = plot
