@@ -203,6 +203,7 @@ trace      unix       - - n - 0 bounce
 error      unix       - - n - - error
 retry      unix       - - n - - error
 virtual    unix       - n n - - virtual
+discard    unix       - - n - - discard
 anvil      unix       - - n - 1 anvil
 proxymap   unix       - - n - - proxymap
 postlog    unix-dgram n - n - 1 postlogd
@@ -225,9 +226,10 @@ func (s *Server) configure(part testenv.Part, o owners, c testenv.Certificate, o
 	if len(access) > 0 {
 		recipients = "check_recipient_access inline:{" + strings.Join(access, ", ") + "}, " + recipients
 	}
-	environment := "MAIL_CONFIG TZ LANG=C"
+	var environment strings.Builder
+	environment.WriteString("MAIL_CONFIG TZ LANG=C")
 	for _, e := range part.Env {
-		environment += " " + e
+		environment.WriteString(" " + e)
 	}
 	settings := []string{
 		"compatibility_level = 3.6",
@@ -243,7 +245,7 @@ func (s *Server) configure(part testenv.Part, o owners, c testenv.Certificate, o
 		"data_directory = " + s.path("data"),
 		"daemon_directory = " + filepath.Join(part.Root, "/usr/lib/postfix/sbin"),
 		"command_directory = " + filepath.Join(part.Root, "/usr/sbin"),
-		"import_environment = " + environment,
+		"import_environment = " + environment.String(),
 		"maillog_file_prefixes = " + s.dir,
 		"maillog_file = " + s.path("log"),
 		"alias_maps =",
@@ -264,16 +266,16 @@ func (s *Server) configure(part testenv.Part, o owners, c testenv.Certificate, o
 		"virtual_gid_maps = static:65534",
 		opts.Main,
 	}
-	services := ""
+	var services strings.Builder
 	for _, service := range []struct{ addr, options string }{
 		{s.Addr, ""},
 		{s.TLSAddr, " -o smtpd_tls_wrappermode=yes -o syslog_name=postfix/smtps"},
 	} {
-		services += service.addr + " inet n - n - - smtpd" + service.options + "\n"
+		services.WriteString(service.addr + " inet n - n - - smtpd" + service.options + "\n")
 	}
 	return errors.Join(
 		os.WriteFile(s.path("etc/main.cf"), []byte(strings.Join(settings, "\n")+"\n"), 0o644),
-		os.WriteFile(s.path("etc/master.cf"), []byte(services+master), 0o644),
+		os.WriteFile(s.path("etc/master.cf"), []byte(services.String()+master), 0o644),
 	)
 }
 
