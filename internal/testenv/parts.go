@@ -15,7 +15,8 @@ import (
 
 // A Part is a real program that a test runs against.
 type Part struct {
-	// Path is the program; empty for a part that is no program, such as netns.
+	// Path is the program, or the file that a part consists of; empty for
+	// netns.
 	Path string
 	// Root is the folder below which an unpacked part's files lie (usr, etc);
 	// empty where the part is installed.
@@ -35,7 +36,7 @@ func (p Part) Command(args ...string) *exec.Cmd {
 }
 
 // Require returns the part called name: tor, tor-gencert, postfix, syslog-ng,
-// nginx, chromium, docker, or netns, which stands for the right to create a
+// nginx, chromium, axe-core, docker, or netns, which stands for the right to create a
 // network namespace. Where it is absent Require skips t, or fails it with
 // SVCBLOCKS_REQUIRE=all, and says how to get it.
 func Require(t testing.TB, name string) Part {
@@ -61,6 +62,8 @@ func Find(name string) (Part, error) {
 		return findPostfix()
 	case "syslog-ng":
 		return unpacked(name, "usr/sbin/syslog-ng")
+	case "axe-core":
+		return findAxe()
 	case "docker":
 		return findDocker()
 	case "netns":
@@ -186,6 +189,22 @@ func wholeUIDMap() bool {
 	}
 	fields := strings.Fields(string(text))
 	return len(fields) > 3 || len(fields) == 3 && fields[2] != "1"
+}
+
+// axe is the folder of the version of axe-core that .ci/deps.sh fetches.
+const axe = "axe-core-4.14.1"
+
+// findAxe finds the script that checks how accessible a page is.
+func findAxe() (Part, error) {
+	cache, err := CacheDir()
+	if err != nil {
+		return Part{}, err
+	}
+	path := filepath.Join(cache, axe, "axe.min.js")
+	if _, err := os.Stat(path); err != nil {
+		return Part{}, fmt.Errorf("axe-core is not here: get it with .ci/deps.sh, which puts it at %s", path)
+	}
+	return Part{Path: path}, nil
 }
 
 // findDocker finds the docker client and asks it for its engine.

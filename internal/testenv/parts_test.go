@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/svcblocks/svcblocks/internal/testenv"
 )
@@ -62,6 +63,7 @@ func TestRequireRefuses(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	for _, tc := range []struct{ name, want string }{
 		{"syslog-ng", ".ci/deps.sh"},
+		{"axe-core", ".ci/deps.sh"},
 		{"unheard-of", `no part is called "unheard-of"`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -115,6 +117,19 @@ func TestReps(t *testing.T) {
 	}
 }
 
+func TestWithin(t *testing.T) {
+	t.Setenv("SVCBLOCKS_SOAK", "1")
+	if got := testenv.Within(time.Second, time.Minute); got != time.Second {
+		t.Errorf("under soak: %v, want 1s", got)
+	}
+	t.Setenv("SVCBLOCKS_SOAK", "")
+	if got := testenv.Within(time.Second, time.Minute); got != time.Minute {
+		t.Errorf("otherwise: %v, want 1m", got)
+	}
+}
+
+// TestDependencies runs .ci/deps.sh where it can get nothing, and expects it
+// to name what is missing.
 func TestDependencies(t *testing.T) {
 	if _, err := exec.LookPath("bash"); err != nil {
 		t.Logf("no bash: %v", err)

@@ -206,8 +206,8 @@ func compare(t *testing.T, written []string, logs *receiver) {
 		t.Errorf("%d pages in the log, want %d", fetched, 2*pages)
 	}
 	repeats := logs.count - len(logs.lines)
-	if repeats == 0 {
-		t.Error("no line was repeated, though the receiver took some without saying so")
+	if repeats < largeLines {
+		t.Errorf("%d lines were repeated, though the receiver took %d at least without saying so", repeats, largeLines)
 	}
 	t.Logf("%d lines written, %d arrived, %d of them repeats", len(written), logs.count, repeats)
 }

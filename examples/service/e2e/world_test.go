@@ -57,17 +57,20 @@ func (s *shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(w, `</nav>`)
 }
 
-// receiver takes log lines in bulk. It takes two batches without saying
-// so, and refuses the second one for now.
+// receiver takes log lines in bulk. It takes the first large batch without
+// saying so, and refuses the one after it for now.
 type receiver struct {
 	url string
 
 	mu    sync.Mutex
 	lines map[string]string // without their id, by id
 	count int               // repeats included
-	posts int
+	large int               // batches
 	bad   []string
 }
+
+// largeLines is how many lines make a batch large.
+const largeLines = 50
 
 // startReceiver starts a receiver, until the end of t.
 func startReceiver(t *testing.T) *receiver {
@@ -97,14 +100,16 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.posts++
-	switch r.posts {
-	case 1, 3:
-		// The server cuts the connection, and the client cannot know.
-		defer panic(http.ErrAbortHandler)
-	case 2:
-		http.Error(w, "busy", http.StatusServiceUnavailable)
-		return
+	if strings.Count(string(text), "\n") >= largeLines {
+		r.large++
+		switch r.large {
+		case 1:
+			// The server cuts the connection, and the client cannot know.
+			defer panic(http.ErrAbortHandler)
+		case 2:
+			http.Error(w, "busy", http.StatusServiceUnavailable)
+			return
+		}
 	}
 	for line := range strings.Lines(string(text)) {
 		var event map[string]any

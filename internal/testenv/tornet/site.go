@@ -3,6 +3,7 @@ package tornet
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -66,9 +67,7 @@ func (s *Site) Sources() map[netip.Addr]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sources := make(map[netip.Addr]int, len(s.sources))
-	for addr, count := range s.sources {
-		sources[addr] = count
-	}
+	maps.Copy(sources, s.sources)
 	return sources
 }
 
