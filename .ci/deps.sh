@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Gets the real parts that the tests run against: tor, postfix, nginx and
 # chromium from the machine's package manager, syslog-ng (and postfix, where
-# the machine has a mail server of its own) unpacked into a cache folder.
+# the machine has a mail server of its own) unpacked into a cache folder, and
+# the script of the npm package axe-core, which checks pages, beside them.
 #
 # As root in a container, or with CI=true, it does so without a question; on a
 # terminal it asks first; otherwise it says what is missing. The tests that
@@ -17,6 +18,8 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 cache=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/svcblocks/testenv
 policy=/usr/sbin/policy-rc.d
 policy_mark='svcblocks .ci/deps.sh'
+axe=axe-core-4.14.1
+axe_sha512=1477dafa598d8d065f273d6af302aa203c02e83131707b7fa648cd41bd3d6b734f8c22a0dab86ee6a6f64b8afbe804b214d36db85a2826965edfb3a0b9d546b5
 updated=no
 work=
 
@@ -46,6 +49,7 @@ there() {
 	syslog-ng) unpacked syslog-ng usr/sbin/syslog-ng ;;
 	chromium) has chromium || has chromium-browser || has google-chrome || has google-chrome-stable ;;
 	gcc) has gcc || has cc || has clang ;;
+	axe-core) [ -f "$cache/$axe/axe.min.js" ] ;;
 	*) has "$1" ;;
 	esac
 }
@@ -56,6 +60,7 @@ package() {
 	nginx) echo nginx-light ;;
 	syslog-ng) echo syslog-ng-core syslog-ng-mod-http ;;
 	gcc) echo gcc libc6-dev ;;
+	axe-core) echo npm ;; # what fetches it
 	*) echo "$1" ;;
 	esac
 }
@@ -63,7 +68,7 @@ package() {
 # missing prints those of the parts that are not found.
 missing() {
 	local part
-	for part in tor postfix nginx chromium syslog-ng gcc; do
+	for part in tor postfix nginx chromium syslog-ng gcc axe-core; do
 		there "$part" || printf '%s ' "$part"
 	done
 }
@@ -197,6 +202,24 @@ fetch_debs() {
 	(cd "$1" && xargs apt-get -qq download <"$work/names") >"$work/download.log" 2>&1
 }
 
+# fetch_axe puts axe-core, as published and checked against its known sum, into
+# the cache folder. Nothing of it is run but by a browser, on the tests' pages.
+fetch_axe() {
+	say "fetching $axe"
+	mkdir -p "$work/axe"
+	(
+		cd "$work/axe" &&
+			npm pack --silent --ignore-scripts "axe-core@${axe#axe-core-}" &&
+			echo "$axe_sha512  $axe.tgz" | sha512sum --check --quiet &&
+			tar -xzf "$axe.tgz" &&
+			mkdir -p "$cache/$axe" &&
+			mv package/LICENSE package/axe.min.js "$cache/$axe"
+	) >"$work/axe.log" 2>&1 || {
+		say "fetching $axe failed: $(tail -n 1 "$work/axe.log")"
+		return 1
+	}
+}
+
 # userns allows user namespaces on a CI runner whose kernel restricts them:
 # the private Tor network runs in one.
 userns() {
@@ -258,6 +281,7 @@ main() {
 	fi
 
 	for part in $wanted; do
+		if [ "$part" = axe-core ] && has npm; then continue; fi
 		# shellcheck disable=SC2046 # package prints a list.
 		set -- $(package "$part")
 		if [ "$part" = syslog-ng ]; then
@@ -287,6 +311,7 @@ main() {
 	done
 	# shellcheck disable=SC2086 # The list is split on purpose.
 	if [ -n "$packages" ]; then add $packages || true; fi
+	if ! there axe-core && has npm; then fetch_axe || true; fi
 	report 'see above for why they could not be had'
 }
 
