@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net/url"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -98,40 +100,46 @@ func host(address string) string {
 // openHub makes the receivers that the settings name, and the hub that feeds
 // them; the hub is nil if there are none.
 func openHub(cfg settings.Settings, logger *slog.Logger) (*notify.Hub, []status.Receiver, error) {
-	var receivers []notify.Receiver
+	notifiers := map[string]notify.Notifier{}
 	var shown []status.Receiver
 	var errs []error
 	if cfg.Mail.Host != "" {
-		options := cfg.Mail.Options
+		options := cfg.Mail
 		options.Logger = logger
 		client, err := email.New(&options)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("mail: %w", err))
-		}
-		receivers = append(receivers, notify.Receiver{Name: "mail", Notifier: client, MinLevel: level(cfg.Mail.MinLevel)})
-		shown = append(shown, status.Receiver{Name: "mail", Kind: "email", Target: fmt.Sprintf("%v by %s", cfg.Mail.To, cfg.Mail.Host)})
+		errs = append(errs, wrap("mail", err))
+		notifiers["mail"] = client
+		shown = append(shown, status.Receiver{
+			Name: "mail", Kind: "email", Target: strings.Join(slices.Concat(cfg.Mail.To, cfg.Mail.Bcc), ", ") + " by " + cfg.Mail.Host,
+		})
 	}
 	if !cfg.Slack.Webhook.IsZero() {
 		options := cfg.Slack.Options
 		options.Logger = logger
 		webhook, err := slack.NewWebhook(cfg.Slack.Webhook, &options)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("slack: %w", err))
-		}
-		receivers = append(receivers, notify.Receiver{Name: "slack", Notifier: webhook, MinLevel: level(cfg.Slack.MinLevel)})
+		errs = append(errs, wrap("slack", err))
+		notifiers["slack"] = webhook
 		shown = append(shown, status.Receiver{Name: "slack", Kind: "slack", Target: "webhook at " + host(cfg.Slack.Webhook.Reveal())})
 	}
-	if err := errors.Join(errs...); err != nil || len(receivers) == 0 {
+	if err := errors.Join(errs...); err != nil || len(notifiers) == 0 {
 		return nil, nil, err
 	}
-	hub, err := notify.New(&notify.Options{
-		Receivers: receivers, Logger: logger, CloseTimeout: part(cfg.ShutdownTimeout, deliverPart),
-		Outbox: notify.Outbox{Dir: filepath.Join(cfg.DataDir, "outbox")},
-	})
+	options := cfg.Notify.Options(notifiers)
+	options.Logger = logger
+	options.CloseTimeout = cmp.Or(options.CloseTimeout, part(cfg.ShutdownTimeout, deliverPart))
+	options.Outbox.Dir = cmp.Or(options.Outbox.Dir, filepath.Join(cfg.DataDir, "outbox"))
+	hub, err := notify.New(options)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w (the outbox is in data_dir: set that to a folder that the service may write)", err)
+		return nil, nil, fmt.Errorf("%w (the receivers are those of mail.host and slack.webhook; the outbox is in data_dir)", err)
 	}
 	return hub, shown, nil
+}
+
+func wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 // level reads a level that the settings have checked.

@@ -46,8 +46,15 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case opts.Version:
 		_, _ = fmt.Fprintln(stdout, version())
 		return 0
+	case flags.NArg() > 0 && flags.Arg(0) == "config":
+		layers, err := settings.Layers(flags, opts, shipped)
+		if err != nil {
+			_, _ = fmt.Fprintln(stderr, "service:", err)
+			return 2
+		}
+		return config.Main(ctx, settings.Defaults(), flags.Args()[1:], layers...)
 	case flags.NArg() > 0:
-		_, _ = fmt.Fprintf(stderr, "service: %q is no command; -help lists what there is\n", flags.Arg(0))
+		_, _ = fmt.Fprintf(stderr, "service: %q is no command: there is config (check, explain, get, set, schema, env, docs), and -help lists the flags\n", flags.Arg(0))
 		return 2
 	}
 	store, err := settings.Load(ctx, flags, opts, shipped)

@@ -47,13 +47,13 @@ func Flags(output io.Writer) (*flag.FlagSet, *Options) {
 // opts.
 func Layers(flags *flag.FlagSet, opts *Options, shipped fs.FS) ([]config.Option, error) {
 	opts.Profile = cmp.Or(opts.Profile, os.Getenv(EnvPrefix+"_PROFILE"), "dev")
-	var from []config.FileOption
+	from := []config.FileOption{config.Writable()}
 	if opts.Config == "" {
 		switch _, err := os.Stat(fileName); {
 		case err == nil:
 			opts.Config = fileName
 		case errors.Is(err, fs.ErrNotExist):
-			from = append(from, config.In(shipped))
+			from = []config.FileOption{config.In(shipped)}
 		default:
 			return nil, fmt.Errorf("settings: %w (name the file with -config)", err)
 		}

@@ -3,7 +3,6 @@
 package settings
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +12,7 @@ import (
 	"github.com/svcblocks/svcblocks/config"
 	"github.com/svcblocks/svcblocks/examples/service/internal/extract"
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/notify"
 	"github.com/svcblocks/svcblocks/notify/email"
 	"github.com/svcblocks/svcblocks/notify/slack"
 	"github.com/svcblocks/svcblocks/scrape"
@@ -32,8 +32,9 @@ type Settings struct {
 	Scrape          scrape.Config  `koanf:"scrape"`
 	Log             logging.Config `koanf:"log"`
 	Ship            Ship           `koanf:"ship"`
-	Mail            Mail           `koanf:"mail"`
+	Mail            email.Options  `koanf:"mail"` // without a host there is no mail
 	Slack           Slack          `koanf:"slack"`
+	Notify          notify.Config  `koanf:"notify"` // receivers are called mail and slack
 }
 
 // Site is the listing that is watched.
@@ -55,19 +56,11 @@ type Ship struct {
 	IDField string        `koanf:"id_field" doc:"member of each line that holds the event's id"`
 }
 
-// Mail is the mail receiver; without a host there is none.
-type Mail struct {
-	email.Options
-
-	MinLevel string `koanf:"min_level" oneof:"debug|info|warn|error" doc:"lowest level that is mailed"`
-}
-
 // Slack is the Slack receiver; without a webhook there is none.
 type Slack struct {
 	slack.Options
 
-	Webhook  config.Secret `koanf:"webhook" doc:"address of an incoming webhook, demo, or empty for none"`
-	MinLevel string        `koanf:"min_level" oneof:"debug|info|warn|error" doc:"lowest level that is posted"`
+	Webhook config.Secret `koanf:"webhook" doc:"address of an incoming webhook, demo, or empty for none"`
 }
 
 // Defaults are the values of keys that no layer sets.
@@ -77,21 +70,20 @@ func Defaults() Settings {
 		DataDir:         "var",
 		ShutdownTimeout: 10 * time.Second,
 		Site:            Site{Every: 15 * time.Minute, MaxPages: 1000, Workers: 4, RunTimeout: 30 * time.Minute, GoneAfter: 1},
+		Scrape:          scrape.DefaultConfig(), // written out, for the page
 		Log: logging.Config{
 			Level:   "info",
 			File:    logging.FileConfig{Path: "var/log/service.log"},
 			Console: logging.ConsoleConfig{Format: "off"},
 			Redact:  []string{"password", "authorization", "token", "webhook"},
 		},
-		Ship:  Ship{IDField: "event_id"},
-		Mail:  Mail{MinLevel: "info"},
-		Slack: Slack{MinLevel: "info"},
+		Ship: Ship{IDField: "event_id"},
 	}
 }
 
 // RotateEvery is the number of requests of one identity; 0 if it has no bound.
 func (s Settings) RotateEvery() int {
-	return max(0, cmp.Or(s.Scrape.Rotation.Every, scrape.DefaultConfig().Rotation.Every))
+	return max(0, s.Scrape.Rotation.Every)
 }
 
 // Validate reports what no tag can say.

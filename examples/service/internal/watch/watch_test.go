@@ -45,6 +45,7 @@ type site struct {
 	log   *syncBuffer
 	opts  watch.Options
 	w     *watch.Watcher
+	stop  func() // ends what start began
 	runs  int
 }
 
@@ -78,6 +79,7 @@ func (s *site) start(t *testing.T) (stop func()) {
 		}
 	})
 	t.Cleanup(stop)
+	s.stop = stop
 	return stop
 }
 
@@ -244,6 +246,7 @@ func TestRunStoresAndLogsEachStep(t *testing.T) {
 	s.run(t)
 	s.set(1, 1100)
 	s.run(t)
+	s.stop()
 	for _, want := range []string{
 		`"msg":"run started","run":1,"trigger":"start"`, `"msg":"page read","run":1,"url":"https://shop.example/"`,
 		`"msg":"item seen","run":1,"item":"https://shop.example/item/1","name":"item 1","price":"10.00 EUR"`,

@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -104,11 +105,12 @@ func sample() web.Page {
 			ID: "long", Name: strings.Repeat("Donaudampfschifffahrtsgesellschaft", 4), Category: "<b>x</b>", Currency: "CHF",
 			History: []web.Price{{Time: sampleNow.Add(-time.Hour), Cents: 123_456_789}},
 		})
-	for i, l := range []web.Line{
+	lines := []web.Line{
 		{Level: "INFO", Message: "page fetched", Detail: `component="scrape" url="http://127.0.0.1:41907/page/5" status=200 bytes=5156 took="4.1ms"`},
 		{Level: "WARN", Message: "request was slow", Detail: `component="scrape" took="2.1s"`},
 		{Level: "ERROR", Message: "<script>alert(1)</script>", Detail: strings.Repeat("x", 300)},
-	} {
+	}
+	for i, l := range slices.Repeat(lines, 10) {
 		l.Time = sampleNow.Add(-time.Duration(i) * time.Second)
 		p.Log.Received.Last = append(p.Log.Received.Last, l)
 	}

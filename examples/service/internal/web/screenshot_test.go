@@ -30,6 +30,9 @@ func serve(t *testing.T, page func(context.Context) web.Page) string {
 	return s.URL
 }
 
+// TestViews shows the page on each screen in light and dark, with everything
+// closed and opened: nothing reaches beyond the screen, the console stays
+// quiet, and axe-core finds nothing serious.
 func TestViews(t *testing.T) {
 	b := browser.Start(t)
 	address := serve(t, func(context.Context) web.Page { return sample() })
@@ -50,6 +53,9 @@ func TestViews(t *testing.T) {
 			}
 			if diff := cmp.Diff([]string{}, tab.Overflow()); diff != "" {
 				t.Errorf("beyond the screen with all details open (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff([]string{}, tab.Axe(t)); diff != "" {
+				t.Errorf("axe-core finds (-want +got):\n%s", diff)
 			}
 			if got := tab.Problems(); len(got) > 0 {
 				t.Errorf("the page complains: %q", got)
