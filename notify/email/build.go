@@ -41,7 +41,7 @@ func (c *Client) build(m notify.Message) ([]byte, error) {
 		msg.SetGenHeader(gomail.HeaderReferences, root)
 	}
 	if m.Level >= levelCritical {
-		msg.SetImportance(gomail.ImportanceUrgent)
+		msg.SetImportance(gomail.ImportanceHigh)
 	}
 	text := m.Body()
 	msg.SetBodyString(gomail.TypeTextPlain, text, gomail.WithPartEncoding(encodingFor(text)))
@@ -55,7 +55,21 @@ func (c *Client) build(m notify.Message) ([]byte, error) {
 	if _, err := msg.WriteTo(&b); err != nil {
 		return nil, &notify.Error{Op: "build", Class: notify.ClassInvalid, Reason: fmt.Sprintf("mail cannot be built: %v", err)}
 	}
-	return b.Bytes(), nil
+	return endLine(b.Bytes(), m.HTML == "" && len(m.Attachments) == 0 && encodingFor(text) == gomail.EncodingQP), nil
+}
+
+// endLine makes the mail end in CRLF, as the transport would. In a body of
+// quoted-printable alone that CRLF would be one more of the text's: a soft line
+// break keeps it out.
+func endLine(mail []byte, soft bool) []byte {
+	switch {
+	case bytes.HasSuffix(mail, []byte("\r\n")):
+		return mail
+	case soft:
+		return append(mail, "=\r\n"...)
+	default:
+		return append(mail, "\r\n"...)
+	}
 }
 
 // messageID makes the Message-ID of a message: the same each time it is sent.
