@@ -152,20 +152,24 @@ func (p *process) ready(ctx context.Context, o Options) (*Tor, error) {
 	}
 	o.SOCKS = strings.Trim(strings.TrimSpace(listeners["net/listeners/socks"]), `"`)
 	if _, _, err := net.SplitHostPort(o.SOCKS); err != nil {
-		return nil, fmt.Errorf("SOCKS port: %w", err)
+		return nil, fmt.Errorf("Tor opened no SOCKS port: %s", p.log.String())
 	}
 	t := newTor(o, "Tor of this process at "+o.SOCKS)
 	t.process = p
 	last := error(ErrNotReady)
 	if err := p.await(ctx, "a circuit", func() (bool, error) {
-		last = t.Check(ctx)
-		if last != nil && !errors.Is(last, ErrNotReady) {
-			return false, last
+		err := t.ready(ctx)
+		if ctx.Err() == nil {
+			last = err
 		}
-		return last == nil, nil
+		return err == nil, nil // a Tor that starts may be silent for seconds
 	}); err != nil {
 		t.control.close()
-		return nil, errors.Join(err, last)
+		return nil, fmt.Errorf("%w; %w", last, err)
+	}
+	if err := t.Check(ctx); err != nil {
+		t.control.close()
+		return nil, err
 	}
 	return t, nil
 }

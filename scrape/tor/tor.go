@@ -216,6 +216,11 @@ func (t *Tor) Check(ctx context.Context) error {
 	if t.control == nil {
 		return nil
 	}
+	return t.ready(ctx)
+}
+
+// ready asks the control port whether Tor can be used.
+func (t *Tor) ready(ctx context.Context) error {
 	s, err := t.Status(ctx)
 	if err != nil {
 		if ctx.Err() != nil {

@@ -191,6 +191,10 @@ func (c *Client) proxyError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("SOCKS proxy %s: %w", c.Addr, context.Cause(ctx))
 	}
+	// The connection's deadline may pass a moment before the context's timer.
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		return fmt.Errorf("SOCKS proxy %s: %w", c.Addr, context.DeadlineExceeded)
+	}
 	if errors.Is(err, context.DeadlineExceeded) || isTimeout(err) {
 		err = fmt.Errorf("no answer within %v: %w", c.HandshakeTimeout, context.DeadlineExceeded)
 	}
