@@ -8,7 +8,12 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if mode := os.Getenv("CONFIG_TEST_CHILD"); mode != "" {
+		os.Exit(child(mode, os.Getenv("CONFIG_TEST_FILE")))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // write makes a file in a folder of the test and returns its path.
 func write(t testing.TB, dir, name, content string) string {

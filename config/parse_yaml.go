@@ -49,7 +49,12 @@ func yamlDocument(data []byte) (doc *yaml.Node, err error) {
 	}()
 	doc = new(yaml.Node)
 	if !bytes.Contains(data, []byte("---")) && !bytes.Contains(data, []byte("...")) {
-		return doc, yaml.Unmarshal(data, doc)
+		// A block mapping goes on to the end of the document; other things may
+		// have more after them, which this call does not see.
+		if err := yaml.Unmarshal(data, doc); err != nil || len(doc.Content) > 0 && doc.Content[0].Kind == yaml.MappingNode && doc.Content[0].Style&yaml.FlowStyle == 0 {
+			return doc, err
+		}
+		doc = new(yaml.Node)
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	if err := dec.Decode(doc); err != nil {
@@ -63,7 +68,7 @@ func yamlDocument(data []byte) (doc *yaml.Node, err error) {
 		if err != nil {
 			return nil, err
 		}
-		return nil, fmt.Errorf("yaml: line %d: a second document; settings are one document", next.Line)
+		return nil, fmt.Errorf("yaml: line %d: more text after the end of the document; settings are one document", next.Line)
 	}
 	return doc, nil
 }
@@ -170,6 +175,10 @@ func (r *yamlReader) mapping(n *node, y *yaml.Node, key string, depth int, alias
 		}
 		if k.Kind != yaml.ScalarNode {
 			r.problems = append(r.problems, syntaxProblem(r.layer, k.Line, k.Column, "a key that is not a single value", ""))
+			continue
+		}
+		if isAbsent(k) {
+			r.problems = append(r.problems, syntaxProblem(r.layer, k.Line, k.Column, "a key that is empty", "write the key before the colon"))
 			continue
 		}
 		if k.Value == "<<" && k.Tag == "!!merge" {
