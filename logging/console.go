@@ -43,14 +43,13 @@ func (c ConsoleConfig) colored(w io.Writer) bool {
 // console writes records for people: time, level, component, message and
 // attributes, one line each.
 type console struct {
-	mu      *sync.Mutex
-	w       io.Writer
-	color   bool
-	redact  *redactor
-	prefix  string // of keys, by groups
-	attrs   string // by WithAttrs, formatted
-	logger  string // the component
-	started time.Time
+	mu     *sync.Mutex
+	w      io.Writer
+	color  bool
+	redact *redactor
+	prefix string // of keys, by groups
+	attrs  string // by WithAttrs, formatted
+	logger string // the component
 }
 
 func (h *console) Enabled(context.Context, slog.Level) bool { return true }

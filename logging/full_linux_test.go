@@ -21,6 +21,10 @@ var _ = func() bool { children["full"] = childFull; return true }()
 // happened.
 func childFull() error {
 	dir := os.Getenv("LOGGING_DIR")
+	// Else the mount would show outside too.
+	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
 		return fmt.Errorf("mount a tmpfs: %w", err)
 	}
@@ -84,8 +88,13 @@ type fullResult struct {
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	testenv.Require(t, "netns")
-	cmd := child(t, "full", "LOGGING_DIR="+t.TempDir())
-	cmd.SysProcAttr = testenv.NamespaceAttr()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := testenv.NamespaceCommand(self)
+	cmd.Env = append(cmd.Environ(), "LOGGING_CHILD=full", "LOGGING_DIR="+t.TempDir())
+	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)

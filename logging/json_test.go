@@ -251,7 +251,7 @@ func BenchmarkHandler(b *testing.B) {
 			}
 		})
 	}
-	run("impl=slog", slog.NewJSONHandler(io.Discard, nil))
+	run("impl=slog", slog.NewJSONHandler(struct{ io.Writer }{io.Discard}, nil))
 	run("impl=ours", jsonTo(b, io.Discard, logging.Config{}))
 	full := newLogs(b, logging.Config{
 		Level: "info", Levels: map[string]string{"orders.*": "info"}, Console: logging.ConsoleConfig{Format: "json"},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -31,9 +32,7 @@ func newLevels(base slog.Level, patterns map[string]slog.Level) *levels {
 		passing:    map[string]*passing{},
 		components: map[string]*slog.LevelVar{},
 	}
-	for p, level := range patterns {
-		l.lasting[p] = level
-	}
+	maps.Copy(l.lasting, patterns)
 	return l
 }
 
@@ -46,7 +45,7 @@ func checkPattern(p string) error {
 	if p == "" {
 		return errors.New(`the pattern is empty: name a component, such as "orders.http", a family, such as "orders.*", or "*" for all`)
 	}
-	for _, part := range strings.Split(strings.TrimSuffix(p, ".*"), ".") {
+	for part := range strings.SplitSeq(strings.TrimSuffix(p, ".*"), ".") {
 		if part == "" || strings.ContainsAny(part, "* \t\n\"") {
 			return fmt.Errorf(`the pattern %q is neither a component, such as "orders.http", nor a family, such as "orders.*", nor "*"`, p)
 		}

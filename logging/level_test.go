@@ -192,7 +192,7 @@ func TestNewReportsAllMistakes(t *testing.T) {
 	}
 	for _, want := range []string{
 		`Level: "loud"`, `"a..b"`, `Levels["c"]: "quiet"`, "File.Path", "SegmentBytes: 1 ", "QuotaBytes: 2 ", `Sync: "3"`,
-		`Console.Format: "xml"`, `Console.Color: "pink"`, "Redact[1]", "Sample.First: -1", "Sample.Per: -2ns",
+		`Console.Format: "xml"`, `Console.Color: "pink"`, "key 1 of Redact", "Sample.First: -1", "Sample.Per: -2ns",
 		"Handlers[0]", "BatchBytes: -4", "Interval: -5ns", "MinBackoff: -6ns", "MaxBackoff: -7ns",
 	} {
 		if !strings.Contains(err.Error(), want) {

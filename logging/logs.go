@@ -119,7 +119,7 @@ func New(cfg Config, opts *Options) (*Logs, error) {
 	}
 	for i, h := range o.Handlers {
 		if h == nil {
-			problems = append(problems, fmt.Errorf("Options.Handlers[%d] is nil", i))
+			problems = append(problems, fmt.Errorf("option Handlers[%d] is nil", i))
 		}
 	}
 	var ship ShipperOptions
@@ -191,7 +191,7 @@ func (c Config) parse() (base slog.Level, patterns map[string]slog.Level, proble
 	patterns = map[string]slog.Level{}
 	for _, p := range slices.Sorted(maps.Keys(c.Levels)) {
 		if err := checkPattern(p); err != nil {
-			problems = append(problems, fmt.Errorf("Levels: %w", err))
+			problems = append(problems, fmt.Errorf("in Levels: %w", err))
 		}
 		patterns[p] = parse(fmt.Sprintf("Levels[%q]", p), c.Levels[p])
 	}
@@ -204,10 +204,8 @@ func (c Config) parse() (base slog.Level, patterns map[string]slog.Level, proble
 		problems = append(problems, under("File.", err)...)
 	}
 	oneOf := func(field, value string, allowed ...string) {
-		for _, a := range allowed {
-			if value == a {
-				return
-			}
+		if slices.Contains(allowed, value) {
+			return
 		}
 		problems = append(problems, fmt.Errorf("%s: %q is none of %q", field, value, allowed[1:]))
 	}
@@ -215,7 +213,7 @@ func (c Config) parse() (base slog.Level, patterns map[string]slog.Level, proble
 	oneOf("Console.Color", c.Console.Color, "", "auto", "always", "never")
 	for i, k := range c.Redact {
 		if k == "" {
-			problems = append(problems, fmt.Errorf("Redact[%d]: the key is empty", i))
+			problems = append(problems, fmt.Errorf("key %d of Redact is empty", i))
 		}
 	}
 	return base, patterns, append(problems, c.Sample.check()...)

@@ -95,7 +95,7 @@ func TestSamplingKeepsDifferentRecords(t *testing.T) {
 			b.Info("same")
 		}
 		for i := range 10 {
-			a.Info(fmt.Sprint("different ", i))
+			a.Handler().Handle(t.Context(), record(fmt.Sprint("different ", i)))
 		}
 		all := strings.SplitAfter(strings.TrimSpace(out.String()), "\n")
 		if sums, n := summaries(t, all); n != 16 || len(sums) != 0 {
@@ -126,7 +126,7 @@ func TestSamplingBoundsItsMemory(t *testing.T) {
 	logs := newLogs(t, logging.Config{Sample: logging.SampleConfig{First: 1, Per: time.Hour}}, &logging.Options{Console: io.Discard})
 	log := logs.Logger("a")
 	for i := range 200_000 {
-		log.Info(fmt.Sprint("different ", i))
+		log.Handler().Handle(t.Context(), record(fmt.Sprint("different ", i)))
 	}
 	if n := logs.Stats().Suppressed; n != 0 {
 		t.Errorf("%d different records were left out", n)

@@ -81,7 +81,7 @@ func (o *ShipperOptions) withDefaults() (ShipperOptions, error) {
 		out.DrainTimeout = 5 * time.Second
 	}
 	if out.Name != "" && filepath.Base(out.Name) != out.Name {
-		bad = append(bad, fmt.Errorf("Name: %q is not the base name of a log, such as app.log", out.Name))
+		bad = append(bad, fmt.Errorf("option Name: %q is not the base name of a log, such as app.log", out.Name))
 	}
 	if out.Logger == nil {
 		out.Logger = slog.New(slog.DiscardHandler)

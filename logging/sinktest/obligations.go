@@ -133,17 +133,17 @@ func cancels(h *Harness) error {
 	select {
 	case <-arrived:
 	case err := <-done:
-		return fmt.Errorf("Send returned before the receiver answered: %w", err)
+		return fmt.Errorf("the sink's Send returned before the receiver answered: %w", err)
 	}
 	cancel()
 	select {
 	case err := <-done:
 		if err == nil {
-			return errors.New("Send returned nil though ctx ended before an answer")
+			return errors.New("the sink's Send returned nil though ctx ended before an answer")
 		}
 		return nil
 	case <-time.After(patience):
-		return fmt.Errorf("Send goes on %v after ctx ended", patience)
+		return fmt.Errorf("the sink's Send goes on %v after ctx ended", patience)
 	}
 }
 
@@ -180,10 +180,10 @@ func limits(h *Harness) error {
 	defer s.stop()
 	a, b := sink.Limits(), sink.Limits()
 	if a != b {
-		return fmt.Errorf("Limits returned %+v, then %+v", a, b)
+		return fmt.Errorf("the sink's Limits returned %+v, then %+v", a, b)
 	}
 	if a.MaxBatchBytes < 0 || a.MaxBatchEvents < 0 || a.MaxEventBytes < 0 || a.Overhead < 0 {
-		return fmt.Errorf("Limits returned a negative field: %+v", a)
+		return fmt.Errorf("the sink's Limits returned a negative field: %+v", a)
 	}
 	return nil
 }
@@ -206,7 +206,7 @@ func noSecret(h *Harness) error {
 	away := sink.Send(context.Background(), b)
 	for _, err := range []error{answered, away} {
 		if err == nil {
-			return errors.New("Send returned nil though it failed")
+			return errors.New("the sink's Send returned nil though it failed")
 		}
 		for e := err; e != nil; e = errors.Unwrap(e) {
 			if strings.Contains(fmt.Sprintf("%v %+v", e, e), h.Secret) {

@@ -84,7 +84,7 @@ func New(opts *Options) (*Sink, error) {
 		}
 	}
 	if o.Timeout < 0 {
-		problems = append(problems, fmt.Errorf("Timeout: %v is negative", o.Timeout))
+		problems = append(problems, fmt.Errorf("option Timeout: %v is negative", o.Timeout))
 	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, fmt.Errorf("httpjson: new: %w", err)

@@ -68,19 +68,19 @@ func New(opts *Options) (*Sink, error) {
 	problems := []error{err}
 	switch token := o.Token.Reveal(); {
 	case token == "":
-		problems = append(problems, errors.New("Token is empty: give the customer token"))
+		problems = append(problems, errors.New("option Token is empty: give the customer token"))
 	case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r == '/' || r >= 0x7f }):
-		problems = append(problems, errors.New("Token holds a space, a slash or a character that is not ASCII"))
+		problems = append(problems, errors.New("option Token holds a space, a slash or a character that is not ASCII"))
 	}
 	for i, t := range o.Tags {
 		if t == "" || strings.ContainsFunc(t, func(r rune) bool {
 			return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_.", r))
 		}) {
-			problems = append(problems, fmt.Errorf(`Tags[%d]: %q is not made of letters, digits, "-", "_" and "."`, i, t))
+			problems = append(problems, fmt.Errorf(`option Tags[%d]: %q is not made of letters, digits, "-", "_" and "."`, i, t))
 		}
 	}
 	if o.Timeout < 0 {
-		problems = append(problems, fmt.Errorf("Timeout: %v is negative", o.Timeout))
+		problems = append(problems, fmt.Errorf("option Timeout: %v is negative", o.Timeout))
 	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, fmt.Errorf("loggly: new: %w", err)

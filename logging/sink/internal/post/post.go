@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -198,9 +199,7 @@ func (p *Poster) do(ctx context.Context, u *url.URL, body io.Reader, size int64,
 		return nil, p.fail(logging.KindConfig, u, "request cannot be made")
 	}
 	req.ContentLength = size
-	for k, v := range p.header {
-		req.Header[k] = v
-	}
+	maps.Copy(req.Header, p.header)
 	if encoding != "" {
 		req.Header.Set("Content-Encoding", encoding)
 	}

@@ -1,0 +1,113 @@
+package loggly_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink/loggly"
+	"github.com/svcblocks/svcblocks/logging/sinktest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const token = "0a1b2c3d-canary-4e5f"
+
+// receive reads a bulk request as Loggly documents it, and holds its limits.
+func receive(r *http.Request, body []byte) (messages []string, err error) {
+	if want := "/bulk/" + token + "/tag/prod,shop-1/"; r.URL.Path != want {
+		return nil, fmt.Errorf("path is %q, want %q", r.URL.Path, want)
+	}
+	if got := r.Header.Get("Content-Type"); got != "text/plain" {
+		return nil, fmt.Errorf("content type is %q", got)
+	}
+	if len(body) > 5_000_000 {
+		return nil, fmt.Errorf("%d bytes in one batch", len(body))
+	}
+	for l := range bytes.Lines(body) {
+		var e struct{ Msg, Message string }
+		if err := json.Unmarshal(l, &e); err != nil || len(l) > 1_000_001 {
+			return nil, fmt.Errorf("a line of %d bytes: %v", len(l), err)
+		}
+		messages = append(messages, e.Msg+e.Message)
+	}
+	return messages, nil
+}
+
+func accept(w http.ResponseWriter, _ *http.Request, _ int) {
+	_, _ = io.WriteString(w, `{"response" : "ok"}`)
+}
+
+func TestSuite(t *testing.T) {
+	t.Parallel()
+	for _, o := range []loggly.Options{{}, {DisableGzip: true, IDField: "event_id"}} {
+		t.Run(fmt.Sprint("ids=", o.IDField != ""), func(t *testing.T) {
+			t.Parallel()
+			sinktest.Run(t, sinktest.Harness{
+				New: func(url string) (logging.Sink, error) {
+					o.URL, o.Token, o.Tags = url, secret.New(token), []string{"prod", "shop-1"}
+					return loggly.New(&o)
+				},
+				Receive: receive, Accept: accept, Secret: token,
+			})
+		})
+	}
+}
+
+// TestWrongAnswer has a proxy answer 200 in Loggly's place.
+func TestWrongAnswer(t *testing.T) {
+	t.Parallel()
+	err := sinktest.Check(sinktest.Harness{
+		New: func(url string) (logging.Sink, error) {
+			return loggly.New(&loggly.Options{URL: url, Token: secret.New(token), Tags: []string{"prod", "shop-1"}})
+		},
+		Receive: receive,
+		Accept: func(w http.ResponseWriter, _ *http.Request, _ int) {
+			_, _ = io.WriteString(w, "<html>Welcome</html>")
+		},
+	})
+	if err == nil || !strings.Contains(err.Error(), `the answer is not`) {
+		t.Errorf("Check = %v", err)
+	}
+}
+
+func TestNewReportsAllMistakes(t *testing.T) {
+	t.Parallel()
+	_, err := loggly.New(&loggly.Options{URL: "logs.example.com", Token: secret.New("a/canary"), Tags: []string{"ok", "no good", ""}, Timeout: -1})
+	for _, want := range []string{"URL", "Token", `Tags[1]: "no good"`, "Tags[2]", "Timeout: -1ns"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v does not contain %q", err, want)
+		}
+	}
+	if strings.Contains(fmt.Sprint(err), "canary") {
+		t.Errorf("error %v shows the token", err)
+	}
+	if _, err := loggly.New(nil); err == nil {
+		t.Error("no token is taken")
+	}
+}
+
+func ExampleSink() {
+	sink, err := loggly.New(&loggly.Options{Token: secret.New("customer-token"), Tags: []string{"prod"}})
+	if err != nil {
+		panic(err)
+	}
+	fmt.Printf("%+v\n", sink.Limits())
+	// Output: {MaxBatchBytes:5000000 MaxBatchEvents:0 MaxEventBytes:1000000 Overhead:0}
+}
+
+func ExampleOptions() {
+	_, err := loggly.New(&loggly.Options{Tags: []string{"two words"}})
+	fmt.Println(err)
+	// Output:
+	// loggly: new: option Token is empty: give the customer token
+	// option Tags[0]: "two words" is not made of letters, digits, "-", "_" and "."
+}
