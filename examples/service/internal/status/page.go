@@ -2,6 +2,7 @@ package status
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"github.com/svcblocks/svcblocks/logging"
 	"github.com/svcblocks/svcblocks/notify"
 	"github.com/svcblocks/svcblocks/scrape"
+	"github.com/svcblocks/svcblocks/scrape/tor"
 )
 
 const (
@@ -115,12 +117,22 @@ func (s *Sources) tor() web.Tor {
 		t.State, t.Reason = web.Off, s.Tor.Direct
 	case stats.Egress.Direct:
 		t.State = web.Off
-	case !stats.Egress.Available && stats.Requests == 0 && stats.Failures == 0:
+	case stats.Egress.Since.IsZero(), !stats.Egress.Available && s.torComes():
 		t.State = web.Starting
 	case !stats.Egress.Available:
 		t.State = web.Failed
 	}
 	return t
+}
+
+// torComes reports whether Tor runs and is still connecting to its network.
+func (s *Sources) torComes() bool {
+	for _, r := range s.Health.Results() {
+		if errors.Is(r.Err, tor.ErrNotReady) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Sources) runs(ctx context.Context) []web.Run {
