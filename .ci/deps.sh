@@ -49,6 +49,8 @@ there() {
 	syslog-ng) unpacked syslog-ng usr/sbin/syslog-ng ;;
 	chromium) has chromium || has chromium-browser || has google-chrome || has google-chrome-stable ;;
 	gcc) has gcc || has cc || has clang ;;
+	# Postfix runs under users of its own, which only root has without it.
+	uidmap) [ "$(id -u)" = 0 ] || [ "$(uname -s)" != Linux ] || has newuidmap ;;
 	axe-core) [ -f "$cache/$axe/axe.min.js" ] ;;
 	*) has "$1" ;;
 	esac
@@ -220,14 +222,21 @@ fetch_axe() {
 	}
 }
 
-# userns allows user namespaces on a CI runner whose kernel restricts them:
-# the private Tor network runs in one.
+# userns lets the user of a CI runner create user namespaces, in which the
+# private Tor network and postfix run: it lifts the kernel's restriction, and
+# gives the user ids to map.
 userns() {
-	local key=kernel/apparmor_restrict_unprivileged_userns
-	[ "$(id -u)" != 0 ] && [ "${CI:-}" = true ] || return 0
-	[ "$(cat "/proc/sys/$key" 2>/dev/null)" = 1 ] || return 0
-	say 'allowing unprivileged user namespaces on this runner'
-	as_root sh -c "echo 0 >/proc/sys/$key" || true
+	local key=kernel/apparmor_restrict_unprivileged_userns user
+	[ "$(id -u)" != 0 ] && [ "${CI:-}" = true ] && can_root || return 0
+	if [ "$(cat "/proc/sys/$key" 2>/dev/null)" = 1 ]; then
+		say 'allowing unprivileged user namespaces on this runner'
+		as_root sh -c "echo 0 >/proc/sys/$key" || true
+	fi
+	user=$(id -un)
+	if ! grep -q "^$user:" /etc/subuid 2>/dev/null; then
+		say "giving $user subordinate ids on this runner"
+		as_root usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "$user" || true
+	fi
 }
 
 # cleanup removes what the script put into place.

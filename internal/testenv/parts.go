@@ -171,11 +171,9 @@ func findPostfix() (Part, error) {
 	} else if part, err = unpacked("postfix", "usr/sbin/postfix"); err != nil {
 		return Part{}, absent("postfix", "apt install postfix, configured as \"No configuration\"")
 	}
-	if os.Geteuid() != 0 {
-		return Part{}, errors.New("postfix runs as root only: run the test as root")
-	}
-	if !wholeUIDMap() {
-		return Part{}, errors.New("postfix needs more than the one user of this user namespace: run the test as root")
+	if os.Geteuid() != 0 || !wholeUIDMap() {
+		return Part{}, errors.New("postfix needs root and users of its own: run the test as root, " +
+			"or through netns.Wrap with subordinate ids (apt install uidmap, and an entry for you in /etc/subuid and /etc/subgid)")
 	}
 	return part, nil
 }

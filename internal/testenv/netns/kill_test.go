@@ -57,24 +57,37 @@ func TestKillLeavesNothing(t *testing.T) {
 	if err != nil || line != "holding\n" {
 		t.Errorf("the process said %q, %v", line, err)
 	}
-	if got := marked(t, mark); len(got) < 3 {
-		t.Errorf("processes %q, want three at least", got)
-	}
+	await(t, func() error {
+		if got := marked(t, mark); len(got) < 3 {
+			return fmt.Errorf("processes %q, want three at least", got)
+		}
+		return nil
+	})
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
+	await(t, func() error {
+		if left := marked(t, mark); len(left) > 0 {
+			return fmt.Errorf("processes %q are still there", left)
+		}
+		return nil
+	})
+}
+
+// await calls check until it returns nil. Nothing tells when processes that
+// are not children come and go.
+func await(t *testing.T, check func() error) {
+	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	for {
-		left := marked(t, mark)
-		if len(left) == 0 {
+		err := check()
+		if err == nil {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("processes %q are still there", left)
+			t.Fatal(err)
 		}
-		// The kernel tells nobody when the last process of a namespace that is
-		// not a child is gone.
 		time.Sleep(10 * time.Millisecond)
 	}
 }

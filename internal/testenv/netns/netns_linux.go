@@ -12,10 +12,14 @@ import (
 	"path/filepath"
 	"runtime"
 	"syscall"
+	"time"
 
 	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/internal/testenv/testdns"
 )
+
+// signalTimeout is how long the tests have to end after a signal.
+const signalTimeout = 10 * time.Second
 
 // again runs this test binary in new namespaces and waits for it.
 func again() (int, error) {
@@ -28,11 +32,13 @@ func again() (int, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Args[0] = os.Args[0]
+	binary, err := os.Executable()
+	if err != nil {
+		return 0, err
+	}
+	cmd := testenv.NamespaceCommand(binary, os.Args[1:]...)
 	cmd.Env = append(os.Environ(), variable+"=enter:"+dir)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = testenv.NamespaceAttr()
 
 	// SIGQUIT is how the go command asks for stack traces at a time-out.
 	signals := make(chan os.Signal, 8)
@@ -43,10 +49,14 @@ func again() (int, error) {
 	}
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
+	var overdue <-chan time.Time
 	for {
 		select {
 		case s := <-signals:
 			_ = cmd.Process.Signal(s)
+			overdue = time.After(signalTimeout)
+		case <-overdue:
+			_ = cmd.Process.Kill()
 		case err := <-done:
 			if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 				return max(exit.ExitCode(), 1), nil

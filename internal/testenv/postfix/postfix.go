@@ -3,6 +3,9 @@
 // It has a configuration, a queue and ports of its own, beside whatever mail
 // system the machine has, and delivers every mail that it accepts into one
 // folder.
+//
+// Postfix insists on root and on users of its own. A package whose tests also
+// run as an ordinary user, who has subordinate ids, wraps them in netns.Wrap.
 package postfix
 
 import (

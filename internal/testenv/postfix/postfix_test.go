@@ -13,10 +13,12 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/svcblocks/svcblocks/internal/testenv/netns"
 	"github.com/svcblocks/svcblocks/internal/testenv/postfix"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// Where the test is not run as root, the namespace makes it root.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(netns.Wrap(m)) }
 
 // dial connects to the server with STARTTLS, or with TLS from the first byte.
 func dial(t *testing.T, s *postfix.Server, implicit bool) *smtp.Client {
