@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/svcblocks/svcblocks/internal/atomicfile"
@@ -155,12 +156,14 @@ type journal struct {
 	next *batch
 }
 
-// batch is what is written at once.
+// batch is what is written at once, by the first who wants it written; the
+// others wait for done.
 type batch struct {
-	data []byte
-	sync bool
-	done bool // guarded by commit, as is err
-	err  error
+	data    []byte // guarded by the journal's mu, and by commit once it is taken
+	sync    bool
+	claimed atomic.Bool
+	done    chan struct{} // closed when it is written
+	err     error
 }
 
 func createJournal(path string) (*journal, error) {
@@ -182,45 +185,43 @@ func (j *journal) add(frame []byte, durable bool) *batch {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.next == nil {
-		j.next = &batch{}
+		j.next = &batch{done: make(chan struct{})}
 	}
 	j.next.data = append(j.next.data, frame...)
 	j.next.sync = j.next.sync || durable
 	return j.next
 }
 
-// write waits until b is written, writing it unless somebody else does.
+// write waits until b is written, writing it unless somebody else does. While
+// a batch is written, all that comes joins the next one.
 func (j *journal) write(b *batch) error {
-	j.commit.Lock()
-	defer j.commit.Unlock()
-	return j.writeLocked(b)
+	if b.claimed.CompareAndSwap(false, true) {
+		j.commit.Lock()
+		j.mu.Lock() // b is j.next: batches are taken under commit, in order
+		j.next = nil
+		j.mu.Unlock()
+		b.err = j.writeLocked(b)
+		j.commit.Unlock()
+		close(b.done)
+	} else {
+		<-b.done
+	}
+	return b.err
 }
 
 func (j *journal) writeLocked(b *batch) error {
-	if b.done {
-		return b.err
-	}
-	j.mu.Lock() // b is j.next: batches are taken under commit, in order
-	j.next = nil
-	j.mu.Unlock()
-	b.done = true
 	if j.f == nil {
-		b.err = fs.ErrClosed
-		return b.err
+		return fs.ErrClosed
 	}
-	if _, err := j.f.WriteAt(b.data, j.size); err != nil {
-		b.err = err
+	_, err := j.f.WriteAt(b.data, j.size)
+	if err == nil && b.sync {
+		err = j.f.Sync()
+	}
+	if err != nil {
 		// A torn record at the end would be dropped by its checksum, but
 		// not if a later one is written over a part of it.
 		_ = j.f.Truncate(j.size)
 		return err
-	}
-	if b.sync {
-		if err := j.f.Sync(); err != nil {
-			b.err = err
-			_ = j.f.Truncate(j.size)
-			return err
-		}
 	}
 	j.size += int64(len(b.data))
 	b.data = nil
@@ -259,18 +260,19 @@ func (j *journal) empty() error {
 	return nil
 }
 
+// close writes what was added so far and closes the file.
 func (j *journal) close() error {
-	j.commit.Lock()
-	defer j.commit.Unlock()
-	if j.f == nil {
-		return nil
-	}
 	j.mu.Lock()
 	last := j.next
 	j.mu.Unlock()
 	var err error
 	if last != nil {
-		err = j.writeLocked(last)
+		err = j.write(last)
+	}
+	j.commit.Lock()
+	defer j.commit.Unlock()
+	if j.f == nil {
+		return err
 	}
 	err = errors.Join(err, j.f.Sync(), j.f.Close())
 	j.f = nil

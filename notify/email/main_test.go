@@ -4,6 +4,9 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/svcblocks/svcblocks/internal/testenv/netns"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// A namespace lets postfix run for whoever is not root.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(netns.Wrap(m)) }

@@ -1,0 +1,36 @@
+package notify
+
+import "encoding/json"
+
+// ReadJournal returns the records of a journal as JSON, and the bytes that were
+// stepped over.
+func ReadJournal(data []byte) (records []string, skipped int) {
+	skipped = readJournal(data, func(r *record) {
+		text, err := json.Marshal(r)
+		if err != nil {
+			panic(err)
+		}
+		records = append(records, string(text))
+	})
+	return records, skipped
+}
+
+// AppendRecord appends a record that was read to a journal.
+func AppendRecord(data []byte, text string) []byte {
+	r := new(record)
+	if err := json.Unmarshal([]byte(text), r); err != nil {
+		panic(err)
+	}
+	data, err := appendFrame(data, r)
+	if err != nil {
+		panic(err)
+	}
+	return data
+}
+
+// Replay returns how many messages a journal says wait.
+func Replay(data []byte) int {
+	p := replay{entries: map[string]*record{}, held: map[string]*record{}}
+	readJournal(data, p.take)
+	return len(p.list())
+}

@@ -1,0 +1,223 @@
+package notify_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/svcblocks/svcblocks/notify"
+)
+
+// journalOf returns what a hub writes.
+func journalOf(t testing.TB, messages int) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	hub, err := notify.New(&notify.Options{Receivers: []notify.Receiver{{Name: "f", Notifier: &fake{}}, {Name: "g", Notifier: &fake{}}}, Outbox: notify.Outbox{Dir: dir}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = hub.Close() }()
+	for i := range messages {
+		for range 3 { // with repeats
+			if err := hub.Send(t.Context(), fmt.Sprint("s", i), "text"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	list, err := filepath.Glob(filepath.Join(dir, "*", "journal"))
+	if err != nil || len(list) != 1 {
+		t.Fatalf("journals %v, %v", list, err)
+	}
+	data, err := os.ReadFile(list[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func FuzzJournal(f *testing.F) {
+	whole := journalOf(f, 3)
+	f.Add(whole)
+	f.Add(whole[:len(whole)-5])
+	f.Add([]byte("notifyj1"))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		records, skipped := notify.ReadJournal(data)
+		if skipped > len(data) {
+			t.Errorf("skipped %d of %d bytes", skipped, len(data))
+		}
+		notify.Replay(data)
+		again := []byte("notifyj1")
+		for _, r := range records {
+			again = notify.AppendRecord(again, r)
+		}
+		back, skipped := notify.ReadJournal(again)
+		if skipped != 0 || !slices.Equal(back, records) {
+			t.Errorf("records %q came back as %q, %d bytes skipped", records, back, skipped)
+		}
+	})
+}
+
+// A journal stays small while messages come and go.
+func TestJournalIsKeptSmall(t *testing.T) {
+	t.Parallel()
+	hub := newHub(t, &notify.Options{
+		Receivers: []notify.Receiver{{Name: "f", Notifier: &fake{}}}, Outbox: notify.Outbox{Dir: t.TempDir()}, Group: notify.Group{Interval: -1},
+	})
+	go func() { _ = hub.Run(t.Context()) }()
+	text := strings.Repeat("x", 60_000)
+	for range 50 {
+		if err := hub.Send(t.Context(), "s", text); err != nil {
+			t.Fatal(err)
+		}
+		if err := hub.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := hub.Stats().StoredBytes; n > 400_000 {
+		t.Errorf("journal has %d bytes and nothing waits", n)
+	}
+	// What waits keeps it from being cut, but not from being rewritten.
+	blocked := newHub(t, &notify.Options{
+		Receivers: []notify.Receiver{
+			{Name: "f", Notifier: &fake{}},
+			{Name: "down", Notifier: sendFunc(nil), MinLevel: 100, Rate: notify.Rate{Per: time.Hour}},
+		},
+		Outbox: notify.Outbox{Dir: t.TempDir()}, Group: notify.Group{Interval: -1},
+	})
+	if err := blocked.Notify(t.Context(), notify.Message{ID: "waits", Subject: "waits"}); err != nil {
+		t.Fatal(err)
+	}
+	big := strings.Repeat("y", 500_000)
+	for range 40 {
+		if err := blocked.Send(t.Context(), "s", big); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := blocked.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := blocked.Stats().StoredBytes; n > 9<<20 {
+		t.Errorf("journal has %d bytes", n)
+	}
+}
+
+// An outbox that is full says so and delivers all the same.
+func TestOutboxIsBounded(t *testing.T) {
+	t.Parallel()
+	f := &fake{}
+	hub := newHub(t, &notify.Options{
+		Receivers: []notify.Receiver{{Name: "f", Notifier: f}}, Outbox: notify.Outbox{Dir: t.TempDir(), MaxBytes: 5000},
+	})
+	full := 0
+	for i := range 20 {
+		if err := hub.Send(t.Context(), fmt.Sprint("s", i), strings.Repeat("x", 1000)); err != nil {
+			if !strings.Contains(err.Error(), "outbox is full") {
+				t.Fatal(err)
+			}
+			full++
+		}
+	}
+	if err := hub.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if full < 10 || full > 18 || len(f.messages()) != 20 {
+		t.Errorf("%d refused, %d delivered", full, len(f.messages()))
+	}
+}
+
+// Several hubs share a folder without touching each other's messages.
+func TestHubsShareAFolder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	times := map[string]int{}
+	for h := range 4 {
+		wg.Go(func() {
+			f := &fake{}
+			hub, err := notify.New(&notify.Options{Receivers: []notify.Receiver{{Name: "f", Notifier: f}}, Outbox: notify.Outbox{Dir: dir}})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for i := range 20 {
+				if err := hub.Send(t.Context(), fmt.Sprint("h", h, "s", i), ""); err != nil {
+					t.Error(err)
+				}
+			}
+			if err := hub.Flush(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if err := hub.Close(); err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for _, m := range f.messages() {
+				times[m.Subject]++
+			}
+		})
+	}
+	wg.Wait()
+	if len(times) != 80 {
+		t.Errorf("%d messages, want 80", len(times))
+	}
+	for s, n := range times {
+		if n != 1 {
+			t.Errorf("%s came %d times", s, n)
+		}
+	}
+}
+
+// The same text written and synced to a file, one after another, is the bound.
+func BenchmarkDurableSend(b *testing.B) {
+	text := strings.Repeat("x", 1000)
+	b.Run("impl=file", func(b *testing.B) {
+		f, err := os.Create(filepath.Join(b.TempDir(), "f"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer func() { _ = f.Close() }()
+		line := []byte(text + strings.Repeat("y", 200))
+		for b.Loop() {
+			if _, err := f.Write(line); err != nil {
+				b.Fatal(err)
+			}
+			if err := f.Sync(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
+	})
+	for _, writers := range []int{1, 16} {
+		b.Run(fmt.Sprintf("impl=outbox/writers=%d", writers), func(b *testing.B) {
+			hub, err := notify.New(&notify.Options{
+				Receivers: []notify.Receiver{{Name: "f", Notifier: &fake{}}}, Group: notify.Group{Interval: -1},
+				Outbox: notify.Outbox{Dir: b.TempDir(), MaxBytes: 1 << 40},
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer func() { _ = hub.Close() }()
+			var wg sync.WaitGroup
+			b.ResetTimer()
+			for w := range writers {
+				wg.Go(func() {
+					for i := w; i < b.N; i += writers {
+						if err := hub.Send(b.Context(), "subject", text); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			}
+			wg.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
+		})
+	}
+}
