@@ -18,7 +18,7 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 cache=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/svcblocks/testenv
 policy=/usr/sbin/policy-rc.d
 policy_mark='svcblocks .ci/deps.sh'
-axe=axe-core-4.14.1
+axe='axe-core-4.14.1'
 axe_sha512=1477dafa598d8d065f273d6af302aa203c02e83131707b7fa648cd41bd3d6b734f8c22a0dab86ee6a6f64b8afbe804b214d36db85a2826965edfb3a0b9d546b5
 updated=no
 work=
@@ -70,7 +70,7 @@ package() {
 # missing prints those of the parts that are not found.
 missing() {
 	local part
-	for part in tor postfix nginx chromium syslog-ng gcc axe-core; do
+	for part in tor postfix nginx chromium syslog-ng gcc uidmap axe-core; do
 		there "$part" || printf '%s ' "$part"
 	done
 }
