@@ -16,6 +16,7 @@ import (
 	"mime"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -59,9 +60,10 @@ type LogStats struct {
 // is refused whole with 400 and the line's number. All methods are safe for
 // concurrent use.
 //
-// An event is recognised by its id: the member that LogOptions.IDKey names;
-// where a line has none, the request's Idempotency-Key with the line's number;
-// where there is none either, the line's content.
+// An event is recognised by its id: the member that LogOptions.IDKey names.
+// Where a line has none it is reckoned from the header Batch-Id, the id
+// <segment>-<offset> of the first line, if Batch-Contiguous is "true"; where
+// there is none either, the line's content stands for it.
 type LogReceiver struct {
 	opts LogOptions
 	*server
@@ -171,7 +173,13 @@ func (r *LogReceiver) read(w http.ResponseWriter, req *http.Request) ([]arrival,
 	limited := &io.LimitedReader{R: body, N: r.opts.MaxDecodedBytes + 1}
 	lines := bufio.NewScanner(limited)
 	lines.Buffer(make([]byte, 0, 64<<10), r.opts.MaxLineBytes)
-	batch := req.Header.Get("Idempotency-Key")
+	var start, next int64 // of the line, in the decoded body
+	lines.Split(func(data []byte, atEOF bool) (int, []byte, error) {
+		n, line, err := bufio.ScanLines(data, atEOF)
+		start, next = next, next+int64(n)
+		return n, line, err
+	})
+	segment, first, numbered := batchID(req.Header)
 	var events []arrival
 	for n := 1; lines.Scan(); n++ {
 		line := bytes.TrimSpace(lines.Bytes())
@@ -189,9 +197,9 @@ func (r *LogReceiver) read(w http.ResponseWriter, req *http.Request) ([]arrival,
 		switch {
 		case event.ID != "":
 			identity = "id\x00" + event.ID
-		case batch != "":
-			event.ID = fmt.Sprintf("%s:%d", batch, n)
-			identity = "batch\x00" + event.ID
+		case numbered:
+			event.ID = fmt.Sprintf("%s-%d", segment, first+start)
+			identity = "id\x00" + event.ID
 		}
 		sum := sha256.Sum256([]byte(identity))
 		events = append(events, arrival{[16]byte(sum[:16]), len(line), event})
@@ -203,6 +211,18 @@ func (r *LogReceiver) read(w http.ResponseWriter, req *http.Request) ([]arrival,
 		return nil, statusOf(err), fmt.Errorf("body: %w", err)
 	}
 	return events, http.StatusOK, nil
+}
+
+// batchID reads the id of a batch's first line, from which those of the others
+// follow.
+func batchID(h http.Header) (segment string, offset int64, ok bool) {
+	id := h.Get("Batch-Id")
+	i := strings.LastIndexByte(id, '-')
+	if i < 0 || h.Get("Batch-Contiguous") != "true" {
+		return "", 0, false
+	}
+	offset, err := strconv.ParseInt(id[i+1:], 10, 64)
+	return id[:i], offset, err == nil && offset >= 0
 }
 
 func statusOf(err error) int {

@@ -121,13 +121,22 @@ func TestLogReceiverKnowsRepeats(t *testing.T) {
 			sends: [][]string{{`{"_id":"1","event_id":"x"}`}, {`{"_id":"1","event_id":"y"}`}},
 			want:  demo.LogStats{Batches: 2, Events: 1, Repeats: 1},
 		},
-		"by batch and line": {
+		"by the place in the segment": {
 			sends: [][]string{
-				{"{\"msg\":\"a\"}\n{\"msg\":\"a\"}", "Idempotency-Key", "k1"},
-				{"{\"msg\":\"a\"}\n{\"msg\":\"a\"}", "Idempotency-Key", "k1"},
-				{"{\"msg\":\"a\"}\n{\"msg\":\"a\"}", "Idempotency-Key", "k2"},
+				{"{\"msg\":\"a\"}\n{\"msg\":\"a\"}\n", "Batch-Id", "20260504-1-0", "Batch-Contiguous", "true"},
+				{"{\"msg\":\"a\"}\n", "Batch-Id", "20260504-1-12", "Batch-Contiguous", "true"},
+				{"{\"msg\":\"a\"}\n{\"msg\":\"a\"}\n", "Batch-Id", "20260504-1-12", "Batch-Contiguous", "true"},
+				{"{\"msg\":\"a\"}\n", "Batch-Id", "20260504-2-0", "Batch-Contiguous", "true"},
 			},
-			want: demo.LogStats{Batches: 3, Events: 4, Repeats: 2},
+			want: demo.LogStats{Batches: 4, Events: 4, Repeats: 2},
+		},
+		"by content where lines were left out": {
+			sends: [][]string{
+				{`{"msg":"a"}`, "Batch-Id", "20260504-1-0"},
+				{`{"msg":"a"}`, "Batch-Id", "20260504-1-700"},
+				{`{"msg":"a"}`, "Batch-Id", "nonsense", "Batch-Contiguous", "true"},
+			},
+			want: demo.LogStats{Batches: 3, Events: 1, Repeats: 2},
 		},
 		"by content": {
 			sends: [][]string{{"{\"msg\":\"a\"}\n{\"msg\":\"b\"}"}, {`{"msg":"b"}`}},
