@@ -53,7 +53,7 @@ func Parse(s string) (Agent, bool) {
 	switch {
 	case strings.Contains(s, "Trident/"), strings.Contains(s, " Edge/"), strings.Contains(s, "PhantomJS"):
 		return Agent{String: s}, false
-	case engine > 0 && !strings.Contains(s, "AppleWebKit/"):
+	case engine > 0 && (!strings.Contains(s, "AppleWebKit/") || !strings.Contains(s, " Safari/")): // was it cut?
 		return Agent{String: s}, false
 	case version(s, " CriOS/") > 0:
 		a.Family, a.Major = ChromeIOS, version(s, " CriOS/")
