@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/xml"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/PuerkitoBio/goquery"
 	"github.com/google/go-cmp/cmp"
@@ -239,6 +241,48 @@ func TestPlots(t *testing.T) {
 			}
 		})
 	})
+}
+
+// TestBounds: the page stays light whatever the service has seen, and says
+// what it leaves out.
+func TestBounds(t *testing.T) {
+	t.Parallel()
+	var p web.Page
+	p.Log.Received = &web.Received{}
+	for i := range 5000 {
+		name := fmt.Sprintf("%04d", i)
+		it := web.Item{ID: name, Name: name, Gone: i%10 == 0, History: []web.Price{{Time: sampleNow, Cents: 1}}}
+		if i%2 == 0 {
+			it.History = append(it.History, web.Price{Time: sampleNow.Add(time.Duration(i) * time.Second), Cents: 2})
+		}
+		p.Items = append(p.Items, it)
+		p.Runs = append(p.Runs, web.Run{ID: name})
+		p.Exits = append(p.Exits, web.Exit{Address: name})
+		p.Agents = append(p.Agents, web.Agent{Name: name})
+		p.Caught = append(p.Caught, web.Caught{ID: name})
+		p.Log.Received.Last = append(p.Log.Received.Last, web.Line{Message: name})
+	}
+	before := len(p.Log.Received.Last)
+	rec := ask(handler(p), http.MethodGet, "/")
+	if n := rec.Body.Len(); n > 512<<10 {
+		t.Errorf("the page has %d bytes", n)
+	}
+	if n := len(p.Log.Received.Last); n != before {
+		t.Errorf("the caller's lines were cut to %d", n)
+	}
+	doc, err := goquery.NewDocumentFromReader(rec.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(strings.Fields(doc.Text()), " ")
+	for _, want := range []string{"5,000 2,500 changed, 500 gone", "The 200 that changed last", "And 4,985 more.", "And 4,950 more."} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	if got := doc.Find("#all-items tbody th").First().Text(); got != "4998" {
+		t.Errorf("the table begins with %s, want the item that changed last, 4998", got)
+	}
 }
 
 // TestWellFormed: every element is closed, which an HTML parser would forgive.

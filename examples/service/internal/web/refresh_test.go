@@ -16,6 +16,7 @@ import (
 // TestRefresh: with JavaScript the page follows the service by itself, and the
 // reader keeps what he opened, where he is, and what he is about to press.
 func TestRefresh(t *testing.T) {
+	t.Parallel()
 	b := browser.Start(t)
 	var asked, posted atomic.Int64
 	var broken atomic.Bool
@@ -120,6 +121,7 @@ func TestRefresh(t *testing.T) {
 
 // TestWithoutScript: the page shows all there is, and the button is a form.
 func TestWithoutScript(t *testing.T) {
+	t.Parallel()
 	b := browser.Start(t)
 	var posted atomic.Int64
 	mux := http.NewServeMux()

@@ -121,3 +121,34 @@ func sample() web.Page {
 	}
 	return p
 }
+
+// troubled is a page on a bad day: every state that a part can be in.
+func troubled() web.Page {
+	p := web.Page{
+		Service: web.Service{Name: "shopwatch", Version: "v0.1.0-0.20260504120000-0123456789ab", Profile: "prod", Started: sampleNow.Add(-50 * time.Hour)},
+		Now:     sampleNow,
+		Tor: web.Tor{
+			State: web.Failed, Required: true, Egress: "SOCKS 127.0.0.1:9050",
+			Reason: "scrape: dial tor 127.0.0.1:9050: connect: connection refused; nothing leaves until it is back.",
+		},
+		Log: web.Log{
+			Written: 9_999_999, Shipped: 1, Waiting: 9_999_900, Dropped: 98, Quarantined: 3, Retries: 1234,
+			LastShipped: sampleNow.Add(-26 * time.Hour), LastError: "Post \"https://logs.example.com/bulk\": 503 Service Unavailable",
+		},
+		Receivers: []web.Receiver{{Name: "ops-mail", Kind: "email", Failed: 12, LastError: "535 5.7.8 authentication failed: check mail.password"}},
+		Runs: []web.Run{
+			{ID: "next", Trigger: "request", State: web.RunWaiting},
+			{ID: "8", Trigger: "schedule", State: web.RunRunning, Started: sampleNow.Add(-time.Second), PagesDone: 3},
+			{ID: "7", Trigger: "schedule", State: web.RunFailed, Started: sampleNow.Add(-time.Hour), Finished: sampleNow, Error: "tor is not available"},
+			{ID: "6", Trigger: "schedule", State: web.RunStopped, Started: sampleNow.Add(-2 * time.Hour), Finished: sampleNow.Add(-time.Hour)},
+		},
+		Items: []web.Item{{ID: "1", Name: "Gone for good", Gone: true, Currency: "EUR", History: []web.Price{
+			{Time: sampleNow.Add(-3 * time.Hour), Cents: 100}, {Time: sampleNow.Add(-2 * time.Hour), Cents: 200},
+		}}},
+		Exits: []web.Exit{{Address: "unknown", Last: sampleNow.Add(-time.Hour)}},
+	}
+	for _, s := range []web.State{web.Failed, web.Starting, web.Degraded, web.Off, web.OK, ""} {
+		p.Checks = append(p.Checks, web.Check{Name: "state " + string(s), State: s, Detail: "What was found.", Advice: "What can be done about it."})
+	}
+	return p
+}

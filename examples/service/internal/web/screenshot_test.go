@@ -34,38 +34,48 @@ func serve(t *testing.T, page func(context.Context) web.Page) string {
 // closed and opened: nothing reaches beyond the screen, the console stays
 // quiet, and axe-core finds nothing serious.
 func TestViews(t *testing.T) {
+	t.Parallel()
 	b := browser.Start(t)
-	address := serve(t, func(context.Context) web.Page { return sample() })
-	for _, v := range []browser.View{
-		browser.Desktop, browser.Desktop.Dark(), browser.Phone, browser.Phone.Dark(), browser.Narrow,
+	for _, tc := range []struct {
+		name  string
+		page  web.Page
+		views []browser.View
+	}{
+		{"sample", sample(), []browser.View{browser.Desktop, browser.Desktop.Dark(), browser.Phone, browser.Phone.Dark(), browser.Narrow}},
+		{"troubled", troubled(), []browser.View{browser.Desktop, browser.Desktop.Dark(), browser.Narrow, browser.Narrow.Dark()}},
+		{"empty", web.Page{Now: sampleNow}, []browser.View{browser.Phone}},
 	} {
-		t.Run(v.Name+"-"+v.Scheme, func(t *testing.T) {
-			tab := b.Open(t, address, v)
-			if *pictures != "" {
-				picture(t, tab, v.Name+"-"+v.Scheme)
-			}
-			if diff := cmp.Diff([]string{}, tab.Overflow()); diff != "" {
-				t.Errorf("beyond the screen (-want +got):\n%s", diff)
-			}
-			tab.OpenDetails()
-			if *pictures != "" {
-				picture(t, tab, v.Name+"-"+v.Scheme+"-open")
-			}
-			if diff := cmp.Diff([]string{}, tab.Overflow()); diff != "" {
-				t.Errorf("beyond the screen with all details open (-want +got):\n%s", diff)
-			}
-			if diff := cmp.Diff([]string{}, tab.Axe(t)); diff != "" {
-				t.Errorf("axe-core finds (-want +got):\n%s", diff)
-			}
-			if got := tab.Problems(); len(got) > 0 {
-				t.Errorf("the page complains: %q", got)
-			}
-		})
+		address := serve(t, func(context.Context) web.Page { return tc.page })
+		for _, v := range tc.views {
+			t.Run(tc.name+"-"+v.Name+"-"+v.Scheme, func(t *testing.T) {
+				tab := b.Open(t, address, v)
+				defer tab.Close()
+				picture(t, tab, tc.name+"-"+v.Name+"-"+v.Scheme)
+				if diff := cmp.Diff([]string{}, tab.Overflow()); diff != "" {
+					t.Errorf("beyond the screen (-want +got):\n%s", diff)
+				}
+				tab.OpenDetails()
+				picture(t, tab, tc.name+"-"+v.Name+"-"+v.Scheme+"-open")
+				if diff := cmp.Diff([]string{}, tab.Overflow()); diff != "" {
+					t.Errorf("beyond the screen with all details open (-want +got):\n%s", diff)
+				}
+				if diff := cmp.Diff([]string{}, tab.Axe(t)); diff != "" {
+					t.Errorf("axe-core finds (-want +got):\n%s", diff)
+				}
+				if got := tab.Problems(); len(got) > 0 {
+					t.Errorf("the page complains: %q", got)
+				}
+			})
+		}
 	}
 }
 
+// picture writes a picture of the whole page with -pictures.
 func picture(t *testing.T, tab *browser.Tab, name string) {
 	t.Helper()
+	if *pictures == "" {
+		return
+	}
 	small, err := browser.Shrink(tab.Screenshot(0))
 	if err != nil {
 		t.Fatal(err)

@@ -9,23 +9,37 @@ import (
 	"time"
 )
 
+// What a page shows at most, so that it stays light whatever the service has
+// seen. The counts above always tell of all.
 const (
-	featured = 6 // items with a plot of their own above the table
-	recent   = 5 // runs in sight; the rest is folded away
+	featured  = 6   // items with a plot of their own above the table
+	recent    = 5   // runs in sight; the rest is folded away
+	maxRuns   = 50  // runs in all
+	maxItems  = 200 // rows in the table of items
+	maxUsed   = 15  // exits, and user agents
+	maxCaught = 50  // caught messages
+	maxLines  = 100 // log lines at the receiver
 )
 
 // view is a Page prepared for the templates.
 type view struct {
 	*Page
-	Assets map[string]string // name to address
-	Checks []Check           // hides Page.Checks; what asks for attention first
-	Items  []*itemView       // hides Page.Items; the latest change first
-	Groups []group
+
+	Assets   map[string]string // name to address
+	Checks   []Check           // hides Page.Checks; what asks for attention first
+	Items    []*itemView       // hides Page.Items; the latest change first, at most maxItems
+	Featured []*itemView       // those whose price changed most often
+	Groups   []group
+
+	AllItems, ChangedItems, GoneItems int
+	MoreExits, MoreAgents, MoreCaught int // how many are not shown
 }
 
 type itemView struct {
 	*Item
+
 	Plot    *plot
+	Changes int
 	Changed time.Time // of the last change; zero where there was none
 	Before  int64     // price before the last change
 }
@@ -44,16 +58,16 @@ func newView(p *Page, assets map[string]string) *view {
 		p.Service.Name = "service"
 	}
 	v := &view{Page: p, Assets: assets}
-	for i := range p.Items {
-		it := &itemView{Item: &p.Items[i], Plot: newPlot(&p.Items[i], p.Now)}
-		if steps := collapse(it.History); len(steps) > 1 {
-			it.Changed, it.Before = steps[len(steps)-1].Time, steps[len(steps)-2].Cents
-		}
-		v.Items = append(v.Items, it)
+	v.arrangeItems()
+	p.Runs, _ = cut(p.Runs, maxRuns)
+	p.Exits, v.MoreExits = cut(p.Exits, maxUsed)
+	p.Agents, v.MoreAgents = cut(p.Agents, maxUsed)
+	p.Caught, v.MoreCaught = cut(p.Caught, maxCaught)
+	if r := p.Log.Received; r != nil {
+		shown := *r
+		shown.Last, _ = cut(r.Last, maxLines)
+		p.Log.Received = &shown
 	}
-	slices.SortStableFunc(v.Items, func(a, b *itemView) int {
-		return cmp.Or(b.Changed.Compare(a.Changed), cmp.Compare(a.Name, b.Name))
-	})
 	// What asks for attention comes first.
 	checks := slices.Clone(p.Checks)
 	slices.SortStableFunc(checks, func(a, b Check) int { return rank(b.State) - rank(a.State) })
@@ -74,6 +88,48 @@ func newView(p *Page, assets map[string]string) *view {
 		last.Settings = append(last.Settings, s)
 	}
 	return v
+}
+
+// arrangeItems counts all items, chooses those to show and draws them.
+func (v *view) arrangeItems() {
+	v.AllItems = len(v.Page.Items)
+	all := make([]*itemView, 0, v.AllItems)
+	for i := range v.Page.Items {
+		it := &itemView{Item: &v.Page.Items[i]}
+		if steps := collapse(it.History); len(steps) > 1 {
+			it.Changes = len(steps) - 1
+			it.Changed, it.Before = steps[it.Changes].Time, steps[it.Changes-1].Cents
+			v.ChangedItems++
+		}
+		if it.Gone {
+			v.GoneItems++
+		}
+		all = append(all, it)
+	}
+	slices.SortStableFunc(all, func(a, b *itemView) int {
+		return cmp.Or(b.Changed.Compare(a.Changed), cmp.Compare(a.Name, b.Name))
+	})
+	v.Items, _ = cut(all, maxItems)
+	// Ordered by the latest change, the cards would change places at each
+	// refresh.
+	lively := slices.DeleteFunc(slices.Clone(all), func(it *itemView) bool { return len(it.History) == 0 })
+	slices.SortStableFunc(lively, func(a, b *itemView) int { return cmp.Compare(b.Changes, a.Changes) })
+	v.Featured, _ = cut(lively, featured)
+	for _, shown := range [][]*itemView{v.Items, v.Featured} {
+		for _, it := range shown {
+			if it.Plot == nil {
+				it.Plot = newPlot(it.Item, v.Now)
+			}
+		}
+	}
+}
+
+// cut returns the first n of list, and how many were left out.
+func cut[T any](list []T, n int) (shown []T, more int) {
+	if len(list) <= n {
+		return list, 0
+	}
+	return list[:n], len(list) - n
 }
 
 // Ago and Uptime relate times to the moment that the page shows.
@@ -165,14 +221,6 @@ func (v *view) Headline() string {
 	return "Unknown"
 }
 
-// Featured are the items with a plot of their own: those whose price changed
-// most often, so that the cards don't change places at each refresh.
-func (v *view) Featured() []*itemView {
-	out := slices.DeleteFunc(slices.Clone(v.Items), func(it *itemView) bool { return it.Plot == nil })
-	slices.SortStableFunc(out, func(a, b *itemView) int { return cmp.Compare(b.Plot.Changes, a.Plot.Changes) })
-	return out[:min(featured, len(out))]
-}
-
 // runTable is some runs and what the template needs beside them.
 type runTable struct {
 	View    *view
@@ -191,26 +239,6 @@ func (v *view) EarlierRuns() *runTable {
 		return nil
 	}
 	return &runTable{v, "Earlier runs, newest first", v.Runs[recent:]}
-}
-
-func (v *view) GoneItems() int {
-	n := 0
-	for _, it := range v.Items {
-		if it.Gone {
-			n++
-		}
-	}
-	return n
-}
-
-func (v *view) ChangedItems() int {
-	n := 0
-	for _, it := range v.Items {
-		if !it.Changed.IsZero() {
-			n++
-		}
-	}
-	return n
 }
 
 // Sent, Waiting and FailedSends add up over the receivers.
