@@ -80,15 +80,59 @@ func (x *exchange) take(res *http.Response) error {
 	if x.client.opts.Banned == nil || x.robots {
 		return nil
 	}
-	page, err := io.ReadAll(b)
+	b.held = true
+	text, err := io.ReadAll(b)
 	if err != nil {
 		return err
 	}
-	if x.client.opts.Banned(res, page) {
+	if x.client.opts.Banned(res, text) {
 		return fmt.Errorf("%w: status %d", ErrBanned, res.StatusCode)
 	}
-	res.Body = io.NopCloser(bytes.NewReader(page))
+	res.Body = &heldBody{r: bytes.NewReader(text), body: b}
 	return nil
+}
+
+// heldBody is a body that was read whole before it was handed out.
+type heldBody struct {
+	r    *bytes.Reader
+	body *body
+	once sync.Once
+}
+
+// Read reads decoded bytes.
+func (h *heldBody) Read(p []byte) (int, error) {
+	n, err := h.r.Read(p)
+	if err != nil {
+		h.deliver()
+	}
+	return n, err
+}
+
+// Close ends the body.
+func (h *heldBody) Close() error {
+	h.deliver()
+	return nil
+}
+
+func (h *heldBody) deliver() {
+	h.once.Do(func() {
+		if !h.body.dropped {
+			h.body.deliver(nil)
+		}
+	})
+}
+
+// drop closes the body of an answer that is not handed out, after a little of
+// it was read, so that the connection can be used again.
+func drop(res *http.Response) {
+	switch b := res.Body.(type) {
+	case *body:
+		b.dropped = true
+	case *heldBody:
+		b.body.dropped = true
+	}
+	_, _ = io.CopyN(io.Discard, res.Body, 64<<10) // whatever happens, it is closed
+	_ = res.Body.Close()
 }
 
 // body is an answer's body: decoded, bounded, and the end of the exchange when
@@ -102,6 +146,8 @@ type body struct {
 	free    func()
 	limit   int64
 	status  int
+	held    bool // read whole before it is a page
+	dropped bool // no page: another attempt follows
 
 	mu  sync.Mutex // Close may interrupt Read
 	n   int64
@@ -195,21 +241,22 @@ func (b *body) close() {
 	b.finish(err)
 }
 
-// finish tells of the page and ends the exchange.
+// finish ends the exchange, and tells of the page if it is one.
 func (b *body) finish(err error) {
 	if b.free != nil {
 		b.free()
 	}
-	if b.x.robots {
-		b.x.finish(err)
-		return
-	}
-	page := Page{
-		URL: shownURL(b.x.req.URL), Status: b.status, Bytes: b.n, WireBytes: b.wire.n,
-		Elapsed: time.Since(b.x.began), Identity: b.x.id.snapshot(), Agent: b.x.agent, Err: err,
-	}
 	b.x.finish(err)
-	b.x.client.delivered(page, b.x.id, b.x.host)
+	if !b.x.robots && !b.dropped && !b.held {
+		b.deliver(err)
+	}
+}
+
+// deliver tells of the page.
+func (b *body) deliver(err error) {
+	b.x.client.delivered(b.x, Page{
+		Status: b.status, Bytes: b.n, WireBytes: b.wire.n, Elapsed: time.Since(b.x.began), Agent: b.x.agent, Err: err,
+	})
 }
 
 // open sets up the decoders.

@@ -179,7 +179,7 @@ func (c *Client) followRobots(ctx context.Context, address *url.URL, agent strin
 		status, location := res.StatusCode, res.Header.Get("Location")
 		switch {
 		case status >= 300 && status < 400 && location != "":
-			discard(res)
+			drop(res)
 			next, err := address.Parse(location)
 			if err != nil {
 				return robots.AllowAll(), nil
@@ -190,10 +190,10 @@ func (c *Client) followRobots(ctx context.Context, address *url.URL, agent strin
 			address = next
 			continue
 		case status == http.StatusTooManyRequests || status >= 500:
-			discard(res)
+			drop(res)
 			return nil, fmt.Errorf("status %d", status)
 		case status < 200 || status >= 300:
-			discard(res)
+			drop(res)
 			return robots.AllowAll(), nil // there is none
 		}
 		data, err := io.ReadAll(io.LimitReader(res.Body, robots.MaxBytes))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -97,14 +96,14 @@ func (c *Client) roundTrip(req *http.Request, body *requestBody) (*http.Response
 		if !verdict.again {
 			if verdict.err != nil {
 				if res != nil {
-					discard(res)
+					drop(res)
 				}
 				return nil, verdict.err
 			}
 			return res, nil
 		}
 		if res != nil {
-			discard(res)
+			drop(res)
 		}
 		c.stats.retries.Add(1)
 		c.log.Info("trying again", "url", verdict.attempt.URL, "attempt", number, "status", verdict.attempt.Status,
@@ -458,11 +457,4 @@ func hostKey(u *url.URL) string {
 		host = strings.TrimSuffix(host, ":443")
 	}
 	return u.Scheme + "://" + host
-}
-
-// discard reads a little of a body, so that the connection can be used again,
-// and closes it.
-func discard(res *http.Response) {
-	_, _ = io.CopyN(io.Discard, res.Body, 64<<10) // whatever happens, it is closed
-	_ = res.Body.Close()
 }

@@ -2,6 +2,7 @@ package scrape
 
 import (
 	"cmp"
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -117,13 +118,14 @@ func count(m *map[string]int64, name string) {
 	(*m)[name]++
 }
 
-// delivered counts a page.
-func (c *Client) delivered(page Page, id *identity, h *host) {
+// delivered counts a page, and tells of it.
+func (c *Client) delivered(x *exchange, page Page) {
+	id := x.id
 	c.stats.pages.Add(1)
 	c.stats.bytes.Add(page.Bytes)
 	c.stats.wire.Add(page.WireBytes)
-	h.pages.Add(1)
-	h.bytes.Add(page.Bytes)
+	x.host.pages.Add(1)
+	x.host.bytes.Add(page.Bytes)
 	c.stats.mu.Lock()
 	exit := unknownExit
 	if known := id.exit.Load(); known != nil {
@@ -137,12 +139,13 @@ func (c *Client) delivered(page Page, id *identity, h *host) {
 	count(&c.stats.agents, page.Agent)
 	c.stats.mu.Unlock()
 	if page.Err != nil {
-		c.log.Info("page cut short", "url", page.URL, "bytes", page.Bytes, "error", page.Err)
-	} else {
-		c.log.Debug("page", "url", page.URL, "status", page.Status, "bytes", page.Bytes, "elapsed", page.Elapsed,
-			"identity", page.Identity.Number, "exit", page.Identity.Exit)
+		c.log.Info("page cut short", "url", shownURL(x.req.URL), "bytes", page.Bytes, "error", page.Err)
+	} else if c.log.Enabled(x.ctx, slog.LevelDebug) {
+		c.log.Debug("page", "url", shownURL(x.req.URL), "status", page.Status, "bytes", page.Bytes, "elapsed", page.Elapsed,
+			"identity", id.info.Number, "exit", exit)
 	}
 	if c.opts.Hooks.OnPage != nil {
+		page.URL, page.Identity = shownURL(x.req.URL), id.snapshot()
 		c.opts.Hooks.OnPage(page)
 	}
 }

@@ -1,0 +1,58 @@
+package tor_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/svcblocks/svcblocks/scrape"
+	"github.com/svcblocks/svcblocks/scrape/tor"
+)
+
+func ExampleDial() {
+	_, err := tor.Dial(context.Background(), &tor.Options{SOCKS: "127.0.0.1:1"})
+	fmt.Println(errors.Is(err, scrape.ErrTorUnavailable))
+	// Output: true
+}
+
+// A service that must come up before Tor does takes New, and lets requests fail
+// until Tor is there.
+func ExampleTor() {
+	var t *tor.Tor
+	t, err := tor.New(&tor.Options{SOCKS: "127.0.0.1:9050"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer t.Close()
+	c, err := scrape.New(context.Background(), &scrape.Options{Egress: t, DisableStartCheck: true})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer c.Close()
+	fmt.Println(c.Stats().Egress.Name)
+	// Output: Tor at 127.0.0.1:9050
+}
+
+func ExampleStatus() {
+	t, err := tor.New(nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer t.Close()
+	var s tor.Status
+	s, err = t.Status(context.Background())
+	fmt.Println(s.Bootstrap, errors.Is(err, tor.ErrNoControl))
+	// Output: 0 true
+}
+
+func ExampleConfig() {
+	cfg := tor.Config{Container: "tor", Start: true, SOCKS: "nonsense"}
+	_, err := cfg.Options()
+	fmt.Println(err)
+	// Output:
+	// tor: config: container and start are both set: choose one
+	// tor: Options.SOCKS: "nonsense": write host:port, as 127.0.0.1:9050, or unix:/path
+}
