@@ -192,7 +192,15 @@ func (s *service) follow(logs *serviceLogs) func() error {
 		}
 		s.log.Info("log level changed", "from", old, "to", text)
 	})
-	return func() error { stopEvery(); stopLevel(); return nil }
+	rest := func(c *settings.Settings) settings.Settings {
+		r := *c
+		r.Site.Every, r.Log.Level = 0, ""
+		return r
+	}
+	stopRest := config.OnChange(s.settings, rest, func(_, _ settings.Settings) {
+		s.log.Warn("settings changed that take effect at the next start; those that do at once are site.every and log.level")
+	})
+	return func() error { stopEvery(); stopLevel(); stopRest(); return nil }
 }
 
 // shutdownServer lets requests finish for at most d.

@@ -70,7 +70,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 
 	s, err := newService(ctx, store, opts.Profile, stderr)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return 0 // asked to stop before it had started
+	case err != nil:
 		_, _ = fmt.Fprintln(stderr, "service:", err)
 		return 1
 	}

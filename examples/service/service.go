@@ -170,12 +170,13 @@ type silent struct{}
 
 func (silent) Notify(context.Context, notify.Message) error { return notify.ErrNoReceiver }
 
-// How the time to stop is shared out.
+// How the time to stop is shared out. The hub may take its part twice: for the
+// end of its run, and to close.
 const (
 	pagesPart   = 0.5
 	serverPart  = 0.1
-	deliverPart = 0.15
-	shipPart    = 0.2
+	deliverPart = 0.1
+	shipPart    = 0.15
 )
 
 func part(d time.Duration, share float64) time.Duration { return time.Duration(float64(d) * share) }

@@ -132,9 +132,16 @@ func TestFirstMinute(t *testing.T) {
 		}
 		t.Logf("%s after %v", c.what, time.Since(begun).Round(100*time.Millisecond))
 	}
+	tab.Press("#scrape button")
+	if !tab.Until(`[...document.querySelectorAll("#runs tbody tr")].some(e => e.querySelector("th").textContent.includes("request"))`, 20*time.Second) {
+		t.Error("20 s after Scrape now there is no run on request")
+	}
 	tab.OpenDetails()
 	if diff := cmp.Diff([]string{}, tab.Overflow()); diff != "" {
 		t.Errorf("beyond the screen (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{}, tab.Axe(t)); diff != "" {
+		t.Errorf("axe-core finds (-want +got):\n%s", diff)
 	}
 	if got := tab.Problems(); len(got) > 0 {
 		t.Errorf("the page complains: %q", got)

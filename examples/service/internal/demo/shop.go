@@ -69,7 +69,8 @@ func StartShop(ctx context.Context, opts *ShopOptions) (*Shop, error) {
 	mux.HandleFunc("GET /basket", s.basket)
 	mux.HandleFunc("GET /robots.txt", s.robots)
 	mux.HandleFunc("GET /sitemap.xml", s.sitemap)
-	mux.HandleFunc("GET /shop.css", s.css)
+	mux.HandleFunc("GET /shop.css", s.file)
+	mux.HandleFunc("GET /icon.svg", s.file)
 	var err error
 	s.server, err = startServer(ctx, "shop", s.opts.Addr, s.count(mux), s.opts.Logger)
 	if err != nil {
@@ -231,8 +232,9 @@ func (s *Shop) sitemap(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write([]byte(b.String()))
 }
 
-func (s *Shop) css(w http.ResponseWriter, r *http.Request) {
-	http.ServeFileFS(w, r, shopFiles, "shop/shop.css")
+// file serves one of the shop's own files.
+func (s *Shop) file(w http.ResponseWriter, r *http.Request) {
+	http.ServeFileFS(w, r, shopFiles, "shop"+r.URL.Path)
 }
 
 func euro(cents int64) string { return "€" + decimal(cents) }

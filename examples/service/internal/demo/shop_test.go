@@ -13,6 +13,7 @@ import (
 	"github.com/PuerkitoBio/goquery"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/svcblocks/svcblocks/examples/service/internal/browser"
 	"github.com/svcblocks/svcblocks/examples/service/internal/demo"
 )
 
@@ -123,7 +124,7 @@ func TestCrawl(t *testing.T) {
 		if res.StatusCode != http.StatusOK {
 			t.Errorf("%s: status %d", address, res.StatusCode)
 		}
-		if got := res.Header.Get("Content-Type"); strings.HasSuffix(address, ".css") {
+		if got := res.Header.Get("Content-Type"); strings.HasSuffix(address, ".css") || strings.HasSuffix(address, ".svg") {
 			continue
 		} else if got != "text/html; charset=utf-8" {
 			t.Errorf("%s: content type %q", address, got)
@@ -202,6 +203,7 @@ func TestShopPages(t *testing.T) {
 		"item/assam-breakfast":    {200, "Malty and brisk"},
 		"basket":                  {200, "The basket is empty"},
 		"shop.css":                {200, "color-scheme"},
+		"icon.svg":                {200, "<svg"},
 		"category/coffee/page/01": {200, "1 to 12 of 12"},
 	} {
 		t.Run(path, func(t *testing.T) {
@@ -253,5 +255,28 @@ func TestShopDelay(t *testing.T) {
 	cancel()
 	if err := <-done; err == nil {
 		t.Error("the answer came at once")
+	}
+}
+
+// TestShopInBrowser: a person who follows a link from the status page finds a
+// page that can be read on a phone.
+func TestShopInBrowser(t *testing.T) {
+	t.Parallel()
+	b := browser.Start(t)
+	shop := startShop(t, &demo.ShopOptions{Step: time.Hour})
+	for _, path := range []string{"", "item/assam-breakfast"} {
+		for _, v := range []browser.View{browser.Desktop.Dark(), browser.Narrow} {
+			tab := b.Open(t, shop.URL()+path, v)
+			if diff := cmp.Diff([]string{}, tab.Overflow()); diff != "" {
+				t.Errorf("%q %s: beyond the screen (-want +got):\n%s", path, v.Name, diff)
+			}
+			if diff := cmp.Diff([]string{}, tab.Axe(t)); diff != "" {
+				t.Errorf("%q %s: axe-core finds (-want +got):\n%s", path, v.Name, diff)
+			}
+			if got := tab.Problems(); len(got) > 0 {
+				t.Errorf("%q %s: the page complains: %q", path, v.Name, got)
+			}
+			tab.Close()
+		}
 	}
 }
