@@ -119,10 +119,10 @@ func TestFirstMinute(t *testing.T) {
 	tab := b.Open(t, address, browser.Desktop)
 	for _, c := range []struct{ what, js string }{
 		{"items with a plot", `document.querySelectorAll("#items .plotcard svg.plot path.line").length > 0`},
-		{"a plot with a change of price", `document.querySelector("#items .plotcard svg.plot circle.dot")`},
 		{"a run that ended well", `document.querySelector("#runs .state.done")`},
 		{"shipped log lines", `[...document.querySelectorAll("#log .numbers div")].some(e => e.querySelector("dt").textContent === "Shipped" && e.querySelector("dd").textContent !== "0")`},
 		{"log lines at the receiver", `document.querySelectorAll("#last-lines li").length > 0`},
+		{"a plot with a change of price", `document.querySelector("#items .plotcard svg.plot circle.dot")`},
 		{"a caught mail", `document.querySelector("#notifications .kind.mail")`},
 		{"a caught Slack message", `document.querySelector("#notifications .kind.slack")`},
 	} {
