@@ -248,11 +248,14 @@ func TestDeadTor(t *testing.T) {
 func TestBadPages(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.site.special[2] = func(rw http.ResponseWriter, _ *http.Request) {
+	p := w.start(t).awaitAddress()
+	p.awaitPage(t, 30*time.Second, "item 1<", "item 17")
+	bad := map[int]http.HandlerFunc{}
+	bad[2] = func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Content-Type", "text/html")
 		_, _ = rw.Write([]byte("\x00\x01\x02" + strings.Repeat("\xff\xfe<<<", 1000)))
 	}
-	w.site.special[3] = func(rw http.ResponseWriter, r *http.Request) {
+	bad[3] = func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Content-Type", "text/html")
 		block := []byte(strings.Repeat("<p>lorem ipsum</p>\n", 50_000))
 		for sent := 0; sent < 1<<30 && r.Context().Err() == nil; sent += len(block) {
@@ -262,12 +265,11 @@ func TestBadPages(t *testing.T) {
 		}
 		t.Error("the whole gigabyte was taken")
 	}
-	w.site.special[4] = func(rw http.ResponseWriter, _ *http.Request) {
+	bad[4] = func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Content-Type", "text/html")
 		_, _ = rw.Write([]byte(`<div itemscope itemtype="https://schema.org/Product">` + "\n" + `<a itemprop="url" href="/item/x"><b itemprop="name">x</b></a><b itemprop="price">call us</b></div>`))
 	}
-	p := w.start(t).awaitAddress()
-	p.awaitPage(t, 30*time.Second, "item 1<", "item 17")
+	w.site.change(func() { w.site.special = bad })
 	eventually(t, 30*time.Second, func() error {
 		for _, part := range [][]string{
 			{"page failed", "not an HTML page"},
@@ -296,7 +298,7 @@ func TestBadPages(t *testing.T) {
 	if peak := memory(t, p.cmd.Process.Pid); peak > 150<<20 && buildFlags == nil { // the race detector takes a multiple
 		t.Errorf("the service took %d MiB", peak>>20)
 	}
-	w.site.change(func() { clear(w.site.special) })
+	w.site.change(func() { w.site.special = nil })
 	eventually(t, 30*time.Second, func() error {
 		for _, m := range w.messages() {
 			if strings.Contains(m, "complete again") {
