@@ -185,11 +185,13 @@ func TestLogReceiverRefuses(t *testing.T) {
 		"large body":      {bytes.Repeat([]byte(" "), 1<<13), []string{"Content-Type", ndjson}, 413, "too large"},
 		"bomb": {
 			zipped(t, strings.Repeat("{\"a\":1}\n", 1<<16)),
-			[]string{"Content-Type", ndjson, "Content-Encoding", "gzip"}, 413, "more than 16384 bytes decoded",
+			[]string{"Content-Type", ndjson, "Content-Encoding", "gzip"},
+			413, "more than 16384 bytes decoded",
 		},
 		"long line": {
 			zipped(t, `{"a":"`+strings.Repeat("x", 1<<17)+`"}`),
-			[]string{"Content-Type", ndjson, "Content-Encoding", "gzip"}, 413, "",
+			[]string{"Content-Type", ndjson, "Content-Encoding", "gzip"},
+			413, "",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

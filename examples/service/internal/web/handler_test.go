@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -202,7 +203,7 @@ func TestIDs(t *testing.T) {
 		}
 	}
 	doc.Find("[aria-labelledby], a[href^='#']").Each(func(_ int, s *goquery.Selection) {
-		for _, id := range strings.Fields(s.AttrOr("aria-labelledby", strings.TrimPrefix(s.AttrOr("href", ""), "#"))) {
+		for id := range strings.FieldsSeq(s.AttrOr("aria-labelledby", strings.TrimPrefix(s.AttrOr("href", ""), "#"))) {
 			if ids[id] == 0 {
 				t.Errorf("nothing has the id %q", id)
 			}
@@ -298,7 +299,7 @@ func TestWellFormed(t *testing.T) {
 			var open []string
 			for {
 				token, err := dec.RawToken()
-				if err == io.EOF {
+				if errors.Is(err, io.EOF) {
 					break
 				}
 				if err != nil {
