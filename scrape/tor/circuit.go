@@ -93,10 +93,11 @@ var exitPurposes = []string{"", "GENERAL", "CONFLUX_LINKED"}
 // [ErrNoCircuit] before the first connection or Warm under this key, and those
 // of the control port.
 func (t *Tor) Exit(ctx context.Context, isolation string) (string, error) {
-	if t.control == nil {
-		return "", fmt.Errorf("tor: exit: %w", ErrNoControl)
+	control, err := t.controlAt(ctx)
+	if err != nil {
+		return "", fmt.Errorf("tor: exit: %w", err)
 	}
-	info, err := t.control.info(ctx, "circuit-status")
+	info, err := control.info(ctx, "circuit-status")
 	if err != nil {
 		return "", fmt.Errorf("tor: exit: %w", err)
 	}
@@ -117,8 +118,9 @@ func (t *Tor) Exit(ctx context.Context, isolation string) (string, error) {
 // Exits returns how many exits the network has, as Tor knows it. The answer is
 // kept for half an hour.
 func (t *Tor) Exits(ctx context.Context) (int, error) {
-	if t.control == nil {
-		return 0, fmt.Errorf("tor: exits: %w", ErrNoControl)
+	control, err := t.controlAt(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("tor: exits: %w", err)
 	}
 	t.mu.Lock()
 	n, at := t.exits, t.exitsAt
@@ -126,7 +128,7 @@ func (t *Tor) Exits(ctx context.Context) (int, error) {
 	if n > 0 && time.Since(at) < exitsAge {
 		return n, nil
 	}
-	info, err := t.control.info(ctx, "ns/all")
+	info, err := control.info(ctx, "ns/all")
 	if err != nil {
 		return 0, fmt.Errorf("tor: exits: %w", err)
 	}

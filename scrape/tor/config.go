@@ -55,9 +55,11 @@ func (c Config) Options() (*Options, error) {
 	return opts, nil
 }
 
-// Open returns the Tor that the settings name, by [Container], [Start] or, if
-// neither is asked for, [New]: that one makes no contact yet. opts are the
-// Options of c, with what the caller has added; nil takes them as they are.
+// Open returns the Tor that the settings name. Unless Start is set it makes no
+// contact yet, so that a service can come up before its Tor does: a container
+// is looked for when it is needed, and again when it is lost. With Start it is
+// [Start], which takes a while. opts are the Options of c, with what the caller
+// has added; nil takes them as they are.
 func (c Config) Open(ctx context.Context, opts *Options) (*Tor, error) {
 	if opts == nil {
 		var err error
@@ -66,10 +68,17 @@ func (c Config) Open(ctx context.Context, opts *Options) (*Tor, error) {
 		}
 	}
 	switch {
-	case c.Container != "":
-		return Container(ctx, c.Container, opts)
 	case c.Start:
 		return Start(ctx, opts)
+	case c.Container == "":
+		return New(opts)
 	}
-	return New(opts)
+	o, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if !containerName.MatchString(c.Container) {
+		return nil, fmt.Errorf("tor: config: %w: %q is no name and no id", ErrContainer, c.Container)
+	}
+	return newContainer(c.Container, o), nil
 }

@@ -36,6 +36,8 @@ const maxInspect = 4 << 20
 // network. Without access to the Engine's socket it tries the name itself,
 // which Docker's DNS knows on a shared network, and the port on 127.0.0.1.
 //
+// If the container is lost, the next use looks for it again.
+//
 // The ports in the container are those of opts.SOCKS and opts.Control, 9050 and
 // none by default. Errors: [ErrContainer], and scrape.ErrTorUnavailable.
 func Container(ctx context.Context, name string, opts *Options) (*Tor, error) {
@@ -46,24 +48,34 @@ func Container(ctx context.Context, name string, opts *Options) (*Tor, error) {
 	if !containerName.MatchString(name) {
 		return nil, fmt.Errorf("tor: %w: %q is no name and no id: letters, digits, _, . and - only", ErrContainer, name)
 	}
-	hosts, err := findContainer(ctx, name, o)
-	if err != nil {
-		return nil, fmt.Errorf("tor: %w", err)
-	}
-	if o.SOCKS, err = hosts.probe(ctx, o, port(o.SOCKS)); err != nil {
-		return nil, fmt.Errorf("tor: container %s: %w: %w", name, scrape.ErrTorUnavailable, err)
-	}
-	if o.Control != "" {
-		// Where the SOCKS port answers, the control port is too, or it is not
-		// published at all: which the check will say.
-		o.Control = hosts.beside(o.SOCKS, port(o.Control))
-	}
-	t := newTor(o, "Tor in container "+name+" at "+o.SOCKS)
+	t := newContainer(name, o)
 	if err := t.Check(ctx); err != nil {
 		_ = t.Close() // the check's error is the one to report
-		return nil, fmt.Errorf("tor: container %s: %w", name, err)
+		return nil, err
 	}
 	return t, nil
+}
+
+// newContainer returns the Tor of a container that is looked for when it is
+// needed, and again when it is lost: a container that starts anew may have
+// another address.
+func newContainer(name string, o Options) *Tor {
+	return newTor(o, "Tor in container "+name, func(ctx context.Context) (*place, error) {
+		at := o
+		hosts, err := findContainer(ctx, name, o)
+		if err != nil {
+			return nil, fmt.Errorf("tor: %w", err)
+		}
+		if at.SOCKS, err = hosts.probe(ctx, o, port(o.SOCKS)); err != nil {
+			return nil, fmt.Errorf("tor: container %s: %w: %w", name, scrape.ErrTorUnavailable, err)
+		}
+		if o.Control != "" {
+			// Where the SOCKS port answers, the control port is too, or it is not
+			// published at all: which the check will say.
+			at.Control = hosts.beside(at.SOCKS, port(o.Control))
+		}
+		return at.place(), nil
+	})
 }
 
 // port is the port of a valid host:port, or 9050.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -149,5 +150,49 @@ func TestContainerWithoutTheEngine(t *testing.T) {
 	began := time.Now()
 	if _, err := tor.Container(t.Context(), "tor", &tor.Options{DockerSocket: silent, Timeout: 200 * time.Millisecond}); !errors.Is(err, scrape.ErrTorUnavailable) || time.Since(began) > 3*time.Second {
 		t.Errorf("Container with a silent Engine = %v after %v", err, time.Since(began))
+	}
+}
+
+// TestContainerMoves has a container that is not there at first, then is, and
+// comes back at another port.
+func TestContainerMoves(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	body := ""
+	path := engine(t, func(w http.ResponseWriter, _ *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if body == "" {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		fmt.Fprint(w, body)
+	})
+	move := func(addr string) {
+		_, port, _ := net.SplitHostPort(addr)
+		mu.Lock()
+		defer mu.Unlock()
+		body = `{"State":{"Running":true},"NetworkSettings":{"Ports":{"9050/tcp":[{"HostIp":"127.0.0.1","HostPort":"` + port + `"}]}}}`
+	}
+	egress, err := tor.Config{Container: "tor", DockerSocket: path, Timeout: time.Second}.Open(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = egress.Close() }()
+	if err := egress.Check(t.Context()); !errors.Is(err, tor.ErrContainer) || !errors.Is(err, scrape.ErrTorUnavailable) {
+		t.Errorf("Check without the container = %v", err)
+	}
+	first := sockstest.Start(t)
+	move(first.Addr)
+	if err := egress.Check(t.Context()); err != nil {
+		t.Errorf("Check with the container = %v", err)
+	}
+	first.Stop()
+	if err := egress.Check(t.Context()); !errors.Is(err, scrape.ErrTorUnavailable) {
+		t.Errorf("Check of a stopped one = %v", err)
+	}
+	move(sockstest.Start(t).Addr)
+	if err := egress.Check(t.Context()); err != nil {
+		t.Errorf("Check of a moved one = %v", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/textproto"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -31,8 +32,9 @@ type controller struct {
 	cookieFile string
 	timeout    time.Duration
 
-	turn chan struct{} // holds a token while nobody uses conn
-	conn *session
+	turn    chan struct{} // holds a token while nobody uses conn
+	conn    *session
+	retired atomic.Bool // conn is closed after its use
 }
 
 func newController(addr string, password secret.Secret, cookieFile string, timeout time.Duration) *controller {
@@ -89,7 +91,7 @@ func (c *controller) command(ctx context.Context, line string) (*control.Respons
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	defer func() { c.turn <- struct{}{} }()
+	defer c.release()
 	for {
 		kept := c.conn != nil
 		if !kept {
@@ -153,14 +155,32 @@ func (c *controller) dial(ctx context.Context) (*session, error) {
 	return &session{net: conn, bine: control.NewConn(textproto.NewConn(conn))}, nil
 }
 
-// close drops the kept connection. A command under way ends first.
-func (c *controller) close() {
-	<-c.turn
-	if c.conn != nil {
+// release ends the use of the connection.
+func (c *controller) release() {
+	if c.retired.Load() && c.conn != nil {
 		c.conn.close()
 		c.conn = nil
 	}
 	c.turn <- struct{}{}
+}
+
+// close drops the connection, and keeps none from now on. A command under way
+// ends first.
+func (c *controller) close() {
+	c.retired.Store(true)
+	<-c.turn
+	c.release()
+}
+
+// retire does as close does, but does not wait: a command under way drops the
+// connection when it ends.
+func (c *controller) retire() {
+	c.retired.Store(true)
+	select {
+	case <-c.turn:
+		c.release()
+	default:
+	}
 }
 
 // info returns the values of GETINFO keys.

@@ -4,7 +4,11 @@ import "context"
 
 // Command sends a control command as it is.
 func (t *Tor) Command(ctx context.Context, line string) error {
-	_, err := t.control.command(ctx, line)
+	c, err := t.controlAt(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = c.command(ctx, line)
 	return err
 }
 

@@ -154,7 +154,7 @@ func (p *process) ready(ctx context.Context, o Options) (*Tor, error) {
 	if _, _, err := net.SplitHostPort(o.SOCKS); err != nil {
 		return nil, fmt.Errorf("Tor opened no SOCKS port: %s", p.log.String())
 	}
-	t := newTor(o, "Tor of this process at "+o.SOCKS)
+	t := newTor(o, "Tor of this process at "+o.SOCKS, nil)
 	t.process = p
 	last := error(ErrNotReady)
 	if err := p.await(ctx, "a circuit", func() (bool, error) {
@@ -164,11 +164,11 @@ func (p *process) ready(ctx context.Context, o Options) (*Tor, error) {
 		}
 		return err == nil, nil // a Tor that starts may be silent for seconds
 	}); err != nil {
-		t.control.close()
+		t.at.Load().control.close()
 		return nil, fmt.Errorf("%w; %w", last, err)
 	}
 	if err := t.Check(ctx); err != nil {
-		t.control.close()
+		t.at.Load().control.close()
 		return nil, err
 	}
 	return t, nil

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cretz/bine/control"
@@ -125,9 +126,12 @@ type Tor struct {
 	opts    Options
 	log     *slog.Logger
 	name    string
-	socks   socks.Client
-	control *controller // nil without a control port
-	process *process    // nil unless started here
+	process *process // nil unless started here
+
+	// locate finds out where the ports are now; nil if that is fixed.
+	locate func(ctx context.Context) (*place, error)
+	at     atomic.Pointer[place] // nil: not known
+	search chan struct{}         // holds a token while nobody locates
 
 	closeOnce sync.Once
 	closeErr  error
@@ -135,6 +139,63 @@ type Tor struct {
 	mu      sync.Mutex
 	exits   int
 	exitsAt time.Time
+}
+
+// place is where Tor's ports are.
+type place struct {
+	socks   socks.Client
+	control *controller // nil without a control port
+}
+
+// place returns the place of fixed addresses.
+func (o *Options) place() *place {
+	p := &place{socks: socks.Client{Addr: o.SOCKS, HandshakeTimeout: o.Timeout}}
+	if o.Control != "" {
+		p.control = newController(o.Control, o.Password, o.CookieFile, o.Timeout)
+	}
+	return p
+}
+
+// where returns where Tor's ports are, and finds out if that is not known.
+func (t *Tor) where(ctx context.Context) (*place, error) {
+	if p := t.at.Load(); p != nil {
+		return p, nil
+	}
+	select {
+	case <-t.search:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	defer func() { t.search <- struct{}{} }()
+	if p := t.at.Load(); p != nil { // found meanwhile
+		return p, nil
+	}
+	p, err := t.locate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t.log.InfoContext(ctx, "tor found", "name", t.name, "socks", p.socks.Addr)
+	t.at.Store(p)
+	return p, nil
+}
+
+// controlAt returns the control port.
+func (t *Tor) controlAt(ctx context.Context) (*controller, error) {
+	if !t.HasControl() {
+		return nil, ErrNoControl
+	}
+	p, err := t.where(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return p.control, nil
+}
+
+// lost makes the next use find out anew where Tor is, if it may have moved.
+func (t *Tor) lost(p *place) {
+	if t.locate != nil && t.at.CompareAndSwap(p, nil) && p.control != nil {
+		p.control.retire()
+	}
 }
 
 var _ scrape.Egress = (*Tor)(nil)
@@ -145,16 +206,15 @@ func New(opts *Options) (*Tor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newTor(o, "Tor at "+o.SOCKS), nil
+	return newTor(o, "Tor at "+o.SOCKS, nil), nil
 }
 
-func newTor(o Options, name string) *Tor {
-	t := &Tor{
-		opts: o, name: name, log: o.Logger.With("component", "tor"),
-		socks: socks.Client{Addr: o.SOCKS, HandshakeTimeout: o.Timeout},
-	}
-	if o.Control != "" {
-		t.control = newController(o.Control, o.Password, o.CookieFile, o.Timeout)
+// newTor returns a Tor whose place is found by locate, or is that of o.
+func newTor(o Options, name string, locate func(ctx context.Context) (*place, error)) *Tor {
+	t := &Tor{opts: o, name: name, log: o.Logger.With("component", "tor"), locate: locate, search: make(chan struct{}, 1)}
+	t.search <- struct{}{}
+	if locate == nil {
+		t.at.Store(o.place())
 	}
 	return t
 }
@@ -178,30 +238,39 @@ func (t *Tor) String() string { return t.name }
 
 // HasControl reports whether there is a control port to ask, as NewIdentity
 // and Exit need.
-func (t *Tor) HasControl() bool { return t.control != nil }
+func (t *Tor) HasControl() bool { return t.opts.Control != "" }
 
 // DialContext connects to addr, a host:port that is resolved at the exit, over
 // a circuit that it shares only with connections of the same isolation key.
 func (t *Tor) DialContext(ctx context.Context, isolation, _, addr string) (net.Conn, error) {
-	conn, err := t.socks.Connect(ctx, isolation, "x", addr)
+	p, err := t.where(ctx)
 	if err != nil {
-		return nil, t.unavailable(err)
+		return nil, err
+	}
+	conn, err := p.socks.Connect(ctx, isolation, "x", addr)
+	if err != nil {
+		return nil, t.unavailable(p, err)
 	}
 	return conn, nil
 }
 
 // unavailable marks the failures of Tor itself.
-func (t *Tor) unavailable(err error) error {
+func (t *Tor) unavailable(p *place, err error) error {
 	if _, ok := errors.AsType[*socks.ProxyError](err); !ok {
 		return err
 	}
+	t.lost(p)
 	return fmt.Errorf("tor: %w: %w (is Tor running, and is this its SocksPort?)", scrape.ErrTorUnavailable, err)
 }
 
 // Probe reports whether the SOCKS port answers.
 func (t *Tor) Probe(ctx context.Context) error {
-	if err := t.socks.Probe(ctx, "probe", "x"); err != nil {
-		return t.unavailable(err)
+	p, err := t.where(ctx)
+	if err != nil {
+		return err
+	}
+	if err := p.socks.Probe(ctx, "probe", "x"); err != nil {
+		return t.unavailable(p, err)
 	}
 	return nil
 }
@@ -213,7 +282,7 @@ func (t *Tor) Check(ctx context.Context) error {
 	if err := t.Probe(ctx); err != nil {
 		return err
 	}
-	if t.control == nil {
+	if !t.HasControl() {
 		return nil
 	}
 	return t.ready(ctx)
@@ -256,10 +325,11 @@ type Status struct {
 // Status asks the control port. Errors: [ErrNoControl], [ErrAuth] and those of
 // the connection.
 func (t *Tor) Status(ctx context.Context) (Status, error) {
-	if t.control == nil {
-		return Status{}, fmt.Errorf("tor: status: %w", ErrNoControl)
+	c, err := t.controlAt(ctx)
+	if err != nil {
+		return Status{}, fmt.Errorf("tor: status: %w", err)
 	}
-	info, err := t.control.info(ctx, "version", "status/bootstrap-phase", "status/circuit-established", "network-liveness", "net/listeners/socks")
+	info, err := c.info(ctx, "version", "status/bootstrap-phase", "status/circuit-established", "network-liveness", "net/listeners/socks")
 	if err != nil {
 		return Status{}, fmt.Errorf("tor: status: %w", err)
 	}
@@ -295,12 +365,13 @@ func field(line, key string) string {
 // 10 s and merges what comes in between. Connections that are open stay where
 // they are. Without a deadline in ctx it takes 20 s at most.
 func (t *Tor) NewIdentity(ctx context.Context) error {
-	if t.control == nil {
-		return fmt.Errorf("tor: new identity: %w", ErrNoControl)
+	c, err := t.controlAt(ctx)
+	if err != nil {
+		return fmt.Errorf("tor: new identity: %w", err)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, newnymLimit, fmt.Errorf("no NEWNYM event within %v: %w", newnymLimit, context.DeadlineExceeded))
 	defer cancel()
-	if err := t.newIdentity(ctx); err != nil {
+	if err := c.newIdentity(ctx); err != nil {
 		if ctx.Err() == nil && !errors.Is(err, ErrCommand) {
 			err = fmt.Errorf("%w: %w", scrape.ErrTorUnavailable, err)
 		}
@@ -310,13 +381,13 @@ func (t *Tor) NewIdentity(ctx context.Context) error {
 	return nil
 }
 
-func (t *Tor) newIdentity(ctx context.Context) error {
-	e, err := t.control.listen(ctx, control.EventCodeSignal)
+func (c *controller) newIdentity(ctx context.Context) error {
+	e, err := c.listen(ctx, control.EventCodeSignal)
 	if err != nil {
 		return err
 	}
 	defer e.close()
-	if _, err := t.control.command(ctx, "SIGNAL NEWNYM"); err != nil {
+	if _, err := c.command(ctx, "SIGNAL NEWNYM"); err != nil {
 		return err
 	}
 	_, err = e.wait(ctx, func(line string) bool { return line == "SIGNAL NEWNYM" })
@@ -330,24 +401,27 @@ func (t *Tor) Warm(ctx context.Context, isolation, host string) error {
 	if host == "" {
 		return nil
 	}
-	var err error
+	p, err := t.where(ctx)
+	if err != nil {
+		return err
+	}
 	if _, parse := netip.ParseAddr(host); parse == nil {
-		err = t.socks.ResolvePTR(ctx, isolation, "x", host)
+		err = p.socks.ResolvePTR(ctx, isolation, "x", host)
 	} else {
-		_, err = t.socks.Resolve(ctx, isolation, "x", host)
+		_, err = p.socks.Resolve(ctx, isolation, "x", host)
 	}
 	if _, ok := errors.AsType[*socks.ReplyError](err); ok {
 		return nil // the exit answered: there is a circuit
 	}
-	return t.unavailable(err)
+	return t.unavailable(p, err)
 }
 
 // Close drops the connection to the control port, and ends Tor if [Start] ran
 // it. Connections through Tor stay as they are. Idempotent.
 func (t *Tor) Close() error {
 	t.closeOnce.Do(func() {
-		if t.control != nil {
-			t.control.close()
+		if p := t.at.Load(); p != nil && p.control != nil {
+			p.control.close()
 		}
 		if t.process != nil {
 			t.closeErr = t.process.stop()
