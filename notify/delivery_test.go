@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -65,12 +66,25 @@ func TestSlackThrottles(t *testing.T) {
 			if took := time.Since(begin); took > time.Second {
 				t.Errorf("the other receiver waited %v", took)
 			}
-			if err := <-sent; err != nil {
+			// The receiver as a whole pauses, not the one message.
+			for hub.Stats().Receivers[0].PausedUntil.IsZero() {
+				if time.Since(begin) > 10*time.Second {
+					t.Fatal("the receiver does not pause")
+				}
+				runtime.Gosched()
+			}
+			second := hub.Notify(t.Context(), notify.Message{Subject: "second"})
+			if err := errors.Join(second, <-sent); err != nil {
 				t.Fatal(err)
 			}
+			if durable {
+				if err := hub.Flush(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
 			requests := s.Requests()
-			if len(requests) != 2 || len(s.Messages()) != 1 {
-				t.Fatalf("%d requests, %d messages; want 2 and 1", len(requests), len(s.Messages()))
+			if len(requests) != 3 || len(s.Messages()) != 2 {
+				t.Fatalf("%d requests, %d messages; want 3 and 2", len(requests), len(s.Messages()))
 			}
 			if gap := requests[1].At.Sub(requests[0].At); gap < 2*time.Second || gap > 2600*time.Millisecond {
 				t.Errorf("next try after %v, want 2.0s to 2.6s", gap)
