@@ -10,6 +10,9 @@ import (
 
 func TestMain(m *testing.M) {
 	if mode := os.Getenv("CONFIG_TEST_CHILD"); mode != "" {
+		if mode == "mounts" || mode == "noinotify" {
+			os.Exit(childNamespace(mode, os.Getenv("CONFIG_TEST_FILE")))
+		}
 		os.Exit(child(mode, os.Getenv("CONFIG_TEST_FILE")))
 	}
 	goleak.VerifyTestMain(m)

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package config_test
+
+func childNamespace(string, string) int { return 1 }
