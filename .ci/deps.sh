@@ -70,7 +70,7 @@ package() {
 # missing prints those of the parts that are not found.
 missing() {
 	local part
-	for part in tor postfix nginx chromium syslog-ng gcc uidmap axe-core; do
+	for part in tor postfix nginx strace chromium syslog-ng gcc uidmap axe-core; do
 		there "$part" || printf '%s ' "$part"
 	done
 }

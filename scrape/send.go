@@ -316,7 +316,7 @@ func (c *Client) probe(ctx context.Context, limit time.Duration) error {
 		return nil
 	case errors.Is(err, ErrTorUnavailable):
 		return err
-	case ctx.Err() != nil:
+	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded): // the timer may be a moment late
 		return fmt.Errorf("%w: no answer within %v", ErrTorUnavailable, limit)
 	}
 	return nil

@@ -36,7 +36,7 @@ func (p Part) Command(args ...string) *exec.Cmd {
 }
 
 // Require returns the part called name: tor, tor-gencert, postfix, syslog-ng,
-// nginx, chromium, axe-core, docker, or netns, which stands for the right to create a
+// nginx, strace, chromium, axe-core, docker, or netns, which stands for the right to create a
 // network namespace. Where it is absent Require skips t, or fails it with
 // SVCBLOCKS_REQUIRE=all, and says how to get it.
 func Require(t testing.TB, name string) Part {
@@ -52,7 +52,7 @@ func Require(t testing.TB, name string) Part {
 // cannot be used here and how to get it.
 func Find(name string) (Part, error) {
 	switch name {
-	case "tor", "tor-gencert", "nginx":
+	case "tor", "tor-gencert", "nginx", "strace":
 		return program(name, []string{name}, "apt install "+packageOf(name))
 	case "chromium":
 		return program(name, []string{
