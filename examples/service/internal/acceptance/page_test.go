@@ -172,6 +172,7 @@ func TestPictures(t *testing.T) {
 		if v.Mobile {
 			height = 1400
 		}
+		browser.Eval[bool](tab, `document.querySelector(".caught details").open = true`)
 		picture, err := browser.Shrink(tab.Screenshot(height))
 		if err != nil {
 			t.Fatal(err)

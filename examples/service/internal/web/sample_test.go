@@ -119,6 +119,9 @@ func sample() web.Page {
 		{Kind: web.Mail, ID: "mail-1", Time: sampleNow.Add(-50 * time.Second), From: "shopwatch@example.com", To: "ops@example.com", Subject: "3 prices changed", Text: "Colombia Huila    14.50 → 13.25\n<script>alert(document.cookie)</script>\n" + strings.Repeat("long ", 60)},
 		{Kind: web.Mail, ID: "mail-2", Time: sampleNow.Add(-90 * time.Second), From: "a@example.com", To: strings.Repeat("someone@example.com, ", 12), Subject: strings.Repeat("Subject", 30), Text: ""},
 	}
+	for i := range 6 {
+		p.Caught = append(p.Caught, web.Caught{Kind: web.Mail, ID: fmt.Sprintf("mail-%d", 10+i), Time: sampleNow.Add(-time.Hour), Subject: "Earlier", Text: "x"})
+	}
 	return p
 }
 

@@ -13,7 +13,7 @@ import (
 // seen. The counts above always tell of all.
 const (
 	featured  = 6   // items with a plot of their own above the table
-	recent    = 5   // runs in sight; the rest is folded away
+	recent    = 5   // runs, and caught messages, in sight; the rest is folded away
 	maxRuns   = 50  // runs in all
 	maxItems  = 200 // rows in the table of items
 	maxUsed   = 15  // exits, and user agents
@@ -261,6 +261,26 @@ func (v *view) FailedSends() (n int64) {
 		n += r.Failed
 	}
 	return n
+}
+
+// caughtList is some messages and what the template needs beside them.
+type caughtList struct {
+	View     *view
+	Messages []Caught
+}
+
+// RecentCaught are the messages in sight.
+func (v *view) RecentCaught() caughtList {
+	return caughtList{v, v.Caught[:min(recent, len(v.Caught))]}
+}
+
+// EarlierCaught are the messages that are folded away; nil where there are
+// none.
+func (v *view) EarlierCaught() *caughtList {
+	if len(v.Caught) <= recent {
+		return nil
+	}
+	return &caughtList{v, v.Caught[recent:]}
 }
 
 // Percent is how far a run has come, 0 to 100; -1 while the total is unknown.
