@@ -258,14 +258,15 @@ func (s *Shipper) deliver(ctx context.Context, indices []int, res *Result) error
 		return s.quarantine(b, indices, se, res)
 	case KindRejected:
 		switch {
+		case len(refused) == len(indices) && len(indices) > maxRejectedBeforeAny:
+			return s.failed(rejectsAll(se))
 		case refused != nil:
 			s.received(without(indices, refused), res)
 			return s.quarantine(b, refused, se, res)
 		case len(indices) > 1:
 			return s.halves(ctx, indices, res)
 		case b.received == 0 && b.refused >= maxRejectedBeforeAny && len(b.lines) > maxRejectedBeforeAny:
-			// Not poison but a receiver that takes nothing at all.
-			return s.failed(&SinkError{Kind: KindConfig, Err: fmt.Errorf("the receiver rejects every event, so none is put aside any more: %w", se)})
+			return s.failed(rejectsAll(se))
 		}
 		return s.quarantine(b, indices, se, res)
 	case KindRetry, KindConfig:
@@ -274,6 +275,12 @@ func (s *Shipper) deliver(ctx context.Context, indices []int, res *Result) error
 		}
 	}
 	return s.failed(se)
+}
+
+// rejectsAll is for a receiver that takes nothing at all: that is not poison
+// but a mistake in the configuration.
+func rejectsAll(se *SinkError) *SinkError {
+	return &SinkError{Kind: KindConfig, RetryAfter: se.RetryAfter, Err: fmt.Errorf("the receiver rejects every event, so none is put aside any more: %w", se)}
 }
 
 func (s *Shipper) halves(ctx context.Context, indices []int, res *Result) error {

@@ -1,8 +1,7 @@
 package post
 
 import (
-	"encoding/json"
-	"strconv"
+	"unicode/utf8"
 
 	"github.com/svcblocks/svcblocks/logging"
 )
@@ -49,21 +48,30 @@ func blank(b []byte) bool {
 	return true
 }
 
-// AppendString appends s as a JSON string.
+// AppendString appends s as a JSON string. What is no UTF-8 becomes U+FFFD.
 func AppendString(b []byte, s string) []byte {
-	plain := true
-	for i := range len(s) {
-		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' {
-			plain = false
-			break
+	const hex = "0123456789abcdef"
+	b = append(b, '"')
+	start := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		switch {
+		case c >= utf8.RuneSelf:
+			r, size := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && size == 1 {
+				b = append(append(b, s[start:i]...), "\uFFFD"...)
+				start = i + 1
+			}
+			i += size
+			continue
+		case c == '"' || c == '\\':
+			b = append(append(b, s[start:i]...), '\\', c)
+			start = i + 1
+		case c < 0x20:
+			b = append(append(b, s[start:i]...), '\\', 'u', '0', '0', hex[c>>4], hex[c&0xf])
+			start = i + 1
 		}
+		i++
 	}
-	if plain {
-		return append(append(append(b, '"'), s...), '"')
-	}
-	q, err := json.Marshal(s)
-	if err != nil {
-		return strconv.AppendQuoteToASCII(b, s)
-	}
-	return append(b, q...)
+	return append(append(b, s[start:]...), '"')
 }

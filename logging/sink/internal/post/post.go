@@ -229,11 +229,22 @@ func (p *Poster) do(ctx context.Context, u *url.URL, body io.Reader, size int64,
 		text += ": " + s
 	}
 	se := p.fail(KindOf(resp.StatusCode), u, text)
+	se.Err = &StatusError{Status: resp.StatusCode, Body: answer, text: se.Err.Error()}
 	if wait, ok := backoff.RetryAfter(resp.Header.Get("Retry-After"), time.Now()); ok {
 		se.RetryAfter = wait
 	}
 	return nil, se
 }
+
+// StatusError is the cause of a SinkError for a status other than 2xx.
+type StatusError struct {
+	Status int
+	Body   []byte // at most 4 MiB; never part of the text
+	text   string
+}
+
+// Error returns a text without secrets.
+func (e *StatusError) Error() string { return e.text }
 
 // KindOf says what a status other than 2xx means for the batch.
 func KindOf(status int) logging.Kind {

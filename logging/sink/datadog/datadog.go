@@ -1,0 +1,149 @@
+// Package datadog ships log lines to Datadog's log intake, version 2.
+//
+//	sink, err := datadog.New(&datadog.Options{APIKey: key, Site: "datadoghq.eu", Service: "shop"})
+//
+// Each line goes as the message of an entry; Datadog reads the JSON in it. An
+// entry of more than 1 MB, which Datadog would cut short and still confirm, is
+// quarantined. Datadog drops entries that are older than 18 hours.
+package datadog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink/internal/post"
+)
+
+// Options says where and how to send. APIKey is required.
+type Options struct {
+	// APIKey is sent as DD-API-KEY.
+	APIKey secret.Secret
+	// Client makes the requests; redirects are not followed. Nil: a client of
+	// its own.
+	Client *http.Client
+	// DisableGzip sends the lines uncompressed.
+	DisableGzip bool
+	// DisableID leaves out the attribute "event_id".
+	DisableID bool
+	// Hostname, Service and Source are put on each entry. Source defaults to
+	// "go".
+	Hostname, Service, Source string
+	// Site is Datadog's site. Defaults to "datadoghq.com". Unused with URL.
+	Site string
+	// Tags are put on each entry, such as "env:prod".
+	Tags []string
+	// Timeout bounds a request. Defaults to 30s. Unused with Client.
+	Timeout time.Duration
+	// URL is the intake's address, to which /api/v2/logs is added. Defaults
+	// to that of Site.
+	URL string
+}
+
+// The intake takes 5 MB uncompressed, 1000 entries, and 1 MB an entry.
+const (
+	maxBatchBytes  = 5_000_000
+	maxBatchEvents = 1000
+	maxEntryBytes  = 1_000_000
+)
+
+// Sink sends to Datadog. Its methods are safe for concurrent use.
+type Sink struct {
+	post *post.Poster
+	url  *url.URL
+	meta string // members before the message
+	id   bool
+}
+
+// New returns a Sink. All bad options are reported at once.
+func New(opts *Options) (*Sink, error) {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	if o.Site == "" {
+		o.Site = "datadoghq.com"
+	}
+	if o.URL == "" {
+		o.URL = "https://http-intake.logs." + o.Site
+	}
+	u, err := post.CheckURL("URL", o.URL)
+	timeout, terr := post.Timeout(o.Timeout)
+	problems := []error{err, terr, post.Token("APIKey", o.APIKey, false)}
+	for i, t := range o.Tags {
+		if t == "" || strings.Contains(t, ",") {
+			problems = append(problems, fmt.Errorf("option Tags[%d]: %q is empty or holds a comma", i, t))
+		}
+	}
+	if err := errors.Join(problems...); err != nil {
+		return nil, fmt.Errorf("datadog: new: %w", err)
+	}
+	if o.Source == "" {
+		o.Source = "go"
+	}
+	var meta []byte
+	for _, m := range []struct{ key, value string }{{"ddsource", o.Source}, {"ddtags", strings.Join(o.Tags, ",")}, {"hostname", o.Hostname}, {"service", o.Service}} {
+		if m.value != "" {
+			meta = append(post.AppendString(meta, m.key), ':')
+			meta = append(post.AppendString(meta, m.value), ',')
+		}
+	}
+	header := http.Header{"Content-Type": {"application/json"}, "Dd-Api-Key": {o.APIKey.Reveal()}}
+	return &Sink{
+		post: post.New("datadog", post.Options{Client: o.Client, Timeout: timeout, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.APIKey}}),
+		url:  u.JoinPath("api/v2/logs"),
+		meta: string(meta),
+		id:   !o.DisableID,
+	}, nil
+}
+
+// Limits returns Datadog's: 5 MB a batch, 1000 entries, 1 MB an entry.
+func (s *Sink) Limits() logging.Limits {
+	return logging.Limits{MaxBatchBytes: maxBatchBytes, MaxBatchEvents: maxBatchEvents, MaxEventBytes: maxEntryBytes, Overhead: len(s.meta) + 90}
+}
+
+// Send posts b. The quotes of a line take two bytes in an entry, so a batch may
+// turn out too large; then it is halved before anything is sent. An entry that
+// turns out too large is refused, and the others are sent.
+func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
+	body := []byte{'['}
+	var large []int
+	for i, e := range b.Events {
+		before := len(body)
+		if before > 1 {
+			body = append(body, ',')
+		}
+		body = append(append(body, '{'), s.meta...)
+		if s.id {
+			body = append(body, `"event_id":`...)
+			body = append(post.AppendString(body, e.ID), ',')
+		}
+		body = append(body, `"message":`...)
+		body = append(post.AppendString(body, string(e.Line)), '}')
+		if len(body)-before > maxEntryBytes {
+			body = body[:before]
+			large = append(large, i)
+		}
+	}
+	body = append(body, ']')
+	if len(body) > maxBatchBytes {
+		return s.post.Fail(logging.KindTooLarge, s.url, fmt.Sprintf("%d bytes exceed the intake's %d", len(body), maxBatchBytes))
+	}
+	if len(large) < len(b.Events) {
+		if _, err := s.post.Post(ctx, s.url, body); err != nil {
+			return err
+		}
+	}
+	if large != nil {
+		se := s.post.Fail(logging.KindRejected, s.url, fmt.Sprintf("an entry exceeds the intake's %d bytes", maxEntryBytes))
+		se.Rejected = large
+		return se
+	}
+	return nil
+}

@@ -1,0 +1,202 @@
+// Package elastic ships log lines to Elasticsearch or OpenSearch by their bulk
+// API.
+//
+//	sink, err := elastic.New(&elastic.Options{URL: "https://es.example.com:9200", Index: "logs-shop-prod", APIKey: key})
+//
+// Each event is created under its ID. One that is there already, because an
+// answer was lost or a process killed, is answered with 409 and counts as
+// received: nothing is stored twice. The answer is read item by item: exactly
+// the items that failed for the moment are sent again, and exactly those that
+// will never be taken are quarantined.
+package elastic
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink/internal/post"
+)
+
+// Options says where and how to send. URL and Index are required.
+type Options struct {
+	// APIKey is sent as "Authorization: ApiKey <key>", in its encoded form.
+	// Empty: not sent.
+	APIKey secret.Secret
+	// Client makes the requests; redirects are not followed. Nil: a client of
+	// its own.
+	Client *http.Client
+	// DisableGzip sends the lines uncompressed.
+	DisableGzip bool
+	// Index is the index, the alias or the data stream. IDs are unique per
+	// index: behind an alias or a data stream that rolled over in between, an
+	// event may be stored twice.
+	Index string
+	// MaxBatchBytes is what the receiver takes in one request. Defaults to
+	// 10 MB, the least among hosted offers; http.max_content_length is
+	// 100 MB.
+	MaxBatchBytes int
+	// Password goes with Username.
+	Password secret.Secret
+	// Timeout bounds a request. Defaults to 30s. Unused with Client.
+	Timeout time.Duration
+	// URL is the receiver's address, to which /_bulk is added.
+	URL string
+	// Username is for basic authentication. Empty: none.
+	Username string
+}
+
+const (
+	defaultBatchBytes = 10_000_000
+	minBatchBytes     = 10_000
+)
+
+// Sink sends to Elasticsearch. Its methods are safe for concurrent use.
+type Sink struct {
+	post   *post.Poster
+	url    *url.URL
+	action string // of an item, up to its ID
+	limits logging.Limits
+}
+
+// New returns a Sink. All bad options are reported at once.
+func New(opts *Options) (*Sink, error) {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	u, err := post.CheckURL("URL", o.URL)
+	timeout, terr := post.Timeout(o.Timeout)
+	header := http.Header{"Content-Type": {"application/x-ndjson"}}
+	problems := []error{err, terr, post.Token("APIKey", o.APIKey, true), post.Basic(header, o.Username, o.Password)}
+	if o.Index == "" || o.Index != strings.ToLower(o.Index) || strings.ContainsAny(o.Index, "\\/*?\"<>| ,#:") || strings.ContainsAny(o.Index[:1], "-_+.") {
+		problems = append(problems, fmt.Errorf("option Index: %q is no index name: use lower case letters, digits, - and _", o.Index))
+	}
+	if o.MaxBatchBytes == 0 {
+		o.MaxBatchBytes = defaultBatchBytes
+	}
+	if o.MaxBatchBytes < minBatchBytes {
+		problems = append(problems, fmt.Errorf("option MaxBatchBytes: %d is less than %d", o.MaxBatchBytes, minBatchBytes))
+	}
+	if !o.APIKey.IsZero() && o.Username != "" {
+		problems = append(problems, errors.New("option APIKey and Username are both set: use one"))
+	}
+	if err := errors.Join(problems...); err != nil {
+		return nil, fmt.Errorf("elastic: new: %w", err)
+	}
+	if !o.APIKey.IsZero() {
+		header.Set("Authorization", "ApiKey "+o.APIKey.Reveal())
+	}
+	u = u.JoinPath("_bulk")
+	u.RawQuery = "filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason"
+	action := append([]byte(`{"create":{"_index":`), post.AppendString(nil, o.Index)...)
+	s := &Sink{
+		post:   post.New("elastic", post.Options{Client: o.Client, Timeout: timeout, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.APIKey, o.Password}}),
+		url:    u,
+		action: string(action) + `,"_id":"`,
+	}
+	// The action with an ID, and "@timestamp" with a time in front of the line.
+	overhead := len(s.action) + 48 + 4 + 52
+	s.limits = logging.Limits{MaxBatchBytes: o.MaxBatchBytes, MaxEventBytes: o.MaxBatchBytes - overhead - 1, Overhead: overhead}
+	return s, nil
+}
+
+// Limits returns the limits of the Options.
+func (s *Sink) Limits() logging.Limits { return s.limits }
+
+// answer is the part of a bulk answer that is asked for.
+type answer struct {
+	Errors bool                    `json:"errors"`
+	Items  []map[string]itemResult `json:"items"`
+}
+
+type itemResult struct {
+	Status int `json:"status"`
+	Error  struct {
+		Type   string `json:"type"`
+		Reason string `json:"reason"`
+	} `json:"error"`
+}
+
+// Send indexes b. An object without "@timestamp" gets one with its time, as
+// data streams ask for.
+func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
+	size := 0
+	for _, e := range b.Events {
+		size += len(e.Line) + s.limits.Overhead + 1
+	}
+	body := make([]byte, 0, size)
+	for _, e := range b.Events {
+		body = append(append(append(body, s.action...), e.ID...), "\"}}\n"...)
+		body = append(appendDocument(body, e), '\n')
+	}
+	got, err := s.post.Post(ctx, s.url, body)
+	if err != nil {
+		return err
+	}
+	return s.read(got.Body, len(b.Events))
+}
+
+func appendDocument(b []byte, e logging.Event) []byte {
+	if strings.Contains(string(e.Line), `"@timestamp"`) {
+		return post.AppendObject(b, e, "")
+	}
+	b = append(b, `{"@timestamp":"`...)
+	b = post.Time(e).UTC().AppendFormat(b, time.RFC3339Nano)
+	from := len(b)
+	b = post.AppendObject(append(b, '"'), e, "")
+	if b[from+2] == '}' { // an empty object
+		return append(b[:from+1], '}')
+	}
+	b[from+1] = ','
+	return b
+}
+
+// read returns nil if the receiver has all events.
+func (s *Sink) read(body []byte, events int) error {
+	var a answer
+	if err := json.Unmarshal(body, &a); err != nil {
+		return s.post.Fail(logging.KindRetry, s.url, "the answer is no bulk answer")
+	}
+	if !a.Errors {
+		return nil
+	}
+	if len(a.Items) != events {
+		return s.post.Fail(logging.KindRetry, s.url, fmt.Sprintf("the answer has %d items for %d events", len(a.Items), events))
+	}
+	var failed []int
+	kind := logging.KindRejected
+	first := ""
+	for i, item := range a.Items {
+		for _, r := range item { // one, called create
+			if r.Status >= 200 && r.Status < 300 || r.Status == http.StatusConflict {
+				continue
+			}
+			failed = append(failed, i)
+			// Among items that can be taken later, those that cannot are sent
+			// once more too; then they are alone, and told apart.
+			switch k := post.KindOf(r.Status); {
+			case k == logging.KindRetry:
+				kind = k
+			case k == logging.KindConfig && kind != logging.KindRetry:
+				kind = k
+			}
+			if first == "" {
+				first = fmt.Sprintf("item %d: %d %s: %s", i, r.Status, r.Error.Type, r.Error.Reason)
+			}
+		}
+	}
+	if failed == nil {
+		return nil
+	}
+	se := s.post.Fail(kind, s.url, fmt.Sprintf("%d of %d not taken; %s", len(failed), events, first))
+	se.Rejected = failed
+	return se
+}

@@ -1,0 +1,199 @@
+// Package loki ships log lines to Grafana Loki, or to what takes its push
+// format.
+//
+//	sink, err := loki.New(&loki.Options{URL: "https://loki.example.com", Labels: map[string]string{"service": "shop"}})
+//
+// Each line goes as it stands into a stream with the labels of the Options and
+// its level. Loki drops a line that it has already, with the same time and
+// labels, so repeats are harmless. With Options.IDField the event's ID goes
+// along as structured metadata.
+package loki
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink/internal/post"
+)
+
+// Options says where and how to send. URL and Labels are required.
+type Options struct {
+	// Client makes the requests; redirects are not followed. Nil: a client of
+	// its own.
+	Client *http.Client
+	// DisableGzip sends the lines uncompressed.
+	DisableGzip bool
+	// DisableLevel leaves out the label "level".
+	DisableLevel bool
+	// IDField is the key of structured metadata that carries the event's ID.
+	// Empty: none does.
+	IDField string
+	// Labels are put on each stream: at least one, and few, as each set of
+	// values makes a stream.
+	Labels map[string]string
+	// Password goes with Username.
+	Password secret.Secret
+	// Tenant is sent as X-Scope-OrgID. Empty: not sent.
+	Tenant string
+	// Timeout bounds a request. Defaults to 30s. Unused with Client.
+	Timeout time.Duration
+	// Token is sent as "Authorization: Bearer <token>". Empty: not sent.
+	Token secret.Secret
+	// URL is Loki's address, to which /loki/api/v1/push is added.
+	URL string
+	// Username is for basic authentication. Empty: none.
+	Username string
+}
+
+// Loki's defaults (limits_config): line 256 KB, 15 label names, 2048 bytes a
+// label value. A batch stays below the 4 MB that its servers take from each
+// other.
+const (
+	maxLineBytes  = 256 << 10
+	maxBatchBytes = 3_000_000
+	maxLabels     = 15
+	maxValueBytes = 2048
+)
+
+// Sink sends to Loki. Its methods are safe for concurrent use.
+type Sink struct {
+	post    *post.Poster
+	url     *url.URL
+	labels  string // JSON members
+	level   bool
+	idField string
+}
+
+var labelName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
+
+// New returns a Sink. All bad options are reported at once.
+func New(opts *Options) (*Sink, error) {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	u, err := post.CheckURL("URL", o.URL)
+	timeout, terr := post.Timeout(o.Timeout)
+	header := http.Header{"Content-Type": {"application/json"}}
+	problems := []error{err, terr, post.Token("Token", o.Token, true), post.Basic(header, o.Username, o.Password)}
+	count := len(o.Labels)
+	if !o.DisableLevel {
+		count++
+	}
+	if len(o.Labels) == 0 {
+		problems = append(problems, errors.New(`option Labels is empty: Loki asks for at least one, such as {"service": "shop"}`))
+	}
+	if count > maxLabels {
+		problems = append(problems, fmt.Errorf("option Labels: %d with the level are more than the %d that Loki takes", count, maxLabels))
+	}
+	var labels []byte
+	for i, name := range slices.Sorted(maps.Keys(o.Labels)) {
+		value := o.Labels[name]
+		switch {
+		case !labelName.MatchString(name):
+			problems = append(problems, fmt.Errorf("option Labels: %q is no label name: use letters, digits and _", name))
+		case name == "level" && !o.DisableLevel:
+			problems = append(problems, errors.New(`option Labels: "level" is set for each line: set DisableLevel to set it yourself`))
+		case value == "" || len(value) > maxValueBytes:
+			problems = append(problems, fmt.Errorf("option Labels: the value of %q has %d bytes, not 1 to %d", name, len(value), maxValueBytes))
+		}
+		if i > 0 {
+			labels = append(labels, ',')
+		}
+		labels = append(post.AppendString(labels, name), ':')
+		labels = post.AppendString(labels, value)
+	}
+	if !o.Token.IsZero() && o.Username != "" {
+		problems = append(problems, errors.New("option Token and Username are both set: use one"))
+	}
+	if err := errors.Join(problems...); err != nil {
+		return nil, fmt.Errorf("loki: new: %w", err)
+	}
+	if !o.Token.IsZero() {
+		header.Set("Authorization", "Bearer "+o.Token.Reveal())
+	}
+	if o.Tenant != "" {
+		header.Set("X-Scope-OrgID", o.Tenant)
+	}
+	return &Sink{
+		post:    post.New("loki", post.Options{Client: o.Client, Timeout: timeout, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.Token, o.Password}}),
+		url:     u.JoinPath("loki/api/v1/push"),
+		labels:  string(labels),
+		level:   !o.DisableLevel,
+		idField: o.IDField,
+	}, nil
+}
+
+// Limits returns Loki's defaults: lines of 256 KB; and 3 MB a batch.
+func (s *Sink) Limits() logging.Limits {
+	return logging.Limits{MaxBatchBytes: maxBatchBytes, MaxEventBytes: maxLineBytes, Overhead: 64}
+}
+
+// Send pushes b, one stream per level. Loki takes the good lines of a batch
+// and answers 400 for the rest; the batch is then bisected, and it drops those
+// that come again.
+func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
+	var order []string
+	streams := map[string][]byte{}
+	for _, e := range b.Events {
+		level := ""
+		if s.level {
+			level = levelOf(e)
+		}
+		values, ok := streams[level]
+		if !ok {
+			order = append(order, level)
+		} else {
+			values = append(values, ',')
+		}
+		values = append(values, '[', '"')
+		values = strconv.AppendInt(values, post.Time(e).UnixNano(), 10)
+		values = append(values, '"', ',')
+		values = post.AppendString(values, string(e.Line))
+		if s.idField != "" {
+			values = append(post.AppendString(append(values, ',', '{'), s.idField), ':')
+			values = append(post.AppendString(values, e.ID), '}')
+		}
+		streams[level] = append(values, ']')
+	}
+	body := []byte(`{"streams":[`)
+	for i, level := range order {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = append(append(body, `{"stream":{`...), s.labels...)
+		if level != "" {
+			body = append(body, `,"level":`...)
+			body = post.AppendString(body, level)
+		}
+		body = append(append(body, `},"values":[`...), streams[level]...)
+		body = append(body, ']', '}')
+	}
+	body = append(body, ']', '}')
+	_, err := s.post.Post(ctx, s.url, body)
+	return err
+}
+
+// levelOf returns the level's name in lower case without an offset, as few
+// values make few streams.
+func levelOf(e logging.Event) string {
+	level := strings.ToLower(post.Level(e))
+	if i := strings.IndexAny(level, "+-"); i > 0 {
+		level = level[:i]
+	}
+	if post.Severity(level) == 0 {
+		return "unknown"
+	}
+	return level
+}

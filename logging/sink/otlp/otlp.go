@@ -1,0 +1,173 @@
+// Package otlp ships log lines to an OpenTelemetry collector, or whatever takes
+// OTLP over HTTP, as protobuf or JSON.
+//
+//	sink, err := otlp.New(&otlp.Options{URL: "http://localhost:4318", Resource: map[string]string{"service.name": "shop"}})
+//
+// A line's time, level, message, trace_id and span_id become those of the log
+// record, its other members attributes, and its event's ID the attribute
+// "log.record.uid". A partial success, whose answer counts the rejected records
+// without naming them, is bisected until they are found; those accepted before
+// come again under the same ID.
+package otlp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink/internal/post"
+)
+
+// Options says where and how to send. URL is required.
+type Options struct {
+	// Client makes the requests; redirects are not followed. Nil: a client of
+	// its own.
+	Client *http.Client
+	// DisableGzip sends the request uncompressed.
+	DisableGzip bool
+	// Encoding is "protobuf" or "json". Defaults to "protobuf".
+	Encoding string
+	// Header is added to each request.
+	Header http.Header
+	// MaxBatchBytes is what the receiver takes in one request, measured in
+	// lines. Defaults to 4 MB.
+	MaxBatchBytes int
+	// Resource holds the attributes of what logs, such as "service.name".
+	Resource map[string]string
+	// Timeout bounds a request. Defaults to 30s. Unused with Client.
+	Timeout time.Duration
+	// Token is sent as "Authorization: Bearer <token>". Empty: not sent.
+	Token secret.Secret
+	// URL is the collector's address, to which /v1/logs is added.
+	URL string
+}
+
+const (
+	defaultBatchBytes = 4_000_000
+	minBatchBytes     = 10_000
+)
+
+// Sink sends to a collector. Its methods are safe for concurrent use.
+type Sink struct {
+	post     *post.Poster
+	url      *url.URL
+	json     bool
+	resource []attribute
+	limits   logging.Limits
+}
+
+type attribute struct{ key, value string }
+
+// New returns a Sink. All bad options are reported at once.
+func New(opts *Options) (*Sink, error) {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	u, err := post.CheckURL("URL", o.URL)
+	timeout, terr := post.Timeout(o.Timeout)
+	problems := []error{err, terr, post.Token("Token", o.Token, true)}
+	contentType := "application/x-protobuf"
+	switch o.Encoding {
+	case "", "protobuf":
+	case "json":
+		contentType = "application/json"
+	default:
+		problems = append(problems, fmt.Errorf(`option Encoding: %q is neither "protobuf" nor "json"`, o.Encoding))
+	}
+	if o.MaxBatchBytes == 0 {
+		o.MaxBatchBytes = defaultBatchBytes
+	}
+	if o.MaxBatchBytes < minBatchBytes {
+		problems = append(problems, fmt.Errorf("option MaxBatchBytes: %d is less than %d", o.MaxBatchBytes, minBatchBytes))
+	}
+	if err := errors.Join(problems...); err != nil {
+		return nil, fmt.Errorf("otlp: new: %w", err)
+	}
+	header := o.Header.Clone()
+	if header == nil {
+		header = http.Header{}
+	}
+	header.Set("Content-Type", contentType)
+	if !o.Token.IsZero() {
+		header.Set("Authorization", "Bearer "+o.Token.Reveal())
+	}
+	s := &Sink{
+		post:   post.New("otlp", post.Options{Client: o.Client, Timeout: timeout, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.Token}}),
+		url:    u.JoinPath("v1/logs"),
+		json:   o.Encoding == "json",
+		limits: logging.Limits{MaxBatchBytes: o.MaxBatchBytes, MaxEventBytes: o.MaxBatchBytes - 200, Overhead: 100},
+	}
+	for _, k := range slices.Sorted(maps.Keys(o.Resource)) {
+		s.resource = append(s.resource, attribute{k, o.Resource[k]})
+	}
+	return s, nil
+}
+
+// Limits returns the limits of the Options.
+func (s *Sink) Limits() logging.Limits { return s.limits }
+
+// Send exports b.
+func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
+	var body []byte
+	if s.json {
+		body = s.appendJSON(nil, b)
+	} else {
+		body = s.appendProto(nil, b)
+	}
+	answer, err := s.post.Post(ctx, s.url, body)
+	if err != nil {
+		return err
+	}
+	var rejected int64
+	var message string
+	if s.json {
+		rejected, message, err = readJSON(answer.Body)
+	} else {
+		rejected, message, err = readProto(answer.Body)
+	}
+	if err != nil {
+		return s.post.Fail(logging.KindRetry, s.url, "the answer is no export response: "+err.Error())
+	}
+	if rejected > 0 {
+		return s.post.Fail(logging.KindRejected, s.url, fmt.Sprintf("%d of %d records rejected: %s", rejected, len(b.Events), message))
+	}
+	return nil
+}
+
+// response is an ExportLogsServiceResponse in JSON.
+type response struct {
+	PartialSuccess struct {
+		RejectedLogRecords json.RawMessage `json:"rejectedLogRecords"` // a number or, as int64 should be, a string
+		ErrorMessage       string          `json:"errorMessage"`
+	} `json:"partialSuccess"`
+}
+
+func readJSON(p []byte) (rejected int64, message string, err error) {
+	if len(p) == 0 {
+		return 0, "", nil
+	}
+	var r response
+	if err := json.Unmarshal(p, &r); err != nil {
+		return 0, "", errors.New("no JSON")
+	}
+	if raw := r.PartialSuccess.RejectedLogRecords; len(raw) > 0 && string(raw) != "null" {
+		text := string(raw)
+		if raw[0] == '"' {
+			text = text[1 : len(text)-1]
+		}
+		if rejected, err = strconv.ParseInt(text, 10, 64); err != nil {
+			return 0, "", errors.New("rejectedLogRecords is no number")
+		}
+	}
+	return rejected, r.PartialSuccess.ErrorMessage, nil
+}
