@@ -199,7 +199,7 @@ func newScrapy(t testing.TB) *crawler {
 	t.Helper()
 	python, err := exec.LookPath("python3")
 	if err == nil {
-		err = exec.Command(python, "-c", "import scrapy").Run()
+		err = exec.Command(python, "-c", "import scrapy.crawler").Run()
 	}
 	if err != nil {
 		t.Log("without Scrapy, which is not here: apt install python3-scrapy")
