@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/config"
+	"github.com/svcblocks/svcblocks/internal/lifetest"
 	"github.com/svcblocks/svcblocks/internal/testenv"
 )
 
@@ -282,6 +283,16 @@ func TestRunLifecycle(t *testing.T) {
 	if s.Get() == nil {
 		t.Error("Get after Close gives nothing")
 	}
+}
+
+func TestLifetime(t *testing.T) {
+	t.Parallel()
+	path := write(t, t.TempDir(), "s.yaml", "n: 1\n")
+	lifetest.Stress(t, lifetest.Subject{
+		New:        func() (any, error) { return config.Load(context.Background(), watched{}, config.File(path)) },
+		ErrRunning: config.ErrRunning,
+		ErrClosed:  config.ErrClosed,
+	})
 }
 
 // TestRunPolls covers systems that do not tell of changes.
