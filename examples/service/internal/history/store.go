@@ -66,7 +66,7 @@ func Open(path string, opts Options) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return nil, fmt.Errorf("history: open %s: %w (make the folder, or set data_dir to one that the service may write)", path, err)
 	}
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: opts.LockTimeout})
+	db, err := openSound(path, &bbolt.Options{Timeout: opts.LockTimeout})
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("history: open %s: %w (end it, or give this one a data_dir of its own)", path, ErrLocked)

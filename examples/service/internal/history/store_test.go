@@ -25,6 +25,10 @@ func TestMain(m *testing.M) {
 		writeUntilKilled(path)
 		return
 	}
+	if path := os.Getenv("HISTORY_TEST_READ"); path != "" {
+		readDamaged(path)
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 
