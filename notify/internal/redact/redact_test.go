@@ -1,0 +1,77 @@
+package redact_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/url"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/svcblocks/svcblocks/notify/internal/redact"
+)
+
+func TestURLs(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ text, want string }{
+		{`Post "https://hooks.slack.com/services/T/B/x": dial tcp`, `Post "https://hooks.slack.com/…": dial tcp`},
+		{"smtp://user:p@ss/word@mail.example.com:25", "smtp://mail.example.com:25/…"},
+		{"https://api.telegram.org/bot123:abc/sendMessage", "https://api.telegram.org/…"},
+		{"https://example.com", "https://example.com"},
+		{"see https://example.com.", "see https://example.com."},
+		{"https://example.com?token=1 and http://b/#x", "https://example.com/… and http://b/…"},
+		{"no address :// here", "no address :// here"},
+		{"a://b/c://d/e f", "a://b/… f"},
+		{"", ""},
+	} {
+		if got := redact.URLs(tc.text); got != tc.want {
+			t.Errorf("URLs(%q) = %q, want %q", tc.text, got, tc.want)
+		}
+	}
+}
+
+func TestReason(t *testing.T) {
+	t.Parallel()
+	got := redact.Reason("550 no\r\n\tsuch\x00user \u202e" + strings.Repeat("ä", 300))
+	if strings.ContainsAny(got, "\r\n\t\x00") || len(got) > 260 || !utf8.ValidString(got) || !strings.HasPrefix(got, "550 no such user") {
+		t.Errorf("Reason = %q (%d bytes)", got, len(got))
+	}
+}
+
+func TestForms(t *testing.T) {
+	t.Parallel()
+	const s = `pa+ss/w&rd "1"`
+	r := redact.New("", "abc", s)
+	quoted, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, form := range []string{
+		s, url.PathEscape(s), url.QueryEscape(s), base64.StdEncoding.EncodeToString([]byte(s)), base64.RawURLEncoding.EncodeToString([]byte(s)), string(quoted),
+	} {
+		if got := r.String("x " + form + " y"); strings.Contains(got, strings.Trim(form, `="`)) || !strings.Contains(got, redact.Mask) {
+			t.Errorf("form %q became %q", form, got)
+		}
+	}
+	if got := r.String("abc"); got != "abc" {
+		t.Errorf("a secret of three letters became %q", got)
+	}
+	var none *redact.Redactor
+	if got := none.String("x"); got != "x" {
+		t.Errorf("nil Redactor: %q", got)
+	}
+}
+
+func FuzzReason(f *testing.F) {
+	f.Add("Post \"https://a:b@c/d\": x")
+	f.Add("://://@/")
+	f.Fuzz(func(t *testing.T, s string) {
+		got := redact.Reason("https://user:canary@host/canary?canary " + s)
+		if strings.Contains(strings.ReplaceAll(got, s, ""), "canary") && !strings.Contains(s, "canary") {
+			t.Errorf("Reason of %q = %q", s, got)
+		}
+		if len(got) > 260 || strings.ContainsAny(got, "\r\n\x00") {
+			t.Errorf("Reason of %q = %q", s, got)
+		}
+	})
+}
