@@ -83,3 +83,19 @@ func ExampleSlack() {
 	// throttled true
 	// 1 2 429
 }
+
+// A receiver of one's own is checked by the suite, in a test with Run.
+func ExampleCheck() {
+	var far notifytest.Recorder
+	err := notifytest.Check(notifytest.Harness{
+		New: func() (notify.Notifier, error) { return &far, nil },
+		Received: func() (texts []string) {
+			for _, m := range far.Messages() {
+				texts = append(texts, m.Subject)
+			}
+			return texts
+		},
+	})
+	fmt.Println(err)
+	// Output: <nil>
+}
