@@ -189,7 +189,7 @@ func (b *body) Read(p []byte) (int, error) {
 // end records how the body ended, and ends the exchange.
 func (b *body) end(err error) {
 	switch {
-	case err == io.EOF: //nolint:errorlint // Read returns it bare
+	case errors.Is(err, io.EOF):
 		// What trails the last coding is read, so that the connection can serve
 		// again.
 		_, _ = io.CopyN(io.Discard, b.wire, 4<<10)
@@ -206,7 +206,7 @@ func (b *body) cause(err error) error {
 	switch {
 	case errors.Is(err, ErrBodyTooLarge), errors.Is(err, ErrEncoding):
 		return err
-	case b.wire.err != nil && b.wire.err != io.EOF: //nolint:errorlint // set bare
+	case b.wire.err != nil && !errors.Is(b.wire.err, io.EOF):
 		if errors.Is(b.wire.err, ErrBodyTooLarge) {
 			return b.wire.err
 		}
@@ -235,7 +235,7 @@ func (b *body) Close() error {
 func (b *body) close() {
 	_ = b.raw.Close() // read to its end, or failed already
 	err := b.err
-	if err == io.EOF { //nolint:errorlint // set bare
+	if errors.Is(err, io.EOF) {
 		err = nil
 	}
 	b.finish(err)
@@ -264,7 +264,7 @@ func (b *body) open() error {
 	b.src = b.wire
 	for _, coding := range b.codings {
 		in := bufio.NewReader(b.src)
-		if _, err := in.Peek(1); err == io.EOF { //nolint:errorlint // Peek returns it bare
+		if _, err := in.Peek(1); errors.Is(err, io.EOF) {
 			b.src = in // nothing at all, which some servers call gzip
 			return nil
 		}

@@ -63,7 +63,7 @@ func New(ctx context.Context, opts *Options) (*Client, error) {
 		all:         map[*identity]struct{}{},
 	}
 	c.http = &http.Client{Transport: c, CheckRedirect: c.checkRedirect}
-	//nolint:contextcheck // ends with Close, not with the caller's ctx
+	// Ends with Close, not with the caller's ctx
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if !o.DisableStartCheck {
 		if err := c.Check(ctx); err != nil {

@@ -74,7 +74,7 @@ func TestTorStopped(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGCONT) }) // it may have ended
-	for i := range 2 { // on the open connection, and on a new one
+	for i := range 2 {                                           // on the open connection, and on a new one
 		began := time.Now()
 		_, _, err := get(t, c, address)
 		if took := time.Since(began); !errors.Is(err, scrape.ErrTorUnavailable) || took > timeout {

@@ -79,7 +79,7 @@ func TestRobots(t *testing.T) {
 					}
 				}
 			}
-			if n := fetched.Load(); tc.x != scrape.ErrForbiddenAddress && n > 6 || n == 0 {
+			if n := fetched.Load(); !errors.Is(tc.x, scrape.ErrForbiddenAddress) && n > 6 || n == 0 {
 				t.Errorf("robots.txt was fetched %d times", n)
 			}
 			if s := c.Stats(); s.Pages != counted.Load() {

@@ -332,8 +332,8 @@ type exchange struct {
 	agent  string
 	robots bool // for robots.txt: no page, no ban
 	status int
-	req    *http.Request   // set with the answer
-	ctx    context.Context //nolint:containedctx // of this exchange alone
+	req    *http.Request // set with the answer
+	ctx    context.Context
 
 	limit    *time.Timer
 	stall    *time.Timer

@@ -47,6 +47,9 @@ func parseCircuit(line string) (circuit, bool) {
 			}
 			fingerprint, _, _ := strings.Cut(hop, "~")
 			fingerprint, _, _ = strings.Cut(fingerprint, "=")
+			if fingerprint == "" || strings.Trim(fingerprint, "0123456789ABCDEFabcdef") != "" {
+				return circuit{}, false
+			}
 			c.path = append(c.path, fingerprint)
 		}
 	}

@@ -52,14 +52,9 @@ type session struct {
 // close closes the connection without a word: QUIT would wait for Tor.
 func (s *session) close() { _ = s.net.Close() }
 
-// within runs f with the connection's deadline set to at most limit from now,
-// and earlier if ctx ends earlier.
+// within runs f, and ends it after limit or when ctx ends.
 func (s *session) within(ctx context.Context, limit time.Duration, f func() error) error {
-	deadline := time.Now().Add(limit)
-	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
-		deadline = d
-	}
-	if err := s.net.SetDeadline(deadline); err != nil {
+	if err := s.net.SetDeadline(time.Now().Add(limit)); err != nil {
 		return err
 	}
 	done := make(chan struct{})

@@ -191,10 +191,6 @@ func (c *Client) proxyError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("SOCKS proxy %s: %w", c.Addr, context.Cause(ctx))
 	}
-	// The connection's deadline may pass a moment before the context's timer.
-	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
-		return fmt.Errorf("SOCKS proxy %s: %w", c.Addr, context.DeadlineExceeded)
-	}
 	if errors.Is(err, context.DeadlineExceeded) || isTimeout(err) {
 		err = fmt.Errorf("no answer within %v: %w", c.HandshakeTimeout, context.DeadlineExceeded)
 	}
@@ -298,13 +294,10 @@ func readReply(r io.Reader, target string) (netip.Addr, error) {
 	return addr, nil
 }
 
-// within runs f with conn's deadline following ctx, and clears it after.
+// within runs f, and ends it when ctx ends.
 func within(ctx context.Context, conn net.Conn, f func() error) error {
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := conn.SetDeadline(deadline); err != nil {
-			return err
-		}
-	}
+	// The context's own timer, and not the connection's, says that time is up:
+	// else one could be over a moment before the other.
 	done := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(done)

@@ -1,0 +1,146 @@
+package scrape_test
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/svcblocks/svcblocks/scrape"
+	"github.com/svcblocks/svcblocks/scrape/internal/sockstest"
+)
+
+// connectProxy is an HTTP proxy that knows CONNECT alone; every name leads to
+// this machine. user may be empty.
+func connectProxy(t testing.TB, user, password string) (proxy *httptest.Server, tunnels *atomic.Int64) {
+	t.Helper()
+	tunnels = new(atomic.Int64)
+	want := "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+	proxy = newSite(t, func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Method != http.MethodConnect:
+			w.WriteHeader(http.StatusMethodNotAllowed)
+			return
+		case user != "" && r.Header.Get("Proxy-Authorization") != want:
+			w.WriteHeader(http.StatusProxyAuthRequired)
+			return
+		case strings.HasPrefix(r.Host, "blocked."):
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		_, port, _ := net.SplitHostPort(r.Host)
+		far, err := net.Dial("tcp", "127.0.0.1:"+port)
+		if err != nil {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		tunnels.Add(1)
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		fmt.Fprint(conn, "HTTP/1.1 200 OK\r\n\r\n")
+		go func() {
+			_, _ = io.Copy(far, conn)
+			_ = far.Close()
+		}()
+		_, _ = io.Copy(conn, far)
+		_ = conn.Close()
+	})
+	return proxy, tunnels
+}
+
+func TestProxies(t *testing.T) {
+	t.Parallel()
+	site := newSite(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "plain") })
+	secure := newTLSSite(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Proto) })
+	first, firstTunnels := connectProxy(t, "me", "hunter2")
+	second, secondTunnels := connectProxy(t, "", "")
+	socks := sockstest.Start(t)
+	opts := options(scrape.Proxies(strings.Replace(first.URL, "http://", "http://me:hunter2@", 1), second.URL, "socks5h://"+socks.Addr))
+	opts.TLS = secure.config
+	opts.Rotation = scrape.Rotation{Every: 2, Distinct: true}
+	c := newClient(t, opts)
+	for i := range 12 {
+		address, want := "http://shop.example.com:"+port(t, site)+"/", "plain"
+		if i%2 == 1 {
+			address, want = "https://example.com"+secure.url[strings.LastIndexByte(secure.url, ':'):], "HTTP/2.0"
+		}
+		if _, body, err := get(t, c, address); err != nil || body != want {
+			t.Fatalf("request %d: %q, %v", i, body, err)
+		}
+	}
+	if a, b, s := firstTunnels.Load(), secondTunnels.Load(), len(socks.Requests()); a != 4 || b != 4 || s != 4 {
+		t.Errorf("%d, %d and %d connections by three proxies in turn, want 4 each", a, b, s)
+	}
+	if exits := c.Stats().Exits; len(exits) != 3 || exits[0].Count != 4 {
+		t.Errorf("Stats.Exits = %+v", exits)
+	}
+	for _, r := range socks.Requests() {
+		if r.Host != "shop.example.com" && r.Host != "example.com" {
+			t.Errorf("the proxy was asked for %s", r.Host)
+		}
+	}
+}
+
+func TestProxiesFail(t *testing.T) {
+	t.Parallel()
+	site := newSite(t, func(http.ResponseWriter, *http.Request) {})
+	picky, _ := connectProxy(t, "me", "right")
+	open, _ := connectProxy(t, "", "")
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	garbage, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = garbage.Close() })
+	go func() {
+		for {
+			conn, err := garbage.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprint(conn, "SSH-2.0-OpenSSH_9.2\r\n")
+			_ = conn.Close()
+		}
+	}()
+	page := "http://shop.example.com:" + port(t, site) + "/"
+	for _, tc := range []struct {
+		name, proxy, url string
+		unavailable      bool
+		says             string
+	}{
+		{"wrong password", strings.Replace(picky.URL, "http://", "http://me:hunter2@", 1), page, true, "password refused"},
+		{"not there", gone.URL, page, true, "connection refused"},
+		{"no proxy", "http://" + garbage.Addr().String(), page, true, ""},
+		{"refuses the site", open.URL, "http://blocked.example.com/", false, "403"},
+		{"cannot reach the site", open.URL, "http://shop.example.com:1/", false, "502"},
+		{"onion by HTTP", open.URL, "http://expyuzz4wqqyqhjn.onion/", false, "RFC 7686"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			opts := options(scrape.Proxies(tc.proxy))
+			opts.DisableStartCheck = true
+			_, _, err := get(t, newClient(t, opts), tc.url)
+			if errors.Is(err, scrape.ErrTorUnavailable) != tc.unavailable || err == nil || !strings.Contains(err.Error(), tc.says) {
+				t.Errorf("Get = %v, unavailable should be %v", err, tc.unavailable)
+			}
+			if err != nil && strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("the error shows a password: %v", err)
+			}
+		})
+	}
+	for _, list := range [][]string{{}, {"ftp://user:hunter2@example.com"}, {"://hunter2"}, {"http://"}, {"example.com:3128"}} {
+		if _, err := scrape.New(t.Context(), &scrape.Options{Egress: scrape.Proxies(list...)}); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("New with proxies %d = %v", len(list), err)
+		}
+	}
+}
