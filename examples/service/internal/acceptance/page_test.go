@@ -168,7 +168,7 @@ func TestPictures(t *testing.T) {
 	tab.Close()
 	for _, v := range []browser.View{browser.Desktop, browser.Desktop.Dark(), browser.Phone, browser.Phone.Dark()} {
 		tab := b.Open(t, address, v)
-		height := int64(2000)
+		height := int64(2200)
 		if v.Mobile {
 			height = 1400
 		}

@@ -281,7 +281,7 @@ func (p *payload) flatten() (title, text string) {
 			add(b.Text.Text)
 		}
 		for _, f := range b.Fields {
-			add(f.Text)
+			add(strings.ReplaceAll(f.Text, "\n", " ")) // "*run*\n15" is one line beside others
 		}
 		for _, raw := range b.Elements {
 			var t blockText

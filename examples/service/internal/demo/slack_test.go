@@ -37,7 +37,7 @@ func TestSlackReceiverKeepsMessages(t *testing.T) {
 		{`{"text":"falls out"}`, "application/json"},
 		{`{"text":"a &lt;b&gt; &amp; c\nsecond line"}`, "application/json"},
 		{`{"text":"short","blocks":[{"type":"header","text":{"type":"plain_text","text":"Price fell"}},
-			{"type":"section","text":{"type":"mrkdwn","text":"*Tea* &lt;now&gt;"},"fields":[{"type":"mrkdwn","text":"was 5"}]},
+			{"type":"section","text":{"type":"mrkdwn","text":"*Tea* &lt;now&gt;"},"fields":[{"type":"mrkdwn","text":"*was*\n5"}]},
 			{"type":"divider"},{"type":"context","elements":[{"type":"mrkdwn","text":"run 7"}]}]}`, "application/json; charset=utf-8"},
 		{form, "application/x-www-form-urlencoded"},
 	} {
@@ -47,7 +47,7 @@ func TestSlackReceiverKeepsMessages(t *testing.T) {
 	}
 	want := []demo.SlackMessage{
 		{Number: 4, Channel: "#alerts", Title: "from a form", Text: "from a form"},
-		{Number: 3, Channel: "#alerts", Title: "Price fell", Text: "*Tea* <now>\nwas 5\nrun 7"},
+		{Number: 3, Channel: "#alerts", Title: "Price fell", Text: "*Tea* <now>\n*was* 5\nrun 7"},
 		{Number: 2, Channel: "#alerts", Title: "a <b> & c", Text: "a <b> & c\nsecond line"},
 	}
 	if diff := cmp.Diff(want, r.Last(), cmpopts.IgnoreFields(demo.SlackMessage{}, "Arrived")); diff != "" {
