@@ -234,19 +234,22 @@ func (b *builder) missing(e *entry) {
 // validateTree calls the Validate method of every struct in rv whose keys
 // have no problem, the inner ones first.
 func (b *builder) validateTree(rv reflect.Value, s *shape, key string, found []Problem) (problems []Problem) {
+	if !s.needsValidation() {
+		return nil
+	}
 	switch s.code {
 	case codePointer:
 		if !rv.IsNil() && s.elem.code != codeText {
 			return b.validateTree(rv.Elem(), s.elem, key, found)
 		}
 	case codeSlice, codeArray:
-		if s.elem.needsValidation(nil) {
+		if s.elem.needsValidation() {
 			for i := range rv.Len() {
 				problems = append(problems, b.validateTree(rv.Index(i), s.elem, fmt.Sprintf("%s[%d]", key, i), found)...)
 			}
 		}
 	case codeMap:
-		if s.elem.needsValidation(nil) {
+		if s.elem.needsValidation() {
 			for it := rv.MapRange(); it.Next(); {
 				item := reflect.New(s.elem.rt).Elem()
 				item.Set(it.Value())
@@ -285,26 +288,52 @@ func concerns(problems []Problem, key string) bool {
 }
 
 // needsValidation reports whether the shape holds a Validate method.
-func (s *shape) needsValidation(seen map[*shape]bool) bool {
+func (s *shape) needsValidation() bool {
+	return s.holds(&s.validates, func(in *shape) bool { return in.code == codeStruct && in.validate })
+}
+
+// holdsSecret reports whether a Secret is anywhere in the shape.
+func (s *shape) holdsSecret() bool {
+	return s.holds(&s.secrets, func(in *shape) bool { return in.code == codeSecret })
+}
+
+// answer is what was found out about a shape.
+type answer uint8
+
+const (
+	unknown answer = iota
+	yes
+	no
+)
+
+// holds looks for a shape within s, once.
+func (s *shape) holds(known *answer, is func(*shape) bool) bool {
+	if *known == unknown {
+		*known = no
+		if s.search(map[*shape]bool{}, is) {
+			*known = yes
+		}
+	}
+	return *known == yes
+}
+
+func (s *shape) search(seen map[*shape]bool, is func(*shape) bool) bool {
 	if s == nil || seen[s] {
 		return false
 	}
-	if s.code == codeStruct && s.validate {
+	if is(s) {
 		return true
 	}
-	if seen == nil {
-		seen = map[*shape]bool{}
-	}
 	seen[s] = true
-	if s.code == codeStruct {
-		for _, f := range s.str.fields {
-			if f.shape.needsValidation(seen) {
-				return true
-			}
-		}
-		return false
+	if s.code != codeStruct {
+		return s.elem.search(seen, is)
 	}
-	return s.elem.needsValidation(seen)
+	for _, f := range s.str.fields {
+		if f.shape.search(seen, is) {
+			return true
+		}
+	}
+	return false
 }
 
 func (b *builder) callValidate(rv reflect.Value, key string) (problems []Problem) {
@@ -361,6 +390,9 @@ func (b *builder) locate(key string) Problem {
 
 // collectSecrets notes the text of all secrets for the scrubber.
 func (b *builder) collectSecrets(rv reflect.Value, s *shape) {
+	if !s.holdsSecret() {
+		return
+	}
 	switch s.code {
 	case codeSecret:
 		if v, ok := rv.Interface().(Secret); ok {
@@ -371,16 +403,12 @@ func (b *builder) collectSecrets(rv reflect.Value, s *shape) {
 			b.collectSecrets(rv.Elem(), s.elem)
 		}
 	case codeSlice, codeArray:
-		if s.holdsSecret(nil) {
-			for i := range rv.Len() {
-				b.collectSecrets(rv.Index(i), s.elem)
-			}
+		for i := range rv.Len() {
+			b.collectSecrets(rv.Index(i), s.elem)
 		}
 	case codeMap:
-		if s.holdsSecret(nil) {
-			for it := rv.MapRange(); it.Next(); {
-				b.collectSecrets(it.Value(), s.elem)
-			}
+		for it := rv.MapRange(); it.Next(); {
+			b.collectSecrets(it.Value(), s.elem)
 		}
 	case codeStruct:
 		for _, f := range s.str.fields {
@@ -389,27 +417,4 @@ func (b *builder) collectSecrets(rv reflect.Value, s *shape) {
 			}
 		}
 	}
-}
-
-// holdsSecret reports whether a Secret is anywhere in the shape.
-func (s *shape) holdsSecret(seen map[*shape]bool) bool {
-	if s == nil || seen[s] {
-		return false
-	}
-	if s.code == codeSecret {
-		return true
-	}
-	if seen == nil {
-		seen = map[*shape]bool{}
-	}
-	seen[s] = true
-	if s.code == codeStruct {
-		for _, f := range s.str.fields {
-			if f.shape.holdsSecret(seen) {
-				return true
-			}
-		}
-		return false
-	}
-	return s.elem.holdsSecret(seen)
 }

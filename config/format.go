@@ -234,6 +234,11 @@ func redactAny(v any, key string) any {
 // deepCopy copies a value so that no list, map or struct is shared. Pointers
 // to what is no key stay as they are.
 func deepCopy(rv reflect.Value, s *shape) reflect.Value {
+	switch s.code {
+	case codePointer, codeSlice, codeArray, codeRaw, codeMap, codeStruct:
+	default:
+		return rv // nothing in it is shared
+	}
 	out := reflect.New(rv.Type()).Elem()
 	out.Set(rv)
 	switch s.code {
@@ -268,23 +273,25 @@ func deepCopy(rv reflect.Value, s *shape) reflect.Value {
 		}
 	case codeStruct:
 		for _, f := range s.str.fields {
-			if fv := out.Field(f.index); fv.CanSet() {
-				fv.Set(deepCopy(rv.Field(f.index), f.shape))
-			} else if f.shape.code == codeStruct { // an embedded struct of an unexported type
+			switch fv := out.Field(f.index); {
+			case f.shape.code == codeStruct: // in place, as an embedded one may be of an unexported type
 				copyPromoted(fv, f.shape)
+			case fv.CanSet():
+				fv.Set(deepCopy(rv.Field(f.index), f.shape))
 			}
 		}
 	}
 	return out
 }
 
-// copyPromoted copies the exported fields of an embedded struct in place.
+// copyPromoted copies what the fields of a struct share, in place.
 func copyPromoted(rv reflect.Value, s *shape) {
 	for _, f := range s.str.fields {
-		if fv := rv.Field(f.index); fv.CanSet() {
-			fv.Set(deepCopy(fv, f.shape))
-		} else if f.shape.code == codeStruct {
+		switch fv := rv.Field(f.index); {
+		case f.shape.code == codeStruct:
 			copyPromoted(fv, f.shape)
+		case fv.CanSet():
+			fv.Set(deepCopy(fv, f.shape))
 		}
 	}
 }

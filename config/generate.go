@@ -61,7 +61,7 @@ func EnvExample[T any](defaults T, prefix string) (string, error) {
 
 // envDefault writes a default as a variable holds it.
 func envDefault(e *entry, fv reflect.Value) string {
-	if !fv.IsValid() || fv.IsZero() || e.shape.holdsSecret(nil) || sensitiveKey(e.key) {
+	if !fv.IsValid() || fv.IsZero() || e.shape.holdsSecret() || sensitiveKey(e.key) {
 		return ""
 	}
 	switch e.shape.code {
@@ -196,7 +196,7 @@ func (e *entry) jsonLeaf(fv reflect.Value) *node {
 	if description != "" {
 		n.put(name{text: "description"}, text(description))
 	}
-	if fv.IsValid() && !fv.IsZero() && !e.shape.holdsSecret(nil) && !sensitiveKey(e.key) {
+	if fv.IsValid() && !fv.IsZero() && !e.shape.holdsSecret() && !sensitiveKey(e.key) {
 		if value, err := encode(fv, e.shape); err == nil {
 			if line, err := jsonText(value); err == nil && maskUserinfo(line) == line {
 				n.put(name{text: "default"}, value)

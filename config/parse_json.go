@@ -3,6 +3,7 @@ package config
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -17,6 +18,7 @@ type jsonParser struct {
 	nodes    slab
 	layer    *layer
 	problems []Problem
+	path     []string // of the object that is read
 }
 
 // jsonError stops the parse; offset is where.
@@ -56,7 +58,7 @@ func jsonValue(text string) (*node, error) {
 }
 
 func (p *jsonParser) document() (*node, *jsonError) {
-	n, err := p.value("", 0)
+	n, err := p.value(0)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +117,7 @@ func (p *jsonParser) comment() *jsonError {
 	return p.fail("a single slash", "comments begin with // or /*")
 }
 
-func (p *jsonParser) value(key string, depth int) (*node, *jsonError) {
+func (p *jsonParser) value(depth int) (*node, *jsonError) {
 	if err := p.space(); err != nil {
 		return nil, err
 	}
@@ -134,10 +136,10 @@ func (p *jsonParser) value(key string, depth int) (*node, *jsonError) {
 	switch c := p.data[p.at]; {
 	case c == '{':
 		n.kind = mapNode
-		err = p.object(n, key, depth)
+		err = p.object(n, depth)
 	case c == '[':
 		n.kind = listNode
-		err = p.array(n, key, depth)
+		err = p.array(n, depth)
 	case c == '"':
 		n.kind = textNode
 		n.text, err = p.str()
@@ -237,8 +239,9 @@ func (p *jsonParser) str() (string, *jsonError) {
 	return "", p.fail("a string that does not end", "close it with a quote")
 }
 
-func (p *jsonParser) object(n *node, key string, depth int) *jsonError {
+func (p *jsonParser) object(n *node, depth int) *jsonError {
 	p.at++
+	var seen map[string]int // of large objects
 	for first := true; ; first = false {
 		if err := p.space(); err != nil {
 			return err
@@ -274,14 +277,15 @@ func (p *jsonParser) object(n *node, key string, depth int) *jsonError {
 			return p.fail("want a colon after the key", "")
 		}
 		p.at++
-		full := joinKey(key, k.text)
-		v, err := p.value(full, depth+1)
+		p.path = append(p.path, k.text)
+		v, err := p.value(depth + 1)
 		if err != nil {
 			return err
 		}
-		addKey(n, k, v, func(first name) {
-			p.problems = append(p.problems, duplicateProblem(p.layer, full, k, first))
-		})
+		if first := addKey(n, k, v, &seen); first != nil {
+			p.problems = append(p.problems, duplicateProblem(p.layer, strings.Join(p.path, "."), k, *first))
+		}
+		p.path = p.path[:len(p.path)-1]
 	}
 }
 
@@ -310,7 +314,7 @@ func (p *jsonParser) comma(closing byte) (done bool, err *jsonError) {
 	return false, nil
 }
 
-func (p *jsonParser) array(n *node, key string, depth int) *jsonError {
+func (p *jsonParser) array(n *node, depth int) *jsonError {
 	p.at++
 	for first := true; ; first = false {
 		if err := p.space(); err != nil {
@@ -328,7 +332,7 @@ func (p *jsonParser) array(n *node, key string, depth int) *jsonError {
 				return err
 			}
 		}
-		v, err := p.value(fmt.Sprintf("%s[%d]", key, len(n.items)), depth+1)
+		v, err := p.value(depth + 1)
 		if err != nil {
 			return err
 		}
@@ -336,13 +340,32 @@ func (p *jsonParser) array(n *node, key string, depth int) *jsonError {
 	}
 }
 
-// addKey appends a key to a mapNode, or calls duplicate with its first place.
-func addKey(n *node, k name, v *node, duplicate func(first name)) {
-	for i := range n.names {
-		if n.names[i].text == k.text {
-			duplicate(n.names[i])
-			return
+// addKey appends a key to a mapNode. If the key is there it returns its place
+// and appends nothing. seen indexes the names of large nodes.
+func addKey(n *node, k name, v *node, seen *map[string]int) (first *name) {
+	const large = 40
+	switch {
+	case *seen != nil:
+		if i, ok := (*seen)[k.text]; ok {
+			return &n.names[i]
+		}
+		(*seen)[k.text] = len(n.names)
+	default:
+		for i := range n.names {
+			if n.names[i].text == k.text {
+				return &n.names[i]
+			}
 		}
 	}
+	if n.names == nil {
+		n.names, n.items = make([]name, 0, 8), make([]*node, 0, 8)
+	}
 	n.names, n.items = append(n.names, k), append(n.items, v)
+	if *seen == nil && len(n.names) == large {
+		*seen = make(map[string]int, 2*large)
+		for i := range n.names {
+			(*seen)[n.names[i].text] = i
+		}
+	}
+	return nil
 }

@@ -165,9 +165,6 @@ func (r *yamlReader) mapping(n *node, y *yaml.Node, key string, depth int, alias
 	n.items = make([]*node, 0, len(y.Content)/2)
 	var merges []*yaml.Node
 	var seen map[string]int
-	if len(y.Content) > 40 {
-		seen = make(map[string]int, len(y.Content)/2)
-	}
 	for i := 0; i+1 < len(y.Content); i += 2 {
 		k, v := y.Content[i], y.Content[i+1]
 		if k.Kind == yaml.AliasNode && k.Alias != nil {
@@ -187,26 +184,10 @@ func (r *yamlReader) mapping(n *node, y *yaml.Node, key string, depth int, alias
 		}
 		full := joinKey(key, k.Value)
 		at := name{text: k.Value, line: y.Content[i].Line, col: y.Content[i].Column}
-		first, twice := 0, false
-		if seen != nil {
-			first, twice = seen[k.Value]
-		} else {
-			for j := range n.names {
-				if n.names[j].text == k.Value {
-					first, twice = j, true
-					break
-				}
-			}
+		item := r.node(v, full, depth+1, alias)
+		if first := addKey(n, at, item, &seen); first != nil {
+			r.problems = append(r.problems, duplicateProblem(r.layer, full, at, *first))
 		}
-		if twice {
-			r.problems = append(r.problems, duplicateProblem(r.layer, full, at, n.names[first]))
-			continue
-		}
-		if seen != nil {
-			seen[k.Value] = len(n.names)
-		}
-		n.names = append(n.names, at)
-		n.items = append(n.items, r.node(v, full, depth+1, alias))
 	}
 	for _, m := range merges {
 		r.merge(n, m, key, depth)

@@ -44,6 +44,8 @@ type shape struct {
 	key      *shape // map
 	str      *structShape
 	validate bool // *T has Validate() error
+
+	validates, secrets answer // see needsValidation, holdsSecret
 }
 
 // structShape lists the keys of a struct type. Fields of embedded structs
