@@ -127,6 +127,17 @@ func (n *node) restart() error {
 	return nil
 }
 
+// forget removes the consensus that a stopped node holds.
+func (n *node) forget() error {
+	for _, flavor := range []string{"cached-consensus", "cached-microdesc-consensus"} {
+		err := os.Remove(filepath.Join(n.dir, "data", flavor))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
 // stop ends the process, at last by force, and waits for its end.
 func (n *node) stop() error {
 	n.mu.Lock()

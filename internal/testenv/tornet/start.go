@@ -49,16 +49,16 @@ SafeLogging 0
 `
 
 // The first consensus is due at a multiple of 10 s, shifted by the network's
-// offset, and voted on 4 s earlier; those that follow every 20 s.
+// offset, and voted on 4 s earlier; those that follow every 10 s.
 const authorityTorrc = `ContactInfo tornet@example.invalid
 AuthoritativeDirectory 1
 V3AuthoritativeDirectory 1
 TestingV3AuthInitialVotingInterval 10
 TestingV3AuthInitialVoteDelay 2
 TestingV3AuthInitialDistDelay 2
-V3AuthVotingInterval 20
-V3AuthVoteDelay 4
-V3AuthDistDelay 4
+V3AuthVotingInterval 10
+V3AuthVoteDelay 2
+V3AuthDistDelay 2
 ExitRelay 0
 ExitPolicy reject *:*
 SocksPort 0
@@ -104,9 +104,10 @@ func start(ctx context.Context) (_ *Network, err error) {
 		return nil, err
 	}
 	// Exits that asked in vain for a consensus wait ever longer before they
-	// ask again; started afresh they ask at once.
+	// ask again, and those that hold an earlier one, of the authority alone,
+	// have no hurry; started afresh, without it, they ask at once.
 	for _, exit := range n.nodes[1:] {
-		if err := errors.Join(exit.stop(), exit.restart()); err != nil {
+		if err := errors.Join(exit.stop(), exit.forget(), exit.restart()); err != nil {
 			return nil, err
 		}
 	}
