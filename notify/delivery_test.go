@@ -437,3 +437,25 @@ type hanging struct{ release chan struct{} }
 
 func (h hanging) Send(context.Context, string, string) error { return nil }
 func (h hanging) Check(context.Context) error                { <-h.release; return nil }
+
+// An alert is not lost over its wording.
+func TestFormat(t *testing.T) {
+	t.Parallel()
+	var good, bad, worse notifytest.Recorder
+	hub := newHub(t, &notify.Options{Receivers: []notify.Receiver{
+		{Name: "good", Notifier: &good, Format: func(m notify.Message) (notify.Message, error) { m.Text = "worded"; m.ID = "x"; return m, nil }},
+		{Name: "bad", Notifier: &bad, Format: func(m notify.Message) (notify.Message, error) { m.Text = ""; return m, errors.New("no") }},
+		{Name: "worse", Notifier: &worse, Format: func(notify.Message) (notify.Message, error) { panic("no") }},
+	}})
+	if err := hub.Notify(t.Context(), notify.Message{ID: "m1", Subject: "s", Text: "text"}); err != nil {
+		t.Fatal(err)
+	}
+	for want, r := range map[string]*notifytest.Recorder{"worded": &good, "text": &bad} {
+		if got := r.Messages(); len(got) != 1 || got[0].Text != want || got[0].ID != "m1" {
+			t.Errorf("got %+v, want %q", got, want)
+		}
+	}
+	if got := worse.Messages(); len(got) != 1 || got[0].Text != "text" {
+		t.Errorf("got %+v", got)
+	}
+}

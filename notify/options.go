@@ -50,6 +50,10 @@ type Receiver struct {
 	// Match picks messages further. It must be fast and not block. Defaults to
 	// all.
 	Match func(Message) bool
+	// Format words a message for this receiver, as the Format of a
+	// template.Template does. When it fails or panics, that is logged and the
+	// message goes out as it is. Defaults to none.
+	Format func(Message) (Message, error)
 	// Timeout bounds one try. Defaults to 30s; negative means no bound.
 	Timeout time.Duration
 	// Fallback names the receiver that takes over a message which cannot be

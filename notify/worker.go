@@ -337,7 +337,7 @@ func (w *worker) call(ctx context.Context, j *job) (err error) {
 			err = &Error{Op: "send", Class: ClassPanic, Reason: redact.Reason(fmt.Sprintf("receiver panicked: %v (%s)", p, panicSite()))}
 		}
 	}()
-	m := *j.msg
+	m := w.format(*j.msg)
 	if w.hub.dry != nil {
 		return w.hub.dry.print(w.r, m)
 	}
@@ -352,6 +352,26 @@ func (w *worker) call(ctx context.Context, j *job) (err error) {
 	default:
 		return n.Send(ctx, m.Title(), m.Body())
 	}
+}
+
+// format words m for the receiver. An alert is not lost over its wording.
+func (w *worker) format(m Message) (worded Message) {
+	if w.r.Format == nil {
+		return m
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			w.hub.log.Error("message goes out as it is: Format panicked", "receiver", w.r.Name, "message_id", m.ID, "error", fmt.Errorf("%v (%s)", p, panicSite()))
+			worded = m
+		}
+	}()
+	worded, err := w.r.Format(m)
+	if err != nil {
+		w.hub.log.Error("message goes out as it is: Format failed", "receiver", w.r.Name, "message_id", m.ID, "error", err)
+		return m
+	}
+	worded.ID, worded.Thread = m.ID, m.Thread
+	return worded
 }
 
 // panicSite returns the place that panicked.
