@@ -231,7 +231,8 @@ func redactAny(v any, key string) any {
 	return v
 }
 
-// deepCopy copies a value so that no list, map or struct is shared. Pointers
+// deepCopy copies a value so that no list, map or struct is shared; a scalar
+// comes back as it is, and as addressable as it was. Pointers
 // to what is no key stay as they are.
 func deepCopy(rv reflect.Value, s *shape) reflect.Value {
 	switch s.code {

@@ -397,7 +397,7 @@ func (e *engine) setText(rv reflect.Value, key, value string) (map[string]*node,
 	d := &decoder{}
 	target := reflect.New(leaf.shape.rt).Elem()
 	field := e.leafValue(rv, leaf)
-	before := deepCopy(field, leaf.shape)
+	before := deepCopy(field, leaf.shape).Interface()
 	if err == nil && entryKey == "" {
 		if leaf.shape.code == codeMap {
 			target.Set(deepCopy(field, leaf.shape))
@@ -423,7 +423,7 @@ func (e *engine) setText(rv reflect.Value, key, value string) (map[string]*node,
 	if len(d.problems) > 0 {
 		return nil, fmt.Errorf("config: set %s: %w", key, &Report{d.problems})
 	}
-	if reflect.DeepEqual(before.Interface(), field.Interface()) {
+	if reflect.DeepEqual(before, field.Interface()) {
 		return nil, nil // it has the value already
 	}
 	return e.keptText(leaf, s, key, value, expanded), nil
