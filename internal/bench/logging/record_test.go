@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -159,9 +160,7 @@ func checkRecord(line []byte, extra map[string]any) string {
 		}
 	}
 	want := map[string]any{"customer": customer, "route": route, "items": float64(items), "express": express}
-	for k, v := range extra {
-		want[k] = v
-	}
+	maps.Copy(want, extra)
 	return cmp.Diff(want, got)
 }
 

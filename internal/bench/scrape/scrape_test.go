@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/netip"
 	"os"
@@ -111,9 +112,7 @@ func runNetHTTP(ctx context.Context, j job) (time.Duration, error) {
 					if err != nil {
 						return err
 					}
-					for k, v := range j.header {
-						req.Header[k] = v
-					}
+					maps.Copy(req.Header, j.header)
 					res, err := client.Do(req)
 					if err != nil {
 						return err
@@ -141,9 +140,7 @@ func runColly(ctx context.Context, j job) (time.Duration, error) {
 		return 0, err
 	}
 	c.OnRequest(func(r *colly.Request) {
-		for k, v := range j.header {
-			(*r.Headers)[k] = v
-		}
+		maps.Copy((*r.Headers), j.header)
 	})
 	var whole atomic.Int64
 	c.OnResponse(func(r *colly.Response) {
