@@ -111,6 +111,7 @@ func TestUnwritableLogFolder(t *testing.T) {
 	}
 	p := w.start(t, "-log.file.path", filepath.Join(file, "service.log")).awaitAddress()
 	p.awaitPage(t, 20*time.Second, "log lines go to the console alone", "set log.file.path", "item 3")
+	w.awaitMail(t, "the log file cannot be written", "set log.file.path")
 	eventually(t, 20*time.Second, func() error {
 		if status, body := p.get("/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "set log.file.path") {
 			return fmt.Errorf("readyz = %d %s", status, body)
@@ -181,14 +182,7 @@ func TestDeadMailHost(t *testing.T) {
 	}
 
 	w.start(t).awaitAddress()
-	eventually(t, 30*time.Second, func() error {
-		for _, m := range w.messages() {
-			if strings.Contains(m, "10.00 EUR → 9.00 EUR") {
-				return nil
-			}
-		}
-		return fmt.Errorf("mail = %q", w.messages())
-	})
+	w.awaitMail(t, "10.00 EUR → 9.00 EUR")
 }
 
 // Without Tor nothing is fetched where Tor is required, and the page says what
@@ -215,14 +209,7 @@ func TestDeadTor(t *testing.T) {
 						t.Errorf("pages were fetched without Tor: %v", w.site.served)
 					}
 				})
-				eventually(t, 20*time.Second, func() error {
-					for _, m := range w.messages() {
-						if strings.Contains(m, "failed") && strings.Contains(m, "tor unavailable") {
-							return nil
-						}
-					}
-					return fmt.Errorf("mail = %q", w.messages())
-				})
+				w.awaitMail(t, "failed", "tor unavailable")
 			} else {
 				p.awaitPage(t, 30*time.Second, "item 3", "own address", "start Tor")
 				eventually(t, 20*time.Second, func() error {
@@ -282,14 +269,7 @@ func TestBadPages(t *testing.T) {
 		}
 		return nil
 	})
-	eventually(t, 30*time.Second, func() error {
-		for _, m := range w.messages() {
-			if strings.Contains(m, "is incomplete") {
-				return nil
-			}
-		}
-		return fmt.Errorf("mail = %q", w.messages())
-	})
+	w.awaitMail(t, "is incomplete")
 	for _, it := range p.items() {
 		if it.Gone != "" {
 			t.Errorf("%s counts as gone", it.Name)
@@ -299,14 +279,7 @@ func TestBadPages(t *testing.T) {
 		t.Errorf("the service took %d MiB", peak>>20)
 	}
 	w.site.change(func() { w.site.special = nil })
-	eventually(t, 30*time.Second, func() error {
-		for _, m := range w.messages() {
-			if strings.Contains(m, "complete again") {
-				return nil
-			}
-		}
-		return fmt.Errorf("mail = %q", w.messages())
-	})
+	w.awaitMail(t, "complete again")
 	if code, _ := p.terminate(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}

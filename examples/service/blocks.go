@@ -32,6 +32,15 @@ type serviceLogs struct {
 
 	path, sink string // for the page
 	degraded   error  // why lines go to the console alone; nil if they don't
+	reports    *atomic.Pointer[slog.Logger]
+}
+
+// reportTo says where the log's own trouble is reported, from now on.
+func (l *serviceLogs) reportTo(logger *slog.Logger) {
+	l.reports.Store(logger)
+	if l.degraded != nil {
+		logger.Error("the log file cannot be written", "error", l.degraded, "advice", logAdvice)
+	}
 }
 
 // openLogs opens the log. Where its file cannot be written, the lines go to
@@ -39,17 +48,17 @@ type serviceLogs struct {
 func openLogs(cfg settings.Settings, stderr io.Writer) (*serviceLogs, error) {
 	// What the log has to say about itself cannot go into the log.
 	own := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	var running atomic.Pointer[slog.Logger]
+	reports := new(atomic.Pointer[slog.Logger])
 	opts := &logging.Options{
 		Logger: own, Secrets: []secret.Secret{cfg.Ship.Token, cfg.Mail.Password, cfg.Slack.Webhook},
 		Ship: &logging.ShipperOptions{DrainTimeout: part(cfg.ShutdownTimeout, shipPart)},
 		OnError: func(err error) {
-			if l := running.Load(); l != nil {
+			if l := reports.Load(); l != nil {
 				l.Error("the log needs attention", "error", err)
 			}
 		},
 	}
-	out := &serviceLogs{path: cfg.Log.File.Path}
+	out := &serviceLogs{path: cfg.Log.File.Path, reports: reports}
 	if cfg.Log.Console.Format == "off" {
 		opts.Handlers = append(opts.Handlers, own.Handler())
 	}
@@ -74,18 +83,28 @@ func openLogs(cfg settings.Settings, stderr io.Writer) (*serviceLogs, error) {
 		return nil, err
 	}
 	out.Logs = logs
-	running.Store(logs.Logger("logging"))
-	if out.degraded != nil {
-		logs.Logger("logging").Error("the log file cannot be written", "error", out.degraded, "advice", logAdvice)
-	}
 	return out, nil
 }
 
 const logAdvice = "set log.file.path to a file in a folder that the service may write, and restart"
 
-// check is the log's part of /readyz.
-func (l *serviceLogs) check(ctx context.Context) error {
-	return errors.Join(l.degraded, l.Check(ctx))
+// check says whether lines are kept.
+func (l *serviceLogs) check(context.Context) error {
+	if l.degraded != nil {
+		return l.degraded
+	}
+	if text := l.Stats().WriteError; text != "" {
+		return errors.New(text)
+	}
+	return nil
+}
+
+// checkShipping says whether lines arrive; until they do, they are kept.
+func (l *serviceLogs) checkShipping(ctx context.Context) error {
+	if st := l.Stats().Ship; st.Failures > 0 {
+		return fmt.Errorf("%d lines wait: %s", st.WaitingEvents, st.LastError)
+	}
+	return l.Check(ctx)
 }
 
 // host is what of an address may be shown.
@@ -127,6 +146,7 @@ func openHub(cfg settings.Settings, logger *slog.Logger) (*notify.Hub, []status.
 	options := cfg.Notify.Options(notifiers)
 	options.Logger = logger
 	options.CloseTimeout = cmp.Or(options.CloseTimeout, part(cfg.ShutdownTimeout, deliverPart))
+	options.Secrets = []secret.Secret{cfg.Ship.Token, cfg.Tor.Password}
 	options.Outbox.Dir = cmp.Or(options.Outbox.Dir, filepath.Join(cfg.DataDir, "outbox"))
 	hub, err := notify.New(options)
 	if err != nil {
@@ -162,6 +182,9 @@ func (s *service) checks(logs *serviceLogs) []health.Check {
 		{Name: "runs", Func: s.watcher.Check, Advice: advice("the log says what happened; notices wait until they can be handed on")},
 		{Name: "egress", Func: s.checkEgress, Advice: torAdvice},
 		{Name: "config", Func: func(context.Context) error { return s.settings.Status().Err }, Advice: advice("correct the settings; until then the last good ones hold")},
+	}
+	if logs.sink != "" {
+		checks = append(checks, health.Check{Name: "ship", Func: logs.checkShipping, Advice: advice("lines are kept on disk and sent once the receiver takes them; see ship.url and ship.token")})
 	}
 	if s.hub != nil {
 		checks = append(checks, health.Check{Name: "notify", Every: time.Minute, Func: s.hub.Check, Advice: advice("messages wait in the outbox and go out once the receiver is back; see mail.host, mail.port, mail.tls and slack.webhook")})

@@ -85,7 +85,10 @@ func TestTerminateWithDeadLogReceiver(t *testing.T) {
 	w.logs.down = true
 	w.logs.mu.Unlock()
 	p := w.start(t, "-log.console.format", "json").awaitAddress()
-	p.awaitPage(t, 20*time.Second, "item 3")
+	p.awaitPage(t, 30*time.Second, "item 3", "lines wait", "see ship.url")
+	if status, body := p.get("/readyz"); status != http.StatusOK {
+		t.Errorf("readyz = %d %s", status, body)
+	}
 	code, took := p.terminate()
 	if code != 0 || took > 10*time.Second {
 		t.Errorf("exit code %d after %v", code, took)

@@ -69,6 +69,7 @@ func start(t *testing.T, dir string, args ...string) *process {
 			p.cmd.Env = append(p.cmd.Env, kv)
 		}
 	}
+	p.cmd.Env = append(p.cmd.Env, "GORACE=atexit_sleep_ms=0") // the detector waits 1 s at the end otherwise
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

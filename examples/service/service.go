@@ -102,6 +102,8 @@ func newService(ctx context.Context, store *config.Store[settings.Settings], pro
 		}
 	}
 
+	logs.reportTo(logger("logging"))
+
 	used := new(status.Used)
 	egress, err := openEgress(ctx, cfg, demoSite, plain)
 	if err != nil {
@@ -114,7 +116,6 @@ func newService(ctx context.Context, store *config.Store[settings.Settings], pro
 		return nil, err
 	}
 	options.Egress = egress.Egress
-	options.DisableStartCheck = true // the page says what is wrong, and requests work once it is right
 	options.Hooks.OnPage = used.OnPage
 	options.Logger = plain
 	if demoSite {

@@ -84,6 +84,23 @@ func (w *world) messages() (out []string) {
 	return out
 }
 
+// awaitMail waits for a mail that holds every one of parts.
+func (w *world) awaitMail(t *testing.T, parts ...string) {
+	t.Helper()
+	eventually(t, 30*time.Second, func() error {
+		for _, m := range w.messages() {
+			all := true
+			for _, p := range parts {
+				all = all && strings.Contains(m, p)
+			}
+			if all {
+				return nil
+			}
+		}
+		return fmt.Errorf("no mail with %q: %q", parts, w.messages())
+	})
+}
+
 // site is a shop of pages with items whose prices the test sets.
 type site struct {
 	*httptest.Server

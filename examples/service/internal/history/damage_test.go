@@ -65,7 +65,7 @@ func TestDamagedFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), "HISTORY_TEST_READ="+damaged)
+		cmd.Env = append(os.Environ(), "HISTORY_TEST_READ="+damaged, "GORACE=atexit_sleep_ms=0")
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Errorf("%s: %v\n%.2000s", name, err, out)

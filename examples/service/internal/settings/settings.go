@@ -63,14 +63,18 @@ type Slack struct {
 	Webhook config.Secret `koanf:"webhook" doc:"address of an incoming webhook, demo, or empty for none"`
 }
 
-// Defaults are the values of keys that no layer sets.
+// Defaults are the values of keys that no layer sets. Those of scrape are
+// written out, for the page; and the service starts without Tor, as its page
+// then says what is wrong and requests work once it is right.
 func Defaults() Settings {
+	fetching := scrape.DefaultConfig()
+	fetching.DisableStartCheck = true
 	return Settings{
 		Listen:          "127.0.0.1:8080",
 		DataDir:         "var",
 		ShutdownTimeout: 10 * time.Second,
 		Site:            Site{Every: 15 * time.Minute, MaxPages: 1000, Workers: 4, RunTimeout: 30 * time.Minute, GoneAfter: 1},
-		Scrape:          scrape.DefaultConfig(), // written out, for the page
+		Scrape:          fetching,
 		Log: logging.Config{
 			Level:   "info",
 			File:    logging.FileConfig{Path: "var/log/service.log"},
