@@ -9,6 +9,8 @@ var (
 	Count      = count[int64]
 	ShortAgent = shortAgent
 	NewPlot    = newPlot
+
+	AcceptsGzip = acceptsGzip
 )
 
 // Plot is a plot's geometry.

@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/xml"
 	"errors"
@@ -77,6 +78,7 @@ func TestPolicy(t *testing.T) {
 	want := http.Header{
 		"Content-Type":                 {"text/html; charset=utf-8"},
 		"Cache-Control":                {"no-store"},
+		"Vary":                         {"Accept-Encoding"},
 		"X-Content-Type-Options":       {"nosniff"},
 		"X-Frame-Options":              {"DENY"},
 		"Referrer-Policy":              {"no-referrer"},
@@ -244,6 +246,40 @@ func TestPlots(t *testing.T) {
 	})
 }
 
+func TestGzip(t *testing.T) {
+	t.Parallel()
+	plain := ask(handler(sample()), http.MethodGet, "/").Body.String()
+	req := httptest.NewRequest(http.MethodGet, "/", nil)
+	req.Header.Set("Accept-Encoding", "br, gzip;q=0.8")
+	rec := httptest.NewRecorder()
+	handler(sample()).ServeHTTP(rec, req)
+	if got := rec.Header().Get("Content-Encoding"); got != "gzip" {
+		t.Fatalf("Content-Encoding %q, want gzip", got)
+	}
+	if n := rec.Body.Len(); n > len(plain)/5 {
+		t.Errorf("%d bytes of %d", n, len(plain))
+	}
+	z, err := gzip.NewReader(rec.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(plain, string(got)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for header, want := range map[string]bool{
+		"": false, "gzip": true, "GZIP": true, "deflate, gzip": true, "gzip;q=0": false, "gzip; q=0.000": false,
+		"gzip ; q=0.001": true, "gzip;q=1": true, "identity": false, "x-gzip": false, "*": false, "br, gzip;Q=0.5": true,
+	} {
+		if got := web.AcceptsGzip([]string{header}); got != want {
+			t.Errorf("acceptsGzip(%q) = %v, want %v", header, got, want)
+		}
+	}
+}
+
 // TestBounds: the page stays light whatever the service has seen, and says
 // what it leaves out.
 func TestBounds(t *testing.T) {
@@ -276,7 +312,7 @@ func TestBounds(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := strings.Join(strings.Fields(doc.Text()), " ")
-	for _, want := range []string{"5,000 2,500 changed, 500 gone", "The 200 that changed last", "And 4,985 more.", "And 4,950 more."} {
+	for _, want := range []string{"5,000 2,500 changed, 500 gone", "The 200 that changed last", "And 4,990 more.", "And 4,950 more."} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page does not say %q", want)
 		}

@@ -16,7 +16,7 @@ const (
 	recent    = 5   // runs, and caught messages, in sight; the rest is folded away
 	maxRuns   = 50  // runs in all
 	maxItems  = 200 // rows in the table of items
-	maxUsed   = 15  // exits, and user agents
+	maxUsed   = 10  // exits, and user agents
 	maxCaught = 50  // caught messages
 	maxLines  = 100 // log lines at the receiver
 )
