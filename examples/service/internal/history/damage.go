@@ -1,6 +1,7 @@
 package history
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -51,8 +52,9 @@ func readAll(path string, tx *bbolt.Tx) error {
 		if b == nil {
 			return fmt.Errorf("%w: bucket %.20q", ErrDamaged, name)
 		}
+		points := bytes.Equal(name, bucketPoints)
 		return b.ForEach(func(k, v []byte) error {
-			if !json.Valid(v) {
+			if points && len(v) < 8 || !points && !json.Valid(v) {
 				return fmt.Errorf("%w: %s %.20q", ErrDamaged, name, k)
 			}
 			return nil

@@ -5,9 +5,12 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/svcblocks/svcblocks/examples/service/internal/extract"
 )
 
 // maxKey bounds an item's key; bbolt takes keys up to 32 KiB, and a point's
@@ -32,6 +35,45 @@ func pointPrefix(item []byte) []byte {
 
 func pointKey(item []byte, t time.Time) []byte {
 	return binary.BigEndian.AppendUint64(pointPrefix(item), uint64(t.UnixNano()))
+}
+
+// pointValue is a price in a few bytes: there are many of them.
+func pointValue(p extract.Price) []byte {
+	return append(binary.BigEndian.AppendUint64(nil, uint64(p.Cents)), p.Currency...)
+}
+
+func readPoint(prefix, k, v []byte) (Point, error) {
+	if len(k) != len(prefix)+8 || len(v) < 8 {
+		return Point{}, ErrDamaged
+	}
+	return Point{
+		Time:  time.Unix(0, int64(binary.BigEndian.Uint64(k[len(prefix):]))).UTC(),
+		Price: extract.Price{Cents: int64(binary.BigEndian.Uint64(v)), Currency: string(v[8:])},
+	}, nil
+}
+
+// lastPoints returns up to limit points of an item, oldest first; a negative
+// limit means all.
+func lastPoints(b *bbolt.Bucket, item []byte, limit int) ([]Point, error) {
+	prefix := pointPrefix(item)
+	after := append(bytes.Clone(prefix), bytes.Repeat([]byte{0xFF}, 9)...) // behind every time
+	c := b.Cursor()
+	k, v := c.Seek(after)
+	if k == nil {
+		k, v = c.Last()
+	} else {
+		k, v = c.Prev()
+	}
+	var out []Point
+	for ; bytes.HasPrefix(k, prefix) && len(out) != limit; k, v = c.Prev() {
+		p, err := readPoint(prefix, k, v)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	slices.Reverse(out)
+	return out, nil
 }
 
 // number makes keys sort by value.

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"go.etcd.io/bbolt"
 )
@@ -53,20 +52,9 @@ func (s *Store) Items(maxPoints int) ([]Item, error) {
 				return fmt.Errorf("item %s: %w", k, err)
 			}
 			item := Item{Item: rec.Item, FirstSeen: rec.FirstSeen, LastSeen: rec.LastSeen, Gone: rec.Gone}
-			prefix := pointPrefix(k)
-			err := eachPrefix(points, prefix, func(k, v []byte) error {
-				p := Point{Time: time.Unix(0, int64(binary.BigEndian.Uint64(k[len(prefix):]))).UTC()}
-				if err := json.Unmarshal(v, &p.Price); err != nil {
-					return fmt.Errorf("price of %s: %w", rec.URL, err)
-				}
-				item.Points = append(item.Points, p)
-				return nil
-			})
-			if err != nil {
-				return err
-			}
-			if n := len(item.Points); maxPoints >= 0 && n > maxPoints {
-				item.Points = item.Points[n-maxPoints:]
+			var err error
+			if item.Points, err = lastPoints(points, k, maxPoints); err != nil {
+				return fmt.Errorf("prices of %s: %w", rec.URL, err)
 			}
 			out = append(out, item)
 			return nil

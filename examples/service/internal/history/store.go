@@ -245,7 +245,7 @@ func (s *Store) see(tx *bbolt.Tx, run uint64, page *url.URL, item extract.Item, 
 
 func (s *Store) addPoint(tx *bbolt.Tx, key []byte, rec *itemRecord, p Point) error {
 	points := tx.Bucket(bucketPoints)
-	if err := put(points, pointKey(key, p.Time), p.Price); err != nil {
+	if err := points.Put(pointKey(key, p.Time), pointValue(p.Price)); err != nil {
 		return err
 	}
 	rec.Points++
