@@ -7,13 +7,14 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/svcblocks/svcblocks/internal/filelock"
 )
 
 // rescue copies the records of an active file that somebody else renamed or
 // removed into a segment: they are still ours to read.
-func (f *File) rescue() (err error) {
+func (f *File) rescue(j *journal) (err error) {
 	var target *os.File
 	for target == nil {
 		path := f.queue.path(f.queue.stem + "-" + f.seqs.next() + f.queue.ext)
@@ -34,6 +35,7 @@ func (f *File) rescue() (err error) {
 	if _, err := io.Copy(target, io.NewSectionReader(f.file, 0, info.Size())); err != nil {
 		return errors.Join(err, os.Remove(target.Name()))
 	}
+	j.noteSealed(filepath.Base(target.Name()), info.Size())
 	return nil
 }
 
@@ -94,10 +96,18 @@ func (s segment) drop() (events int64, ok bool, err error) {
 	if err != nil {
 		return 0, false, err
 	}
-	if err := release(f, func() error { return os.Remove(s.path) }); err != nil {
+	if err := s.remove(f); err != nil {
 		return 0, false, err
 	}
 	return events, true, nil
+}
+
+// remove removes the segment, open as f.
+func (s segment) remove(f *os.File) error {
+	return s.queue.journaled(defaultPerm, func(j *journal) error {
+		j.noteGone(filepath.Base(s.path))
+		return release(f, func() error { return os.Remove(s.path) })
+	})
 }
 
 // countLines counts the lines in f[from:to], an unfinished last one included.

@@ -234,6 +234,44 @@ func TestQuotaDropsOldest(t *testing.T) {
 	}
 }
 
+func TestFlushEvery(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	f := open(t, filepath.Join(dir, "app.log"), &logging.FileOptions{FlushEvery: time.Hour, SegmentBytes: 128 << 10})
+	line := strings.Repeat("x", 999)
+	for range 50 {
+		put(t, f, line)
+	}
+	if n := len(lines(t, dir)); n != 0 || f.Stats().ActiveEvents != 50 {
+		t.Errorf("%d lines written, %+v", n, f.Stats())
+	}
+	for range 50 {
+		put(t, f, line) // beyond 64 KiB
+	}
+	if n := len(lines(t, dir)); n != 66 {
+		t.Errorf("%d lines written, want 66", n)
+	}
+	if err := f.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		put(t, f, line) // seals in between
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(lines(t, dir)); n != 200 || f.Stats().Written != 200 {
+		t.Errorf("%d lines written, %+v", n, f.Stats())
+	}
+	short := open(t, filepath.Join(dir, "app.log"), &logging.FileOptions{FlushEvery: time.Millisecond})
+	put(t, short, line)
+	for begin := time.Now(); len(lines(t, dir)) != 201; {
+		if time.Since(begin) > 10*time.Second {
+			t.Fatal("not written after the interval")
+		}
+	}
+}
+
 func TestFileSync(t *testing.T) {
 	t.Parallel()
 	for _, sync := range []string{"never", "record", "1ms"} {
@@ -257,8 +295,8 @@ func TestFileSync(t *testing.T) {
 
 func TestOpenFileReportsAllMistakes(t *testing.T) {
 	t.Parallel()
-	_, err := logging.OpenFile("", &logging.FileOptions{SegmentBytes: 5, QuotaBytes: 7, Sync: "often"})
-	for _, want := range []string{"path is empty", "SegmentBytes: 5", "QuotaBytes: 7", `Sync: "often"`} {
+	_, err := logging.OpenFile("", &logging.FileOptions{SegmentBytes: 5, QuotaBytes: 7, Sync: "often", FlushEvery: -1})
+	for _, want := range []string{"FlushEvery: -1ns", "path is empty", "SegmentBytes: 5", "QuotaBytes: 7", `Sync: "often"`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v does not contain %q", err, want)
 		}

@@ -32,8 +32,11 @@ type jsonOutput struct {
 }
 
 // newJSON returns a handler which writes to w, with one Write per record.
-func newJSON(w io.Writer, source bool, redact *redactor) *jsonHandler {
-	out := &jsonOutput{w: w, source: source, redact: redact}
+func newJSON(w io.Writer, source bool, redact *redactor, trace func(context.Context) (string, string)) *jsonHandler {
+	out := &jsonOutput{w: w, source: source, redact: redact, trace: trace}
+	if trace == nil {
+		out.trace = traceOf
+	}
 	if _, ok := w.(*File); !ok {
 		out.mu = new(sync.Mutex)
 	}
@@ -62,13 +65,11 @@ func (h *jsonHandler) Handle(ctx context.Context, r slog.Record) error {
 	}
 	b = append(b, `"msg":`...)
 	b = appendString(b, r.Message)
-	if o.trace != nil {
-		if traceID, spanID := o.trace(ctx); traceID != "" {
-			b = append(b, `,"trace_id":`...)
-			b = appendString(b, traceID)
-			b = append(b, `,"span_id":`...)
-			b = appendString(b, spanID)
-		}
+	if traceID, spanID := o.trace(ctx); traceID != "" {
+		b = append(b, `,"trace_id":`...)
+		b = appendString(b, traceID)
+		b = append(b, `,"span_id":`...)
+		b = appendString(b, spanID)
 	}
 	if len(h.attrs) > 0 {
 		b = append(append(b, ','), h.attrs...)

@@ -56,6 +56,9 @@ type FileConfig struct {
 	// QuotaBytes bounds the disk space of what waits to be shipped. Defaults
 	// to 1 GiB; negative: no bound.
 	QuotaBytes int64 `koanf:"quota_bytes" doc:"disk space for what waits"`
+	// FlushEvery writes records together at this interval; a killed process
+	// loses what it collected. Defaults to 0: each record at once.
+	FlushEvery time.Duration `koanf:"flush_every" doc:"collect records for this long; 0: write each"`
 	// Sync is "never", "record" or an interval such as "1s". Defaults to
 	// "never".
 	Sync string `koanf:"sync" doc:"never, record or an interval"`
@@ -88,6 +91,18 @@ type Options struct {
 	// Sink is where the log is shipped. Nil: nowhere, and the file is kept
 	// within its quota.
 	Sink Sink
+	// Trace returns the trace and span IDs of a context in hex, "" if it has
+	// none, for the fields trace_id and span_id. With OpenTelemetry:
+	//
+	//	func(ctx context.Context) (string, string) {
+	//		if c := trace.SpanContextFromContext(ctx); c.IsValid() {
+	//			return c.TraceID().String(), c.SpanID().String()
+	//		}
+	//		return "", ""
+	//	}
+	//
+	// Defaults to what [WithTraceparent] set.
+	Trace func(ctx context.Context) (traceID, spanID string)
 }
 
 const componentKey = "component"
@@ -145,7 +160,7 @@ func New(cfg Config, opts *Options) (*Logs, error) {
 			return nil, err
 		}
 		l.file = file
-		outputs = append(outputs, newJSON(file, cfg.Source, redact))
+		outputs = append(outputs, newJSON(file, cfg.Source, redact, o.Trace))
 	}
 	if o.Sink != nil {
 		var err error
@@ -155,7 +170,7 @@ func New(cfg Config, opts *Options) (*Logs, error) {
 		l.shipper.seal, l.shipper.owner = l.file.sealForShipping, l
 		l.file.sealed = l.shipper.notify
 	}
-	if h := cfg.consoleHandler(o.Console, redact); h != nil {
+	if h := cfg.consoleHandler(&o, redact); h != nil {
 		outputs = append(outputs, h)
 	}
 	for _, h := range o.Handlers {
@@ -233,13 +248,14 @@ func under(prefix string, err error) []error {
 
 func (c FileConfig) options(o *Options) *FileOptions {
 	return &FileOptions{
-		SegmentBytes: c.SegmentBytes, QuotaBytes: c.QuotaBytes, Sync: c.Sync,
+		SegmentBytes: c.SegmentBytes, QuotaBytes: c.QuotaBytes, Sync: c.Sync, FlushEvery: c.FlushEvery,
 		OnError: o.OnError, Logger: o.Logger,
 	}
 }
 
 // consoleHandler returns nil where nothing is shown.
-func (c Config) consoleHandler(w io.Writer, redact *redactor) slog.Handler {
+func (c Config) consoleHandler(o *Options, redact *redactor) slog.Handler {
+	w := o.Console
 	format := c.Console.Format
 	if format == "" && c.File.Path == "" {
 		format = "text"
@@ -258,7 +274,7 @@ func (c Config) consoleHandler(w io.Writer, redact *redactor) slog.Handler {
 		if w == nil {
 			w = os.Stdout
 		}
-		return newJSON(w, c.Source, redact)
+		return newJSON(w, c.Source, redact, o.Trace)
 	}
 	return nil
 }

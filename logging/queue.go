@@ -21,7 +21,7 @@ import (
 //	app.log            the active file of a process, which holds a lock on it
 //	app~1.log          the active file of a second process
 //	app-<seq>.log      a sealed segment
-//	.app.log.queue     marks the folder as holding this queue
+//	.app.log.queue     marks the folder as holding this queue; see journal
 //	.app.log.sent      how much of the first segment was received
 //	app.log.quarantine events that the receiver refused
 type queue struct {
@@ -55,6 +55,9 @@ func checkPath(path string) error {
 	}
 	return nil
 }
+
+// defaultPerm is the permission of files of the queue.
+const defaultPerm os.FileMode = 0o640
 
 // maxActive bounds the number of processes which write to one queue.
 const maxActive = 1000
@@ -153,16 +156,6 @@ func (q queue) segments() ([]segment, error) {
 	return found, nil
 }
 
-// mark makes the queue known to shippers which are given the folder alone, and
-// tells them apart from files that are none of their business.
-func (q queue) mark(perm os.FileMode) error {
-	f, err := os.OpenFile(q.marker(), os.O_CREATE|os.O_WRONLY, perm)
-	if err != nil {
-		return err
-	}
-	return f.Close()
-}
-
 // queues returns the queues in dir.
 func queues(dir string) ([]queue, error) {
 	entries, err := os.ReadDir(dir)
@@ -230,20 +223,34 @@ func (q queue) adoptFile(path string, seqs *sequence) (sealed bool, err error) {
 	// A line that could not be terminated, on a full disk, ends where the
 	// segment ends.
 	if size == 0 {
-		return false, release(f, func() error { return os.Remove(path) })
+		return false, q.journaled(defaultPerm, func(j *journal) error {
+			j.noteGone(filepath.Base(path))
+			return release(f, func() error { return os.Remove(path) })
+		})
 	}
-	return true, q.rename(f, path, seqs)
+	return true, q.journaled(defaultPerm, func(j *journal) error {
+		j.noteGone(filepath.Base(path))
+		return q.rename(j, f, path, seqs)
+	})
 }
 
 // rename gives the active file at path, open and locked as f, the name of a
 // segment.
-func (q queue) rename(f *os.File, path string, seqs *sequence) error {
+func (q queue) rename(j *journal, f *os.File, path string, seqs *sequence) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
 	for {
 		target := q.path(q.stem + "-" + seqs.next() + q.ext)
 		if _, err := os.Lstat(target); err == nil {
 			continue // os.Rename would replace it
 		}
-		return release(f, func() error { return os.Rename(path, target) })
+		if err := release(f, func() error { return os.Rename(path, target) }); err != nil {
+			return err
+		}
+		j.noteSealed(filepath.Base(target), info.Size())
+		return nil
 	}
 }
 

@@ -125,7 +125,7 @@ func TestSamplingBoundsItsMemory(t *testing.T) {
 	t.Parallel()
 	logs := newLogs(t, logging.Config{Sample: logging.SampleConfig{First: 1, Per: time.Hour}}, &logging.Options{Console: io.Discard})
 	log := logs.Logger("a")
-	for i := range 200_000 {
+	for i := range 80_000 {
 		log.Handler().Handle(t.Context(), record(fmt.Sprint("different ", i)))
 	}
 	if n := logs.Stats().Suppressed; n != 0 {

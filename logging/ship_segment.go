@@ -83,7 +83,7 @@ func (s *Shipper) shipSegment(ctx context.Context, seg segment, res *Result) (er
 		}
 		at = s.batch.end(len(s.batch.lines))
 	}
-	if err := release(f, func() error { return os.Remove(seg.path) }); err != nil {
+	if err := seg.remove(f); err != nil {
 		return err
 	}
 	res.Segments++

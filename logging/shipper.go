@@ -310,6 +310,9 @@ func (s *Shipper) pass(ctx context.Context, res *Result, patience bool) (err err
 		return err
 	}
 	for _, q := range todo {
+		for _, err := range q.check(defaultPerm) {
+			s.trouble(err)
+		}
 		if _, err := q.adopt(&s.seqs); err != nil {
 			return err
 		}

@@ -1,0 +1,97 @@
+package logging
+
+import (
+	"errors"
+	"time"
+)
+
+// flushBytes is how much is collected at most.
+const flushBytes = 64 << 10
+
+// collect keeps p for a write to come.
+func (f *File) collect(p []byte) {
+	f.pending = append(f.pending, p...)
+	f.records++
+	f.torn = false
+	if len(f.pending) >= flushBytes {
+		_ = f.flush() // counted and told
+		return
+	}
+	if f.flushing == nil {
+		f.working.Add(1)
+		f.flushing = time.AfterFunc(f.opts.FlushEvery, f.flushNow)
+	}
+}
+
+// flush writes what was collected.
+func (f *File) flush() error {
+	if f.records == 0 {
+		return nil
+	}
+	p, n := f.pending, f.records
+	f.pending, f.records = f.pending[:0], 0
+	return f.write(p, n)
+}
+
+func (f *File) flushNow() {
+	defer f.working.Done()
+	f.mu.Lock()
+	f.flushing = nil
+	if f.file != nil {
+		_ = f.flush() // counted and told
+	}
+	notices := f.takeNotices()
+	f.mu.Unlock()
+	f.tell(notices)
+}
+
+// afterWrite forces the record to the disk, or arranges for it.
+func (f *File) afterWrite() error {
+	switch {
+	case f.syncEvery < 0:
+		if err := f.file.Sync(); err != nil {
+			f.fail("sync", err)
+			return &Error{Op: "sync", Path: f.path, Err: err}
+		}
+	case f.syncEvery > 0 && f.syncing == nil:
+		f.working.Add(1)
+		f.syncing = time.AfterFunc(f.syncEvery, f.syncNow)
+	}
+	return nil
+}
+
+func (f *File) syncNow() {
+	defer f.working.Done()
+	f.mu.Lock()
+	file := f.file
+	f.syncing = nil
+	f.mu.Unlock()
+	if file == nil {
+		return
+	}
+	// Outside the lock: a sync takes long, and writers need not wait for it.
+	// The file may be sealed meanwhile, which syncs by itself.
+	if err := closed(file.Sync()); err != nil {
+		f.mu.Lock()
+		f.fail("sync", err)
+		notices := f.takeNotices()
+		f.mu.Unlock()
+		f.tell(notices)
+	}
+}
+
+// Sync writes what was collected and forces all records to the disk.
+func (f *File) Sync() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return &Error{Op: "sync", Path: f.path, Err: ErrClosed}
+	}
+	if f.file == nil {
+		return nil
+	}
+	if err := errors.Join(f.flush(), f.file.Sync()); err != nil {
+		return &Error{Op: "sync", Path: f.path, Err: err}
+	}
+	return nil
+}

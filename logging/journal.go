@@ -1,0 +1,164 @@
+package logging
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/svcblocks/svcblocks/internal/filelock"
+)
+
+// The journal of a queue, in the file that marks it, says which files it is
+// made of, so that one which somebody else renamed, removed or shortened while
+// no process looked is noticed and said. Its lines:
+//
+//	open <name>          an active file was opened
+//	sealed <name> <size> a file became, or is, this segment
+//	gone <name>          the file is no longer expected
+//
+// It is advice: without it, or with a part of it, nothing is lost but the
+// notice.
+type journal struct {
+	q       queue
+	f       *os.File
+	size    int64
+	open    map[string]bool
+	sealed  map[string]int64
+	pending strings.Builder
+}
+
+const (
+	// maxJournalBytes is the size beyond which a journal is rewritten.
+	maxJournalBytes = 64 << 10
+	// journalPatience bounds the wait for another process's turn.
+	journalPatience = time.Second
+)
+
+// journaled runs work with the journal locked, and writes what it noted. The
+// files of the queue are renamed under this lock alone, so that work sees each
+// under one name.
+func (q queue) journaled(perm os.FileMode, work func(j *journal) error) (err error) {
+	f, err := os.OpenFile(q.marker(), os.O_CREATE|os.O_RDWR|os.O_APPEND, perm)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	ctx, cancel := context.WithTimeout(context.Background(), journalPatience)
+	defer cancel()
+	if err := filelock.Lock(ctx, f); err != nil && ctx.Err() == nil {
+		return err
+	}
+	j := &journal{q: q, f: f}
+	err = work(j)
+	if j.pending.Len() > 0 {
+		// A full disk must not keep a log from being sealed or shipped.
+		_, _ = f.WriteString(j.pending.String())
+	}
+	return err
+}
+
+func (j *journal) noteOpen(name string) { fmt.Fprintf(&j.pending, "open %s\n", name) }
+func (j *journal) noteGone(name string) { fmt.Fprintf(&j.pending, "gone %s\n", name) }
+func (j *journal) noteSealed(name string, size int64) {
+	fmt.Fprintf(&j.pending, "sealed %s %d\n", name, size)
+}
+
+// read fills open and sealed.
+func (j *journal) read() error {
+	data, err := io.ReadAll(io.NewSectionReader(j.f, 0, 1<<30))
+	if err != nil {
+		return err
+	}
+	j.size = int64(len(data))
+	j.open, j.sealed = parseJournal(string(data))
+	return nil
+}
+
+// parseJournal reads what it understands and skips the rest.
+func parseJournal(data string) (open map[string]bool, sealed map[string]int64) {
+	open, sealed = map[string]bool{}, map[string]int64{}
+	for line := range strings.Lines(data) {
+		line, whole := strings.CutSuffix(line, "\n")
+		verb, rest, ok := strings.Cut(line, " ")
+		if !whole || !ok || strings.ContainsAny(rest, `/\`) {
+			continue
+		}
+		switch verb {
+		case "open":
+			open[rest] = true
+		case "gone":
+			delete(open, rest)
+			delete(sealed, rest)
+		case "sealed":
+			i := strings.LastIndexByte(rest, ' ')
+			if i < 0 {
+				continue
+			}
+			if n, err := strconv.ParseInt(rest[i+1:], 10, 64); err == nil && n >= 0 {
+				sealed[rest[:i]] = n
+			}
+		}
+	}
+	return open, sealed
+}
+
+// check compares the journal with the folder, returns what is amiss, once, and
+// rewrites a journal that has grown.
+func (q queue) check(perm os.FileMode) (amiss []error) {
+	err := q.journaled(perm, func(j *journal) error {
+		if err := j.read(); err != nil {
+			return err
+		}
+		for _, name := range slices.Sorted(maps.Keys(j.open)) {
+			if _, err := os.Lstat(q.path(name)); errors.Is(err, fs.ErrNotExist) {
+				amiss = append(amiss, &Error{Op: "check", Path: q.path(name), Err: fmt.Errorf("the active file of a process that was killed is not there: %w", ErrMoved)})
+				j.noteGone(name)
+				delete(j.open, name)
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(j.sealed)) {
+			info, err := os.Lstat(q.path(name))
+			switch was := j.sealed[name]; {
+			case errors.Is(err, fs.ErrNotExist):
+				amiss = append(amiss, &Error{Op: "check", Path: q.path(name), Err: fmt.Errorf("a segment of %d bytes that was not shipped is not there: %w", was, ErrMoved)})
+				j.noteGone(name)
+				delete(j.sealed, name)
+			case err == nil && info.Size() < was:
+				amiss = append(amiss, &Error{Op: "check", Path: q.path(name), Err: fmt.Errorf("%d of %d bytes of a segment are gone: %w", was-info.Size(), was, ErrTruncated)})
+				j.noteSealed(name, info.Size())
+				j.sealed[name] = info.Size()
+				if seq, ok := q.segmentOf(name); ok && q.sent(seq) > info.Size() {
+					_ = q.setSent(seq, info.Size()) // failing that, it is said again
+				}
+			}
+		}
+		if j.size > maxJournalBytes {
+			return j.rewrite()
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		amiss = append(amiss, &Error{Op: "check", Path: q.marker(), Err: err})
+	}
+	return amiss
+}
+
+// rewrite leaves what is still expected.
+func (j *journal) rewrite() error {
+	j.pending.Reset()
+	for _, name := range slices.Sorted(maps.Keys(j.open)) {
+		j.noteOpen(name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(j.sealed)) {
+		j.noteSealed(name, j.sealed[name])
+	}
+	return j.f.Truncate(0)
+}
