@@ -198,7 +198,7 @@ func (b *builder) leaf(e *entry, fv reflect.Value) {
 			n = &node{kind: textNode, from: &layer{kind: layerDefault}}
 		}
 		p := n.problem(e.key)
-		p.Value = display(fv, e.shape, e.key, n.tainted)
+		p.Value = display(fv, e.shape, e.key, n.hidden())
 		if c := e.shape.code; c == codeString || c == codeText {
 			p.Value = fmt.Sprintf("%q", shorten(p.Value))
 		}
@@ -209,6 +209,9 @@ func (b *builder) leaf(e *entry, fv reflect.Value) {
 
 // missing reports a required key that nothing sets, and how to set it.
 func (b *builder) missing(e *entry) {
+	if b.unread { // it may stand in the document that could not be read
+		return
+	}
 	p := Problem{Key: e.key, Message: "required, but no layer sets it"}
 	var ways []string
 	for _, s := range b.opt.sources {

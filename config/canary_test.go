@@ -36,6 +36,7 @@ type confidential struct {
 	Numbers   map[string]int
 	Shy       shy
 	Listen    string
+	DSNList   []string
 	Long      config.Secret
 	Validated config.Secret
 }
@@ -177,6 +178,7 @@ secrets: {a: CANARY, b: ref+env://X}
 list: [CANARY]
 url: https://u:CANARY@h/x
 listen: ref+env://X
+dsn_list: [a, ref+env://X]
 any: {password: CANARY, deep: {db_token: CANARY, urls: ["http://u:CANARY@h"]}}
 `, "CANARY", canary))
 	var logged lockedBuffer

@@ -20,17 +20,21 @@ type watcher struct {
 }
 
 // OnChange calls f with the old and the new value of a part of the settings
-// whenever a new snapshot changed that part, by reflect.DeepEqual. Functions
-// run one after the other, in the order of the changes, on the goroutine that
+// whenever a new snapshot changed that part: its keys, if it is a struct of
+// settings, else all of it by reflect.DeepEqual. Functions run one after the other, in the order of the changes, on the goroutine that
 // brought the change; they may use the store. Stop ends the calls; a call that
 // has begun may still be running when it returns.
 func OnChange[T, V any](s *Store[T], part func(*T) V, f func(old, new V)) (stop func()) {
 	if part == nil || f == nil {
 		panic("config: OnChange: nil function")
 	}
+	same := func(a, b V) bool { return reflect.DeepEqual(a, b) }
+	if keys := (&schemaBuilder{shapes: map[reflect.Type]*shape{}}).shape(reflect.TypeFor[V]()); keys.code == codeStruct || keys.code == codePointer {
+		same = func(a, b V) bool { return equal(reflect.ValueOf(&a).Elem(), reflect.ValueOf(&b).Elem(), keys) }
+	}
 	w := &watcher{call: func(old, new reflect.Value) {
 		before, after := part(old.Interface().(*T)), part(new.Interface().(*T))
-		if !reflect.DeepEqual(before, after) {
+		if !same(before, after) {
 			f(before, after)
 		}
 	}}

@@ -133,10 +133,9 @@ func explainLeaf(e *entry, n *node, fv, dv reflect.Value) Explanation {
 	if e.shape.code == codeMap && fv.IsValid() && fv.Len() > 0 {
 		return explainMap(e, n, fv, dv)
 	}
-	hidden := n != nil && n.tainted
 	out := Entry{Key: e.key, Doc: e.field.doc, Origin: n.origin()}
 	if fv.IsValid() {
-		out.Value = display(fv, e.shape, e.key, hidden)
+		out.Value = display(fv, e.shape, e.key, n.hidden())
 	}
 	if n != nil {
 		out.Overrode = overridden(n.over, e.shape, e.key)
@@ -160,7 +159,7 @@ func explainMap(e *entry, n *node, fv, dv reflect.Value) (out Explanation) {
 		}
 		full := joinKey(e.key, k)
 		entry := Entry{Key: full, Doc: e.field.doc, Origin: item.origin()}
-		entry.Value = display(fv.MapIndex(keys[k]), e.shape.elem, full, item != nil && item.tainted)
+		entry.Value = display(fv.MapIndex(keys[k]), e.shape.elem, full, item.hidden())
 		if item != nil {
 			entry.Overrode = overridden(item.over, e.shape.elem, full)
 			if dv.IsValid() && dv.MapIndex(keys[k]).IsValid() {
@@ -197,7 +196,7 @@ func (n *node) display(s *shape, key string) string {
 	if n.kind == nullNode {
 		return "null"
 	}
-	if n.tainted || s.secret() || sensitiveKey(key) {
+	if n.hidden() || s.secret() || sensitiveKey(key) {
 		if n.kind == textNode && n.text == "" {
 			return ""
 		}

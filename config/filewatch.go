@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"github.com/fsnotify/fsnotify"
 )
@@ -16,6 +17,11 @@ type fileWatch struct {
 	names map[string]bool        // events of these paths matter
 	dirs  map[string]bool        // so do all events within these
 }
+
+// watchesAncestors says that all folders on the way to a file are watched.
+// inotify tells of the names in a folder alone; kqueue opens every file in it,
+// which is too much for the folders of others.
+const watchesAncestors = runtime.GOOS == "linux"
 
 func newFileWatch(without bool) *fileWatch {
 	w := &fileWatch{armed: map[string]os.FileInfo{}}
@@ -76,11 +82,13 @@ func (w *fileWatch) arm(inputs []input) bool {
 	for _, in := range inputs {
 		for _, name := range dependencies(in.path) {
 			w.names[name] = true
-			want[filepath.Dir(name)] = true
+			if watchesAncestors {
+				want[filepath.Dir(name)] = true
+			}
 		}
 		// The file itself: a bind mount shows changes there and not in its folder.
 		if abs, err := filepath.Abs(in.path); err == nil {
-			want[abs] = true
+			want[abs], want[filepath.Dir(abs)] = true, true
 			if in.dir {
 				w.dirs[abs] = true
 			}

@@ -232,8 +232,8 @@ func redactAny(v any, key string) any {
 }
 
 // deepCopy copies a value so that no list, map or struct is shared; a scalar
-// comes back as it is, and as addressable as it was. Pointers
-// to what is no key stay as they are.
+// comes back as it is, and as addressable as it was. Pointers to what is no key
+// stay as they are.
 func deepCopy(rv reflect.Value, s *shape) reflect.Value {
 	switch s.code {
 	case codePointer, codeSlice, codeArray, codeRaw, codeMap, codeStruct:
@@ -295,4 +295,27 @@ func copyPromoted(rv reflect.Value, s *shape) {
 			fv.Set(deepCopy(fv, f.shape))
 		}
 	}
+}
+
+// equal compares two values by their keys: functions, loggers and clients in
+// them do not count.
+func equal(a, b reflect.Value, s *shape) bool {
+	switch s.code {
+	case codePointer:
+		if a.IsNil() || b.IsNil() || a.Pointer() == b.Pointer() {
+			return a.IsNil() == b.IsNil()
+		}
+		return equal(a.Elem(), b.Elem(), s.elem)
+	case codeStruct:
+		for _, f := range s.str.fields {
+			if !equal(a.Field(f.index), b.Field(f.index), f.shape) {
+				return false
+			}
+		}
+		return true
+	}
+	if !a.CanInterface() {
+		return true // of an embedded type that is not exported, and no key
+	}
+	return reflect.DeepEqual(a.Interface(), b.Interface())
 }

@@ -26,6 +26,7 @@ type reading struct {
 	inputs   []input         // files and folders that the result depends on
 	replaced []byte          // stands for the content of the writable file, if not nil
 	before   map[string]bool // files that had content when last read well
+	unread   bool            // a document could not be parsed
 	scrub    scrubber
 }
 
@@ -97,6 +98,7 @@ func (r *reading) file(kind layerKind, name string, s *sourceSpec) {
 	l.data = data
 	root, problems := parse(l)
 	l.root = root
+	r.unread = r.unread || root == nil && len(problems) > 0
 	r.problems = append(r.problems, problems...)
 }
 

@@ -137,6 +137,19 @@ func mergeNodes(low, high *node) *node {
 	return &merged
 }
 
+// hidden reports whether n, or anything in it, must not be shown.
+func (n *node) hidden() bool {
+	if n == nil {
+		return false
+	}
+	for _, item := range n.items {
+		if item.hidden() {
+			return true
+		}
+	}
+	return n.tainted
+}
+
 // position formats line and column for a message.
 func position(file string, line, col int) string {
 	switch {

@@ -190,8 +190,8 @@ func Lenient() Option { return func(o *options) { o.lenient = true } }
 
 // Poll sets how often [Store.Run] looks at the files by itself, besides being
 // told by the operating system, and reads [Source] layers again. Defaults to
-// 30s where the system tells of changes and to 2s where it does not; negative
-// turns it off.
+// 30s on Linux, to 5s where the system does not tell of folders that are
+// replaced, and to 2s where it tells nothing; negative turns it off.
 func Poll(every time.Duration) Option { return func(o *options) { o.poll = every } }
 
 // Logger sets where reloads, warnings and failures are logged. Nil discards.

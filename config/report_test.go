@@ -111,6 +111,7 @@ func TestReportFiles(t *testing.T) {
 	for _, tc := range []struct{ name, file, content, want string }{
 		{"yaml syntax", "s.yaml", "mode: dev\nlisten: a: b\n", "s.yaml:2: invalid YAML: mapping values are not allowed in this context"},
 		{"yaml tab", "s.yaml", "scrape:\n\tretries: 1\n", "s.yaml:2: invalid YAML: found character that cannot start any token (indent with spaces"},
+		{"no guess about required keys", "s.yaml", "owner: \"x\nmode: dev\n", "config: load: s.yaml:"},
 		{"yaml list", "s.yaml", "- mode\n", "s.yaml:1:1: the document is a list, want keys at the top"},
 		{"yaml two documents", "s.yaml", "mode: dev\n---\nmode: prod\n", "more text after the end of the document"},
 		{"yaml text after a flow map", "s.yaml", "{mode: dev} x: 1\n", "invalid YAML"},

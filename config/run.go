@@ -17,6 +17,7 @@ const (
 	missingTime = 1500 * time.Millisecond
 
 	pollWithEvents    = 30 * time.Second
+	pollPartly        = 5 * time.Second // where the folders above are not watched
 	pollWithoutEvents = 2 * time.Second
 
 	// minRenew keeps a lease of next to nothing from making a busy loop.
@@ -189,6 +190,9 @@ func (f *follower) anyUnsteady(found []input) bool {
 func (f *follower) arm() {
 	ok := f.watch.arm(f.seen)
 	mode, every := "events", pollWithEvents
+	if !watchesAncestors {
+		every = pollPartly
+	}
 	if !ok {
 		mode, every = "polling", pollWithoutEvents
 	}

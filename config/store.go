@@ -148,7 +148,7 @@ func (e *engine) reloadLocked(ctx context.Context, expected []input) error {
 		return err
 	}
 	e.logWarnings(snap)
-	if old := e.snapshot(); old != nil && reflect.DeepEqual(old.rv.Interface(), snap.rv.Interface()) {
+	if old := e.snapshot(); old != nil && equal(old.rv.Elem(), snap.rv.Elem(), e.schema.root.shape) {
 		snap.rv = old.rv // the same values: keep the pointer that readers hold
 	}
 	recovered := e.lastErr() != nil

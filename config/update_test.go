@@ -392,3 +392,34 @@ func TestNumstat(t *testing.T) {
 		})
 	}
 }
+
+// TestOnChangeIgnoresFunctions follows a part that holds what is no key.
+func TestOnChangeIgnoresFunctions(t *testing.T) {
+	t.Parallel()
+	type part struct {
+		N      int
+		OnDone func()
+	}
+	type settings struct {
+		Part  part
+		Other int
+	}
+	path := write(t, t.TempDir(), "s.yaml", "other: 1\n")
+	s := load(t, settings{Part: part{OnDone: func() {}}}, config.File(path, config.Writable()))
+	calls := 0
+	stop := config.OnChange(s, func(v *settings) part { return v.Part }, func(_, _ part) { calls++ })
+	defer stop()
+	before := s.Get()
+	must(t, s.Reload(t.Context()))
+	if s.Get() != before {
+		t.Error("a reload that changed nothing gave another snapshot")
+	}
+	must(t, s.Set(t.Context(), "other", "2"))
+	if calls != 0 {
+		t.Error("OnChange ran although the part is the same")
+	}
+	must(t, s.Set(t.Context(), "part.n", "2"))
+	if calls != 1 || s.Get().Part.OnDone == nil {
+		t.Errorf("OnChange ran %d times, want once", calls)
+	}
+}
