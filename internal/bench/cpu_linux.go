@@ -8,21 +8,27 @@ import (
 	"time"
 )
 
-// LoopCPU calls op for each iteration of b and reports, beside the time, the
-// processor time that the calling thread took, as cpu-ns/op. Unlike the time,
-// that hardly depends on what else the machine does.
+// LoopCPU calls op for each iteration of b and reports what MeasureCPU does.
 func LoopCPU(b *testing.B, op func()) {
+	b.Helper()
+	MeasureCPU(b, func() {
+		for b.Loop() {
+			op()
+		}
+	})
+}
+
+// MeasureCPU calls loop, which goes round b.Loop, and reports the processor
+// time that the calling thread took, as cpu-ns/op. Unlike the time, that hardly
+// depends on what else the machine does.
+func MeasureCPU(b *testing.B, loop func()) {
 	b.Helper()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	n := 0
 	start := usage(b, syscall.RUSAGE_THREAD)
-	for b.Loop() {
-		op()
-		n++
-	}
+	loop()
 	took := usage(b, syscall.RUSAGE_THREAD) - start
-	b.ReportMetric(float64(took.Nanoseconds())/float64(n), "cpu-ns/op")
+	b.ReportMetric(float64(took.Nanoseconds())/float64(b.N), "cpu-ns/op")
 }
 
 // ProcessCPU returns the processor time that this process took so far, of all

@@ -138,25 +138,31 @@ func BenchmarkGet(b *testing.B) {
 		bench.Impl{Name: "ours", Run: func(b *testing.B) {
 			b.ReportAllocs()
 			n := 0
-			for b.Loop() {
-				n += len(store.Get().Mail.BaseURL)
-			}
+			bench.MeasureCPU(b, func() {
+				for b.Loop() {
+					n += len(store.Get().Mail.BaseURL)
+				}
+			})
 			used(b, n)
 		}},
 		bench.Impl{Name: "koanf", Run: func(b *testing.B) {
 			b.ReportAllocs()
 			n := 0
-			for b.Loop() {
-				n += len(k.String("mail.base_url"))
-			}
+			bench.MeasureCPU(b, func() {
+				for b.Loop() {
+					n += len(k.String("mail.base_url"))
+				}
+			})
 			used(b, n)
 		}},
 		bench.Impl{Name: "viper", Run: func(b *testing.B) {
 			b.ReportAllocs()
 			n := 0
-			for b.Loop() {
-				n += len(v.GetString("mail.base_url"))
-			}
+			bench.MeasureCPU(b, func() {
+				for b.Loop() {
+					n += len(v.GetString("mail.base_url"))
+				}
+			})
 			used(b, n)
 		}},
 	)

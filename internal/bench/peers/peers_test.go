@@ -11,10 +11,10 @@ import (
 
 const measured = `goos: linux
 pkg: example.com/bench/config
-BenchmarkGet/round=1/impl=ours-2         	1000	1.0 ns/op	0 B/op	0 allocs/op
-BenchmarkGet/round=1/impl=koanf-2        	1000	50.0 ns/op	16 B/op	1 allocs/op
-BenchmarkGet/round=2/impl=koanf-2        	1000	40.0 ns/op	16 B/op	1 allocs/op
-BenchmarkGet/round=2/impl=ours-2         	1000	2.0 ns/op	0 B/op	0 allocs/op
+BenchmarkGet/round=1/impl=ours-2         	1000	1.0 cpu-ns/op	0 B/op	0 allocs/op
+BenchmarkGet/round=1/impl=koanf-2        	1000	50.0 cpu-ns/op	16 B/op	1 allocs/op
+BenchmarkGet/round=2/impl=koanf-2        	1000	40.0 cpu-ns/op	16 B/op	1 allocs/op
+BenchmarkGet/round=2/impl=ours-2         	1000	2.0 cpu-ns/op	0 B/op	0 allocs/op
 PASS
 pkg: example.com/bench/notify
 BenchmarkMail/over=starttls/round=1/impl=ours-2         	1	8.000 conns/op	800 mails/s
@@ -36,7 +36,7 @@ func TestParse(t *testing.T) {
 	if diff := cmp.Diff([]string{"ours", "koanf"}, get.impls); diff != "" {
 		t.Errorf("implementations (-want +got):\n%s", diff)
 	}
-	s, ok := ratio(get.values["ours"]["ns/op"], get.values["koanf"]["ns/op"])
+	s, ok := ratio(get.values["ours"]["cpu-ns/op"], get.values["koanf"]["cpu-ns/op"])
 	want := spread{median: (1.0/50 + 2.0/40) / 2, least: 1.0 / 50, most: 2.0 / 40}
 	if !ok || s != want {
 		t.Errorf("ratio %v, %t; want %v", s, ok, want)
