@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -457,5 +458,85 @@ func TestFormat(t *testing.T) {
 	}
 	if got := worse.Messages(); len(got) != 1 || got[0].Text != "text" {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// A caller who cannot wait for the next try is told at once, and the fallback
+// is still in time.
+func TestRetryBeyondContext(t *testing.T) {
+	t.Parallel()
+	throttled := sendFunc(func(context.Context, string, string) error {
+		return &notify.Error{Class: notify.ClassThrottled, RetryAfter: time.Hour, Reason: "slow down"}
+	})
+	var backup notifytest.Recorder
+	hub := newHub(t, &notify.Options{
+		Receivers: []notify.Receiver{
+			{Name: "alone", Notifier: throttled, Retry: notify.Retry{MaxElapsed: -1}},
+			{Name: "helped", Notifier: throttled, Fallback: "backup", Retry: notify.Retry{MaxElapsed: -1}}, {Name: "backup", Notifier: &backup, MinLevel: 100},
+		},
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	begin := time.Now()
+	err := hub.Send(ctx, "s", "m")
+	if errs := notify.Errors(err); len(errs) != 1 || errs[0].Receiver != "alone" || errs[0].RetryAfter != time.Hour {
+		t.Errorf("error %v", err)
+	}
+	if took := time.Since(begin); took > 5*time.Second || len(backup.Messages()) != 1 {
+		t.Errorf("took %v, %d messages to the fallback", took, len(backup.Messages()))
+	}
+}
+
+// With an outbox, too, a stopped receiver's messages go to its fallback.
+func TestStoppedReceiverFailsOver(t *testing.T) {
+	t.Parallel()
+	var tries atomic.Int32
+	locked := sendFunc(func(context.Context, string, string) error {
+		tries.Add(1)
+		return &notify.Error{Class: notify.ClassAuth, Code: 535, Reason: "wrong password"}
+	})
+	var backup notifytest.Recorder
+	hub := newHub(t, &notify.Options{
+		Receivers: []notify.Receiver{{Name: "mail", Notifier: locked, Fallback: "chat"}, {Name: "chat", Notifier: &backup, MinLevel: 100}},
+		Outbox:    notify.Outbox{Dir: t.TempDir()},
+	})
+	for i := range 5 {
+		if err := hub.Send(t.Context(), fmt.Sprint("s", i), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := hub.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if tries.Load() != 1 || len(backup.Messages()) != 5 {
+		t.Errorf("%d tries, %d messages to the fallback; want 1 and 5", tries.Load(), len(backup.Messages()))
+	}
+	if s := hub.Stats(); s.Stored != 0 || s.Dead != 0 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+// A hub behind a hub keeps the counts.
+func TestHubIsANotifier(t *testing.T) {
+	t.Parallel()
+	var ops notifytest.Recorder
+	inner := newHub(t, &notify.Options{Receivers: []notify.Receiver{{Name: "ops", Notifier: &ops}}})
+	outer := newHub(t, &notify.Options{Receivers: []notify.Receiver{{Name: "inner", Notifier: inner}}})
+	for range 10 {
+		if err := outer.Send(t.Context(), "s", "m"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(outer.Close(), inner.Close()); err != nil {
+		t.Fatal(err)
+	}
+	total := 0
+	for _, m := range ops.Messages() {
+		total += m.Count
+	}
+	if total != 10 {
+		t.Errorf("%d messages counted, want 10", total)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"math/bits"
 	"strings"
 	"sync"
 	"time"
@@ -20,7 +21,7 @@ type groups struct {
 	wake  chan struct{} // tells Run that something is due sooner
 	// keep, if not nil, puts what is held into the outbox. It is called with
 	// mu held, so that it comes before the message that tells of it.
-	keep func(gid string, m *Message) *batch
+	keep func(gid string, m *Message, durable bool) *batch
 
 	mu         sync.Mutex
 	live       map[groupKey]*group
@@ -111,7 +112,8 @@ func (g *groups) repeat(k groupKey, m *Message, now time.Time) (*batch, bool) {
 // hold counts a message that does not go out. The caller holds mu.
 func (g *groups) hold(gr *group, m *Message, now time.Time) *batch {
 	g.suppressed++
-	gr.held++
+	before := gr.held
+	gr.held += max(1, m.Count)
 	gr.seen = now
 	if gr.other {
 		gr.note(m)
@@ -120,11 +122,11 @@ func (g *groups) hold(gr *group, m *Message, now time.Time) *batch {
 	}
 	// After a crash a count may be too low, by less than a half, but there is
 	// word of every group that had repeats.
-	if g.keep == nil || gr.held&(gr.held-1) != 0 {
+	if g.keep == nil || bits.Len(uint(before)) == bits.Len(uint(gr.held)) {
 		return nil
 	}
 	told := gr.summary(now)
-	return g.keep(gr.first.ID, &told)
+	return g.keep(gr.first.ID, &told, before == 0)
 }
 
 // note remembers the subject of a message in the other group.
@@ -160,7 +162,13 @@ func (g *groups) due(gr *group) time.Time {
 // admit takes a message that is to go out or to open a group. It returns what
 // goes out now: m itself, with counts filled in, or nothing while Wait lasts.
 func (g *groups) admit(k groupKey, m Message, now time.Time) (Message, *batch, bool) {
-	m.Count, m.First, m.Last, m.Thread = 1, m.Time, m.Time, ""
+	m.Count = max(1, m.Count) // another hub may have counted
+	if m.First.IsZero() {
+		m.First = m.Time
+	}
+	if m.Last.IsZero() {
+		m.Last = m.Time
+	}
 	if g.off() {
 		return m, nil, true
 	}
@@ -177,8 +185,8 @@ func (g *groups) admit(k groupKey, m Message, now time.Time) (Message, *batch, b
 			return m, nil, true
 		}
 		delete(g.live, k)
-		m.Count = gr.held + 1
-		m.First = gr.first.Time
+		m.Count += gr.held
+		m.First = gr.first.First
 		if gr.waiting {
 			m.ID = gr.first.ID
 		} else {
@@ -189,8 +197,8 @@ func (g *groups) admit(k groupKey, m Message, now time.Time) (Message, *batch, b
 		if m.Level <= gr.level && g.due(gr).After(now) { // lost a race
 			return Message{}, g.hold(gr, &m, now), false
 		}
-		m.Count = gr.held + 1
-		m.First = gr.first.Time
+		m.Count += gr.held
+		m.First = gr.first.First
 		gr.level = max(gr.level, m.Level)
 		if gr.waiting {
 			gr.waiting = false
@@ -297,7 +305,7 @@ func (gr *group) summary(now time.Time) Message {
 	m.ID = gr.first.ID
 	m.Level = gr.level
 	m.Count = gr.held
-	m.First = gr.first.Time
+	m.First = gr.first.First
 	m.Last = gr.last.Time
 	if gr.other {
 		m = gr.describe(m)

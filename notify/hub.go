@@ -29,14 +29,17 @@ type Hub struct {
 	life context.Context //nolint:containedctx // of what nobody waits for
 	kill context.CancelCauseFunc
 
-	mu         sync.Mutex
-	closed     bool
-	running    bool
+	mu      sync.Mutex
+	closed  bool
+	running bool
+
+	deliverMu  sync.Mutex
 	delivering int             // Run and Flush, while they let the outbox deliver
 	deliver    context.Context //nolint:containedctx // of what the outbox delivers
 	stopSend   context.CancelFunc
-	closeOnce  sync.Once
-	closeErr   error
+
+	closeOnce sync.Once
+	closeErr  error
 }
 
 // New returns a Hub. It reports every mistake in opts at once. With an outbox

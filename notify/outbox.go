@@ -198,7 +198,7 @@ func (o *outbox) flush(b *batch, id string) {
 
 // hold notes repeats that are held, to be told of by whoever adopts the journal
 // after a crash.
-func (o *outbox) hold(gid string, m *Message) *batch {
+func (o *outbox) hold(gid string, m *Message, durable bool) *batch {
 	clean := o.hub.clean(*m)
 	r := &record{Op: "hold", ID: gid, Message: toWire(&clean), Since: time.Now()}
 	o.mu.Lock()
@@ -208,7 +208,7 @@ func (o *outbox) hold(gid string, m *Message) *batch {
 		return nil
 	}
 	o.held[gid] = r
-	return o.j.add(frame, m.Count == 1)
+	return o.j.add(frame, durable)
 }
 
 // keep writes what hold noted.
@@ -295,7 +295,7 @@ func (o *outbox) launch(e *entry) {
 	}
 	var starts []start
 	o.mu.Lock()
-	if o.ctx == nil || !e.durable || o.entries[e.d.msg.ID] != e {
+	if o.ctx == nil || o.ctx.Err() != nil || o.closed || !e.durable || o.entries[e.d.msg.ID] != e {
 		o.mu.Unlock()
 		return
 	}

@@ -82,40 +82,45 @@ func (h *Hub) tellGroups(now time.Time) (next time.Time) {
 
 // startDelivery lets the outbox deliver until as many stopDelivery.
 func (h *Hub) startDelivery() {
-	h.mu.Lock()
+	if h.out == nil {
+		return
+	}
+	h.deliverMu.Lock()
+	defer h.deliverMu.Unlock()
 	h.delivering++
 	if h.delivering == 1 {
 		h.deliver, h.stopSend = context.WithCancel(h.life)
 	}
-	ctx := h.deliver
-	h.mu.Unlock()
-	if h.out != nil {
-		h.out.start(ctx)
-	}
+	h.out.start(h.deliver)
 }
 
 // stopDelivery stops new tries and waits for those under way.
 func (h *Hub) stopDelivery() {
-	h.mu.Lock()
-	h.delivering--
-	last := h.delivering == 0
-	cancel := h.stopSend
-	h.mu.Unlock()
-	if !last {
-		return
-	}
-	defer cancel()
 	if h.out == nil {
 		return
 	}
-	h.out.stop()
-	for _, w := range h.workers {
-		w.drop()
+	h.deliverMu.Lock()
+	h.delivering--
+	if h.delivering > 0 {
+		h.deliverMu.Unlock()
+		return
 	}
+	cancel := h.stopSend
+	h.holdDelivery()
+	h.deliverMu.Unlock()
+	defer cancel()
 	grace, release := context.WithTimeout(h.life, h.opts.CloseTimeout)
 	defer release()
 	for _, w := range h.workers {
 		w.waitStored(grace)
+	}
+}
+
+// holdDelivery takes back what was handed out and not begun.
+func (h *Hub) holdDelivery() {
+	h.out.stop()
+	for _, w := range h.workers {
+		w.drop()
 	}
 }
 
@@ -150,10 +155,9 @@ func (h *Hub) close() error {
 	h.closed = true
 	h.mu.Unlock()
 	if h.out != nil {
-		h.out.stop()
-		for _, w := range h.workers {
-			w.drop()
-		}
+		h.deliverMu.Lock()
+		h.holdDelivery()
+		h.deliverMu.Unlock()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), h.opts.CloseTimeout)
 	defer cancel()

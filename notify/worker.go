@@ -225,7 +225,7 @@ func (w *worker) next(now time.Time) (*job, *Error) {
 		}
 	}
 	j := w.jobs[best]
-	if w.stopped.After(now) && !j.stored {
+	if w.stopped.After(now) && (!j.stored || w.r.Fallback != "") {
 		w.jobs = slices.Delete(w.jobs, best, best+1)
 		e := NewError("send", ErrStopped)
 		e.Class = ClassAuth
@@ -456,7 +456,11 @@ func (w *worker) settle(j *job, errs []*Error) {
 		wait = max(wait, e.RetryAfter)
 	}
 	tooOld := wait > w.r.Retry.MaxElapsed || now.Sub(j.since) > w.r.Retry.MaxElapsed-wait
-	if canceled || j.attempts >= w.r.Retry.Attempts || tooOld {
+	// A caller who will not be there for the next try is told now, and a
+	// fallback is still in time.
+	deadline, bounded := j.ctx.Deadline()
+	tooLate := bounded && now.Add(wait).After(deadline)
+	if canceled || j.attempts >= w.r.Retry.Attempts || tooOld || tooLate {
 		w.end(j, append(j.final, again...))
 		return
 	}
