@@ -40,6 +40,10 @@ const handshakeTimeout = 4 * time.Second
 //     Rotation.Distinct.
 //   - Warm(ctx context.Context, isolation, host string) error: get ready to
 //     connect to host under this key, without contact to host.
+//   - DialExit(ctx context.Context, isolation, network, addr string) (net.Conn,
+//     string, error): DialContext, with the exit of this very connection. With
+//     Rotation.Distinct, a connection that leaves by another exit than Exit told
+//     is closed before anything is sent.
 //   - Exits(ctx context.Context) (int, error): how many exits there are.
 //   - HasControl() bool: whether NewIdentity and Exit can work, if that depends.
 //   - Probe(ctx context.Context) error: a cheaper Check.
@@ -59,6 +63,9 @@ type (
 	}
 	warmEgress interface {
 		Warm(ctx context.Context, isolation, host string) error
+	}
+	dialExitEgress interface {
+		DialExit(ctx context.Context, isolation, network, addr string) (net.Conn, string, error)
 	}
 	controlEgress interface{ HasControl() bool }
 	exitsEgress   interface {

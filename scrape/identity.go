@@ -3,6 +3,8 @@ package scrape
 import (
 	"context"
 	"crypto/rand"
+	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -38,7 +40,7 @@ type identity struct {
 	guard     *guard
 	info      Identity // but for Exit
 	exit      atomic.Pointer[string]
-	asked     atomic.Bool // for exit, once connected
+	connected atomic.Bool // it has had an answer
 	unknown   int64       // pages counted before exit was known; guarded by stats.mu
 	transport *http.Transport
 	jar       http.CookieJar
@@ -114,7 +116,7 @@ func (id *identity) dial(ctx context.Context, network, addr string) (net.Conn, e
 	if id.guard.direct {
 		ctx = context.WithValue(ctx, guardKey{}, dialCheck{id.guard, strict})
 	}
-	conn, err := id.egress.DialContext(ctx, id.info.Isolation, network, addr)
+	conn, err := id.connect(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -130,6 +132,28 @@ func (id *identity) dial(ctx context.Context, network, addr string) (net.Conn, e
 		return nil, net.ErrClosed
 	}
 	return tracked, nil
+}
+
+// errMoved: a connection left by another exit than the identity's.
+var errMoved = errors.New("the connection left by another exit")
+
+// connect asks the egress for a connection and, with Distinct, sees that it
+// leaves by the exit that was found to be distinct.
+func (id *identity) connect(ctx context.Context, network, addr string) (net.Conn, error) {
+	e, ok := id.egress.(dialExitEgress)
+	want := id.exit.Load()
+	if !ok || want == nil || !id.client.opts.Rotation.Distinct {
+		return id.egress.DialContext(ctx, id.info.Isolation, network, addr)
+	}
+	conn, exit, err := e.DialExit(ctx, id.info.Isolation, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	if exit != *want {
+		_ = conn.Close() // nothing was sent
+		return nil, fmt.Errorf("%w: %s, not %s", errMoved, exit, *want)
+	}
+	return conn, nil
 }
 
 // trackedConn is a connection that its identity knows of.

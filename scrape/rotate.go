@@ -83,6 +83,22 @@ func (c *Client) leave(id *identity) {
 	c.mu.Unlock()
 }
 
+// drop makes id get no more requests, and forgets its exit if it has served
+// none: the next one need not differ from it.
+func (c *Client) drop(id *identity) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	id.left = true
+	if exit := id.exit.Load(); exit != nil && !id.connected.Load() {
+		for i, recent := range slices.Backward(c.recent) {
+			if recent == *exit {
+				c.recent = slices.Delete(c.recent, i, i+1)
+				return
+			}
+		}
+	}
+}
+
 // changeLocked replaces the identity of s, or waits until a change under way
 // is over. Client.mu is held on entry and on return, not in between.
 func (c *Client) changeLocked(ctx context.Context, s *slot, host string) error {
@@ -253,7 +269,7 @@ func (c *Client) lookUp(ctx context.Context, id *identity) {
 
 // lookUpOnce looks up the exit of an identity that has just connected.
 func (c *Client) lookUpOnce(id *identity) {
-	if id.info.Direct || id.exit.Load() != nil || !id.asked.CompareAndSwap(false, true) {
+	if id.connected.Load() || !id.connected.CompareAndSwap(false, true) || id.info.Direct || id.exit.Load() != nil {
 		return
 	}
 	c.mu.Lock()

@@ -72,6 +72,7 @@ func (c *Client) roundTrip(req *http.Request, body *requestBody) (*http.Response
 	}
 	h := c.hosts.get(hostKey(req.URL))
 	defer c.hosts.put(h)
+	moved := 0
 	for number := 1; ; number++ {
 		if number > 1 && redirected && ch.id != nil {
 			c.countRetry(ch.id)
@@ -80,6 +81,15 @@ func (c *Client) roundTrip(req *http.Request, body *requestBody) (*http.Response
 			ch.id = nil
 		}
 		res, info, err := c.attempt(req, ch, body, h)
+		if errors.Is(err, errMoved) && moved < maxRedraws && ch.id != nil {
+			// Nothing was sent, so this was no attempt.
+			moved++
+			number--
+			c.stats.redraws.Add(1)
+			c.drop(ch.id)
+			ch.id = nil
+			continue
+		}
 		verdict := c.judge(req, body, number, res, err)
 		verdict.attempt.Identity = info
 		if verdict.banned {
@@ -276,7 +286,7 @@ func (c *Client) explain(outer, inner context.Context, id *identity, err error) 
 		return context.Cause(outer)
 	case inner.Err() != nil:
 		return context.Cause(inner) // Limits.Timeout, or the egress hangs
-	case errors.Is(err, ErrTorUnavailable), errors.Is(err, ErrForbiddenAddress):
+	case errors.Is(err, ErrTorUnavailable), errors.Is(err, ErrForbiddenAddress), errors.Is(err, errMoved):
 		return err
 	case c.ctx.Err() != nil:
 		return fmt.Errorf("%w: %w", ErrClosed, err)

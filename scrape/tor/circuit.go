@@ -100,14 +100,13 @@ func (t *Tor) Exit(ctx context.Context, isolation string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("tor: exit: %w", err)
 	}
-	info, err := control.info(ctx, "circuit-status")
+	circuits, err := control.circuits(ctx)
 	if err != nil {
 		return "", fmt.Errorf("tor: exit: %w", err)
 	}
 	var newest circuit
-	for line := range strings.Lines(info["circuit-status"]) {
-		c, ok := parseCircuit(strings.TrimRight(line, "\r\n"))
-		if ok && c.status == "BUILT" && len(c.path) > 0 && c.fields["SOCKS_USERNAME"] == isolation && c.id >= newest.id &&
+	for _, c := range circuits {
+		if c.status == "BUILT" && len(c.path) > 0 && c.fields["SOCKS_USERNAME"] == isolation && c.id >= newest.id &&
 			slices.Contains(exitPurposes, c.fields["PURPOSE"]) {
 			newest = c
 		}

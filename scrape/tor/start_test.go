@@ -115,7 +115,7 @@ func TestRealExit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		conn, err := egress.DialContext(t.Context(), key, "tcp", fmt.Sprintf("exit.test:%d", site.Port))
+		conn, exit, err := egress.DialExit(t.Context(), key, "tcp", fmt.Sprintf("exit.test:%d", site.Port))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,6 +124,9 @@ func TestRealExit(t *testing.T) {
 		_ = conn.Close()
 		if err != nil {
 			t.Fatal(err)
+		}
+		if !strings.HasSuffix(string(answer), addrs[exit]) {
+			t.Errorf("the site saw %q, DialExit told %s", answer, addrs[exit])
 		}
 		if strings.HasSuffix(string(answer), addrs[before]) {
 			agree++

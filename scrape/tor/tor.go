@@ -133,6 +133,10 @@ type Tor struct {
 	at     atomic.Pointer[place] // nil: not known
 	search chan struct{}         // holds a token while nobody locates
 
+	following chan struct{} // holds a token while nobody uses streams
+	streams   *streams
+	closed    atomic.Bool
+
 	closeOnce sync.Once
 	closeErr  error
 
@@ -211,8 +215,9 @@ func New(opts *Options) (*Tor, error) {
 
 // newTor returns a Tor whose place is found by locate, or is that of o.
 func newTor(o Options, name string, locate func(ctx context.Context) (*place, error)) *Tor {
-	t := &Tor{opts: o, name: name, log: o.Logger.With("component", "tor"), locate: locate, search: make(chan struct{}, 1)}
+	t := &Tor{opts: o, name: name, log: o.Logger.With("component", "tor"), locate: locate, search: make(chan struct{}, 1), following: make(chan struct{}, 1)}
 	t.search <- struct{}{}
+	t.following <- struct{}{}
 	if locate == nil {
 		t.at.Store(o.place())
 	}
@@ -420,6 +425,7 @@ func (t *Tor) Warm(ctx context.Context, isolation, host string) error {
 // it. Connections through Tor stay as they are. Idempotent.
 func (t *Tor) Close() error {
 	t.closeOnce.Do(func() {
+		t.closeStreams()
 		if p := t.at.Load(); p != nil && p.control != nil {
 			p.control.close()
 		}

@@ -1,0 +1,89 @@
+package scrape_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+
+	"github.com/svcblocks/svcblocks/scrape"
+)
+
+// wandering is an egress whose exits are four in turn, and whose connections
+// leave by another one than it told, every third time.
+type wandering struct {
+	mu     sync.Mutex
+	exits  map[string]string
+	drawn  int
+	dialed int
+	wrong  int
+}
+
+func (w *wandering) Check(context.Context) error { return nil }
+
+func (w *wandering) Exits(context.Context) (int, error) { return 4, nil }
+
+func (w *wandering) Exit(_ context.Context, isolation string) (string, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.exits[isolation] == "" {
+		w.drawn++
+		w.exits[isolation] = fmt.Sprintf("exit%d", w.drawn*7/3%4)
+	}
+	return w.exits[isolation], nil
+}
+
+func (w *wandering) DialContext(ctx context.Context, _, network, addr string) (net.Conn, error) {
+	return (&net.Dialer{}).DialContext(ctx, network, addr)
+}
+
+func (w *wandering) DialExit(ctx context.Context, isolation, network, addr string) (net.Conn, string, error) {
+	conn, err := w.DialContext(ctx, isolation, network, addr)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	exit := w.exits[isolation]
+	if w.dialed++; w.dialed%3 == 0 {
+		w.wrong++
+		exit = "elsewhere"
+	}
+	return conn, exit, err
+}
+
+func TestDistinctIsConfirmed(t *testing.T) {
+	t.Parallel()
+	served := 0
+	site := newSite(t, func(http.ResponseWriter, *http.Request) { served++ })
+	egress := &wandering{exits: map[string]string{}}
+	opts := options(egress)
+	opts.Rotation = scrape.Rotation{Every: 2, Distinct: true}
+	var exits []string
+	opts.Hooks.OnPage = func(p scrape.Page) {
+		if len(exits) == 0 || exits[len(exits)-1] != p.Identity.Exit {
+			exits = append(exits, p.Identity.Exit)
+		}
+	}
+	c := newClient(t, opts)
+	for range 40 {
+		if _, _, err := get(t, c, site.URL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if served != 40 || egress.wrong == 0 {
+		t.Errorf("%d requests served, %d connections gone elsewhere; want 40 and some", served, egress.wrong)
+	}
+	if len(exits) != 20 {
+		t.Errorf("%d changes of exit for 20 identities", len(exits))
+	}
+	for i := range exits {
+		for j := max(0, i-3); j < i; j++ {
+			if exits[i] == exits[j] {
+				t.Errorf("identities %d and %d both left by %s", j, i, exits[i])
+			}
+		}
+		if exits[i] == "elsewhere" {
+			t.Errorf("identity %d left by another exit than told", i)
+		}
+	}
+}
