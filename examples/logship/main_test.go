@@ -1,0 +1,146 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/svcblocks/svcblocks/logging"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fill leaves lines in the folder of a log.
+func fill(t *testing.T, n int) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	f, err := logging.OpenFile(filepath.Join(dir, "app.log"), &logging.FileOptions{SegmentBytes: 8 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		if _, err := fmt.Fprintf(f, "{\"msg\":\"event %d\"}\n", i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func logship(t *testing.T, args ...string) (stdout string, err error) {
+	t.Helper()
+	var out, stderr bytes.Buffer
+	err = run(context.Background(), args, func(string) string { return "canary-token" }, &out, &stderr)
+	if strings.Contains(out.String()+stderr.String()+fmt.Sprint(err), "canary") {
+		t.Errorf("the token shows: %s%s%v", out.String(), stderr.String(), err)
+	}
+	return out.String(), err
+}
+
+func TestInspectAndDrain(t *testing.T) {
+	t.Parallel()
+	var got bytes.Buffer
+	refuse := true
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		z, err := gzip.NewReader(r.Body)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		body, err := io.ReadAll(z)
+		if err != nil || r.Header.Get("Authorization") != "Bearer canary-token" {
+			t.Error(err, r.Header)
+		}
+		if refuse && bytes.Contains(body, []byte("event 77\"")) {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		got.Write(body)
+	}))
+	defer srv.Close()
+	defer srv.CloseClientConnections()
+	dir := fill(t, 1000)
+	out, err := logship(t, "-dir", dir)
+	if err != nil || !regexp.MustCompile(`(?m)^app-\d+-\d+\.log +waiting +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +8\.0 KiB +\d+$`).MatchString(out) {
+		t.Fatalf("inspect: %v\n%s", err, out)
+	}
+	out, err = logship(t, "-dir", dir, "-to", "httpjson", "-url", srv.URL)
+	if err != nil || !strings.Contains(out, "999 events") || !strings.Contains(out, "1 quarantined, 0 remaining") {
+		t.Fatalf("drain: %v\n%s", err, out)
+	}
+	if out, err = logship(t, "-dir", dir); err != nil || !strings.Contains(out, "quarantined") {
+		t.Fatalf("inspect: %v\n%s", err, out)
+	}
+	refuse = false
+	out, err = logship(t, "-dir", dir, "-requeue", "-to", "httpjson", "-url", srv.URL)
+	if err != nil || !strings.Contains(out, "1 events of app.log.quarantine") || !strings.Contains(out, "1 events (") {
+		t.Fatalf("requeue: %v\n%s", err, out)
+	}
+	if n := strings.Count(got.String(), "\n"); n != 1000 {
+		t.Errorf("%d lines arrived", n)
+	}
+	if out, err = logship(t, "-dir", dir); err != nil || !strings.Contains(out, "nothing waits") {
+		t.Fatalf("inspect: %v\n%s", err, out)
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for want, args := range map[string][]string{
+		"-dir is required": {},
+		"no such file":     {"-dir", filepath.Join(dir, "none")},
+		"is no folder":     {"-dir", file},
+		"is none of":       {"-dir", dir, "-to", "nowhere"},
+		"URL is empty":     {"-dir", dir, "-to", "httpjson"},
+		"not defined":      {"-what"},
+		"Index":            {"-dir", dir, "-to", "elastic", "-url", "http://h"},
+		"Labels is empty":  {"-dir", dir, "-to", "loki", "-url", "http://h"},
+	} {
+		if _, err := logship(t, args...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("logship %q: %v, want %q", args, err, want)
+		}
+	}
+	for _, to := range []string{"loggly", "splunk", "datadog", "otlp"} {
+		if out, err := logship(t, "-dir", dir, "-to", to, "-url", "http://127.0.0.1:1", "-service", "s"); err != nil || !strings.Contains(out, "0 events") {
+			t.Errorf("%s: %v\n%s", to, err, out)
+		}
+	}
+}
+
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		st   logging.ShipStats
+		want string
+	}{
+		{logging.ShipStats{}, "[##############################] 100 %, 0 of 0 events"},
+		{logging.ShipStats{Events: 400, Quarantined: 100, WaitingEvents: 500, Failures: 2}, "[###############---------------]  50 %, 500 of 1000 events, 2 failures in a row"},
+	} {
+		if got := strings.TrimSuffix(progress(tt.st), "\x1b[K"); got != tt.want {
+			t.Errorf("got  %q\nwant %q", got, tt.want)
+		}
+	}
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 5 << 20: "5.0 MiB", 3 << 30: "3.0 GiB", 5 << 50: "5120.0 TiB"} {
+		if got := size(n); got != want {
+			t.Errorf("size(%d) = %s, want %s", n, got, want)
+		}
+	}
+}
