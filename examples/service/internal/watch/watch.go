@@ -178,7 +178,9 @@ func (w *Watcher) runOnce(ctx context.Context, trigger string) {
 	w.finish(ctx, run.ID, err)
 	w.setCurrent(nil, history.Run{})
 	// A stop must not keep the outbox from taking the messages.
-	w.handOn(context.WithoutCancel(ctx))
+	hand, end := outlive(ctx, w.opts.StopTimeout)
+	defer end(nil)
+	w.handOn(hand)
 }
 
 func (w *Watcher) setCurrent(c *crawl.Crawl, run history.Run) {
@@ -190,38 +192,38 @@ func (w *Watcher) setCurrent(c *crawl.Crawl, run history.Run) {
 // crawl visits the listing's pages. The end of ctx is a wish to stop: what is
 // under way gets StopTimeout.
 func (w *Watcher) crawl(ctx context.Context, c *crawl.Crawl, id uint64) error {
-	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer cancel(nil)
+	work, end := outlive(ctx, w.opts.StopTimeout)
+	defer end(nil)
+	defer context.AfterFunc(ctx, c.Stop)()
 	if w.opts.RunTimeout > 0 {
 		timer := time.AfterFunc(w.opts.RunTimeout, func() {
-			cancel(fmt.Errorf("the run took longer than site.run_timeout (%v)", w.opts.RunTimeout))
+			end(fmt.Errorf("the run took longer than site.run_timeout (%v)", w.opts.RunTimeout))
 		})
 		defer timer.Stop()
 	}
-	ended := make(chan struct{})
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer close(ended)
-	wg.Go(func() {
-		select {
-		case <-ended:
-			return
-		case <-ctx.Done():
-		}
-		c.Stop()
-		timer := time.NewTimer(w.opts.StopTimeout)
-		defer timer.Stop()
-		select {
-		case <-ended:
-		case <-timer.C:
-			cancel(errStopTimeout)
-		}
-	})
 	err := c.Run(work, w.opts.Fetcher, func(p crawl.Page) error { return w.visit(work, id, p) })
 	if cause := context.Cause(work); cause != nil && err != nil {
 		return cause
 	}
 	return err
+}
+
+// outlive returns a context that ends d after ctx, or when end is called.
+func outlive(ctx context.Context, d time.Duration) (out context.Context, end context.CancelCauseFunc) {
+	out, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-out.Done():
+		case <-timer.C:
+			cancel(errStopTimeout)
+		}
+	})
+	return out, func(cause error) {
+		stop()
+		cancel(cause)
+	}
 }
 
 // How a stop shows in the history.
