@@ -225,6 +225,7 @@ func FuzzSplice(f *testing.F) {
 			f.Add(uint8(kind), text, "a", `"new"`)
 			f.Add(uint8(kind), text, "a.b", `[1, "x"]`)
 			f.Add(uint8(kind), text, "z.y", `4711`)
+			f.Add(uint8(kind), text, "c.d", `[1, 2, 4, "y"]`)
 		}
 	})
 	f.Fuzz(func(t *testing.T, kind uint8, text, key, value string) {

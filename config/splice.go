@@ -200,6 +200,13 @@ func spliceJSON(data []byte, f format, x edit) ([]byte, error) {
 			if x.value == nil {
 				return removeJSON(data, parent, x.path[at]), nil
 			}
+			l := &bracketList{data: data, start: next.start, end: next.end, items: next.items, spans: nodeSpans(next.items), comment: "//"}
+			l.render = func(n, _ *node) (string, error) { return jsonText(n) }
+			if next.kind == listNode {
+				if out, ok, err := l.splice(x.value); ok || err != nil {
+					return out, err
+				}
+			}
 			text, err := jsonText(keepQuotes(x.value, next))
 			if err != nil {
 				return nil, err

@@ -27,6 +27,13 @@ func spliceTOML(data []byte, x edit) ([]byte, error) {
 			if next.end == 0 { // a table or array of tables: spread over lines
 				return nil, errNotInPlace
 			}
+			if next.kind == listNode {
+				l := &bracketList{data: data, start: next.start, end: next.end, items: next.items, spans: nodeSpans(next.items), comment: "#"}
+				l.render = func(n, _ *node) (string, error) { return tomlText(n) }
+				if out, ok, err := l.splice(x.value); ok || err != nil {
+					return out, err
+				}
+			}
 			text, err := tomlText(keepQuotes(x.value, next))
 			if err != nil {
 				return nil, err

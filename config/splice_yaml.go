@@ -319,36 +319,27 @@ func (e *yamlEditor) replaceValue(m, k, v *yaml.Node, value *node) ([]byte, erro
 		return nil, err
 	}
 	start := e.start(v)
+	if value.kind == listNode && v.Kind == yaml.SequenceNode {
+		old := (&yamlReader{layer: &layer{}, left: maxNodes}).node(v, "", 0, false)
+		if v.Style&yaml.FlowStyle == 0 {
+			if out, ok := e.blockList(v, old, value); ok {
+				return out, nil
+			}
+		} else if out, ok, err := e.flowList(v, end, old, value); ok || err != nil {
+			return out, err
+		}
+	}
 	if v.Style&yaml.FlowStyle != 0 || v.Kind == yaml.ScalarNode || v.Kind == yaml.AliasNode {
 		return replace(e.data, start, end, text), nil
 	}
 	if v.Anchor != "" || v.Style&yaml.TaggedStyle != 0 {
 		return nil, errNotInPlace
 	}
-	first := lineStart(e.data, start)
-	if value.kind == listNode && v.Kind == yaml.SequenceNode && len(value.items) > 0 && len(bytes.TrimSpace(e.data[first:start])) == 0 {
-		return replace(e.data, start, end, e.blockList(v, value)), nil
-	}
 	at, err := e.colon(k, flow)
 	if err != nil {
 		return nil, err
 	}
 	return replace(e.data, at, end, " "+text), nil
-}
-
-// blockList writes a list in block style at the indent of the old one. Items
-// that stay keep their text, with their comments.
-func (e *yamlEditor) blockList(old *yaml.Node, value *node) string {
-	indent := strings.Repeat(" ", old.Column-1)
-	lines := make([]string, len(value.items))
-	for i, item := range value.items {
-		quote := byte(0)
-		if i < len(old.Content) {
-			quote = quoteStyle(old.Content[i])
-		}
-		lines[i] = "- " + yamlText(item, quote, false)
-	}
-	return strings.Join(lines, lineEnd(e.data)+indent)
 }
 
 // openSection gives a key without a value the section that holds path.
