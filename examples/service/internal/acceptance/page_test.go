@@ -168,12 +168,15 @@ func TestPictures(t *testing.T) {
 	tab.Close()
 	for _, v := range []browser.View{browser.Desktop, browser.Desktop.Dark(), browser.Phone, browser.Phone.Dark()} {
 		tab := b.Open(t, address, v)
-		height := int64(2200)
+		// A wide picture ends below the notifications, a narrow one below the
+		// first items: the page goes on from there.
+		last := "#notifications"
 		if v.Mobile {
-			height = 1400
+			last = "#items .plotcard:nth-child(2)"
 		}
 		browser.Eval[bool](tab, `document.querySelector(".caught details").open = true`)
-		picture, err := browser.Shrink(tab.Screenshot(height))
+		height := browser.Eval[float64](tab, `document.querySelector("`+last+`").getBoundingClientRect().bottom + window.scrollY + 16`)
+		picture, err := browser.Shrink(tab.Screenshot(int64(height)))
 		if err != nil {
 			t.Fatal(err)
 		}
