@@ -1,19 +1,13 @@
 package e2e_test
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -95,10 +89,10 @@ slack: {webhook: "%s"}
 		every, logs.url, host, port, mail.CAFile, slack.WebhookURL()))
 	service := start(ctx, t, dir)
 
-	service.await(ctx, t, 1)
+	service.complete(ctx, t, 1, pages)
 	shop.price(1250, 7, 133, 400)
 	service.request(ctx, t, http.MethodPost, "/scrape")
-	service.await(ctx, t, 2)
+	service.complete(ctx, t, 2, pages)
 
 	t.Run("exits", func(t *testing.T) {
 		sources := site.Sources()
@@ -210,174 +204,6 @@ func compare(t *testing.T, written []string, logs *receiver) {
 		t.Errorf("%d lines were repeated, though the receiver took %d at least without saying so", repeats, largeLines)
 	}
 	t.Logf("%d lines written, %d arrived, %d of them repeats", len(written), logs.count, repeats)
-}
-
-// configure writes the service's settings into dir.
-func configure(t *testing.T, dir, settings string) {
-	t.Helper()
-	folder := filepath.Join(dir, "config")
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for name, text := range map[string]string{"config.yaml": settings, "config.prod.yaml": "{}\n"} {
-		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// service is the running binary.
-type service struct {
-	cmd    *exec.Cmd
-	url    string
-	stdout string // file
-	stderr string // file
-	exited chan error
-}
-
-// start starts the binary in dir and waits for its address.
-func start(ctx context.Context, t *testing.T, dir string) *service {
-	t.Helper()
-	stderr, err := os.Create(filepath.Join(dir, "stderr"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stderr.Close()
-	stdout, err := os.Create(filepath.Join(dir, "stdout"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &service{
-		cmd:    exec.CommandContext(ctx, os.Getenv(binaryVariable), "-profile", "prod"),
-		stdout: stdout.Name(), stderr: stderr.Name(), exited: make(chan error, 1),
-	}
-	s.cmd.Dir = dir
-	s.cmd.Stderr = stderr
-	out, err := s.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if s.cmd.ProcessState == nil {
-			_ = s.cmd.Process.Kill()
-			<-s.exited
-		}
-		if t.Failed() {
-			for _, file := range []string{s.stdout, s.stderr} {
-				text, err := os.ReadFile(file)
-				t.Logf("the end of %s: %v\n%s", filepath.Base(file), err, text[max(0, len(text)-4<<10):])
-			}
-		}
-	})
-	in := bufio.NewReader(io.TeeReader(out, stdout))
-	for s.url == "" {
-		line, err := in.ReadString('\n')
-		if _, rest, ok := strings.Cut(line, "status page at "); ok {
-			s.url, _, _ = strings.Cut(rest, " ")
-		}
-		if err != nil {
-			break
-		}
-	}
-	go func() {
-		_, _ = io.Copy(io.Discard, in)
-		err := s.cmd.Wait()
-		s.exited <- errors.Join(err, stdout.Close())
-	}()
-	if s.url == "" {
-		t.Fatal("the service says no address")
-	}
-	return s
-}
-
-// request asks the service for something and returns the answer.
-func (s *service) request(ctx context.Context, t *testing.T, method, path string) []byte {
-	t.Helper()
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(s.url, "/")+path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Close = true
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode >= 300 {
-		t.Fatalf("%s %s: %s %v: %s", method, path, resp.Status, err, body)
-	}
-	return body
-}
-
-// run is what the service says of a run.
-type run struct {
-	ID       int
-	Status   string
-	Pages    int
-	Failures int
-	Error    string
-}
-
-// await waits until a run is complete. The first one begins with the service.
-func (s *service) await(ctx context.Context, t *testing.T, id int) {
-	t.Helper()
-	begin := time.Now()
-	ticker := time.NewTicker(100 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		var runs []run
-		if err := json.Unmarshal(s.request(ctx, t, http.MethodGet, "/api/runs?n=10"), &runs); err != nil {
-			t.Fatal(err)
-		}
-		i := slices.IndexFunc(runs, func(r run) bool { return r.ID == id && r.Status != "running" })
-		if i >= 0 {
-			if r := runs[i]; r.Pages != pages || r.Failures != 0 {
-				t.Fatalf("run %+v, want %d pages and no failure", r, pages)
-			}
-			t.Logf("run %d read %d pages in %v", id, pages, time.Since(begin).Round(time.Millisecond))
-			return
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			t.Fatalf("run %d is not complete: %+v: %v", id, runs, context.Cause(ctx))
-		}
-	}
-}
-
-// terminate ends the service with SIGTERM and returns its exit code.
-func (s *service) terminate(t *testing.T) int {
-	t.Helper()
-	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case <-s.exited:
-		return s.cmd.ProcessState.ExitCode()
-	case <-time.After(time.Minute):
-		t.Fatal("the service does not end")
-	}
-	return -1
-}
-
-// lines returns the log lines that the service wrote to its console.
-func (s *service) lines() []string {
-	text, err := os.ReadFile(s.stdout)
-	if err != nil {
-		return []string{err.Error()}
-	}
-	var lines []string
-	for line := range strings.Lines(string(text)) {
-		var event map[string]any
-		if json.Unmarshal([]byte(line), &event) == nil {
-			lines = append(lines, canonical(event))
-		}
-	}
-	return lines
 }
 
 // waitSlack waits for the first message.

@@ -14,7 +14,9 @@ import (
 
 // shop is a site of many pages, each with an item and links to the next ones.
 type shop struct {
-	pages int
+	pages   int
+	alarm   int           // pages read until reached is closed; 0: never
+	reached chan struct{} // a run has got that far
 
 	mu    sync.Mutex
 	cents map[int]int // price of an item; absent: 1000
@@ -41,6 +43,9 @@ func (s *shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	s.reads[r.URL.Path]++
+	if len(s.reads) == s.alarm && s.reads[r.URL.Path] == 1 {
+		close(s.reached)
+	}
 	cents, ok := s.cents[page]
 	s.mu.Unlock()
 	if !ok {
