@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -136,7 +137,7 @@ func newService(ctx context.Context, store *config.Store[settings.Settings], pro
 	s.health = health.New(s.checks(logs), health.Options{Logger: logger("health")})
 
 	sources := &status.Sources{
-		Name: "Shop watch", Version: version(), Profile: profile, Started: started,
+		Name: "Shop watch", Version: version(), Profile: cmp.Or(profile, "none"), Started: started,
 		Explain: store.Explain, Health: s.health, History: s.history, Watcher: s.watcher, Scrape: s.scrape, Used: used,
 		Tor:  status.Tor{Required: options.Fallback == scrape.Never, RotateEvery: cfg.RotateEvery(), Direct: egress.direct},
 		Logs: s.logs, LogPath: logs.path, LogSink: logs.sink, Hub: hub, Receivers: receivers, Demo: s.demo, Logger: logger("status"),

@@ -9,6 +9,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/svcblocks/svcblocks/config"
 )
@@ -36,7 +38,7 @@ func Flags(output io.Writer) (*flag.FlagSet, *Options) {
 	fset.SetOutput(output)
 	o := new(Options)
 	fset.StringVar(&o.Config, "config", "", "settings `file`; default: "+fileName+" if there is one here, else the one in the binary")
-	fset.StringVar(&o.Profile, "profile", "", "`name` of the profile, dev or prod; default: "+EnvPrefix+"_PROFILE, else dev")
+	fset.StringVar(&o.Profile, "profile", "", "`name` of the profile, dev or prod; default: "+EnvPrefix+"_PROFILE, else dev if there is its file")
 	fset.BoolVar(&o.HealthCheck, "healthcheck", false, "ask a running service whether it is ready, and exit")
 	fset.BoolVar(&o.Version, "version", false, "print the version, and exit")
 	config.DefineFlags(fset, Defaults())
@@ -46,7 +48,7 @@ func Flags(output io.Writer) (*flag.FlagSet, *Options) {
 // Layers returns where settings come from, the strongest last, and completes
 // opts.
 func Layers(flags *flag.FlagSet, opts *Options, shipped fs.FS) ([]config.Option, error) {
-	opts.Profile = cmp.Or(opts.Profile, os.Getenv(EnvPrefix+"_PROFILE"), "dev")
+	opts.Profile = cmp.Or(opts.Profile, os.Getenv(EnvPrefix+"_PROFILE"))
 	from := []config.FileOption{config.Writable()}
 	if opts.Config == "" {
 		switch _, err := os.Stat(fileName); {
@@ -58,6 +60,12 @@ func Layers(flags *flag.FlagSet, opts *Options, shipped fs.FS) ([]config.Option,
 			return nil, fmt.Errorf("settings: %w (name the file with -config)", err)
 		}
 	}
+	if opts.Profile == "" {
+		// Somebody's own settings file need not have profiles.
+		if dev := profileFile(opts.Config, "dev"); opts.Config == "" || exists(dev) {
+			opts.Profile = "dev"
+		}
+	}
 	return []config.Option{
 		config.File(cmp.Or(opts.Config, fileName), from...),
 		config.Profile(opts.Profile),
@@ -65,6 +73,17 @@ func Layers(flags *flag.FlagSet, opts *Options, shipped fs.FS) ([]config.Option,
 		config.Env(EnvPrefix),
 		config.Flags(flags),
 	}, nil
+}
+
+// profileFile is where config.Profile looks for a profile of file.
+func profileFile(file, profile string) string {
+	ext := filepath.Ext(file)
+	return strings.TrimSuffix(file, ext) + "." + profile + ext
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // Load reads the settings. Every mistake is in the error at once.

@@ -52,6 +52,30 @@ func TestShippedProfiles(t *testing.T) {
 	}
 }
 
+func TestOwnFileNeedsNoProfile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "my.yaml")
+	if err := os.WriteFile(path, []byte("site: {url: 'https://shop.example/', every: 1h}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	store, err := load(t, "-config", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := store.Get(); s.UsesDemo() || s.Site.Every != time.Hour {
+		t.Errorf("site = %+v", s.Site)
+	}
+	if err := os.WriteFile(strings.TrimSuffix(path, ".yaml")+".dev.yaml", []byte("site: {every: 2h}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if store, err = load(t, "-config", path); err != nil || store.Get().Site.Every != 2*time.Hour {
+		t.Errorf("with a dev profile beside it: %v", err)
+	}
+	if _, err = load(t, "-config", path, "-profile", "prod"); err == nil || !strings.Contains(err.Error(), "my.prod.yaml") {
+		t.Errorf("a profile that was asked for: %v", err)
+	}
+}
+
 func TestSettingsFileErrors(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
