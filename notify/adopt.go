@@ -33,7 +33,7 @@ func (o *outbox) adopt() {
 
 func (o *outbox) adoptFrom(dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, journalName)); err != nil {
-		return nil //nolint:nilerr // not a journal's folder, or gone meanwhile
+		return nil // not a journal's folder, or gone meanwhile
 	}
 	lock, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

@@ -176,8 +176,10 @@ func noSecretShows(t *testing.T, arrange func(*notifytest.SMTP, *notifytest.Slac
 	dir := t.TempDir()
 	opts := &notify.Options{
 		Receivers: []notify.Receiver{
-			{Name: "mail", Notifier: mail, Timeout: wait, Retry: once}, {Name: "hook", Notifier: hook, Timeout: wait, Retry: once},
-			{Name: "bot", Notifier: bot, Timeout: wait, Retry: once}, {Name: "web", Notifier: web, Timeout: wait, Retry: once},
+			{Name: "mail", Notifier: mail, Timeout: wait, Retry: once},
+			{Name: "hook", Notifier: hook, Timeout: wait, Retry: once},
+			{Name: "bot", Notifier: bot, Timeout: wait, Retry: once},
+			{Name: "web", Notifier: web, Timeout: wait, Retry: once},
 		},
 		Logger: log,
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/notify"
 	"github.com/svcblocks/svcblocks/notify/email"
 	"github.com/svcblocks/svcblocks/notify/notifytest"
@@ -87,7 +88,7 @@ func TestSlackThrottles(t *testing.T) {
 			if len(requests) != 3 || len(s.Messages()) != 2 {
 				t.Fatalf("%d requests, %d messages; want 3 and 2", len(requests), len(s.Messages()))
 			}
-			if gap := requests[1].At.Sub(requests[0].At); gap < 2*time.Second || gap > 2600*time.Millisecond {
+			if gap := requests[1].At.Sub(requests[0].At); gap < 2*time.Second || gap > testenv.Within(2600*time.Millisecond, 6*time.Second) {
 				t.Errorf("next try after %v, want 2.0s to 2.6s", gap)
 			}
 		})
@@ -184,7 +185,8 @@ func TestAuthStopsReceiver(t *testing.T) {
 			return nil
 		})
 		hub, err := notify.New(&notify.Options{Receivers: []notify.Receiver{
-			{Name: "mail", Notifier: mail, Fallback: "chat"}, {Name: "chat", Notifier: &backup, MinLevel: 100},
+			{Name: "mail", Notifier: mail, Fallback: "chat"},
+			{Name: "chat", Notifier: &backup, MinLevel: 100},
 			{Name: "alone", Notifier: mail, MinLevel: 50},
 		}})
 		if err != nil {
@@ -422,7 +424,8 @@ func TestCheckNamesReceivers(t *testing.T) {
 	defer close(release)
 	hub := newHub(t, &notify.Options{
 		Receivers: []notify.Receiver{
-			{Name: "good", Notifier: &checked{}}, {Name: "plain", Notifier: sendFunc(nil)},
+			{Name: "good", Notifier: &checked{}},
+			{Name: "plain", Notifier: sendFunc(nil)},
 			{Name: "bad", Notifier: &checked{err: &notify.Error{Class: notify.ClassAuth, Code: 535, Reason: "no"}}},
 			{Name: "hangs", Notifier: hanging{release}, Timeout: 20 * time.Millisecond},
 		},
@@ -472,7 +475,8 @@ func TestRetryBeyondContext(t *testing.T) {
 	hub := newHub(t, &notify.Options{
 		Receivers: []notify.Receiver{
 			{Name: "alone", Notifier: throttled, Retry: notify.Retry{MaxElapsed: -1}},
-			{Name: "helped", Notifier: throttled, Fallback: "backup", Retry: notify.Retry{MaxElapsed: -1}}, {Name: "backup", Notifier: &backup, MinLevel: 100},
+			{Name: "helped", Notifier: throttled, Fallback: "backup", Retry: notify.Retry{MaxElapsed: -1}},
+			{Name: "backup", Notifier: &backup, MinLevel: 100},
 		},
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)

@@ -261,7 +261,7 @@ func Errors(err error) []*Error {
 }
 
 func collect(err error, found *[]*Error) {
-	switch e := err.(type) { //nolint:errorlint // this is the walk through the tree
+	switch e := any(err).(type) {
 	case nil:
 	case *Error:
 		*found = append(*found, e)

@@ -26,7 +26,7 @@ type Hub struct {
 	out     *outbox
 	busy    tracker // deliveries that are queued or under way
 
-	life context.Context //nolint:containedctx // of what nobody waits for
+	life context.Context // of what nobody waits for
 	kill context.CancelCauseFunc
 
 	mu      sync.Mutex
@@ -35,7 +35,7 @@ type Hub struct {
 
 	deliverMu  sync.Mutex
 	delivering int             // Run and Flush, while they let the outbox deliver
-	deliver    context.Context //nolint:containedctx // of what the outbox delivers
+	deliver    context.Context // of what the outbox delivers
 	stopSend   context.CancelFunc
 
 	closeOnce sync.Once

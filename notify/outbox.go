@@ -38,7 +38,7 @@ type outbox struct {
 	unwritten  []unwritten        // batches that nobody waits for
 	order      uint64
 	bytes      int64           // frames of entries
-	ctx        context.Context //nolint:containedctx // of deliveries; nil while stopped
+	ctx        context.Context // of deliveries; nil while stopped
 	flushing   bool
 	closed     bool
 	dead       uint64

@@ -48,7 +48,9 @@ func (l logger) log(level slog.Level, msg string, args []any) {
 		}
 		out = append(out, a)
 	}
-	l.out.Log(ctx, level, msg, out...)
+	r := slog.NewRecord(time.Now(), level, msg, 0)
+	r.Add(out...)
+	_ = l.out.Handler().Handle(ctx, r) // nowhere to report it
 }
 
 // errText returns the text of err, without addresses' paths if it is foreign.

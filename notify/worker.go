@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -486,10 +487,10 @@ func (w *worker) settle(j *job, errs []*Error) {
 // unresponsive reports whether e is an abandoned call that somebody waits for:
 // another try would most likely hang, too, and hold the caller.
 func unresponsive(e *Error, j *job) bool {
-	return j.waited && len(e.causes) > 0 && e.causes[0] == ErrUnresponsive
+	return j.waited && errors.Is(e, ErrUnresponsive)
 }
 
-func isStopped(e *Error) bool { return len(e.causes) > 0 && e.causes[0] == ErrStopped }
+func isStopped(e *Error) bool { return errors.Is(e, ErrStopped) }
 
 func (w *worker) pause(until *time.Time, t time.Time) {
 	w.mu.Lock()

@@ -102,7 +102,7 @@ func encodingFor(text string) gomail.Encoding {
 func encodeHeader(name, value string) string {
 	const limit = 76
 	plain := true
-	for _, word := range strings.Split(value, " ") {
+	for word := range strings.SplitSeq(value, " ") {
 		if len(word) > limit-2 {
 			plain = false
 		}

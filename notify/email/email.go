@@ -123,11 +123,12 @@ func (c *Client) Preview(m notify.Message) ([]byte, error) {
 	if err != nil {
 		return nil, c.clean(err, m.ID)
 	}
-	head := fmt.Sprintf("MAIL FROM:<%s>\r\n", c.s.envelope.Address)
+	var head strings.Builder
+	head.WriteString(fmt.Sprintf("MAIL FROM:<%s>\r\n", c.s.envelope.Address))
 	for _, r := range c.recipients() {
-		head += fmt.Sprintf("RCPT TO:<%s>\r\n", r)
+		head.WriteString(fmt.Sprintf("RCPT TO:<%s>\r\n", r))
 	}
-	return append([]byte(head+"\r\n"), content...), nil
+	return append([]byte(head.String()+"\r\n"), content...), nil
 }
 
 // Close closes the connections that are idle, and those in use after their

@@ -137,7 +137,7 @@ func (s *SMTP) Host() string { return "127.0.0.1" }
 
 // Port returns the port.
 func (s *SMTP) Port() int {
-	return s.ln.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // we listen on TCP
+	return s.ln.Addr().(*net.TCPAddr).Port // we listen on TCP
 }
 
 // TLSConfig returns client settings that trust the server's certificate.

@@ -224,7 +224,7 @@ func (b *Bot) find(id string) (post, bool) {
 		return post{}, false
 	}
 	b.order.MoveToFront(e)
-	return *e.Value.(*post), true //nolint:forcetypeassert // the list holds nothing else
+	return *e.Value.(*post), true // the list holds nothing else
 }
 
 func (b *Bot) remember(p post) {
@@ -241,7 +241,7 @@ func (b *Bot) remember(p post) {
 	if b.order.Len() > maxPosts {
 		last := b.order.Back()
 		b.order.Remove(last)
-		delete(b.posts, last.Value.(*post).id) //nolint:forcetypeassert // as above
+		delete(b.posts, last.Value.(*post).id) // as above
 	}
 }
 
