@@ -1,8 +1,12 @@
 package daemon_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -38,4 +42,54 @@ func TestEndsTheGroup(t *testing.T) {
 			}
 		})
 	}
+}
+
+// holdVariable makes TestHold, in a process of TestKilled, start a daemon.
+const holdVariable = "SVCBLOCKS_DAEMON_HOLD"
+
+// TestHold is no test of its own: it starts a daemon and waits to be killed.
+func TestHold(t *testing.T) {
+	if os.Getenv(holdVariable) == "" {
+		return
+	}
+	p := daemon.Start(t, shell(t, "exec sleep 600"))
+	fmt.Println(p.Pid())
+	select {}
+}
+
+// TestKilled kills a test binary with SIGKILL, and expects the daemon that it
+// started to end.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestHold$")
+	cmd.Env = append(os.Environ(), holdVariable+"=1", "TMPDIR="+t.TempDir())
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	if _, err := fmt.Fscan(bufio.NewReader(out), &pid); err != nil {
+		t.Errorf("the process says no id: %v", err)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	deadline := time.Now().Add(20 * time.Second)
+	for alive(pid) {
+		if time.Now().After(deadline) {
+			t.Fatalf("daemon %d is still there", pid)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// alive reports whether a process exists and is no zombie, which is what it
+// stays where process 1 does not wait for it.
+func alive(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && !strings.Contains(string(text), ") Z ")
 }

@@ -51,19 +51,31 @@ func Listen(addr string, resolve Resolve) (*Server, error) {
 	if resolve == nil {
 		resolve = func(string) ([]netip.Addr, bool) { return nil, false }
 	}
-	streams, err := net.Listen("tcp", addr)
+	streams, packets, err := listen(addr)
 	if err != nil {
-		return nil, fmt.Errorf("testdns: %w", err)
-	}
-	packets, err := net.ListenPacket("udp", streams.Addr().String())
-	if err != nil {
-		_ = streams.Close()
 		return nil, fmt.Errorf("testdns: %w", err)
 	}
 	s := &Server{resolve: resolve, packets: packets, streams: streams, conns: map[net.Conn]struct{}{}}
 	s.wg.Go(s.servePackets)
 	s.wg.Go(s.serveStreams)
 	return s, nil
+}
+
+// listen returns sockets for TCP and UDP at the same port.
+func listen(addr string) (streams net.Listener, packets net.PacketConn, err error) {
+	// A port that the kernel picks for TCP may be taken for UDP.
+	for range 10 {
+		streams, err = net.Listen("tcp", addr)
+		if err != nil {
+			return nil, nil, err
+		}
+		packets, err = net.ListenPacket("udp", streams.Addr().String())
+		if err == nil {
+			return streams, packets, nil
+		}
+		_ = streams.Close()
+	}
+	return nil, nil, err
 }
 
 // Addr returns the address that the server answers on.
