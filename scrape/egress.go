@@ -93,6 +93,18 @@ func Direct() Egress { return direct{} }
 
 type direct struct {
 	resolver *net.Resolver // nil: this machine's
+	guard    *guard        // for use without a Client; nil: public addresses alone
+}
+
+// check returns the guard of the Client that dials, or the egress's own.
+func (d direct) check(ctx context.Context) dialCheck {
+	if check, ok := ctx.Value(guardKey{}).(dialCheck); ok {
+		return check
+	}
+	if d.guard != nil {
+		return dialCheck{guard: d.guard}
+	}
+	return dialCheck{guard: &guard{direct: true}}
 }
 
 func (direct) String() string { return "direct" }
@@ -104,10 +116,7 @@ func (d direct) DialContext(ctx context.Context, _, network, addr string) (net.C
 	if err != nil {
 		return nil, err
 	}
-	check, ok := ctx.Value(guardKey{}).(dialCheck)
-	if !ok { // used without a Client
-		check.guard = &guard{direct: true}
-	}
+	check := d.check(ctx)
 	if check.strict, err = check.guard.checkHost(host); err != nil {
 		return nil, err
 	}

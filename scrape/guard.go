@@ -133,10 +133,7 @@ type dialCheck struct {
 // controlDial is net.Dialer.ControlContext: it sees each address just before
 // the connection, after any resolving, so that no second look-up can differ.
 func controlDial(ctx context.Context, _, address string, _ syscall.RawConn) error {
-	check, ok := ctx.Value(guardKey{}).(dialCheck)
-	if !ok {
-		check.guard = &guard{direct: true}
-	}
+	check := direct{}.check(ctx)
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return fmt.Errorf("%w: %q", ErrForbiddenAddress, address)
