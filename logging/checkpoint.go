@@ -16,19 +16,24 @@ const checkpointLine = "%s %020d\n"
 
 // sent returns the offset in segment seq up to which the receiver has it.
 func (q queue) sent(seq string) int64 {
+	if got, offset := q.checkpointed(); got == seq {
+		return offset
+	}
+	return 0
+}
+
+// checkpointed returns what the checkpoint says.
+func (q queue) checkpointed() (seq string, offset int64) {
 	data, err := os.ReadFile(q.checkpoint())
 	if err != nil {
-		return 0
+		return "", 0
 	}
-	got, offset, ok := strings.Cut(strings.TrimSuffix(string(data), "\n"), " ")
-	if !ok || got != seq {
-		return 0
+	seq, text, _ := strings.Cut(strings.TrimSuffix(string(data), "\n"), " ")
+	offset, err = strconv.ParseInt(text, 10, 64)
+	if err != nil || offset < 0 {
+		return "", 0
 	}
-	n, err := strconv.ParseInt(offset, 10, 64)
-	if err != nil || n < 0 {
-		return 0
-	}
-	return n
+	return seq, offset
 }
 
 // setSent writes the checkpoint.

@@ -427,3 +427,37 @@ func TestLongLines(t *testing.T) {
 		t.Errorf("sizes in kB: %v", sizes)
 	}
 }
+
+// TestQuarantineIsBounded fills the quarantine: shipping stops, and goes on when
+// there is room.
+func TestQuarantineIsBounded(t *testing.T) {
+	t.Parallel()
+	dir := fill(t, 100, nil)
+	sink := &partialSink{took: map[string]int{}, kind: logging.KindRejected, refuse: func(_ int, line []byte) bool {
+		return bytes.Contains(line, []byte(`3,`))
+	}}
+	path := filepath.Join(dir, "app.log.quarantine")
+	if err := os.WriteFile(path, make([]byte, 4000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := logging.NewShipper(dir, sink, quick(logging.ShipperOptions{QuarantineBytes: 5000}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := s.SendBulk(minute(t))
+	if err == nil || !strings.Contains(err.Error(), "full with 4000 bytes") || !s.Stats().Refused {
+		t.Fatalf("SendBulk = %+v, %v", res, err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	again, err := s.SendBulk(minute(t))
+	if err != nil || res.Events+again.Events != 90 || again.Quarantined != 10 {
+		t.Fatalf("SendBulk = %+v, then %+v, %v", res, again, err)
+	}
+	for e, n := range sink.took {
+		if n != 1 {
+			t.Errorf("%s taken %d times", e, n)
+		}
+	}
+}

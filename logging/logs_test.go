@@ -29,6 +29,7 @@ type receiver struct {
 	stall  func(request int) bool             // whether the answer comes too late
 	after  func(request int) bool             // whether the answer to a taken request is lost
 	count  int
+	odd    int // events without a number
 }
 
 func newReceiver(t testing.TB) *receiver {
@@ -66,16 +67,20 @@ func (r *receiver) serve(w http.ResponseWriter, req *http.Request) {
 	lose := r.after != nil && r.after(r.count)
 	for l := range bytes.Lines(body) {
 		var e struct {
-			N  int    `json:"n"`
+			N  *int   `json:"n"`
 			ID string `json:"event_id"`
 		}
 		if err := json.Unmarshal(l, &e); err != nil {
 			http.Error(w, err.Error(), 400)
 			return
 		}
-		r.n[e.N]++
+		if e.N == nil {
+			r.odd++ // a line that a kill cut short
+			continue
+		}
+		r.n[*e.N]++
 		if e.ID != "" {
-			r.ids[e.ID] = append(r.ids[e.ID], e.N)
+			r.ids[e.ID] = append(r.ids[e.ID], *e.N)
 		}
 	}
 	if r.stall != nil && r.stall(r.count) {

@@ -35,9 +35,16 @@ func (s *Shipper) quarantine(b *batch, indices []int, reason error, res *Result)
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if limit := s.opts.QuarantineBytes; limit > 0 && info.Size() > 0 && info.Size()+int64(len(data)) > limit {
+		return s.failed(&SinkError{Kind: KindConfig, Err: fmt.Errorf("%s is full with %d bytes: look at it and move it away, or raise QuarantineBytes; last reason: %w", path, info.Size(), reason)})
+	}
 	if n, err := f.Write(data); err != nil {
-		if info, serr := f.Stat(); serr == nil && n > 0 {
-			err = errors.Join(err, f.Truncate(info.Size()-int64(n)))
+		if n > 0 {
+			err = errors.Join(err, f.Truncate(info.Size()))
 		}
 		return fmt.Errorf("quarantine: %w", err)
 	}

@@ -39,6 +39,10 @@ type ShipperOptions struct {
 	// Name restricts the shipper to the segments of one log, such as
 	// "app.log". Empty: of all in the folder.
 	Name string
+	// QuarantineBytes bounds the file of quarantined events. When it is full,
+	// shipping stops with an error that says so, and nothing is lost. Defaults
+	// to 64 MiB; negative: no bound.
+	QuarantineBytes int64
 	// OnError is told when the receiver refuses the configuration, when events
 	// are quarantined, and when files are not as they were left. Outages are
 	// no errors: see [Shipper.Stats]. It may log. Nil: only Stats and Logger
@@ -48,6 +52,7 @@ type ShipperOptions struct {
 
 const (
 	defaultBatchBytes    = 1_000_000
+	defaultQuarantine    = 64 << 20
 	minBatchBytes        = 1 << 10
 	maxBatchBytes        = 64 << 20
 	maxRetryAfter        = time.Hour
@@ -77,6 +82,9 @@ func (o *ShipperOptions) withDefaults() (ShipperOptions, error) {
 	duration("Interval", &out.Interval, time.Second, time.Millisecond)
 	duration("MinBackoff", &out.MinBackoff, 500*time.Millisecond, time.Millisecond)
 	duration("MaxBackoff", &out.MaxBackoff, max(time.Minute, out.MinBackoff), max(time.Millisecond, out.MinBackoff))
+	if out.QuarantineBytes == 0 {
+		out.QuarantineBytes = defaultQuarantine
+	}
 	if out.DrainTimeout == 0 {
 		out.DrainTimeout = 5 * time.Second
 	}

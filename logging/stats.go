@@ -63,8 +63,13 @@ func (s *Shipper) waiting() (w waiting) {
 		if err != nil {
 			continue
 		}
+		partial, sent := q.checkpointed()
 		for _, seg := range segments {
-			c := s.count(seg, q.sent(seg.seq))
+			from := int64(0)
+			if seg.seq == partial {
+				from = sent
+			}
+			c := s.count(seg, from)
 			counts[seg.seq] = c
 			w.segments++
 			w.bytes += max(0, seg.size-c.from)
