@@ -31,7 +31,7 @@ import (
 //
 // Each ends when its request does.
 func Hostile() http.Handler {
-	mux := http.NewServeMux()
+	mux, zeros := http.NewServeMux(), bomb()
 	page := func(path string, f http.HandlerFunc) { mux.HandleFunc(path, f) }
 	page("/robots.txt", text("User-agent: *\nDisallow: /private/\n"))
 	page("/page", text("a page"))
@@ -44,7 +44,7 @@ func Hostile() http.Handler {
 	page("/endless", pour)
 	page("/bomb", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Encoding", "gzip")
-		_, _ = w.Write(bomb()) // the client may have enough
+		_, _ = w.Write(zeros) // the client may have enough
 	})
 	page("/drip", func(w http.ResponseWriter, r *http.Request) {
 		tick := time.NewTicker(50 * time.Millisecond)

@@ -154,7 +154,7 @@ func read(ctx context.Context, e scrape.Egress, isolation, addr string) error {
 func (h *Harness) with(f func(ctx context.Context, e scrape.Egress, s *site) error) error {
 	e, err := h.New()
 	if err != nil {
-		return fmt.Errorf("Harness.New: %w", err)
+		return fmt.Errorf("from Harness.New: %w", err)
 	}
 	s, err := newSite()
 	if err != nil {
@@ -218,7 +218,7 @@ func keys(h *Harness) error {
 		}
 		first, err := exits.Exit(ctx, "key-a")
 		if err != nil {
-			return fmt.Errorf("Exit: %w", err)
+			return fmt.Errorf("exit of a key: %w", err)
 		}
 		if again, err := exits.Exit(ctx, "key-a"); err != nil || again != first || first == "" {
 			return fmt.Errorf("exit of one key is %q and then %q (%w)", first, again, err)
@@ -233,20 +233,20 @@ func unavailable(h *Harness) error {
 	}
 	e, err := h.Down()
 	if err != nil {
-		return fmt.Errorf("Harness.Down: %w", err)
+		return fmt.Errorf("from Harness.Down: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
 	began := time.Now()
 	if err := e.Check(ctx); !errors.Is(err, scrape.ErrTorUnavailable) {
-		return fmt.Errorf("Check gives %w, which is not ErrTorUnavailable", orNil(err))
+		return fmt.Errorf("what Check gives is not ErrTorUnavailable: %w", orNil(err))
 	}
 	conn, err := e.DialContext(ctx, "down", "tcp", "example.com:80")
 	if err == nil {
 		_ = conn.Close()
 	}
 	if !errors.Is(err, scrape.ErrTorUnavailable) {
-		return fmt.Errorf("DialContext gives %w, which is not ErrTorUnavailable", orNil(err))
+		return fmt.Errorf("what DialContext gives is not ErrTorUnavailable: %w", orNil(err))
 	}
 	if took := time.Since(began); took > patience {
 		return fmt.Errorf("both took %v, more than %v", took, patience)
@@ -305,13 +305,13 @@ func cancels(h *Harness) error {
 	}
 	e, err := h.New()
 	if err != nil {
-		return fmt.Errorf("Harness.New: %w", err)
+		return fmt.Errorf("from Harness.New: %w", err)
 	}
 	if err := ended(e, "ended before", 0); err != nil || h.Hang == nil {
 		return err
 	}
 	if e, err = h.Hang(); err != nil {
-		return fmt.Errorf("Harness.Hang: %w", err)
+		return fmt.Errorf("from Harness.Hang: %w", err)
 	}
 	return ended(e, "ended while it hangs", 100*time.Millisecond)
 }
@@ -319,7 +319,7 @@ func cancels(h *Harness) error {
 func checkIsQuiet(h *Harness) error {
 	return h.with(func(ctx context.Context, e scrape.Egress, s *site) error {
 		if err := e.Check(ctx); err != nil {
-			return fmt.Errorf("Check: %w", err)
+			return fmt.Errorf("failed: %w", err)
 		}
 		if n := s.connections.Load(); n != 0 {
 			return fmt.Errorf("the site saw %d connections", n)
