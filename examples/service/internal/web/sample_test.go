@@ -29,6 +29,13 @@ func sample() web.Page {
 				Advice: "Start the mail server, or correct notify.mail.host and notify.mail.port.",
 			},
 			{Name: "scrape", State: web.OK, Detail: "Requests leave directly."},
+			{Name: "history", State: web.OK},
+			{Name: "runs", State: web.OK},
+			{Name: "egress", State: web.OK},
+			{Name: "ship", State: web.OK},
+			{Name: "readiness", State: web.Starting},
+			{Name: "reports", State: web.OK},
+			{Name: "scraping", State: web.OK},
 		},
 		Tor: web.Tor{
 			State: web.Off, Reason: "No Tor answers on 127.0.0.1:9050; the dev profile allows direct requests.",
