@@ -61,14 +61,21 @@ type process struct {
 // killed at the end of the test.
 func start(t *testing.T, dir string, args ...string) *process {
 	t.Helper()
+	return startEnv(t, dir, nil, args...)
+}
+
+// startEnv is start with variables of the form NAME=value.
+func startEnv(t *testing.T, dir string, env []string, args ...string) *process {
+	t.Helper()
 	p := &process{t: t, dir: dir, ready: make(chan struct{}), exited: make(chan struct{})}
-	p.cmd = exec.Command(binary, append([]string{"-listen", "127.0.0.1:0"}, args...)...)
+	p.cmd = exec.Command(binary, append([]string{"-listen", "127.0.0.1:0"}, args...)...) // a later -listen wins
 	p.cmd.Dir = dir
 	for _, kv := range os.Environ() {
 		if !strings.HasPrefix(kv, "SVC_") {
 			p.cmd.Env = append(p.cmd.Env, kv)
 		}
 	}
+	p.cmd.Env = append(p.cmd.Env, env...)
 	p.cmd.Env = append(p.cmd.Env, "GORACE=atexit_sleep_ms=0") // the detector waits 1 s at the end otherwise
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {

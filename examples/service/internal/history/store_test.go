@@ -252,6 +252,24 @@ func TestDeadRunsEndAtOpen(t *testing.T) {
 	}
 }
 
+// A run that could not be ended, as the disk was full, is ended by the next.
+func TestBeginEndsTheRunBefore(t *testing.T) {
+	t.Parallel()
+	s := open(t, filepath.Join(t.TempDir(), "history.db"), history.Options{})
+	for range 2 {
+		if _, err := s.Begin("schedule"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runs, err := s.Runs(2)
+	if err != nil || runs[0].Status != history.Running || runs[1].Status != history.Interrupted {
+		t.Errorf("runs = %+v, %v", runs, err)
+	}
+	if owed := pending(t, s); len(owed) != 1 || owed[0].Kind != history.RunInterrupted {
+		t.Errorf("owed = %+v", owed)
+	}
+}
+
 func TestBounds(t *testing.T) {
 	t.Parallel()
 	s := open(t, filepath.Join(t.TempDir(), "history.db"), history.Options{MaxRuns: 5, MaxPoints: 3, KeepGone: time.Nanosecond})
