@@ -93,15 +93,17 @@ func (b bar) met(s spread) bool {
 	return s.median <= b.most
 }
 
-// figure writes a number with about three digits.
+// figure writes a number with two or three digits that count.
 func figure(v float64) string {
 	switch {
-	case v >= 1e5:
+	case v >= 1e6:
 		return fmt.Sprintf("%.3g million", v/1e6)
 	case v >= 100 || v == float64(int(v)):
 		return fmt.Sprintf("%.0f", v)
 	case v >= 10:
 		return fmt.Sprintf("%.1f", v)
+	case v < 0.1:
+		return fmt.Sprintf("%.3f", v)
 	}
 	return fmt.Sprintf("%.2f", v)
 }

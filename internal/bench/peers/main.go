@@ -54,6 +54,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return fmt.Errorf("-rounds is %d: at least 1 is needed", *rounds)
 	}
 	chosen := flags.Args()
+	if *write != "" && (len(chosen) > 0 || *pattern != ".") {
+		return errors.New("-write keeps a report on everything: leave -bench and the folders out")
+	}
 	if len(chosen) == 0 {
 		chosen = folders
 	}

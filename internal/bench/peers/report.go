@@ -32,7 +32,8 @@ func report(all results, about string) string {
 	var sb strings.Builder
 	sb.WriteString("# Beside others\n\nThis page is written by `make bench-peers`; do not edit it.\n\n")
 	sb.WriteString(about)
-	sb.WriteString("\nEach figure is ours ÷ the peer's: the median of the rounds, and the extremes. Only figures of one table compare.\n")
+	sb.WriteString("\nEach figure is ours ÷ the peer's: the median of the rounds, and the extremes. Only figures of one table compare.\n" +
+		"CPU time hardly depends on what else the machine does; rates and times do, and their extremes show how much.\n")
 	sb.WriteString("Before anything is timed, an assertion shows that all do the same work.\n")
 	writeBars(&sb, all)
 	for _, folder := range folders {
