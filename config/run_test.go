@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -162,6 +163,50 @@ func TestRunKubernetesSwaps(t *testing.T) {
 			swap(201) // the watch is still there
 			eventually(t, "one more value", func() bool { return s.Get().N == 201 && s.Get().Name == "v201" })
 		})
+	}
+}
+
+// TestRunFollowsPath changes what leads to a file, and nothing in its folder.
+func TestRunFollowsPath(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		return // found by polling there
+	}
+	dir := t.TempDir()
+	for i := range 4 {
+		write(t, dir, fmt.Sprintf("releases/v%d/etc/s.yaml", i), fmt.Sprintf("n: %d\n", i))
+	}
+	point := func(i int) {
+		must(t, os.Symlink(fmt.Sprintf("releases/v%d", i), filepath.Join(dir, "next")))
+		must(t, os.Rename(filepath.Join(dir, "next"), filepath.Join(dir, "current")))
+	}
+	point(0)
+	later := filepath.Join(dir, "not/yet/there/s.yaml")
+	s := load(t, watched{}, config.File(filepath.Join(dir, "current/etc/s.yaml")), config.File(later, config.Optional()), config.Poll(-1))
+	running(t, s)
+	for i := 1; i < 4; i++ {
+		point(i)
+		eventually(t, fmt.Sprintf("release %d", i), func() bool { return s.Get().N == i })
+	}
+	// A link to a link: what it names changes in another folder.
+	live := func(i int) {
+		must(t, os.Symlink(fmt.Sprintf("v%d", i), filepath.Join(dir, "releases/next")))
+		must(t, os.Rename(filepath.Join(dir, "releases/next"), filepath.Join(dir, "releases/live")))
+	}
+	live(3)
+	must(t, os.Symlink("releases/live", filepath.Join(dir, "next")))
+	must(t, os.Rename(filepath.Join(dir, "next"), filepath.Join(dir, "current")))
+	must(t, s.Reload(t.Context()))
+	for i := range 3 {
+		live(i)
+		eventually(t, fmt.Sprintf("live release %d", i), func() bool { return s.Get().N == i })
+	}
+	write(t, dir, "not/yet/there/s.yaml", "name: here\n")
+	eventually(t, "the file that appeared", func() bool { return s.Get().Name == "here" })
+	must(t, os.RemoveAll(filepath.Join(dir, "not")))
+	eventually(t, "the file that went", func() bool { return s.Get().Name == "" })
+	if err := s.Status().Err; err != nil {
+		t.Error(err)
 	}
 }
 
