@@ -21,6 +21,7 @@ import (
 var children = map[string]func() error{
 	"ship": childShip,
 	"many": childMany,
+	"term": childTerm,
 }
 
 func TestMain(m *testing.M) {

@@ -118,6 +118,7 @@ type Logs struct {
 	logger  *slog.Logger
 	closing sync.Once
 	closed  atomic.Bool
+	running atomic.Bool
 	err     error
 }
 
@@ -329,8 +330,16 @@ func (l *Logs) SendBulk(ctx context.Context) (Result, error) {
 // Run ships the log in the background until ctx ends; then it seals the active
 // file, ships what is left within Ship.DrainTimeout, and returns nil. What
 // remains stays on disk for the next start. Without a Sink it only waits for
-// ctx. Records may be logged during and after Run.
+// ctx. Records may be logged during and after Run. A second Run at the same
+// time returns ErrRunning, one after Close ErrClosed.
 func (l *Logs) Run(ctx context.Context) error {
+	if l.closed.Load() {
+		return fmt.Errorf("logging: run: %w", ErrClosed)
+	}
+	if !l.running.CompareAndSwap(false, true) {
+		return fmt.Errorf("logging: run: %w", ErrRunning)
+	}
+	defer l.running.Store(false)
 	if l.shipper == nil {
 		<-ctx.Done()
 		return nil

@@ -9,10 +9,12 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -208,6 +210,51 @@ func TestItems(t *testing.T) {
 	err = sink.Send(context.Background(), b)
 	if se, ok := errors.AsType[*logging.SinkError](err); !ok || se.Kind != logging.KindConfig {
 		t.Errorf("an item with 403 gives %v", err)
+	}
+}
+
+// TestShipped ships through a receiver that fails three items: exactly those
+// are sent again, and one that is poison is put aside.
+func TestShipped(t *testing.T) {
+	t.Parallel()
+	rec := &receiver{stored: map[string]string{}, count: map[string]int{}}
+	rec.fail = func(attempt int, doc string) int {
+		switch {
+		case strings.Contains(doc, `"n":9,`):
+			return 400
+		case attempt == 1 && (strings.Contains(doc, `"n":3,`) || strings.Contains(doc, `"n":50,`) || strings.Contains(doc, `"n":99,`)):
+			return 429
+		}
+		return 201
+	}
+	srv := httptest.NewServer(rec)
+	defer srv.Close()
+	defer srv.CloseClientConnections()
+	dir := t.TempDir()
+	f, err := logging.OpenFile(filepath.Join(dir, "app.log"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		if _, err := fmt.Fprintf(f, `{"time":"2026-01-02T15:04:05Z","n":%d,"msg":"m"}`, i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := logging.NewShipper(dir, newSink(t, srv.URL), &logging.ShipperOptions{MinBackoff: time.Millisecond, MaxBackoff: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	res, err := s.SendBulk(ctx)
+	if err != nil || res.Events != 99 || res.Quarantined != 1 || res.Retries != 1 {
+		t.Fatalf("SendBulk = %+v, %v", res, err)
+	}
+	if fmt.Sprint(rec.sizes) != "[100 4]" || len(rec.stored) != 99 {
+		t.Errorf("requests of %v items, %d stored", rec.sizes, len(rec.stored))
 	}
 }
 
