@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -20,8 +21,16 @@ type verdict struct {
 	attempt Attempt
 }
 
+// passing are the statuses that may go away by themselves.
+var passing = []int{
+	http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
+}
+
 // judge decides whether a request is tried again, and after what wait.
 func (c *Client) judge(req *http.Request, body *requestBody, number int, res *http.Response, err error) verdict {
+	if err == nil && !slices.Contains(passing, res.StatusCode) {
+		return verdict{}
+	}
 	v := verdict{err: err, attempt: Attempt{URL: shownURL(req.URL), Number: number, Err: err}}
 	if res != nil {
 		v.attempt.Status = res.StatusCode
