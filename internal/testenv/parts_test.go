@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -49,6 +50,9 @@ func require(t *testing.T, name string) (part testenv.Part, r *recorder) {
 func TestRequireFinds(t *testing.T) {
 	dir := t.TempDir()
 	program := filepath.Join(dir, "tor")
+	if runtime.GOOS == "windows" {
+		program += ".exe"
+	}
 	if err := os.WriteFile(program, []byte("#!/bin/sh\necho found\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -131,8 +135,8 @@ func TestWithin(t *testing.T) {
 // TestDependencies runs .ci/deps.sh where it can get nothing, and expects it
 // to name what is missing.
 func TestDependencies(t *testing.T) {
-	if _, err := exec.LookPath("bash"); err != nil {
-		t.Logf("no bash: %v", err)
+	if _, err := exec.LookPath("bash"); err != nil || runtime.GOOS == "windows" {
+		t.Logf("no bash, or not one that Unix knows: %v", err)
 		return
 	}
 	// Without apt-get on PATH the script can only say what is missing.
