@@ -45,7 +45,7 @@ library_path() {
 there() {
 	case $1 in
 	tor) has tor && has tor-gencert ;;
-	postfix) [ -x /usr/lib/postfix/sbin/master ] || unpacked postfix usr/sbin/postfix ;;
+	postfix) [ -x /usr/lib/postfix/sbin/master ] || unpacked postfix usr/lib/postfix/sbin/master ;;
 	syslog-ng) unpacked syslog-ng usr/sbin/syslog-ng ;;
 	chromium) has chromium || has chromium-browser || has google-chrome || has google-chrome-stable ;;
 	gcc) has gcc || has cc || has clang ;;

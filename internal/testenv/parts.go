@@ -162,20 +162,30 @@ func libraryDirs(root string) ([]string, error) {
 	return slices.Compact(dirs), nil
 }
 
-// findPostfix finds postfix, installed or unpacked, and makes sure that its
-// processes can take on the user of their own that postfix insists on.
+// findPostfix finds postfix's master process, installed or unpacked, and makes
+// sure that it can take on the users of its own that it insists on.
 func findPostfix() (Part, error) {
-	var part Part
-	if _, err := os.Stat("/usr/lib/postfix/sbin/master"); err == nil {
-		part.Path = "/usr/sbin/postfix"
-	} else if part, err = unpacked("postfix", "usr/sbin/postfix"); err != nil {
-		return Part{}, absent("postfix", "apt install postfix, configured as \"No configuration\"")
+	part, err := installedPostfix()
+	if err != nil {
+		if part, err = unpacked("postfix", "usr/lib/postfix/sbin/master"); err != nil {
+			return Part{}, err
+		}
 	}
 	if os.Geteuid() != 0 || !wholeUIDMap() {
 		return Part{}, errors.New("postfix needs root and users of its own: run the test as root, " +
 			"or through netns.Wrap with subordinate ids (apt install uidmap, and an entry for you in /etc/subuid and /etc/subgid)")
 	}
 	return part, nil
+}
+
+// installedPostfix finds postfix where distributions keep its daemons.
+func installedPostfix() (Part, error) {
+	for _, dir := range []string{"/usr/lib/postfix/sbin", "/usr/libexec/postfix", "/usr/lib/postfix/bin", "/usr/lib/postfix"} {
+		if path, err := exec.LookPath(filepath.Join(dir, "master")); err == nil {
+			return Part{Path: path}, nil
+		}
+	}
+	return Part{}, absent("postfix", "apt install postfix, configured as \"No configuration\"")
 }
 
 // wholeUIDMap reports whether this process may take on ids other than its

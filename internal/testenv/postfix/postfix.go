@@ -18,7 +18,6 @@ import (
 	"net"
 	"net/mail"
 	"os"
-	"os/exec"
 	"os/user"
 	"path/filepath"
 	"slices"
@@ -113,9 +112,7 @@ func Start(t testing.TB, opts *Options) *Server {
 // start starts the master process and waits until it answers.
 func (s *Server) start(t testing.TB, part testenv.Part) {
 	t.Helper()
-	cmd := exec.Command(filepath.Join(part.Root, "/usr/lib/postfix/sbin/master"), "-c", s.path("etc"), "-d")
-	cmd.Env = append(os.Environ(), part.Env...)
-	s.process = daemon.Start(t, cmd)
+	s.process = daemon.Start(t, part.Command("-c", s.path("etc"), "-d"))
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
 	s.process.Await(ctx, t, func() error {
@@ -246,7 +243,7 @@ func (s *Server) configure(part testenv.Part, o owners, c testenv.Certificate, o
 		"default_privs = nobody",
 		"queue_directory = " + s.path("queue"),
 		"data_directory = " + s.path("data"),
-		"daemon_directory = " + filepath.Join(part.Root, "/usr/lib/postfix/sbin"),
+		"daemon_directory = " + filepath.Dir(part.Path),
 		"command_directory = " + filepath.Join(part.Root, "/usr/sbin"),
 		"import_environment = " + environment.String(),
 		"maillog_file_prefixes = " + s.dir,
