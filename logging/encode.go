@@ -109,11 +109,19 @@ type second struct {
 }
 
 // appendTime appends t as RFC 3339 with nanoseconds.
+func appendTime(b []byte, t time.Time) []byte {
+	if y := t.Year(); y < 0 || y >= 10000 {
+		return appendError(b, errors.New("time.Time year outside of range [0,9999]"))
+	}
+	return append(t.AppendFormat(append(b, '"'), time.RFC3339Nano), '"')
+}
+
+// appendTime is the function of that name for the times of records.
 func (c *clock) appendTime(b []byte, t time.Time) []byte {
 	s := c.last.Load()
 	if s == nil || s.unix != t.Unix() || s.loc != t.Location() {
 		if y := t.Year(); y < 0 || y >= 10000 {
-			return appendError(b, errors.New("time.Time year outside of range [0,9999]"))
+			return appendTime(b, t)
 		}
 		s = &second{unix: t.Unix(), loc: t.Location()}
 		text := t.Truncate(0).AppendFormat(nil, "2006-01-02T15:04:05Z07:00")

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -215,25 +216,115 @@ func TestPoisonIsQuarantined(t *testing.T) {
 	}
 }
 
-// TestRejectsAll has a receiver that takes nothing: the events are kept.
+// TestRejectsAll has a receiver that takes nothing: after 64 events the rest is
+// kept, also when events come one by one.
 func TestRejectsAll(t *testing.T) {
 	t.Parallel()
-	r := newReceiver(t)
-	r.answer = func(int, []byte) int { return 400 }
-	dir := fill(t, 1000, nil)
-	s, err := logging.NewShipper(dir, r.sink(t), quick(logging.ShipperOptions{}))
+	for _, batch := range []int{1, 10, 1000} {
+		t.Run(fmt.Sprint(batch), func(t *testing.T) {
+			t.Parallel()
+			var refuse atomic.Bool
+			refuse.Store(true)
+			took := 0
+			sink := limited{logging.Limits{MaxBatchEvents: batch}, func(_ context.Context, b *logging.Batch) error {
+				if refuse.Load() {
+					return &logging.SinkError{Kind: logging.KindRejected, Err: errors.New("400")}
+				}
+				took += len(b.Events)
+				return nil
+			}}
+			dir := fill(t, 1000, nil)
+			var told problems
+			s, err := logging.NewShipper(dir, sink, quick(logging.ShipperOptions{OnError: told.add}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var kept int64
+			for i := range 5 {
+				res, err := s.SendBulk(minute(t))
+				if err == nil || i > 0 && res.Quarantined > 0 || i == 0 && res.Quarantined != 64 || res.Remaining != 1000-64 {
+					t.Fatalf("SendBulk = %+v, %v", res, err)
+				}
+				kept = res.Remaining
+			}
+			if !s.Stats().Refused || told.count(logging.ErrQuarantined)+1 != len(told.errs) {
+				t.Errorf("%+v, told %v", s.Stats(), told.errs)
+			}
+			refuse.Store(false)
+			if res, err := s.SendBulk(minute(t)); err != nil || res.Events != kept || took != int(kept) {
+				t.Fatalf("SendBulk = %+v, %v", res, err)
+			}
+		})
+	}
+}
+
+// limited is a sink with limits.
+type limited struct {
+	limits logging.Limits
+	send   func(context.Context, *logging.Batch) error
+}
+
+func (l limited) Limits() logging.Limits                           { return l.limits }
+func (l limited) Send(ctx context.Context, b *logging.Batch) error { return l.send(ctx, b) }
+
+// TestMuchPoison has more poison in a row than a receiver that takes nothing
+// would be believed to refuse; as it takes what follows, the poison is put
+// aside.
+func TestMuchPoison(t *testing.T) {
+	t.Parallel()
+	for _, listed := range []bool{false, true} {
+		t.Run(fmt.Sprint("listed=", listed), func(t *testing.T) {
+			t.Parallel()
+			took := map[string]int{}
+			sink := limited{logging.Limits{}, func(_ context.Context, b *logging.Batch) error {
+				var rejected []int
+				for i, e := range b.Events {
+					if bytes.Contains(e.Line, []byte("poison")) {
+						rejected = append(rejected, i)
+					}
+				}
+				if rejected != nil && !listed {
+					return &logging.SinkError{Kind: logging.KindRejected, Err: errors.New("400")}
+				}
+				next := 0
+				for i, e := range b.Events {
+					if next < len(rejected) && rejected[next] == i {
+						next++
+						continue
+					}
+					took[e.ID]++
+				}
+				if rejected != nil {
+					return &logging.SinkError{Kind: logging.KindRejected, Rejected: rejected, Err: errors.New("400")}
+				}
+				return nil
+			}}
+			dir := fill(t, 600, func(i int) string { return map[bool]string{true: "poison"}[i < 300] })
+			s, err := logging.NewShipper(dir, sink, quick(logging.ShipperOptions{}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			res, err := s.SendBulk(minute(t))
+			if err != nil || res.Events != 300 || res.Quarantined != 300 {
+				t.Fatalf("SendBulk = %+v, %v", res, err)
+			}
+			for id, n := range took {
+				if n != 1 {
+					t.Errorf("%s taken %d times", id, n)
+				}
+			}
+		})
+	}
+	// Without anything good behind it, the poison is believed only as told.
+	dir := fill(t, 100, nil)
+	s, err := logging.NewShipper(dir, sinkFunc(func(context.Context, *logging.Batch) error {
+		return &logging.SinkError{Kind: logging.KindRejected, Err: errors.New("400")}
+	}), quick(logging.ShipperOptions{MaxRejected: -1}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := s.SendBulk(minute(t))
-	if err == nil || res.Remaining == 0 || res.Quarantined > 64 || res.Remaining+res.Quarantined != 1000 {
+	if res, err := s.SendBulk(minute(t)); err != nil || res.Quarantined != 100 {
 		t.Fatalf("SendBulk = %+v, %v", res, err)
-	}
-	r.mu.Lock()
-	r.answer = nil
-	r.mu.Unlock()
-	if again, err := s.SendBulk(minute(t)); err != nil || again.Events != res.Remaining {
-		t.Fatalf("SendBulk = %+v, %v", again, err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/svcblocks/svcblocks/internal/atomicfile"
 	"github.com/svcblocks/svcblocks/internal/filelock"
 )
 
@@ -198,6 +199,11 @@ func (f *File) open(j *journal) error {
 		f.file, f.path, f.size, f.torn = file, path, size, err != nil
 		f.events, _ = countLines(file, 0, size) // for Stats alone
 		j.noteOpen(filepath.Base(path))
+		if f.syncEvery != 0 { // the names too, of this file and of the segment before it
+			if err := atomicfile.SyncDir(f.queue.dir); err != nil {
+				f.fail("sync", err)
+			}
+		}
 		return nil
 	}
 	return fmt.Errorf("%d processes write to it already", maxActive)

@@ -200,7 +200,7 @@ func (o *jsonOutput) appendAttr(b []byte, a slog.Attr) ([]byte, bool) {
 	case slog.KindDuration:
 		return strconv.AppendInt(appendKey(b, a.Key), int64(v.Duration()), 10), true
 	case slog.KindTime:
-		return o.clock.appendTime(appendKey(b, a.Key), v.Time()), true
+		return appendTime(appendKey(b, a.Key), v.Time()), true
 	case slog.KindGroup:
 		return o.appendGroup(b, a.Key, v.Group())
 	}

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/logging"
 )
 
@@ -128,6 +129,7 @@ func TestSetLevelWhileLogging(t *testing.T) {
 					return
 				default:
 					log.Debug("detail")
+					time.Sleep(10 * time.Microsecond) // else the file fills the disk
 				}
 			}
 		})
@@ -135,20 +137,28 @@ func TestSetLevelWhileLogging(t *testing.T) {
 	seen := func(name string) bool {
 		return strings.Contains(strings.Join(lines(t, dir), ""), fmt.Sprintf(`"component":%q`, name))
 	}
-	if err := logs.SetLevel("two", slog.LevelDebug, 50*time.Millisecond); err != nil {
+	log := logs.Logger("two")
+	begin := time.Now()
+	if err := logs.SetLevel("two", slog.LevelDebug, time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	begin := time.Now()
+	if took := time.Since(begin); !log.Enabled(t.Context(), slog.LevelDebug) || took > testenv.Within(10*time.Millisecond, 10*time.Second) {
+		t.Fatalf("in effect: %v, after %v", log.Enabled(t.Context(), slog.LevelDebug), took)
+	}
 	for !seen("two") {
-		if time.Since(begin) > 10*time.Second {
+		if time.Since(begin) > 30*time.Second {
 			t.Fatal("no effect")
 		}
+		time.Sleep(time.Millisecond) // leaves the processor to the loggers
 	}
-	log := logs.Logger("two")
+	if err := logs.SetLevel("two", slog.LevelDebug, 20*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
 	for log.Enabled(t.Context(), slog.LevelDebug) {
-		if time.Since(begin) > 10*time.Second {
+		if time.Since(begin) > time.Minute {
 			t.Fatal("does not expire")
 		}
+		time.Sleep(time.Millisecond) // leaves the processor to the loggers
 	}
 	close(stop)
 	wg.Wait()

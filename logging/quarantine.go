@@ -51,7 +51,6 @@ func (s *Shipper) quarantine(b *batch, indices []int, reason error, res *Result)
 	for _, i := range indices {
 		b.finish(i)
 	}
-	b.refused += len(indices)
 	n := int64(len(indices))
 	res.Quarantined += n
 	s.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,8 +30,8 @@ type batch struct {
 	objects bool   // all lines look like JSON objects
 	moved   bool   // first grew since the last checkpoint
 
-	received, refused int // by the receiver, since the batch was read
-	events            []Event
+	taken  bool // some of it was received
+	events []Event
 }
 
 // partial remembers which events after the checkpoint are done, from one pass
@@ -235,10 +236,13 @@ func (s *Shipper) checkpoint() error {
 
 // deliver sends the lines at indices, in parts if need be.
 func (s *Shipper) deliver(ctx context.Context, indices []int, res *Result) error {
+	b := &s.batch
+	if n := len(indices); n > 0 && b.done[indices[n-1]] {
+		indices = indices[:n-1] // by a probe
+	}
 	if len(indices) == 0 {
 		return nil
 	}
-	b := &s.batch
 	err := s.send(ctx, indices)
 	if err == nil {
 		s.received(indices, res)
@@ -257,24 +261,35 @@ func (s *Shipper) deliver(ctx context.Context, indices []int, res *Result) error
 		}
 		return s.quarantine(b, indices, se, res)
 	case KindRejected:
-		switch {
-		case len(refused) == len(indices) && len(indices) > maxRejectedBeforeAny:
-			return s.failed(rejectsAll(se))
-		case refused != nil:
-			s.received(without(indices, refused), res)
-			return s.quarantine(b, refused, se, res)
-		case len(indices) > 1:
+		if refused == nil && len(indices) > 1 {
 			return s.halves(ctx, indices, res)
-		case b.received == 0 && b.refused >= maxRejectedBeforeAny && len(b.lines) > maxRejectedBeforeAny:
+		}
+		if refused == nil {
+			refused = indices
+		}
+		s.received(without(indices, refused), res)
+		if s.rejected += len(refused); s.rejected > s.opts.MaxRejected && !b.taken && !s.probe(ctx, refused, res) {
+			s.rejected -= len(refused)
 			return s.failed(rejectsAll(se))
 		}
-		return s.quarantine(b, indices, se, res)
+		return s.quarantine(b, refused, se, res)
 	case KindRetry, KindConfig:
 		if refused != nil {
 			s.received(without(indices, refused), res)
 		}
 	}
 	return s.failed(se)
+}
+
+// probe reports whether the receiver takes the last event of the batch, if that
+// is not among those it refused.
+func (s *Shipper) probe(ctx context.Context, refused []int, res *Result) bool {
+	last := len(s.batch.lines) - 1
+	if s.batch.done[last] || slices.Contains(refused, last) || s.send(ctx, []int{last}) != nil {
+		return false
+	}
+	s.received([]int{last}, res)
+	return true
 }
 
 // rejectsAll is for a receiver that takes nothing at all: that is not poison
@@ -319,7 +334,7 @@ func (s *Shipper) received(indices []int, res *Result) {
 		return
 	}
 	b := &s.batch
-	b.received += len(indices)
+	b.taken = true
 	events, size := int64(len(indices)), int64(b.bytes(indices))
 	for _, i := range indices {
 		b.finish(i)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -36,6 +37,11 @@ type ShipperOptions struct {
 	// evenly between 0 and a bound which doubles with each failure. Defaults
 	// to 500ms.
 	MinBackoff time.Duration
+	// MaxRejected is how many events in a row may be quarantined without one
+	// being received in between. Beyond it the receiver takes nothing at all,
+	// which is a mistake in the configuration: shipping stops with an error
+	// that says so, and everything is kept. Defaults to 64; negative: no bound.
+	MaxRejected int
 	// Name restricts the shipper to the segments of one log, such as
 	// "app.log". Empty: of all in the folder.
 	Name string
@@ -51,12 +57,12 @@ type ShipperOptions struct {
 }
 
 const (
-	defaultBatchBytes    = 1_000_000
-	defaultQuarantine    = 64 << 20
-	minBatchBytes        = 1 << 10
-	maxBatchBytes        = 64 << 20
-	maxRetryAfter        = time.Hour
-	maxRejectedBeforeAny = 64
+	defaultBatchBytes  = 1_000_000
+	defaultQuarantine  = 64 << 20
+	minBatchBytes      = 1 << 10
+	maxBatchBytes      = 64 << 20
+	maxRetryAfter      = time.Hour
+	defaultMaxRejected = 64
 )
 
 func (o *ShipperOptions) withDefaults() (ShipperOptions, error) {
@@ -84,6 +90,12 @@ func (o *ShipperOptions) withDefaults() (ShipperOptions, error) {
 	duration("MaxBackoff", &out.MaxBackoff, max(time.Minute, out.MinBackoff), max(time.Millisecond, out.MinBackoff))
 	if out.QuarantineBytes == 0 {
 		out.QuarantineBytes = defaultQuarantine
+	}
+	switch {
+	case out.MaxRejected == 0:
+		out.MaxRejected = defaultMaxRejected
+	case out.MaxRejected < 0:
+		out.MaxRejected = math.MaxInt
 	}
 	if out.DrainTimeout == 0 {
 		out.DrainTimeout = 5 * time.Second
@@ -138,6 +150,7 @@ type Shipper struct {
 	batch    batch
 	partial  partial
 	failures int
+	rejected int // events in a row that were quarantined
 
 	mu    sync.Mutex
 	stats ShipStats
@@ -379,7 +392,7 @@ func (s *Shipper) failed(err *SinkError) *failure {
 // succeeded notes a Send that was received.
 func (s *Shipper) succeeded(events, bytes int64) {
 	after := s.failures
-	s.failures = 0
+	s.failures, s.rejected = 0, 0
 	s.size = min(s.opts.BatchBytes, s.size+s.size/64+1)
 	s.mu.Lock()
 	s.stats.Events += events
