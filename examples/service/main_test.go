@@ -166,14 +166,6 @@ func (p *process) wait() int {
 	return 0
 }
 
-func (p *process) kill() {
-	p.t.Helper()
-	if err := p.cmd.Process.Kill(); err != nil {
-		p.t.Fatal(err)
-	}
-	<-p.exited
-}
-
 // get returns what the service answers.
 func (p *process) get(path string) (status int, body string) {
 	p.t.Helper()

@@ -58,14 +58,12 @@ func lastPoints(b *bbolt.Bucket, item []byte, limit int) ([]Point, error) {
 	prefix := pointPrefix(item)
 	after := append(bytes.Clone(prefix), bytes.Repeat([]byte{0xFF}, 9)...) // behind every time
 	c := b.Cursor()
-	k, v := c.Seek(after)
-	if k == nil {
-		k, v = c.Last()
-	} else {
-		k, v = c.Prev()
+	step := c.Prev
+	if k, _ := c.Seek(after); k == nil {
+		step = c.Last
 	}
 	var out []Point
-	for ; bytes.HasPrefix(k, prefix) && len(out) != limit; k, v = c.Prev() {
+	for k, v := step(); bytes.HasPrefix(k, prefix) && len(out) != limit; k, v = c.Prev() {
 		p, err := readPoint(prefix, k, v)
 		if err != nil {
 			return nil, err
