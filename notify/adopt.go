@@ -43,6 +43,9 @@ func (o *outbox) adoptFrom(dir string) error {
 	if ok, err := filelock.TryLock(lock); !ok || err != nil {
 		return err
 	}
+	if _, err := os.Stat(filepath.Join(dir, journalName)); err != nil {
+		return nil // somebody else took it over meanwhile
+	}
 	path := filepath.Join(dir, journalName)
 	data, err := readWhole(path)
 	if err != nil {
@@ -60,7 +63,8 @@ func (o *outbox) adoptFrom(dir string) error {
 	if len(taken) > 0 {
 		o.hub.log.Info("messages of a process that is gone were taken over", "messages", len(taken))
 	}
-	err = errors.Join(os.Remove(path), os.Remove(filepath.Join(dir, lockName)), os.Remove(dir))
+	// Windows removes no open file; without its journal the folder is nobody's.
+	err = errors.Join(os.Remove(path), unlock(lock), os.Remove(filepath.Join(dir, lockName)), os.Remove(dir))
 	for _, e := range taken {
 		o.launch(e)
 	}

@@ -161,11 +161,26 @@ func (m *Message) check() error {
 func (h *Hub) route(m *Message) []*worker {
 	var takers []*worker
 	for _, w := range h.workers {
-		if m.Level >= w.r.MinLevel && (w.r.Match == nil || w.r.Match(*m)) {
+		if m.Level >= w.r.MinLevel && w.matches(m) {
 			takers = append(takers, w)
 		}
 	}
 	return takers
+}
+
+// matches asks Match. One that panics takes everything: better a message too
+// many than one that nobody gets.
+func (w *worker) matches(m *Message) (takes bool) {
+	if w.r.Match == nil {
+		return true
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			w.hub.log.Error("Match panicked and counts as yes", "receiver", w.r.Name, "message_id", m.ID, "error", fmt.Errorf("%v (%s)", p, panicSite()))
+			takes = true
+		}
+	}()
+	return w.r.Match(*m)
 }
 
 // dispatch gives a message that is to go out to its receivers.
@@ -253,7 +268,7 @@ func (d *delivery) finish(w *worker, j *job, errs []*Error) {
 		}
 		next.add(&job{
 			msg: d.msg, ctx: j.ctx, since: j.since, due: time.Now(), stored: j.stored, waited: j.waited,
-			via: append(slices.Clone(j.via), w.r.Name), before: append(slices.Clone(j.before), errs...), done: d.finish,
+			order: j.order, via: append(slices.Clone(j.via), w.r.Name), before: append(slices.Clone(j.before), errs...), done: d.finish,
 		})
 		return
 	}

@@ -229,7 +229,8 @@ func (j *journal) writeLocked(b *batch) error {
 }
 
 // rewrite replaces the file by one that holds frames alone. The caller holds
-// commit, and frames tell all that was added so far.
+// commit, and frames tell all that was added so far. When it fails midway, the
+// journal takes nothing more.
 func (j *journal) rewrite(frames []byte) error {
 	tmp := j.path + ".new"
 	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
@@ -240,15 +241,21 @@ func (j *journal) rewrite(frames []byte) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	if err == nil {
-		err = os.Rename(tmp, j.path)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, os.Remove(tmp))
 	}
-	if err != nil {
-		return errors.Join(err, f.Close(), os.Remove(tmp))
+	// Windows renames no open file, nor over one.
+	err = j.f.Close()
+	j.f = nil
+	if err = errors.Join(err, os.Rename(tmp, j.path), atomicfile.SyncDir(filepath.Dir(j.path))); err != nil {
+		return err
 	}
-	old := j.f
-	j.f, j.size = f, int64(len(journalMagic)+len(frames))
-	return errors.Join(atomicfile.SyncDir(filepath.Dir(j.path)), old.Close())
+	if j.f, err = os.OpenFile(j.path, os.O_RDWR, 0o600); err != nil {
+		j.f = nil
+		return err
+	}
+	j.size = int64(len(journalMagic) + len(frames))
+	return nil
 }
 
 // empty cuts the file to its head. The caller holds commit.

@@ -47,8 +47,8 @@ type Receiver struct {
 	// MinLevel is the lowest level that the receiver gets. The zero value is
 	// [slog.LevelInfo].
 	MinLevel slog.Level
-	// Match picks messages further. It must be fast and not block. Defaults to
-	// all.
+	// Match picks messages further. It must be fast and not block; one that
+	// panics counts as yes. Defaults to all.
 	Match func(Message) bool
 	// Format words a message for this receiver, as the Format of a
 	// template.Template does. When it fails or panics, that is logged and the

@@ -68,15 +68,13 @@ func openOutbox(h *Hub, conf Outbox) (*outbox, error) {
 	if err := os.MkdirAll(conf.Dir, 0o700); err != nil {
 		return fail(err)
 	}
-	id := newID(time.Now())
-	// Adopters skip hidden folders: nobody takes this one before it is locked.
-	hidden, home := filepath.Join(conf.Dir, "."+id), filepath.Join(conf.Dir, id)
-	if err := os.Mkdir(hidden, 0o700); err != nil {
+	home := filepath.Join(conf.Dir, newID(time.Now()))
+	if err := os.Mkdir(home, 0o700); err != nil {
 		return fail(err)
 	}
-	lock, err := os.OpenFile(filepath.Join(hidden, lockName), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	lock, err := os.OpenFile(filepath.Join(home, lockName), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
-		return fail(errors.Join(err, os.RemoveAll(hidden)))
+		return fail(errors.Join(err, os.RemoveAll(home)))
 	}
 	ok, err := filelock.TryLock(lock)
 	if err == nil && !ok {
@@ -84,21 +82,18 @@ func openOutbox(h *Hub, conf Outbox) (*outbox, error) {
 	}
 	var j *journal
 	if err == nil {
-		j, err = createJournal(filepath.Join(hidden, journalName))
+		// The last thing to appear: a folder without it is left alone.
+		j, err = createJournal(filepath.Join(home, journalName))
 	}
 	if err == nil {
-		err = os.Rename(hidden, home)
-	}
-	if err == nil {
-		err = atomicfile.SyncDir(conf.Dir)
+		err = errors.Join(atomicfile.SyncDir(home), atomicfile.SyncDir(conf.Dir))
 	}
 	if err != nil {
 		if j != nil {
 			err = errors.Join(err, j.close())
 		}
-		return fail(errors.Join(err, lock.Close(), os.RemoveAll(hidden)))
+		return fail(errors.Join(err, lock.Close(), os.RemoveAll(home)))
 	}
-	j.path = filepath.Join(home, journalName)
 	o := &outbox{hub: h, conf: conf, home: home, lock: lock, j: j, entries: map[string]*entry{}, held: map[string]*record{}}
 	o.adopt()
 	return o, nil
@@ -307,7 +302,7 @@ func (o *outbox) launch(e *entry) {
 		t.queued = true
 		starts = append(starts, start{w, &job{
 			msg: e.d.msg, ctx: o.ctx, only: t.Only, attempts: t.Attempts, since: e.since, due: t.Due,
-			via: t.Via, stored: true, done: e.d.finish,
+			via: t.Via, stored: true, order: e.order, done: e.d.finish,
 		}})
 	}
 	o.mu.Unlock()
@@ -513,6 +508,10 @@ func (o *outbox) stats(s *Stats) {
 	o.j.commit.Unlock()
 }
 
+// unlock gives up a lock. Closing alone would leave it to a child process that
+// is between fork and exec.
+func unlock(f *os.File) error { return errors.Join(filelock.Unlock(f), f.Close()) }
+
 // close ends the journal. One that holds nothing goes away; another one waits
 // for the next hub.
 func (o *outbox) close() error {
@@ -522,10 +521,14 @@ func (o *outbox) close() error {
 	o.mu.Unlock()
 	o.flushes.Wait()
 	err := o.j.close()
-	if err == nil && left == 0 {
-		err = errors.Join(os.Remove(o.j.path), os.Remove(filepath.Join(o.home, lockName)), os.Remove(o.home))
+	gone := err == nil && left == 0
+	if gone {
+		err = os.Remove(o.j.path)
 	}
-	err = errors.Join(err, o.lock.Close())
+	err = errors.Join(err, unlock(o.lock))
+	if gone { // Windows removes no open file
+		err = errors.Join(err, os.Remove(filepath.Join(o.home, lockName)), os.Remove(o.home))
+	}
 	if err != nil {
 		return fmt.Errorf("notify: close outbox %s: %w", o.conf.Dir, err)
 	}

@@ -23,7 +23,7 @@ type silence struct {
 
 // Silence hides the messages that match takes, all for nil, for the duration d,
 // or until the function that it returns is called. match must be fast and not
-// block. Hidden messages are counted in [Stats] and otherwise gone; those that
+// block; one that panics hides nothing. Hidden messages are counted in [Stats] and otherwise gone; those that
 // wait for delivery already still go out.
 func (h *Hub) Silence(match func(Message) bool, d time.Duration) (end func()) {
 	s := &silence{match: match, until: time.Now().Add(d)}
@@ -48,10 +48,23 @@ func (s *silences) hides(m Message, now time.Time) bool {
 	list := slices.Clone(s.list) // match is foreign code: not under the lock
 	s.mu.Unlock()
 	for _, o := range list {
-		if o.match == nil || o.match(m) {
+		if o.hides(m) {
 			s.count.Add(1)
 			return true
 		}
 	}
 	return false
+}
+
+// hides asks match. One that panics hides nothing.
+func (s *silence) hides(m Message) (hidden bool) {
+	if s.match == nil {
+		return true
+	}
+	defer func() {
+		if recover() != nil {
+			hidden = false
+		}
+	}()
+	return s.match(m)
 }

@@ -128,9 +128,7 @@ func (h *handler) alert(ctx context.Context, r slog.Record) {
 	if m.Time.IsZero() {
 		m.Time = time.Now()
 	}
-	if h.opts.Key != nil {
-		m.Key = h.opts.Key(ctx, r)
-	}
+	m.Key = h.key(ctx, r)
 	var key groupKey
 	if m.Key == "" {
 		key = h.hub.groups.hash("s", r.Message, h.distinct(r), r.Level)
@@ -138,6 +136,19 @@ func (h *handler) alert(ctx context.Context, r slog.Record) {
 		key = h.hub.groups.key(&m)
 	}
 	h.hub.alert(m, key, func(m *Message) { m.Attrs = h.collect(r) })
+}
+
+// key asks Key. One that panics gives none: logging must not end a program.
+func (h *handler) key(ctx context.Context, r slog.Record) (key string) {
+	if h.opts.Key == nil {
+		return ""
+	}
+	defer func() {
+		if recover() != nil {
+			key = ""
+		}
+	}()
+	return h.opts.Key(ctx, r)
 }
 
 // alert takes a record as a message without waiting; fill adds what is needed

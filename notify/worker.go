@@ -36,6 +36,7 @@ type job struct {
 	attempts int
 	since    time.Time // when the message was accepted
 	due      time.Time
+	order    uint64      // smaller goes first
 	final    []*Error    // recipients that are given up
 	via      []string    // receivers that failed before this one took over
 	before   []*Error    // what they said
@@ -93,11 +94,15 @@ func (w *worker) add(j *job) {
 	w.pump()
 }
 
-// queue puts j in line, to be taken out when its context ends.
+// queue puts j in line by its order, to be taken out when its context ends.
 func (w *worker) queue(j *job) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.jobs = append(w.jobs, j)
+	i := len(w.jobs)
+	for i > 0 && w.jobs[i-1].order > j.order {
+		i--
+	}
+	w.jobs = slices.Insert(w.jobs, i, j)
 	j.stop = context.AfterFunc(j.ctx, func() { w.cancel(j) })
 }
 

@@ -62,7 +62,7 @@ func replyClass(op string, code int, enhanced string) notify.Class {
 		return notify.ClassThrottled
 	case code >= 400 && code < 500:
 		return notify.ClassServer
-	case code == 530 && strings.Contains(enhanced, "5.7.0") && op == "STARTTLS":
+	case op == "STARTTLS" && code >= 500:
 		return notify.ClassTLS
 	case code == 530, code == 534, code == 535, code == 538, op == "AUTH" && code >= 500:
 		return notify.ClassAuth

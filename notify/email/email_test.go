@@ -132,7 +132,7 @@ func TestPrivacyIsDemanded(t *testing.T) {
 		{"no STARTTLS offered", notifytest.SMTPOptions{NoSTARTTLS: true, Username: "shop", Password: password}, nil, notify.ClassTLS},
 		{"STARTTLS stripped", notifytest.SMTPOptions{Username: "shop", Password: password}, func(s *notifytest.SMTP, _ *email.Options) {
 			s.Inject(notifytest.Fault{Step: notifytest.StepSTARTTLS, Reply: "502 5.5.1 what?"})
-		}, notify.ClassRejected},
+		}, notify.ClassTLS},
 		{"certificate for another host", notifytest.SMTPOptions{WrongName: true, Username: "shop", Password: password}, nil, notify.ClassTLS},
 		{"certificate of nobody known", notifytest.SMTPOptions{Username: "shop", Password: password}, func(_ *notifytest.SMTP, o *email.Options) { o.TLSConfig = nil }, notify.ClassTLS},
 		{"no TLS on the implicit port", notifytest.SMTPOptions{Username: "shop", Password: password}, func(_ *notifytest.SMTP, o *email.Options) { o.TLS = email.Implicit }, notify.ClassTLS},
@@ -526,6 +526,28 @@ func TestReconnectIsResumed(t *testing.T) {
 	for i, m := range s.Mails() {
 		if m.Conn != i+1 || m.Resumed != (i > 0) {
 			t.Errorf("mail %d: connection %d, resumed %v", i, m.Conn, m.Resumed)
+		}
+	}
+}
+
+// Connections that are too old, or carried enough, are not used again.
+func TestConnectionsWearOut(t *testing.T) {
+	t.Parallel()
+	for name, set := range map[string]func(*email.Options){
+		"age":   func(o *email.Options) { o.MaxConnAge = time.Nanosecond },
+		"count": func(o *email.Options) { o.MaxPerConn = 1 },
+	} {
+		s := startServer(t, nil)
+		o := options(s)
+		set(o)
+		c := newClient(t, o)
+		for range 3 {
+			if err := c.Send(t.Context(), "s", "t"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := s.Conns(); n != 3 {
+			t.Errorf("%s: %d connections for 3 mails, want 3", name, n)
 		}
 	}
 }

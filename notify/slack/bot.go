@@ -109,9 +109,7 @@ func (b *Bot) Notify(ctx context.Context, m notify.Message) error {
 
 func (b *Bot) tell(ctx context.Context, m notify.Message) *notify.Error {
 	if err := b.limit.wait(ctx); err != nil {
-		e := notify.NewError("chat.postMessage", err)
-		e.Reason = "rate limit would be reached: " + e.Reason
-		return e
+		return err
 	}
 	p := b.s.render(m)
 	p.Channel = b.channel

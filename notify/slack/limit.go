@@ -2,8 +2,11 @@ package slack
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
+
+	"github.com/svcblocks/svcblocks/notify"
 )
 
 // limiter is a token bucket that callers wait for.
@@ -15,10 +18,11 @@ type limiter struct {
 	next time.Time // when the bucket would be full again
 }
 
-// wait takes a token, waiting for it until ctx ends.
-func (l *limiter) wait(ctx context.Context) error {
+// wait takes a token, waiting for it until ctx ends. When the wait would go
+// beyond ctx, it returns at once, with the time to wait.
+func (l *limiter) wait(ctx context.Context) *notify.Error {
 	if l.per <= 0 {
-		return ctx.Err()
+		return ended(ctx)
 	}
 	l.mu.Lock()
 	now := time.Now()
@@ -28,12 +32,15 @@ func (l *limiter) wait(ctx context.Context) error {
 	wait := l.next.Add(-time.Duration(l.burst-1) * l.per).Sub(now)
 	if deadline, ok := ctx.Deadline(); ok && wait > time.Until(deadline) {
 		l.mu.Unlock() // no token taken: it would come too late
-		return context.DeadlineExceeded
+		e := notify.NewError("wait for the rate limit", context.DeadlineExceeded)
+		e.Class, e.RetryAfter = notify.ClassThrottled, wait
+		e.Reason = fmt.Sprintf("the next message may go out in %v, which is too late", wait.Round(time.Millisecond))
+		return e
 	}
 	l.next = l.next.Add(l.per)
 	l.mu.Unlock()
 	if wait <= 0 {
-		return ctx.Err()
+		return ended(ctx)
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -44,6 +51,13 @@ func (l *limiter) wait(ctx context.Context) error {
 		l.mu.Lock()
 		l.next = l.next.Add(-l.per)
 		l.mu.Unlock()
-		return ctx.Err()
+		return ended(ctx)
 	}
+}
+
+func ended(ctx context.Context) *notify.Error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	return notify.NewError("wait for the rate limit", context.Cause(ctx))
 }

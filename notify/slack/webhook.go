@@ -123,9 +123,7 @@ func (w *Webhook) post(ctx context.Context, m notify.Message) *notify.Error {
 		return notify.NewError("post", err)
 	}
 	if err := w.limit.wait(ctx); err != nil {
-		e := notify.NewError("post", err)
-		e.Reason = "rate limit would be reached: " + e.Reason
-		return e
+		return err
 	}
 	resp, answer, err := do(ctx, w.s.client, w.address.Reveal(), "application/json; charset=utf-8", "", body)
 	if err != nil {
