@@ -2,7 +2,8 @@
 # Gets the real parts that the tests run against: tor, postfix, nginx and
 # chromium from the machine's package manager, syslog-ng (and postfix, where
 # the machine has a mail server of its own) unpacked into a cache folder, and
-# the script of the npm package axe-core, which checks pages, beside them.
+# the script of the npm package axe-core, which checks pages, and two npm
+# packages with lists of user agents, beside them.
 #
 # As root in a container, or with CI=true, it does so without a question; on a
 # terminal it asks first; otherwise it says what is missing. The tests that
@@ -20,6 +21,9 @@ policy=/usr/sbin/policy-rc.d
 policy_mark='svcblocks .ci/deps.sh'
 axe='axe-core-4.14.1'
 axe_sha512=1477dafa598d8d065f273d6af302aa203c02e83131707b7fa648cd41bd3d6b734f8c22a0dab86ee6a6f64b8afbe804b214d36db85a2826965edfb3a0b9d546b5
+agents='top-user-agents-2.1.138 user-agents-2.1.198'
+agents_sha512='caf37e2c4ed91e87ac6757d673421f6986105c611b16d6f18c2e83d7d49c96cc1894aa05e862b1252bc96e9e1fb1bc9ae4196544e62697aa2c3655428f54c09f  top-user-agents-2.1.138.tgz
+72916a11fa56d435bb31961f25a9272b998d2590605307eba18d32d63495cbc63ddd3e2998fd30a791e15d33aa6546d46c5a69a747f00b27edb46f6bb25defab  user-agents-2.1.198.tgz'
 updated=no
 work=
 
@@ -52,6 +56,7 @@ there() {
 	# Postfix runs under users of its own, which only root has without it.
 	uidmap) [ "$(id -u)" = 0 ] || [ "$(uname -s)" != Linux ] || has newuidmap ;;
 	axe-core) [ -f "$cache/$axe/axe.min.js" ] ;;
+	user-agents) [ -f "$cache/user-agents/user-agents.json" ] ;;
 	*) has "$1" ;;
 	esac
 }
@@ -62,7 +67,7 @@ package() {
 	nginx) echo nginx-light ;;
 	syslog-ng) echo syslog-ng-core syslog-ng-mod-http ;;
 	gcc) echo gcc libc6-dev ;;
-	axe-core) echo npm ;; # what fetches it
+	axe-core | user-agents) echo npm ;; # what fetches them
 	*) echo "$1" ;;
 	esac
 }
@@ -70,7 +75,7 @@ package() {
 # missing prints those of the parts that are not found.
 missing() {
 	local part
-	for part in tor postfix nginx strace chromium syslog-ng gcc uidmap axe-core; do
+	for part in tor postfix nginx strace chromium syslog-ng gcc uidmap axe-core user-agents; do
 		there "$part" || printf '%s ' "$part"
 	done
 }
@@ -222,6 +227,26 @@ fetch_axe() {
 	}
 }
 
+# fetch_agents puts the lists of two npm packages, as published and checked
+# against their known sums, into the cache folder.
+fetch_agents() {
+	say "fetching $agents"
+	mkdir -p "$work/agents"
+	(
+		cd "$work/agents" &&
+			npm pack --silent --ignore-scripts top-user-agents@2.1.138 user-agents@2.1.198 &&
+			echo "$agents_sha512" | sha512sum --check --quiet &&
+			mkdir -p top all "$cache/user-agents" &&
+			tar -xzf top-user-agents-2.1.138.tgz -C top &&
+			tar -xzf user-agents-2.1.198.tgz -C all &&
+			mv top/package/src/index.json "$cache/user-agents/top-user-agents.json" &&
+			mv all/package/dist/user-agents.json "$cache/user-agents/user-agents.json"
+	) >"$work/agents.log" 2>&1 || {
+		say "fetching $agents failed: $(tail -n 1 "$work/agents.log")"
+		return 1
+	}
+}
+
 # userns lets the user of a CI runner create user namespaces, in which the
 # private Tor network and postfix run: it lifts the kernel's restriction, and
 # gives the user ids to map.
@@ -290,7 +315,7 @@ main() {
 	fi
 
 	for part in $wanted; do
-		if [ "$part" = axe-core ] && has npm; then continue; fi
+		case $part in axe-core | user-agents) if has npm; then continue; fi ;; esac
 		# shellcheck disable=SC2046 # package prints a list.
 		set -- $(package "$part")
 		if [ "$part" = syslog-ng ]; then
@@ -321,6 +346,7 @@ main() {
 	# shellcheck disable=SC2086 # The list is split on purpose.
 	if [ -n "$packages" ]; then add $packages || true; fi
 	if ! there axe-core && has npm; then fetch_axe || true; fi
+	if ! there user-agents && has npm; then fetch_agents || true; fi
 	report 'see above for why they could not be had'
 }
 

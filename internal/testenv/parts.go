@@ -36,9 +36,10 @@ func (p Part) Command(args ...string) *exec.Cmd {
 }
 
 // Require returns the part called name: tor, tor-gencert, postfix, syslog-ng,
-// nginx, strace, chromium, axe-core, docker, or netns, which stands for the right to create a
-// network namespace. Where it is absent Require skips t, or fails it with
-// SVCBLOCKS_REQUIRE=all, and says how to get it.
+// nginx, strace, chromium, axe-core, user-agents, docker, or netns, which
+// stands for the right to create a network namespace. Where it is absent
+// Require skips t, or fails it with SVCBLOCKS_REQUIRE=all, and says how to get
+// it.
 func Require(t testing.TB, name string) Part {
 	t.Helper()
 	part, err := Find(name)
@@ -64,6 +65,8 @@ func Find(name string) (Part, error) {
 		return unpacked(name, "usr/sbin/syslog-ng")
 	case "axe-core":
 		return findAxe()
+	case "user-agents":
+		return findAgents()
 	case "docker":
 		return findDocker()
 	case "netns":
@@ -211,6 +214,20 @@ func findAxe() (Part, error) {
 	path := filepath.Join(cache, axe, "axe.min.js")
 	if _, err := os.Stat(path); err != nil {
 		return Part{}, fmt.Errorf("axe-core is not here: get it with .ci/deps.sh, which puts it at %s", path)
+	}
+	return Part{Path: path}, nil
+}
+
+// findAgents finds the folder with the lists of user agents that .ci/deps.sh
+// fetches: top-user-agents.json and user-agents.json.
+func findAgents() (Part, error) {
+	cache, err := CacheDir()
+	if err != nil {
+		return Part{}, err
+	}
+	path := filepath.Join(cache, "user-agents")
+	if _, err := os.Stat(filepath.Join(path, "user-agents.json")); err != nil {
+		return Part{}, fmt.Errorf("lists of user agents are not here: get them with .ci/deps.sh, which puts them into %s", path)
 	}
 	return Part{Path: path}, nil
 }

@@ -146,6 +146,37 @@ func TestUpdate(t *testing.T) {
 	}
 }
 
+// TestUpdateFromRealLists feeds the updater with the lists of two packages as
+// they are published.
+func TestUpdateFromRealLists(t *testing.T) {
+	t.Parallel()
+	lists := testenv.Require(t, "user-agents").Path
+	site := httptest.NewServer(http.FileServer(http.Dir(lists)))
+	t.Cleanup(site.Close)
+	for name, least := range map[string]int{"top-user-agents.json": 50, "user-agents.json": 200} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "agents")
+			pool := useragent.Builtin()
+			u := useragent.NewUpdater(pool, site.URL+"/"+name, &useragent.UpdaterOptions{Transport: transport(t), File: path})
+			if err := u.Update(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if n := pool.Len(); n < least {
+				t.Errorf("%d agents, want at least %d", n, least)
+			}
+			again, err := useragent.Load(path)
+			if err != nil || !slices.Equal(again.Agents(), pool.Agents()) {
+				t.Errorf("the file afterwards: %v", err)
+			}
+			if diff := cmp.Diff(pool.Agents(), useragent.Filter(pool.Agents())); diff != "" {
+				t.Errorf("not all are browsers in use:\n%s", diff)
+			}
+			t.Logf("%d agents", pool.Len())
+		})
+	}
+}
+
 func TestUpdaterRun(t *testing.T) {
 	t.Parallel()
 	fetched := make(chan struct{}, 10)
