@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -353,6 +354,9 @@ func intHint(text string) string {
 	return ""
 }
 
+// underscored matches digits that are grouped by underscores.
+var underscored = regexp.MustCompile(`^[+-]?[0-9]+(_[0-9]+)+(\.[0-9]+(_[0-9]+)*)?([eE][+-]?[0-9]+)?$`)
+
 // yamlFloat writes YAML's and TOML's names of the odd floats as Go's.
 func yamlFloat(text string) string {
 	switch strings.ToLower(text) {
@@ -363,7 +367,7 @@ func yamlFloat(text string) string {
 	case ".nan", "+nan", "-nan":
 		return "nan"
 	}
-	if strings.Contains(text, "_") { // Go reads underscores in hexadecimal only
+	if underscored.MatchString(text) { // which Go reads in hexadecimal only
 		return strings.ReplaceAll(text, "_", "")
 	}
 	return text
