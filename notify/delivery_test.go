@@ -1,7 +1,6 @@
 package notify_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -543,41 +542,6 @@ func TestHubIsANotifier(t *testing.T) {
 	}
 	if total != 10 {
 		t.Errorf("%d messages counted, want 10", total)
-	}
-}
-
-// A dry run prints what would go out, to the byte.
-func TestDryRunIsExact(t *testing.T) {
-	t.Parallel()
-	mails, err := notifytest.StartSMTP(&notifytest.SMTPOptions{NoSTARTTLS: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer mails.Close()
-	chat := notifytest.StartSlack(nil)
-	defer chat.Close()
-	mail, err := email.New(&email.Options{Host: mails.Host(), Port: mails.Port(), TLS: email.None, From: "a@example.com", To: []string{"b@example.com"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = mail.Close() }()
-	var out bytes.Buffer
-	opts := &notify.Options{Receivers: []notify.Receiver{{Name: "mail", Notifier: mail}, {Name: "slack", Notifier: webhook(t, chat)}}}
-	m := notify.Message{ID: "m1", Subject: "Größe", Text: "line\n.\n", Time: time.Unix(1e9, 0), Attrs: []slog.Attr{slog.Int("n", 1)}}
-	if err := newHub(t, opts).Notify(t.Context(), m); err != nil {
-		t.Fatal(err)
-	}
-	opts.DryRun = &out
-	if err := newHub(t, opts).Notify(t.Context(), m); err != nil {
-		t.Fatal(err)
-	}
-	if len(mails.Mails()) != 1 || len(chat.Messages()) != 1 {
-		t.Fatalf("%d mails, %d Slack messages", len(mails.Mails()), len(chat.Messages()))
-	}
-	for what, sent := range map[string]string{"mail": string(mails.Mails()[0].Data), "Slack": chat.Messages()[0].Payload, "envelope": "MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.com>\r\n"} {
-		if !strings.Contains(out.String(), sent) {
-			t.Errorf("%s: sent\n%q\ndry run\n%q", what, sent, out.String())
-		}
 	}
 }
 

@@ -1,7 +1,6 @@
 package notify_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -217,21 +216,5 @@ func TestOutboxDelivers(t *testing.T) {
 	}
 	if got := hub.Stats(); got.Stored != 0 || got.Receivers[0].Waiting != 0 || got.Receivers[0].Sent != 4 {
 		t.Errorf("after Run: %+v", got)
-	}
-}
-
-func TestDryRunSendsNothing(t *testing.T) {
-	t.Parallel()
-	f := &fake{}
-	var out bytes.Buffer
-	hub := newHub(t, &notify.Options{Receivers: []notify.Receiver{{Name: "f", Notifier: f}}, DryRun: &out})
-	if err := hub.Send(t.Context(), "subject", "text"); err != nil {
-		t.Fatal(err)
-	}
-	if len(f.messages()) != 0 {
-		t.Error("dry run sent something")
-	}
-	if got := out.String(); !strings.Contains(got, "to f, id ") || !strings.Contains(got, "subject\n\ntext\n") {
-		t.Errorf("dry run printed:\n%s", got)
 	}
 }
