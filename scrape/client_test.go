@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"github.com/svcblocks/svcblocks/internal/lifetest"
 	"github.com/svcblocks/svcblocks/internal/testenv/tornet"
 	"github.com/svcblocks/svcblocks/scrape"
 	"github.com/svcblocks/svcblocks/scrape/internal/sockstest"
@@ -517,6 +518,58 @@ func TestDirectResolvesAndChecks(t *testing.T) {
 	for _, host := range []string{"127.0.0.1", "localhost"} {
 		if _, body, err := get(t, c, "http://"+net.JoinHostPort(host, port(t, site))); err != nil || body != "ok" {
 			t.Errorf("Get %s with Allow = %q, %v", host, body, err)
+		}
+	}
+}
+
+func TestLifeCycle(t *testing.T) {
+	t.Parallel()
+	proxy := sockstest.Start(t)
+	lifetest.Stress(t, lifetest.Subject{New: func() (any, error) {
+		return scrape.New(t.Context(), options(scrape.SOCKS(proxy.Addr)))
+	}})
+}
+
+// TestCloseEndsWhatIsUnderWay closes a client while it waits for an answer, for
+// a body, and between attempts.
+func TestCloseEndsWhatIsUnderWay(t *testing.T) {
+	t.Parallel()
+	begun := make(chan struct{}, 3)
+	site := newSite(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/body":
+			fmt.Fprint(w, "the beginning")
+			_ = http.NewResponseController(w).Flush()
+		case "/later":
+			w.Header().Set("Retry-After", "60")
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		begun <- struct{}{}
+		<-r.Context().Done()
+	})
+	opts := options(scrape.Direct())
+	opts.Retry = scrape.Retry{Attempts: 2}
+	opts.Hooks.OnRetry = func(a scrape.Attempt) {
+		if a.Status == http.StatusServiceUnavailable {
+			begun <- struct{}{}
+		}
+	}
+	c := newClient(t, opts)
+	errs := make(chan error)
+	for _, path := range []string{"/answer", "/body", "/later"} {
+		go func() {
+			_, _, err := get(t, c, site.URL+path)
+			errs <- err
+		}()
+		<-begun
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := <-errs; !errors.Is(err, scrape.ErrClosed) {
+			t.Errorf("%v, want ErrClosed", err)
 		}
 	}
 }

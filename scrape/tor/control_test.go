@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/lifetest"
 	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/internal/testenv/tornet"
 	"github.com/svcblocks/svcblocks/scrape"
@@ -357,4 +358,13 @@ func FuzzControlReply(f *testing.F) {
 			t.Errorf("took %v", took)
 		}
 	})
+}
+
+func TestLifeCycle(t *testing.T) {
+	t.Parallel()
+	f := startControl(t, &fakeControl{})
+	socks := sockstest.Start(t)
+	lifetest.Stress(t, lifetest.Subject{New: func() (any, error) {
+		return tor.Dial(t.Context(), &tor.Options{SOCKS: socks.Addr, Control: f.addr, Timeout: 30 * time.Second})
+	}})
 }
