@@ -75,7 +75,7 @@ type receiver struct {
 }
 
 // largeLines is how many lines make a batch large.
-const largeLines = 50
+const largeLines = 10
 
 // startReceiver starts a receiver, until the end of t.
 func startReceiver(t *testing.T) *receiver {
