@@ -74,7 +74,8 @@ func TestFirstMinute(t *testing.T) {
 		return nil
 	})
 	stdout, stderr := p.output()
-	if strings.Count(stdout, "\n") != 1 || stderr != "" {
+	// A check that a busy machine did not answer in time may be warned of.
+	if strings.Count(stdout, "\n") != 1 || stderr != "" && !strings.Contains(stderr, "no answer within") {
 		t.Errorf("the output is more than one line:\n%s%s", stdout, stderr)
 	}
 	if status, body := p.do(http.MethodPost, "/scrape"); status != http.StatusAccepted {
@@ -157,14 +158,14 @@ func TestTerminateIsBounded(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.site.special[2] = func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
-	p := w.start(t, "-shutdown-timeout", "3s").awaitAddress()
+	p := w.start(t, "-shutdown-timeout", "5s").awaitAddress()
 	for n := range w.site.began {
 		if n == 2 {
 			break
 		}
 	}
-	if code, took := p.terminate(); code != 0 || took > testenv.Within(3*time.Second, 4*time.Second) {
-		t.Errorf("exit code %d after %v, want 0 within 3s", code, took)
+	if code, took := p.terminate(); code != 0 || took > 5*time.Second {
+		t.Errorf("exit code %d after %v, want 0 within 5s", code, took)
 	}
 	if n := w.logs.holds("page cut off", "/page/2"); n == 0 {
 		t.Error("no log line about the page that was cut off")
