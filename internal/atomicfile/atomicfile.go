@@ -12,6 +12,8 @@ import (
 
 // Write replaces path with data: a temporary file in the same folder is
 // written, synced, given perm and renamed over path, then the folder is synced.
+// The owner of a file that is replaced stays, as far as the process may give
+// files away.
 // On an error path is as before and the temporary file is gone. A process
 // killed midway leaves at most one file named ".<base>.tmp*" beside path.
 func Write(path string, data []byte, perm os.FileMode) (err error) {
@@ -32,6 +34,7 @@ func Write(path string, data []byte, perm os.FileMode) (err error) {
 	if _, err = tmp.Write(data); err != nil {
 		return err
 	}
+	keepOwner(tmp, path)
 	if err = tmp.Chmod(perm); err != nil {
 		return err
 	}
