@@ -24,7 +24,6 @@ type builder struct {
 	*reading
 	decoder
 	heads      []*node
-	keysSeen   map[*entry]*layer
 	references map[string][]string
 }
 

@@ -21,9 +21,10 @@ type watcher struct {
 
 // OnChange calls f with the old and the new value of a part of the settings
 // whenever a new snapshot changed that part: its keys, if it is a struct of
-// settings, else all of it by reflect.DeepEqual. Functions run one after the other, in the order of the changes, on the goroutine that
-// brought the change; they may use the store. Stop ends the calls; a call that
-// has begun may still be running when it returns.
+// settings, else all of it by reflect.DeepEqual. Functions run one after the
+// other, in the order of the changes, on the goroutine that brought the change;
+// they may use the store, but not close it. Stop ends the calls; a call that has
+// begun may still be running when it returns.
 func OnChange[T, V any](s *Store[T], part func(*T) V, f func(old, new V)) (stop func()) {
 	if part == nil || f == nil {
 		panic("config: OnChange: nil function")

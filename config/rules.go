@@ -19,11 +19,10 @@ type rules struct {
 
 // bound is a limit from a min or max tag.
 type bound struct {
-	text    string
-	i       int64 // integers, durations, sizes, lengths
-	u       uint64
-	f       float64
-	decimal bool
+	text string
+	i    int64 // integers, durations, sizes, lengths
+	u    uint64
+	f    float64
 }
 
 func parseRules(tag reflect.StructTag, f *field) (r rules, errs []string) {

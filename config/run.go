@@ -165,7 +165,7 @@ func (f *follower) look(ctx context.Context) {
 		return
 	}
 	err := f.reloadIf(ctx, found)
-	if err == errUnsettled { //nolint:errorlint // made here, never wrapped
+	if errors.Is(err, errUnsettled) {
 		f.last, f.recheckAt = nil, now.Add(settleTime)
 		return
 	}

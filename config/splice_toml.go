@@ -63,24 +63,22 @@ func tomlLiteral(text string) bool {
 
 // insertInline changes or adds a key within an inline table.
 func insertInline(data []byte, table *node, path []string, value *node) ([]byte, error) {
-	parent := table
-	for i, part := range path {
-		next := parent.child(part)
-		if next == nil {
-			break
-		}
-		if i == len(path)-1 && value != nil && next.end > 0 {
+	if len(path) == 0 {
+		return nil, errNotInPlace
+	}
+	if next := table.child(path[0]); next != nil {
+		last := len(path) == 1
+		switch {
+		case last && value != nil && next.end > 0:
 			text, err := tomlText(keepQuotes(value, next))
 			if err != nil {
 				return nil, err
 			}
 			return replace(data, next.start, next.end, text), nil
-		}
-		if next.kind != mapNode || next.end == 0 {
+		case last || next.kind != mapNode || next.end == 0:
 			return nil, errNotInPlace
 		}
-		parent, path = next, path[i+1:]
-		return insertInline(data, parent, path, value)
+		return insertInline(data, next, path[1:], value)
 	}
 	if value == nil {
 		return nil, errNotInPlace

@@ -33,8 +33,8 @@ type engine struct {
 	refs     references
 	publish  func(rv reflect.Value)
 
-	building sync.Mutex // one build, write or swap at a time
-	mu       sync.Mutex // guards what follows
+	building chan struct{} // holds one token while a build, write or swap is on
+	mu       sync.Mutex    // guards what follows
 	snap     *snapshot
 	status   Status
 	reported string // the failure that was last logged
@@ -82,7 +82,7 @@ func newEngine(defaults reflect.Value, o *options) (*engine, error) {
 	}
 	return &engine{
 		opt: o, schema: schema, defaults: deepCopy(defaults, schema.root.shape),
-		refs: references{known: map[string]*resolved{}}, wake: make(chan struct{}, 1),
+		refs: references{known: map[string]*resolved{}}, wake: make(chan struct{}, 1), building: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -121,13 +121,27 @@ func (s *Store[T]) Get() *T { return s.current.Load() }
 // resolved again; see [Store.Refresh].
 func (s *Store[T]) Reload(ctx context.Context) error { return s.engine.reload(ctx) }
 
+// begin waits for its turn to build, write or swap; end gives it back.
+func (e *engine) begin(ctx context.Context, op string) error {
+	select {
+	case e.building <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("config: %s: %w", op, context.Cause(ctx))
+	}
+}
+
+func (e *engine) end() { <-e.building }
+
 func (e *engine) reload(ctx context.Context) error { return e.reloadIf(ctx, nil) }
 
 // reloadIf reloads, unless the inputs read differ from those expected.
 func (e *engine) reloadIf(ctx context.Context, expected []input) error {
-	e.building.Lock()
+	if err := e.begin(ctx, "reload"); err != nil {
+		return err
+	}
 	err := e.reloadLocked(ctx, expected)
-	e.building.Unlock()
+	e.end()
 	e.changes.deliver()
 	return err
 }
@@ -216,9 +230,11 @@ func (s *Store[T]) Refresh(ctx context.Context) error { return s.engine.refresh(
 
 // refresh resolves the given references again, or all for nil.
 func (e *engine) refresh(ctx context.Context, texts []string) error {
-	e.building.Lock()
+	if err := e.begin(ctx, "refresh"); err != nil {
+		return err
+	}
 	if e.isClosed() {
-		e.building.Unlock()
+		e.end()
 		return ErrClosed
 	}
 	if texts == nil {
@@ -231,7 +247,7 @@ func (e *engine) refresh(ctx context.Context, texts []string) error {
 		}
 	}
 	errs = append(errs, e.reloadLocked(ctx, nil))
-	e.building.Unlock()
+	e.end()
 	e.changes.deliver()
 	return errors.Join(errs...)
 }

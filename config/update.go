@@ -97,9 +97,11 @@ func (s *Store[T]) Update(ctx context.Context, change func(*T) error) error {
 type changeFunc func(rv reflect.Value) (map[string]*node, error)
 
 func (e *engine) update(ctx context.Context, op string, change changeFunc) error {
-	e.building.Lock()
+	if err := e.begin(ctx, op); err != nil {
+		return err
+	}
 	err := e.updateLocked(ctx, op, change)
-	e.building.Unlock()
+	e.end()
 	e.changes.deliver()
 	return err
 }

@@ -212,7 +212,7 @@ func TestUpdateRefuses(t *testing.T) {
 	}
 }
 
-var io = errors.New("not today")
+var errToday = errors.New("not today")
 
 func isReport(err error) bool {
 	var r *config.Report

@@ -145,7 +145,7 @@ func logged(s secret.Secret, all holder, asJSON bool) string {
 		h = slog.NewJSONHandler(&b, nil)
 	}
 	l := slog.New(h)
-	l.With("a", s).WithGroup("g").Info("m", "b", &s, "c", all, "d", []secret.Secret{s}, slog.Any("e", map[string]any{"f": s}))
+	l.With("a", s).WithGroup("g").Info("m", "b", &s, "c", all, "d", []secret.Secret{s}, "e", map[string]any{"f": s})
 	return b.String()
 }
 

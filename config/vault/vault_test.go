@@ -243,7 +243,7 @@ func TestResolveErrors(t *testing.T) {
 				return true
 			}},
 		{name: "redirects without end", path: "x", key: "x", want: "more than 2 redirects",
-			answer: func(w http.ResponseWriter, r *http.Request) bool { http.Redirect(w, r, r.URL.Path, 307); return true }},
+			answer: func(w http.ResponseWriter, r *http.Request) bool { http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect); return true }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s.set(func() { s.answer = tc.answer })
