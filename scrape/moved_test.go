@@ -18,7 +18,7 @@ type wandering struct {
 	exits  map[string]string
 	drawn  int
 	dialed int
-	wrong  int
+	wrong  map[string]bool // local addresses of connections gone elsewhere
 }
 
 func (w *wandering) Check(context.Context) error { return nil }
@@ -41,21 +41,31 @@ func (w *wandering) DialContext(ctx context.Context, _, network, addr string) (n
 
 func (w *wandering) DialExit(ctx context.Context, isolation, network, addr string) (net.Conn, string, error) {
 	conn, err := w.DialContext(ctx, isolation, network, addr)
+	if err != nil {
+		return nil, "", err
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	exit := w.exits[isolation]
 	if w.dialed++; w.dialed%3 == 0 {
-		w.wrong++
+		w.wrong[conn.LocalAddr().String()] = true
 		exit = "elsewhere"
 	}
-	return conn, exit, err
+	return conn, exit, nil
 }
 
 func TestDistinctIsConfirmed(t *testing.T) {
 	t.Parallel()
 	served := 0
-	site := newSite(t, func(http.ResponseWriter, *http.Request) { served++ })
-	egress := &wandering{exits: map[string]string{}}
+	egress := &wandering{exits: map[string]string{}, wrong: map[string]bool{}}
+	site := newSite(t, func(_ http.ResponseWriter, r *http.Request) {
+		served++
+		egress.mu.Lock()
+		defer egress.mu.Unlock()
+		if egress.wrong[r.RemoteAddr] {
+			t.Errorf("a request by a connection that left by another exit")
+		}
+	})
 	opts := options(egress)
 	opts.Rotation = scrape.Rotation{Every: 2, Distinct: true}
 	var exits []string
@@ -70,8 +80,8 @@ func TestDistinctIsConfirmed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if served != 40 || egress.wrong == 0 {
-		t.Errorf("%d requests served, %d connections gone elsewhere; want 40 and some", served, egress.wrong)
+	if served != 40 || len(egress.wrong) == 0 {
+		t.Errorf("%d requests served, %d connections gone elsewhere; want 40 and some", served, len(egress.wrong))
 	}
 	if len(exits) != 20 {
 		t.Errorf("%d changes of exit for 20 identities", len(exits))

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -194,10 +195,8 @@ func passesNames(h *Harness) error {
 		if conn, err := e.DialContext(ctx, "names", "tcp", net.JoinHostPort(name, port)); err == nil {
 			_ = conn.Close()
 		}
-		for _, host := range h.Asked() {
-			if host == name {
-				return nil
-			}
+		if slices.Contains(h.Asked(), name) {
+			return nil
 		}
 		return fmt.Errorf("the far end was asked for %q, not for %s: was the name resolved on the way?", h.Asked(), name)
 	})
