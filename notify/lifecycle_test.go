@@ -120,3 +120,42 @@ func TestRunCutsOff(t *testing.T) {
 		t.Errorf("%d stored, want 1", s.Stored)
 	}
 }
+
+// Close lets go of callers who wait for another try.
+func TestCloseEndsNotify(t *testing.T) {
+	t.Parallel()
+	tried := make(chan struct{}, 10)
+	hub, err := notify.New(&notify.Options{
+		Receivers: []notify.Receiver{
+			{Name: "down", Retry: notify.Retry{Base: time.Hour, Max: time.Hour, MaxElapsed: -1}, Notifier: sendFunc(func(context.Context, string, string) error {
+				tried <- struct{}{}
+				return &notify.Error{Class: notify.ClassThrottled, RetryAfter: time.Hour, Reason: "down"}
+			})},
+			{Name: "slow", Timeout: -1, Notifier: sendFunc(func(ctx context.Context, _, _ string) error {
+				tried <- struct{}{}
+				<-ctx.Done()
+				return ctx.Err()
+			})},
+		},
+		CloseTimeout: 20 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := make(chan error, 1)
+	go func() { sent <- hub.Send(context.Background(), "s", "m") }()
+	<-tried
+	<-tried
+	if err := hub.Close(); err != nil {
+		t.Errorf("Close = %v, but the caller is told", err)
+	}
+	select {
+	case err := <-sent:
+		errs := notify.Errors(err)
+		if len(errs) != 2 || !errors.Is(err, notify.ErrClosed) && !errors.Is(err, context.Canceled) {
+			t.Errorf("Notify = %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("Notify still waits")
+	}
+}

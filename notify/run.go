@@ -142,7 +142,8 @@ func (h *Hub) Flush(ctx context.Context) error {
 
 // Close sends what is held about repeats and waits for deliveries, for at most
 // CloseTimeout; with an outbox what is left then stays on disk, without one the
-// error says how much was lost. Calls under way are cut off after that. Close
+// error says how much was lost. Calls under way are cut off after that, and
+// callers of Notify get an error. Close
 // may be called more than once and gives the same error each time.
 func (h *Hub) Close() error {
 	h.closeOnce.Do(func() { h.closeErr = h.close() })
@@ -163,7 +164,7 @@ func (h *Hub) close() error {
 	defer cancel()
 	var lost error
 	if h.busy.wait(ctx) != nil {
-		if n := h.unstored(); n > 0 {
+		if n := h.unheard(); n > 0 {
 			lost = fmt.Errorf("notify: close: %d deliveries not done within %v are lost", n, h.opts.CloseTimeout)
 		}
 	}
@@ -181,11 +182,11 @@ func (h *Hub) close() error {
 	return lost
 }
 
-// unstored counts deliveries that no outbox holds.
-func (h *Hub) unstored() int {
+// unheard counts deliveries that neither a caller nor an outbox knows of.
+func (h *Hub) unheard() int {
 	n := 0
 	for _, w := range h.workers {
-		n += w.unstored()
+		n += w.unheard()
 	}
 	return n
 }

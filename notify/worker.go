@@ -36,13 +36,13 @@ type job struct {
 	attempts int
 	since    time.Time // when the message was accepted
 	due      time.Time
-	order    uint64      // smaller goes first
-	final    []*Error    // recipients that are given up
-	via      []string    // receivers that failed before this one took over
-	before   []*Error    // what they said
-	stored   bool        // the outbox holds it
-	waited   bool        // a caller waits for done
-	stop     func() bool // detaches from ctx
+	order    uint64   // smaller goes first
+	final    []*Error // recipients that are given up
+	via      []string // receivers that failed before this one took over
+	before   []*Error // what they said
+	stored   bool     // the outbox holds it
+	waited   bool     // a caller waits for done
+	stop     func()   // detaches from the contexts
 	done     func(*worker, *job, []*Error)
 }
 
@@ -59,6 +59,7 @@ type worker struct {
 	active       int
 	storedActive int // those of active that the outbox holds
 	abandoned    int
+	background   int // deliveries that neither a caller nor the outbox knows of
 	bucket       bucket
 	paused       time.Time // asked for by the receiver
 	stopped      time.Time // credentials were refused
@@ -82,6 +83,9 @@ func (w *worker) add(j *job) {
 	w.mu.Lock()
 	full := !j.waited && !j.stored && len(w.jobs) >= maxQueued
 	w.stats.Waiting++
+	if !j.waited && !j.stored {
+		w.background++
+	}
 	w.mu.Unlock()
 	if full {
 		e := NewError("queue", ErrQueueFull)
@@ -103,7 +107,12 @@ func (w *worker) queue(j *job) {
 		i--
 	}
 	w.jobs = slices.Insert(w.jobs, i, j)
-	j.stop = context.AfterFunc(j.ctx, func() { w.cancel(j) })
+	caller := context.AfterFunc(j.ctx, func() { w.cancel(j) })
+	hub := context.AfterFunc(w.hub.life, func() { w.cancel(j) })
+	j.stop = func() {
+		caller()
+		hub()
+	}
 }
 
 // cancel ends a job that waits. One that is under way ends by its context.
@@ -111,11 +120,19 @@ func (w *worker) cancel(j *job) {
 	if !w.take(j) {
 		return
 	}
+	j.stop()
 	if j.stored {
 		w.giveBack(j)
 		return
 	}
-	e := NewError("send", context.Cause(j.ctx))
+	cause := context.Cause(j.ctx)
+	if cause == nil {
+		cause = context.Cause(w.hub.life)
+	}
+	e := NewError("send", cause)
+	if e.Class == ClassOther {
+		e.Class = ClassCanceled
+	}
 	e.Reason = "gave up waiting: " + e.Reason
 	e.Receiver, e.MessageID, e.Attempts = w.r.Name, j.msg.ID, j.attempts
 	w.end(j, append(j.final, e))
@@ -175,17 +192,11 @@ func (w *worker) waitStored(ctx context.Context) {
 	}
 }
 
-// unstored counts the deliveries that no outbox holds.
-func (w *worker) unstored() int {
+// unheard counts the deliveries that neither a caller nor an outbox knows of.
+func (w *worker) unheard() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	n := w.active - w.storedActive
-	for _, j := range w.jobs {
-		if !j.stored {
-			n++
-		}
-	}
-	return n
+	return w.background
 }
 
 func (w *worker) stopTimer() {
@@ -279,6 +290,7 @@ func (w *worker) next(now time.Time) (*job, *Error) {
 func (w *worker) start(j *job) {
 	j.stop()
 	ctx, cancel := context.WithTimeout(marked(j.ctx), w.r.Timeout)
+	closed := context.AfterFunc(w.hub.life, cancel)
 	j.attempts++
 	call := &call{}
 	var grace *time.Timer
@@ -309,6 +321,7 @@ func (w *worker) start(j *job) {
 		}
 		graceMu.Unlock()
 		ended := call.end()
+		closed()
 		cancel()
 		if ended {
 			w.finish(j, toErrors("send", err))
@@ -427,7 +440,7 @@ func (w *worker) settle(j *job, errs []*Error) {
 		w.end(j, j.final)
 		return
 	}
-	canceled := j.ctx.Err() != nil
+	canceled := j.ctx.Err() != nil || w.hub.life.Err() != nil
 	if canceled && j.stored {
 		w.giveBack(j)
 		return
@@ -509,6 +522,9 @@ func (w *worker) pause(until *time.Time, t time.Time) {
 func (w *worker) end(j *job, errs []*Error) {
 	w.mu.Lock()
 	w.stats.Waiting--
+	if !j.waited && !j.stored {
+		w.background--
+	}
 	if len(errs) == 0 {
 		w.stats.Sent++
 	} else {
