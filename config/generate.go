@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -212,10 +213,8 @@ func jsonShape(s *shape, r rules, seen []*shape) *node {
 	for s.code == codePointer {
 		s = s.elem
 	}
-	for _, outer := range seen {
-		if outer == s {
-			return object()
-		}
+	if slices.Contains(seen, s) {
+		return object()
 	}
 	seen = append(seen, s)
 	limits := func(n *node, low, high string) *node {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/svcblocks/svcblocks/internal/backoff"

@@ -171,9 +171,9 @@ func TestUpdateRefuses(t *testing.T) {
 		},
 		{
 			"the function's own error", func(ctx context.Context, s *config.Store[U]) error {
-				return s.Update(ctx, func(u *U) error { u.Ratio = 9; return io })
+				return s.Update(ctx, func(u *U) error { u.Ratio = 9; return errToday })
 			},
-			func(err error) bool { return errors.Is(err, io) },
+			func(err error) bool { return errors.Is(err, errToday) },
 			"config: update: not today",
 		},
 		{

@@ -216,23 +216,33 @@ func TestResolveErrors(t *testing.T) {
 		{name: "no object", path: "mail-password", key: "x", want: "the value is no JSON object"},
 		{name: "no key", path: "json", key: "x", want: "there are: port, user", is: azurekeyvault.ErrNotFound},
 		{name: "busy", path: "json", want: "status 429: Throttled", prepare: func(s *service) { s.busy = 100 }},
-		{name: "foreign challenge", path: "json", want: "not of the vault's domain",
-			prepare: func(s *service) { s.challenge = `Bearer resource="https://evil.example"` }},
-		{name: "challenge of a longer name", path: "json", want: "not of the vault's domain",
-			prepare: func(s *service) { s.challenge = `Bearer resource="https://m.vault.azure.net"` }},
+		{
+			name: "foreign challenge", path: "json", want: "not of the vault's domain",
+			prepare: func(s *service) { s.challenge = `Bearer resource="https://evil.example"` },
+		},
+		{
+			name: "challenge of a longer name", path: "json", want: "not of the vault's domain",
+			prepare: func(s *service) { s.challenge = `Bearer resource="https://m.vault.azure.net"` },
+		},
 		{name: "no challenge", path: "json", want: "asks for no bearer token", prepare: func(s *service) { s.challenge = "Basic" }},
-		{name: "no identity", path: "json", want: "azurekeyvault: get token: azurekeyvault: get token from managed identity: status 400: invalid_request: Identity not found",
-			change: func(o *azurekeyvault.Options) { o.IdentityHeader = secret.New("other-" + canary) }},
-		{name: "token function", path: "json", want: "azurekeyvault: get token: no credential", is: context.DeadlineExceeded,
+		{
+			name: "no identity", path: "json", want: "azurekeyvault: get token: azurekeyvault: get token from managed identity: status 400: invalid_request: Identity not found",
+			change: func(o *azurekeyvault.Options) { o.IdentityHeader = secret.New("other-" + canary) },
+		},
+		{
+			name: "token function", path: "json", want: "azurekeyvault: get token: no credential", is: context.DeadlineExceeded,
 			change: func(o *azurekeyvault.Options) {
 				o.Token = func(context.Context, string) (string, time.Time, error) {
 					return "", time.Time{}, fmt.Errorf("no credential: %w", context.DeadlineExceeded)
 				}
-			}},
-		{name: "empty token", path: "json", want: "gave no token",
+			},
+		},
+		{
+			name: "empty token", path: "json", want: "gave no token",
 			change: func(o *azurekeyvault.Options) {
 				o.Token = func(context.Context, string) (string, time.Time, error) { return "", time.Time{}, nil }
-			}},
+			},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

@@ -159,8 +159,8 @@ func walk(b *strings.Builder, rv reflect.Value) {
 	case reflect.String:
 		b.WriteString(rv.String() + "\n")
 	case reflect.Struct:
-		for i := range rv.NumField() {
-			walk(b, rv.Field(i))
+		for _, field := range rv.Fields() {
+			walk(b, field)
 		}
 	case reflect.Slice, reflect.Array:
 		for i := range rv.Len() {

@@ -157,8 +157,10 @@ func (s *server) secrets(w http.ResponseWriter, r *http.Request, path string) {
 		reply(w, map[string]any{"data": map[string]any{"data": "d", "metadata": "m"}})
 	case "database/creds/app":
 		s.issued++
-		reply(w, map[string]any{"lease_id": fmt.Sprintf("database/creds/app/%d", s.issued), "lease_duration": s.leaseTTL, "renewable": true,
-			"data": map[string]any{"username": fmt.Sprintf("u%d", s.issued), "password": fmt.Sprintf("p%d", s.issued)}})
+		reply(w, map[string]any{
+			"lease_id": fmt.Sprintf("database/creds/app/%d", s.issued), "lease_duration": s.leaseTTL, "renewable": true,
+			"data": map[string]any{"username": fmt.Sprintf("u%d", s.issued), "password": fmt.Sprintf("p%d", s.issued)},
+		})
 	default:
 		fail(w, 404)
 	}
@@ -221,29 +223,48 @@ func TestResolveErrors(t *testing.T) {
 		{name: "no key", path: "secret/data/mail", want: "the secret has 5 keys; add # and one of them"},
 		{name: "null", path: "secret/data/mail", key: "none", want: "is null"},
 		{name: "bad version", path: "secret/data/mail?v=1", key: "x", want: "after ? stands version="},
-		{name: "wrong token", path: "secret/data/mail", key: "password", want: "status 403: permission denied: permission denied; invalid token", is: vault.ErrForbidden,
-			change: func(o *vault.Options) { o.Token = secret.New("not-" + canary) }},
-		{name: "wrong secret id", path: "secret/data/mail", key: "password", want: "vault: login auth/approle/login: status 400: invalid role or secret ID",
+		{
+			name: "wrong token", path: "secret/data/mail", key: "password", want: "status 403: permission denied: permission denied; invalid token", is: vault.ErrForbidden,
+			change: func(o *vault.Options) { o.Token = secret.New("not-" + canary) },
+		},
+		{
+			name: "wrong secret id", path: "secret/data/mail", key: "password", want: "vault: login auth/approle/login: status 400: invalid role or secret ID",
 			change: func(o *vault.Options) {
 				o.Token, o.AppRole = secret.Secret{}, vault.AppRole{RoleID: "role", SecretID: secret.New("x" + canary)}
-			}},
-		{name: "no token file", path: "secret/data/mail", key: "password", want: "vault: read token: open /nonexistent", is: os.ErrNotExist,
-			change: func(o *vault.Options) { o.Token, o.TokenFile = secret.Secret{}, "/nonexistent" }},
-		{name: "sealed", path: "x", key: "x", want: "status 503: server is sealed or unavailable: Vault is sealed", is: vault.ErrSealed,
-			answer: func(w http.ResponseWriter, _ *http.Request) bool { fail(w, 503, "Vault is sealed"); return true }},
-		{name: "no JSON", path: "x", key: "x", want: "the answer is no JSON",
-			answer: func(w http.ResponseWriter, _ *http.Request) bool { _, _ = io.WriteString(w, "<html>"); return true }},
-		{name: "no data", path: "x", key: "x", want: "the answer holds no secret",
-			answer: func(w http.ResponseWriter, _ *http.Request) bool { reply(w, map[string]any{}); return true }},
-		{name: "endless", path: "x", key: "x", want: "larger than 4194304 bytes",
+			},
+		},
+		{
+			name: "no token file", path: "secret/data/mail", key: "password", want: "vault: read token: open /nonexistent", is: os.ErrNotExist,
+			change: func(o *vault.Options) { o.Token, o.TokenFile = secret.Secret{}, "/nonexistent" },
+		},
+		{
+			name: "sealed", path: "x", key: "x", want: "status 503: server is sealed or unavailable: Vault is sealed", is: vault.ErrSealed,
+			answer: func(w http.ResponseWriter, _ *http.Request) bool { fail(w, 503, "Vault is sealed"); return true },
+		},
+		{
+			name: "no JSON", path: "x", key: "x", want: "the answer is no JSON",
+			answer: func(w http.ResponseWriter, _ *http.Request) bool { _, _ = io.WriteString(w, "<html>"); return true },
+		},
+		{
+			name: "no data", path: "x", key: "x", want: "the answer holds no secret",
+			answer: func(w http.ResponseWriter, _ *http.Request) bool { reply(w, map[string]any{}); return true },
+		},
+		{
+			name: "endless", path: "x", key: "x", want: "larger than 4194304 bytes",
 			answer: func(w http.ResponseWriter, _ *http.Request) bool {
 				for range 5 << 10 {
 					_, _ = w.Write(make([]byte, 1<<10))
 				}
 				return true
-			}},
-		{name: "redirects without end", path: "x", key: "x", want: "more than 2 redirects",
-			answer: func(w http.ResponseWriter, r *http.Request) bool { http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect); return true }},
+			},
+		},
+		{
+			name: "redirects without end", path: "x", key: "x", want: "more than 2 redirects",
+			answer: func(w http.ResponseWriter, r *http.Request) bool {
+				http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect)
+				return true
+			},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s.set(func() { s.answer = tc.answer })
