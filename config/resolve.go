@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/url"
 	"reflect"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -184,33 +183,54 @@ type references struct {
 	known map[string]*resolved
 }
 
-// get returns a result for each reference text, asking the resolvers for those
-// that are not known.
+// get returns a result for each reference text. It asks the resolvers for those
+// that are not known, are local, or are past their lease; where that fails, a
+// value that is known stays.
 func (c *references) get(ctx context.Context, resolvers map[string]Resolver, texts []string) []resolved {
 	out := make([]resolved, len(texts))
-	var missing []string
+	var asked []int
+	now := time.Now()
 	c.mu.Lock()
 	for i, text := range texts {
 		ref, err := parseReference(text)
-		if r := c.known[text]; r != nil && err == nil && !isLocal(resolvers[ref.scheme]) {
-			out[i] = *r
-			out[i].err = nil
-		} else {
-			missing = append(missing, text)
+		r := c.known[text]
+		if r != nil && err == nil && !isLocal(resolvers[ref.scheme]) && (r.lease <= 0 || now.Before(r.at.Add(r.lease))) {
+			out[i] = resolved{value: r.value, at: r.at, lease: r.lease}
+			continue
 		}
+		asked = append(asked, i)
 	}
 	c.mu.Unlock()
-	fresh := resolveMany(ctx, resolvers, missing)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for i, text := range missing {
-		out[slices.Index(texts, text)] = fresh[i]
-		if fresh[i].err == nil {
-			r := fresh[i]
-			c.known[text] = &r
+	missing := make([]string, len(asked))
+	for j, i := range asked {
+		missing[j] = texts[i]
+	}
+	for j, r := range resolveMany(ctx, resolvers, missing) {
+		i := asked[j]
+		ref, _ := parseReference(texts[i])
+		err := c.renewed(texts[i], r)
+		c.mu.Lock()
+		if known := c.known[texts[i]]; err != nil && known != nil && !isLocal(resolvers[ref.scheme]) {
+			r = resolved{value: known.value, at: known.at, lease: known.lease}
+		} else {
+			r.err = err
 		}
+		c.mu.Unlock()
+		out[i] = r
 	}
 	return out
+}
+
+// prune forgets what is no longer used, so that a reference which comes back
+// later does not get an old value.
+func (c *references) prune(used map[string][]string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for text := range c.known {
+		if used[text] == nil {
+			delete(c.known, text)
+		}
+	}
 }
 
 // resolveMany asks for several references, at most maxResolving at a time.

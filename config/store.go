@@ -100,6 +100,7 @@ func (e *engine) install(snap *snapshot) {
 		e.changes.push(old.rv, snap.rv)
 	}
 	e.mu.Unlock()
+	e.refs.prune(snap.references)
 	e.signal()
 }
 
