@@ -119,6 +119,9 @@ func (g *groups) hold(gr *group, m *Message, now time.Time) *batch {
 		gr.note(m)
 	} else {
 		gr.last = slim(*m)
+		// The attributes of a repeat were not resolved: a LogValue may do
+		// anything, even log, and must not run under the lock.
+		gr.last.Attrs = gr.first.Attrs
 	}
 	// After a crash a count may be too low, by less than a half, but there is
 	// word of every group that had repeats.

@@ -93,7 +93,8 @@ func (h *Hub) Send(ctx context.Context, subject, message string) error {
 // Notify delivers m to every receiver that takes it. Without an outbox it
 // returns when each of them is done or gave up, or ctx ended; the error then
 // holds one [*Error] for each receiver or recipient that did not get it, see
-// [Errors]. With an outbox it returns when the message is stored, and [Hub.Run]
+// [Errors]. With an outbox it returns when the message is stored, even if ctx has
+// ended: word of a failure often comes with the context that failed. [Hub.Run]
 // delivers.
 //
 // A repeat within a group returns nil at once: it is counted and told of later,
@@ -131,6 +132,7 @@ func (h *Hub) submit(ctx context.Context, m Message, wait bool) error {
 	if len(h.route(&m)) == 0 {
 		return fmt.Errorf("notify: send %s at level %v: %w", m.ID, m.Level, ErrNoReceiver)
 	}
+	m.resolve()
 	m, b, goes := h.groups.admit(key, m, now)
 	if !goes {
 		return h.keep(b, wait)
@@ -198,7 +200,7 @@ func (h *Hub) dispatch(ctx context.Context, m Message, wait bool) error {
 		d.names = append(d.names, w.r.Name)
 	}
 	if h.out != nil {
-		err := h.out.put(ctx, d, wait)
+		err := h.out.put(d, wait)
 		if err == nil {
 			return nil
 		}

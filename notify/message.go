@@ -31,7 +31,8 @@ type Message struct {
 	// Key tells which messages are the same trouble: see [Group]. Without a
 	// Key, messages of the same Level, Subject and Text are.
 	Key string
-	// Attrs are shown below the text. [slog.LogValuer]s are resolved.
+	// Attrs are shown below the text. [slog.LogValuer]s are resolved. What is
+	// told of repeats shows those of the first message.
 	Attrs []slog.Attr
 	// Attachments go to receivers that can hold files; others name them.
 	Attachments []Attachment
@@ -120,6 +121,18 @@ func (m Message) Fields() []Field {
 		fields = appendField(fields, "", a, 0)
 	}
 	return fields
+}
+
+// resolve makes plain strings of the attributes.
+func (m *Message) resolve() {
+	if len(m.Attrs) == 0 {
+		return
+	}
+	fields := m.Fields()
+	m.Attrs = make([]slog.Attr, len(fields))
+	for i, f := range fields {
+		m.Attrs[i] = slog.String(f.Name, f.Value)
+	}
 }
 
 func appendField(fields []Field, prefix string, a slog.Attr, depth int) []Field {

@@ -100,7 +100,7 @@ func openOutbox(h *Hub, conf Outbox) (*outbox, error) {
 }
 
 // put stores d. It returns an error of ClassStorage if it cannot.
-func (o *outbox) put(_ context.Context, d *delivery, wait bool) error {
+func (o *outbox) put(d *delivery, wait bool) error {
 	r := &record{Op: "put", ID: d.msg.ID, Message: toWire(d.msg), Targets: newTargets(d.names), Since: time.Now()}
 	frame, err := appendFrame(nil, r)
 	if err != nil {

@@ -176,6 +176,7 @@ func (h *Hub) alert(m Message, key groupKey, fill func(*Message)) {
 	if len(h.route(&m)) == 0 {
 		return
 	}
+	m.resolve()
 	m, b, goes := h.groups.admit(key, m, now)
 	if !goes {
 		_ = h.keep(b, false)

@@ -266,6 +266,37 @@ func TestGroupWait(t *testing.T) {
 	})
 }
 
+// loud is a value that logs while it is logged.
+type loud struct{ log *slog.Logger }
+
+func (l loud) LogValue() slog.Value {
+	l.log.Error("no connection")
+	return slog.StringValue("loud")
+}
+
+func TestValuesThatLog(t *testing.T) {
+	t.Parallel()
+	f := &fake{}
+	hub := newHub(t, &notify.Options{Receivers: []notify.Receiver{{Name: "f", Notifier: f}}, Outbox: notify.Outbox{Dir: t.TempDir()}})
+	log := slog.New(notify.NewHandler(hub, nil, nil))
+	for range 20 {
+		m := notify.Message{Subject: "s", Key: "k", Attrs: []slog.Attr{slog.Any("v", loud{log})}}
+		if err := hub.Notify(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := hub.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range f.messages() {
+		if m.Subject == "s" && (len(m.Attrs) != 1 || m.Attrs[0].Value.String() != "loud") {
+			t.Errorf("attributes %v", m.Attrs)
+		}
+	}
+}
+
 // What finds no place of its own goes to "other", and is counted there.
 func TestGroupsAreBounded(t *testing.T) {
 	t.Parallel()

@@ -74,6 +74,19 @@ func TestSlack(t *testing.T) {
 	}
 }
 
+// A Hub is a receiver itself.
+func TestHub(t *testing.T) {
+	t.Parallel()
+	far := &wrong{}
+	notifytest.Run(t, notifytest.Harness{
+		New: func() (notify.Notifier, error) {
+			return notify.New(&notify.Options{Receivers: []notify.Receiver{{Name: "far", Notifier: far, Retry: notify.Retry{Attempts: -1}}}})
+		},
+		Received: far.received,
+		Stall:    far.set("stall"), Busy: far.set("busy"), Refuse: far.set("refuse"), Heal: far.set(""),
+	})
+}
+
 // wrong is a receiver that breaks one obligation.
 type wrong struct {
 	breaks string
@@ -138,6 +151,12 @@ func (w *wrong) set(state string) func() {
 	}
 }
 
+func (w *wrong) received() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]string(nil), w.got...)
+}
+
 // The suite notices each broken obligation, and none where there is none.
 func TestSuiteNotices(t *testing.T) {
 	t.Parallel()
@@ -146,13 +165,9 @@ func TestSuiteNotices(t *testing.T) {
 			t.Parallel()
 			w := &wrong{breaks: breaks}
 			err := notifytest.Check(notifytest.Harness{
-				New: func() (notify.Notifier, error) { return w, nil },
-				Received: func() []string {
-					w.mu.Lock()
-					defer w.mu.Unlock()
-					return append([]string(nil), w.got...)
-				},
-				Stall: w.set("stall"), Busy: w.set("busy"), Refuse: w.set("refuse"), Heal: w.set(""), Secrets: []string{"token-canary"},
+				New:      func() (notify.Notifier, error) { return w, nil },
+				Received: w.received,
+				Stall:    w.set("stall"), Busy: w.set("busy"), Refuse: w.set("refuse"), Heal: w.set(""), Secrets: []string{"token-canary"},
 			})
 			if breaks == "" {
 				if err != nil {
