@@ -1,0 +1,177 @@
+package receivers_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink/datadog"
+	"github.com/svcblocks/svcblocks/logging/sink/elastic"
+	"github.com/svcblocks/svcblocks/logging/sink/httpjson"
+	"github.com/svcblocks/svcblocks/logging/sink/loki"
+	"github.com/svcblocks/svcblocks/logging/sink/otlp"
+	"github.com/svcblocks/svcblocks/logging/sink/splunk"
+)
+
+// events is how many are shipped to each receiver.
+const events = 10_000
+
+// ship logs events and ships them to sink.
+func ship(t *testing.T, sink logging.Sink) {
+	t.Helper()
+	logs, err := logging.New(logging.Config{File: logging.FileConfig{Path: filepath.Join(t.TempDir(), "app.log")}},
+		&logging.Options{Sink: sink, OnError: func(err error) { t.Error(err) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer logs.Close()
+	log := logs.Logger("orders.http")
+	for i := range events {
+		log.Info("order placed: ü \"quoted\" <tag>", "n", i, "ok", i%2 == 0, "took", 1.5, "items", []string{"a", "b"})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	res, err := logs.SendBulk(ctx)
+	if err != nil || res.Events != events || res.Quarantined > 0 {
+		t.Fatalf("SendBulk = %+v, %v", res, err)
+	}
+}
+
+// victoriaLogs builds the program from its module, which the go.mod names as a
+// tool. Its dependencies ask for versions that proxies do not serve; the
+// replacements there are the nearest ones that they do.
+func victoriaLogs(dir string) (string, error) {
+	path := filepath.Join(dir, "victoria-logs")
+	out, err := exec.Command("go", "build", "-o", path, "github.com/VictoriaMetrics/VictoriaLogs/app/victoria-logs").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build VictoriaLogs: %w\n%s", err, out)
+	}
+	return path, nil
+}
+
+// freeAddress returns an address on which nobody listens.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// startVictoriaLogs returns the address of a receiver without data.
+func startVictoriaLogs(t *testing.T, path string) string {
+	t.Helper()
+	addr := freeAddress(t)
+	cmd := exec.Command(path, "-httpListenAddr="+addr, "-storageDataPath="+t.TempDir(), "-futureRetention=100y", "-loggerLevel=ERROR")
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		resp, err := http.Get("http://" + addr + "/health")
+		if err == nil {
+			_ = resp.Body.Close()
+			return "http://" + addr
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// count asks a receiver how many events it has.
+func count(t *testing.T, base string) string {
+	t.Helper()
+	if resp, err := http.Get(base + "/internal/force_flush"); err == nil {
+		_ = resp.Body.Close()
+	}
+	resp, err := http.PostForm(base+"/select/logsql/query", url.Values{"query": {"* | stats count() rows"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer struct{ Rows string }
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return strings.TrimSpace(string(body))
+	}
+	return answer.Rows
+}
+
+// fieldHeaders tells VictoriaLogs which fields hold time and message.
+type fieldHeaders struct{}
+
+func (fieldHeaders) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("VL-Time-Field", "@timestamp")
+	r.Header.Set("VL-Msg-Field", "msg")
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+func TestVictoriaLogs(t *testing.T) {
+	path, err := victoriaLogs(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, sink := range map[string]func(base string) (logging.Sink, error){
+		"JSON lines": func(base string) (logging.Sink, error) {
+			return httpjson.New(&httpjson.Options{URL: base + "/insert/jsonline?_time_field=time&_msg_field=msg&_stream_fields=component", IDField: "event_id"})
+		},
+		"JSON lines by sendfile": func(base string) (logging.Sink, error) {
+			return httpjson.New(&httpjson.Options{URL: base + "/insert/jsonline?_time_field=time&_msg_field=msg&_stream_fields=component", DisableGzip: true})
+		},
+		"Elasticsearch bulk": func(base string) (logging.Sink, error) {
+			return elastic.New(&elastic.Options{URL: base + "/insert/elasticsearch", Index: "logs-shop-prod", Client: &http.Client{Transport: fieldHeaders{}}})
+		},
+		"Loki": func(base string) (logging.Sink, error) {
+			return loki.New(&loki.Options{URL: base + "/insert", Labels: map[string]string{"service": "shop"}, IDField: "event_id"})
+		},
+		"Splunk HEC": func(base string) (logging.Sink, error) {
+			return splunk.New(&splunk.Options{URL: base + "/insert/splunk", Token: secret.New("token")})
+		},
+		"Datadog": func(base string) (logging.Sink, error) {
+			return datadog.New(&datadog.Options{URL: base + "/insert/datadog", APIKey: secret.New("key"), Service: "shop"})
+		},
+		"OTLP": func(base string) (logging.Sink, error) {
+			return otlp.New(&otlp.Options{URL: base + "/insert/opentelemetry", Resource: map[string]string{"service.name": "shop"}})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := startVictoriaLogs(t, path)
+			s, err := sink(base)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ship(t, s)
+			got := ""
+			for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+				if got = count(t, base); got == fmt.Sprint(events) {
+					t.Logf("%s of %d counted at the receiver", got, events)
+					return
+				}
+			}
+			t.Errorf("%s of %d counted at the receiver", got, events)
+		})
+	}
+}
