@@ -573,3 +573,57 @@ func TestCloseEndsWhatIsUnderWay(t *testing.T) {
 		}
 	}
 }
+
+// TestRetiredIdentitiesLeaveNothingOpen counts the connections at the site.
+func TestRetiredIdentitiesLeaveNothingOpen(t *testing.T) {
+	t.Parallel()
+	for _, secure := range []bool{false, true} {
+		t.Run(fmt.Sprintf("TLS %v", secure), func(t *testing.T) {
+			t.Parallel()
+			var mu sync.Mutex
+			open, changed := 0, make(chan struct{}, 1000)
+			site := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") }))
+			site.EnableHTTP2 = secure
+			site.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+				mu.Lock()
+				switch state {
+				case http.StateNew:
+					open++
+				case http.StateClosed:
+					open--
+				}
+				mu.Unlock()
+				changed <- struct{}{}
+			}
+			opts := options(scrape.Direct())
+			if secure {
+				site.StartTLS()
+				opts.TLS = site.Client().Transport.(*http.Transport).TLSClientConfig
+			} else {
+				site.Start()
+			}
+			t.Cleanup(site.Close)
+			opts.Rotation.Every = 2
+			c := newClient(t, opts)
+			for range 20 {
+				if _, _, err := get(t, c, site.URL); err != nil {
+					t.Fatal(err)
+				}
+			}
+			deadline := time.After(10 * time.Second)
+			for {
+				mu.Lock()
+				n := open
+				mu.Unlock()
+				if n <= 1 { // the current identity's
+					return
+				}
+				select {
+				case <-changed:
+				case <-deadline:
+					t.Fatalf("%d connections are open after 10 identities, want that of the last", n)
+				}
+			}
+		})
+	}
+}

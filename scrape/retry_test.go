@@ -273,3 +273,42 @@ func TestHostLimit(t *testing.T) {
 		t.Errorf("%d requests at a time, want at most 4", most.Load())
 	}
 }
+
+func TestHostLimitInFlight(t *testing.T) {
+	t.Parallel()
+	var now, most atomic.Int64
+	entered, leave := make(chan struct{}, 20), make(chan struct{})
+	site := newSite(t, func(w http.ResponseWriter, _ *http.Request) {
+		if n := now.Add(1); n > most.Load() {
+			most.Store(n)
+		}
+		entered <- struct{}{}
+		<-leave
+		now.Add(-1)
+		fmt.Fprint(w, "ok")
+	})
+	opts := options(scrape.Direct())
+	opts.HostLimit = scrape.HostLimit{PerSecond: -1, InFlight: 3}
+	c := newClient(t, opts)
+	var wg sync.WaitGroup
+	for range 9 {
+		wg.Go(func() {
+			if _, _, err := get(t, c, site.URL); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range 3 {
+		<-entered
+	}
+	select {
+	case <-entered:
+		t.Error("a fourth request was sent while three were under way")
+	case <-time.After(100 * time.Millisecond):
+	}
+	close(leave)
+	wg.Wait()
+	if most.Load() != 3 {
+		t.Errorf("%d requests at a time, want 3", most.Load())
+	}
+}
