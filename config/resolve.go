@@ -70,6 +70,12 @@ func parseReference(text string) (reference, error) {
 	return r, nil
 }
 
+// secretOf is a reference without its key: what names one secret.
+func secretOf(text string) string {
+	secret, _, _ := strings.Cut(text, "#")
+	return secret
+}
+
 // resolved is a value that a resolver gave.
 type resolved struct {
 	value   string
@@ -191,14 +197,21 @@ func (c *references) get(ctx context.Context, resolvers map[string]Resolver, tex
 	var asked []int
 	now := time.Now()
 	c.mu.Lock()
-	for i, text := range texts {
+	anew := map[string]bool{} // secrets of which all keys are asked for
+	for _, text := range texts {
 		ref, err := parseReference(text)
 		r := c.known[text]
-		if r != nil && err == nil && !isLocal(resolvers[ref.scheme]) && (r.lease <= 0 || now.Before(r.at.Add(r.lease))) {
-			out[i] = resolved{value: r.value, at: r.at, lease: r.lease}
+		if r == nil || err != nil || isLocal(resolvers[ref.scheme]) || r.lease > 0 && now.After(r.at.Add(r.lease)) {
+			anew[secretOf(text)] = true
+		}
+	}
+	for i, text := range texts {
+		if anew[secretOf(text)] {
+			asked = append(asked, i)
 			continue
 		}
-		asked = append(asked, i)
+		r := c.known[text]
+		out[i] = resolved{value: r.value, at: r.at, lease: r.lease}
 	}
 	c.mu.Unlock()
 	missing := make([]string, len(asked))

@@ -143,3 +143,48 @@ func TestLocalReferences(t *testing.T) {
 		}
 	}
 }
+
+// account is a Resolver of a secret with two keys that change together.
+type account struct {
+	mu      sync.Mutex
+	version int
+	asked   map[string]int // key to the last version given
+	lease   time.Duration
+}
+
+func (a *account) Resolve(_ context.Context, _, key string) (string, time.Duration, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.asked[key] == a.version { // asked for it again: the next version
+		a.version++
+	}
+	a.asked[key] = a.version
+	// The second key's lease is told a little later, as over a network.
+	lease := a.lease
+	if key == "password" {
+		lease += 20 * time.Millisecond
+	}
+	return fmt.Sprint(a.version), lease, nil
+}
+
+// TestKeysOfOneSecretChangeTogether renews a leased name and password.
+func TestKeysOfOneSecretChangeTogether(t *testing.T) {
+	t.Parallel()
+	type settings struct{ User, Password string }
+	a := &account{version: 1, asked: map[string]int{}, lease: 1500 * time.Millisecond}
+	path := write(t, t.TempDir(), "s.yaml", "user: ref+db://creds#user\npassword: ref+db://creds#password\n")
+	s := load(t, settings{}, config.File(path), config.Resolve("db", a), config.Poll(-1))
+	var torn []settings
+	stop := config.OnChange(s, func(v *settings) settings { return *v }, func(_, now settings) {
+		if now.User != now.Password {
+			torn = append(torn, now)
+		}
+	})
+	end := running(t, s)
+	eventually(t, "the third version", func() bool { return s.Get().User == "3" })
+	end()
+	stop()
+	if len(torn) > 0 {
+		t.Errorf("name and password of different versions: %v", torn)
+	}
+}

@@ -242,15 +242,22 @@ func (c *references) due(used map[string][]string) (at time.Time) {
 	return at
 }
 
-// dueBy lists the references to renew now.
+// dueBy lists the references to renew now: those that are due, and the other
+// keys of the same secrets, as a name and its password change together.
 func (c *references) dueBy(now time.Time, used map[string][]string) (texts []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, text := range sortedKeys(used) {
+	due := map[string]bool{}
+	for text := range used {
 		if r := c.known[text]; r != nil {
 			if t := r.renewAt(); !t.IsZero() && !t.After(now) {
-				texts = append(texts, text)
+				due[secretOf(text)] = true
 			}
+		}
+	}
+	for _, text := range sortedKeys(used) {
+		if due[secretOf(text)] {
+			texts = append(texts, text)
 		}
 	}
 	return texts
