@@ -125,15 +125,7 @@ func generateCommand[T any](name string, defaults T, stdout, stderr io.Writer, o
 		data, err = Schema(defaults)
 		out = string(data)
 	case "env":
-		prefix := ""
-		if o, optErr := newOptions(opts); optErr == nil {
-			for _, s := range o.sources {
-				if s.kind == layerEnv {
-					prefix = s.path
-				}
-			}
-		}
-		out, err = EnvExample(defaults, prefix)
+		out, err = EnvExample(defaults, opts...)
 	case "docs":
 		out, err = Doc(defaults)
 	}

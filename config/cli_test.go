@@ -46,7 +46,7 @@ func TestGenerate(t *testing.T) {
 	def := documentedDefaults()
 	schema, err := config.Schema(def)
 	must(t, err)
-	env, err := config.EnvExample(def, "APP")
+	env, err := config.EnvExample(def, config.Env("APP"))
 	must(t, err)
 	doc, err := config.Doc(def)
 	must(t, err)

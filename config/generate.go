@@ -38,12 +38,23 @@ func Schema[T any](defaults T) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// EnvExample returns an example .env file: the variable of each key under the
-// prefix, commented out, with its default and its doc tag.
-func EnvExample[T any](defaults T, prefix string) (string, error) {
+// EnvExample returns an example .env file: the variable of each key, commented
+// out, with its default and its doc tag. The prefix is that of the last [Env]
+// among opts, the options given to [Load]; the others do not matter here.
+func EnvExample[T any](defaults T, opts ...Option) (string, error) {
 	schema, rv, err := describeSettings("env", defaults)
 	if err != nil {
 		return "", err
+	}
+	o, err := newOptions(opts)
+	if err != nil {
+		return "", err
+	}
+	prefix := ""
+	for _, s := range o.sources {
+		if s.kind == layerEnv {
+			prefix = s.path
+		}
 	}
 	var b strings.Builder
 	eachLeaf(schema.root, rv, func(e *entry, fv reflect.Value) {
@@ -51,7 +62,7 @@ func EnvExample[T any](defaults T, prefix string) (string, error) {
 			b.WriteString("# " + strings.ReplaceAll(e.field.doc, "\n", "\n# ") + "\n")
 		}
 		b.WriteString("# " + e.facts() + "\n")
-		v := variable(strings.TrimSuffix(prefix, "_"), e.key)
+		v := variable(prefix, e.key)
 		if e.shape.secret() {
 			v += fileSuffix
 		}
