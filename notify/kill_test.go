@@ -288,14 +288,30 @@ func TestRepeatsSurviveACrash(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	path := abandon(t, dir)
-	f := &fake{}
-	next := newHub(t, &notify.Options{Receivers: []notify.Receiver{{Name: "f", Notifier: f}}, Outbox: notify.Outbox{Dir: filepath.Dir(filepath.Dir(path))}})
-	if err := next.Flush(t.Context()); err != nil {
-		t.Fatal(err)
+	after := func() []notify.Message {
+		t.Helper()
+		path := abandon(t, dir)
+		f := &fake{}
+		next := newHub(t, &notify.Options{Receivers: []notify.Receiver{{Name: "f", Notifier: f}}, Outbox: notify.Outbox{Dir: filepath.Dir(filepath.Dir(path))}})
+		if err := next.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return f.messages()
 	}
-	got := f.messages()
+	got := after()
 	if len(got) != 2 || got[0].Count != 1 || got[1].Count < 4 || got[1].Thread != got[0].ID {
 		t.Errorf("got %+v, want the message and word of at least 4 of its 5 repeats", got)
+	}
+	if err := hub.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := after(); len(got) != 0 {
+		t.Errorf("what was told of is told again: %+v", got)
+	}
+	if err := hub.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("folder still has %v (%v)", left, err)
 	}
 }
