@@ -15,6 +15,7 @@ import (
 	"flag"
 	"fmt"
 	"testing"
+	"time"
 )
 
 var rounds = flag.Int("rounds", 1, "rounds of each comparison, in which the implementations alternate")
@@ -36,6 +37,46 @@ func Compare(b *testing.B, impls ...Impl) {
 			for i := range impls {
 				impl := impls[(i+round)%len(impls)]
 				b.Run("impl="+impl.Name, impl.Run)
+			}
+		})
+	}
+}
+
+// Stepper is an implementation whose work can be done piece by piece.
+type Stepper struct {
+	// Name identifies it in results, as impl=<Name>.
+	Name string
+	// Start gets ready, until the end of b, and returns what does one piece.
+	Start func(b *testing.B) (step func() error)
+}
+
+// Alternate lets the implementations do so many pieces of work in turn, one
+// piece each, and reports each one's rate as pieces × size of a unit. It is for
+// work whose cost changes from moment to moment with what others do, such as
+// forcing data to a disk: the pieces should be short.
+func Alternate(b *testing.B, pieces int, size float64, unit string, impls ...Stepper) {
+	for round := range *rounds {
+		b.Run(fmt.Sprintf("round=%d", round+1), func(b *testing.B) {
+			steps := make([]func() error, len(impls))
+			took := make([]time.Duration, len(impls))
+			for i, impl := range impls {
+				steps[i] = impl.Start(b)
+			}
+			for piece := range pieces {
+				for k := range impls {
+					i := (piece + k) % len(impls)
+					start := time.Now()
+					if err := steps[i](); err != nil {
+						b.Fatalf("%s: %v", impls[i].Name, err)
+					}
+					took[i] += time.Since(start)
+				}
+			}
+			for i, impl := range impls {
+				b.Run("impl="+impl.Name, func(b *testing.B) {
+					b.ReportMetric(float64(pieces)*size/took[i].Seconds(), unit)
+					b.ReportMetric(0, "ns/op")
+				})
 			}
 		})
 	}

@@ -3,6 +3,7 @@ package notify_test
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -76,80 +77,75 @@ func BenchmarkRepeat(b *testing.B) {
 
 // BenchmarkDurableSend is the rate at which messages are stored, so that a
 // power cut does not lose them, with 1 and with 16 callers. The raw way is one
-// file that each message is appended to and that is then forced to the disk.
+// caller and one file, which each message is appended to and which is then
+// forced to the disk.
 func BenchmarkDurableSend(b *testing.B) {
 	payload := strings.Repeat("x", 1000)
-	for _, writers := range []int{1, 16} {
-		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
-			// each calls store for n messages from all writers.
-			each := func(b *testing.B, store func(id int64) error) {
-				const n = 400
-				var id atomic.Int64
-				ops := 0
-				for b.Loop() {
-					if err := share(n, writers, func(n int) error {
-						return times(n, func() error { return store(id.Add(1)) })
-					}); err != nil {
-						b.Fatal(err)
-					}
-					ops++
-				}
-				b.ReportMetric(float64(n*ops)/b.Elapsed().Seconds(), "messages/s")
-				b.ReportMetric(0, "ns/op")
+	ours := func(size, callers int, deliver bool) func(b *testing.B) func() error {
+		return func(b *testing.B) func() error {
+			var receiver counted
+			hub, err := notify.New(&notify.Options{
+				Receivers: []notify.Receiver{{Name: "counted", Notifier: &receiver}},
+				Group:     notify.Group{Interval: -1},
+				Outbox:    notify.Outbox{Dir: b.TempDir()},
+			})
+			if err != nil {
+				b.Fatal(err)
 			}
-			ours := func(deliver bool) func(*testing.B) {
-				return func(b *testing.B) {
-					var receiver counted
-					hub, err := notify.New(&notify.Options{
-						Receivers: []notify.Receiver{{Name: "counted", Notifier: &receiver}},
-						Group:     notify.Group{Interval: -1},
-						Outbox:    notify.Outbox{Dir: b.TempDir()},
-					})
-					if err != nil {
-						b.Fatal(err)
-					}
-					ctx, cancel := context.WithCancel(context.Background())
-					done := make(chan error, 1)
-					if deliver {
-						go func() { done <- hub.Run(ctx) }()
-					} else {
-						done <- nil
-					}
-					each(b, func(id int64) error {
-						return hub.Send(b.Context(), fmt.Sprintf("message %d", id), payload)
-					})
-					if s := hub.Stats(); s.NotDurable > 0 {
-						b.Errorf("%d messages were not stored", s.NotDurable)
-					}
-					cancel()
-					if err := <-done; err != nil {
-						b.Error(err)
-					}
-					if err := hub.Close(); err != nil {
-						b.Error(err)
-					}
-				}
+			ctx, cancel := context.WithCancel(context.Background())
+			done := make(chan error, 1)
+			if deliver {
+				go func() { done <- hub.Run(ctx) }()
+			} else {
+				done <- nil
 			}
-			bench.Compare(
-				b,
-				bench.Impl{Name: "ours", Run: ours(false)},
-				bench.Impl{Name: "ours-delivering", Run: ours(true)},
-				bench.Impl{Name: "append-fsync", Run: func(b *testing.B) {
-					f, err := os.OpenFile(filepath.Join(b.TempDir(), "journal"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-					if err != nil {
-						b.Fatal(err)
-					}
-					defer f.Close()
-					var mu sync.Mutex
-					each(b, func(id int64) error {
-						mu.Lock()
-						defer mu.Unlock()
-						if _, err := fmt.Fprintf(f, "{\"subject\":\"message %d\",\"text\":%q}\n", id, payload); err != nil {
-							return err
-						}
-						return f.Sync()
+			b.Cleanup(func() {
+				if s := hub.Stats(); s.NotDurable > 0 {
+					b.Errorf("%d messages were not stored", s.NotDurable)
+				}
+				cancel()
+				if err := errors.Join(<-done, hub.Close()); err != nil {
+					b.Error(err)
+				}
+			})
+			var id atomic.Int64
+			return func() error {
+				return share(size, callers, func(n int) error {
+					return times(n, func() error {
+						return hub.Send(ctx, fmt.Sprintf("message %d", id.Add(1)), payload)
 					})
-				}},
+				})
+			}
+		}
+	}
+	raw := func(b *testing.B, size int) func() error {
+		f, err := os.OpenFile(filepath.Join(b.TempDir(), "journal"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() {
+			if err := f.Close(); err != nil {
+				b.Error(err)
+			}
+		})
+		id := 0
+		return func() error {
+			return times(size, func() error {
+				id++
+				if _, err := fmt.Fprintf(f, "{\"subject\":\"message %d\",\"text\":%q}\n", id, payload); err != nil {
+					return err
+				}
+				return f.Sync()
+			})
+		}
+	}
+	for _, tc := range []struct{ callers, size, pieces int }{{1, 32, 20}, {16, 256, 6}} {
+		b.Run(fmt.Sprintf("writers=%d", tc.callers), func(b *testing.B) {
+			bench.Alternate(
+				b, tc.pieces, float64(tc.size), "messages/s",
+				bench.Stepper{Name: "ours", Start: ours(tc.size, tc.callers, false)},
+				bench.Stepper{Name: "ours-delivering", Start: ours(tc.size, tc.callers, true)},
+				bench.Stepper{Name: "append-fsync", Start: func(b *testing.B) func() error { return raw(b, tc.size) }},
 			)
 		})
 	}

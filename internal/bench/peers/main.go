@@ -61,14 +61,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		chosen = folders
 	}
 	var results []byte
-	command := "earlier results"
 	if *in != "" {
 		var err error
 		if results, err = os.ReadFile(*in); err != nil {
 			return err
 		}
 	} else {
-		command = strings.Join(append([]string{"go run ./peers"}, args...), " ")
 		for _, folder := range chosen {
 			text, err := benchmark(ctx, stderr, folder, *pattern, *benchtime, *rounds)
 			results = append(results, text...)
@@ -76,17 +74,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 				return err
 			}
 		}
+		command := strings.Join(append([]string{"go run ./peers"}, args...), " ")
+		for note := range strings.Lines(about(ctx, command, time.Now())) {
+			results = append(results, aboutPrefix+note...)
+		}
 	}
 	if *out != "" {
 		if err := os.WriteFile(*out, results, 0o644); err != nil {
 			return err
 		}
 	}
-	measured, err := parse(bytes.NewReader(results))
+	measured, notes, err := parse(bytes.NewReader(results))
 	if err != nil {
 		return err
 	}
-	text := report(measured, about(ctx, command, time.Now()))
+	text := report(measured, notes)
 	if _, err := io.WriteString(stdout, text); err != nil {
 		return err
 	}

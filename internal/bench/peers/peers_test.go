@@ -9,7 +9,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-const measured = `goos: linux
+const measured = `peers: - Date: 2026-03-01
+peers: - Command: go run ./peers
+goos: linux
 pkg: example.com/bench/config
 BenchmarkGet/round=1/impl=ours-2         	1000	1.0 cpu-ns/op	0 B/op	0 allocs/op
 BenchmarkGet/round=1/impl=koanf-2        	1000	50.0 cpu-ns/op	16 B/op	1 allocs/op
@@ -19,15 +21,18 @@ PASS
 pkg: example.com/bench/notify
 BenchmarkMail/over=starttls/round=1/impl=ours-2         	1	8.000 conns/op	800 mails/s
 BenchmarkMail/over=starttls/round=1/impl=raw-pipelined-4-2	1	4.000 conns/op	1600 mails/s
-BenchmarkDurableSend/writers=1/round=1/impl=append-fsync-2	1	100 messages/s
+BenchmarkDurableSend/writers=16/round=1/impl=append-fsync-2	1	100 messages/s
 BenchmarkDurableSend/writers=16/round=1/impl=ours-2	1	700 messages/s
 `
 
 func TestParse(t *testing.T) {
 	t.Parallel()
-	all, err := parse(strings.NewReader(measured))
+	all, about, err := parse(strings.NewReader(measured))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if want := "- Date: 2026-03-01\n- Command: go run ./peers\n"; about != want {
+		t.Errorf("about %q, want %q", about, want)
 	}
 	get := all.find("config", "Get")
 	if get == nil {
@@ -52,7 +57,7 @@ func TestParseRefuses(t *testing.T) {
 		"BenchmarkGet/round=1/impl=ours-2 1000 1.0",
 		"BenchmarkGet/round=1/impl=ours-2 1000 fast ns/op",
 	} {
-		if _, err := parse(strings.NewReader(text)); err == nil {
+		if _, _, err := parse(strings.NewReader(text)); err == nil {
 			t.Errorf("%q: no error", text)
 		}
 	}
@@ -60,7 +65,7 @@ func TestParseRefuses(t *testing.T) {
 
 func TestBars(t *testing.T) {
 	t.Parallel()
-	all, err := parse(strings.NewReader(measured))
+	all, _, err := parse(strings.NewReader(measured))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,11 +76,11 @@ func TestBars(t *testing.T) {
 		}
 	}
 	want := map[string]bool{
-		"reading a setting, ns  1.50 (1–2)":                                    true,
-		"reading a setting, allocations  0":                                    true,
-		"connections for 500 mails  8":                                         true,
-		"mails over STARTTLS, rate raw-pipelined-4 0.50":                       false,
-		"durable messages of 16 callers, rate, beside 1 caller append-fsync 7": true,
+		"reading a setting, ns  1.50 (1–2)":                   true,
+		"reading a setting, allocations  0":                   true,
+		"connections for 500 mails  8":                        true,
+		"mails over STARTTLS, rate raw-pipelined-4 0.50":      false,
+		"durable messages of 16 callers, rate append-fsync 7": true,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("bars (-want +got):\n%s", diff)
@@ -133,6 +138,7 @@ func TestReport(t *testing.T) {
 		t.Error("the page is not what was printed")
 	}
 	for _, want := range []string{
+		"\n- Date: 2026-03-01\n- Command: go run ./peers\n\n",
 		"| config | reading a setting, ns | – | ≤ 2 | 1.50 (1–2) | met |\n",
 		"| notify | mails over STARTTLS, rate | raw-pipelined-4 | ≥ 0.60 | 0.50 | **missed** |\n",
 		"| koanf | 0.035 (0.020–0.050) | 0, 1 |\n",

@@ -34,14 +34,21 @@ func (r results) find(folder, name string) *comparison {
 
 var line = regexp.MustCompile(`^Benchmark(\S*?)/round=\d+/impl=(\S+?)(?:-\d+)?\s+\d+\s+(.+)$`)
 
-// parse reads the output of go test -bench.
-func parse(r io.Reader) (results, error) {
-	var all results
+// aboutPrefix begins the lines of a results file that say where, when and how
+// its results came about.
+const aboutPrefix = "peers: "
+
+// parse reads the output of go test -bench, and what was noted beside it.
+func parse(r io.Reader) (all results, about string, err error) {
 	folder := ""
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		if pkg, ok := strings.CutPrefix(lines.Text(), "pkg: "); ok {
 			folder = pkg[strings.LastIndexByte(pkg, '/')+1:]
+			continue
+		}
+		if note, ok := strings.CutPrefix(lines.Text(), aboutPrefix); ok {
+			about += note + "\n"
 			continue
 		}
 		m := line.FindStringSubmatch(lines.Text())
@@ -54,10 +61,10 @@ func parse(r io.Reader) (results, error) {
 			all = append(all, c)
 		}
 		if err := c.add(m[2], strings.Fields(m[3])); err != nil {
-			return nil, fmt.Errorf("%w in %q", err, lines.Text())
+			return nil, "", fmt.Errorf("%w in %q", err, lines.Text())
 		}
 	}
-	return all, lines.Err()
+	return all, about, lines.Err()
 }
 
 // add adds pairs of a value and its unit.
