@@ -4,10 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 	"time"
+
+	"github.com/svcblocks/svcblocks/scrape/internal/socks"
 )
 
 // What a caller may branch on, by errors.Is.
@@ -61,17 +66,25 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Temporary reports whether the same request may succeed later.
+// Temporary reports whether the same request may succeed later: the egress is
+// not available, the site is slow, busy, out of reach or has banned an exit, or
+// a connection broke. Whatever else went wrong is permanent.
 func (e *Error) Temporary() bool {
-	switch {
-	case errors.Is(e.Err, ErrForbiddenAddress), errors.Is(e.Err, ErrBodyTooLarge), errors.Is(e.Err, ErrHeaderTooLarge),
-		errors.Is(e.Err, ErrTooManyRedirects), errors.Is(e.Err, ErrEncoding), errors.Is(e.Err, ErrClosed),
-		errors.Is(e.Err, context.Canceled):
-		return false
-	case errors.Is(e.Err, ErrRobots):
-		return errors.Is(e.Err, errRobotsUnreachable)
+	for _, passing := range []error{ErrTorUnavailable, ErrBanned, ErrRetryLater, errRobotsUnreachable, context.DeadlineExceeded} {
+		if errors.Is(e.Err, passing) {
+			return true
+		}
 	}
-	return true
+	for _, final := range []error{ErrForbiddenAddress, ErrRobots, ErrBodyTooLarge, ErrHeaderTooLarge, ErrEncoding, ErrTooManyRedirects, ErrClosed, context.Canceled} {
+		if errors.Is(e.Err, final) {
+			return false
+		}
+	}
+	if _, ok := errors.AsType[*socks.ReplyError](e.Err); ok {
+		return true
+	}
+	_, ok := errors.AsType[net.Error](e.Err)
+	return ok || errors.Is(e.Err, io.EOF) || errors.Is(e.Err, io.ErrUnexpectedEOF) || errors.Is(e.Err, syscall.ECONNRESET)
 }
 
 // RetryAfter returns how long the site asked to wait, 0 if it did not say.
@@ -92,6 +105,11 @@ func (e *timeoutError) Temporary() bool { return true }
 func (e *timeoutError) Is(target error) bool {
 	return target == context.DeadlineExceeded
 }
+
+// sentError marks a failure after something of the request may have been sent.
+type sentError struct{ error }
+
+func (e *sentError) Unwrap() error { return e.error }
 
 // shownURL is u without what may be secret.
 func shownURL(u *url.URL) string {

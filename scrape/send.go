@@ -179,7 +179,8 @@ func (c *Client) sendAndRecover(req *http.Request, ch *chain, body *requestBody,
 func (c *Client) recover(req *http.Request, ch *chain, body *requestBody, h *host, info Identity, err error) (*http.Response, Identity, error) {
 	if errors.Is(err, ErrTorUnavailable) {
 		c.note(err)
-		if c.opts.Fallback == DirectWithWarning && body.repeatable() && req.Context().Err() == nil {
+		_, sent := errors.AsType[*sentError](err)
+		if c.opts.Fallback == DirectWithWarning && body.repeatable() && (!sent || isIdempotent(req)) && req.Context().Err() == nil {
 			if err := c.enter(req.Context(), h); err != nil {
 				return nil, info, err
 			}
@@ -285,7 +286,7 @@ func (c *Client) explain(outer, inner context.Context, id *identity, err error) 
 	case outer.Err() != nil:
 		return context.Cause(outer)
 	case inner.Err() != nil:
-		return context.Cause(inner) // Limits.Timeout, or the egress hangs
+		return &sentError{context.Cause(inner)} // Limits.Timeout, or the egress hangs
 	case errors.Is(err, ErrTorUnavailable), errors.Is(err, ErrForbiddenAddress), errors.Is(err, errMoved):
 		return err
 	case c.ctx.Err() != nil:
@@ -300,7 +301,7 @@ func (c *Client) explain(outer, inner context.Context, id *identity, err error) 
 		return err
 	}
 	if lost := c.probe(outer, 2*time.Second); lost != nil {
-		return fmt.Errorf("%w (after %w)", lost, err)
+		return &sentError{fmt.Errorf("%w (after %w)", lost, err)}
 	}
 	return err
 }

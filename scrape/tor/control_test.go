@@ -345,17 +345,15 @@ func FuzzControlReply(f *testing.F) {
 	f.Add("250-version=0.4.9.11\r\n250 OK\r\n")
 	f.Add("250+circuit-status=\r\n7 BUILT $AA\r\n.\r\n250 OK\r\n")
 	f.Add("650 SIGNAL NEWNYM\r\n250 OK\r\n")
-	var answer atomic.Value
-	answer.Store("")
-	control := startControl(f, &fakeControl{on: func(net.Conn, string) (string, bool) { return answer.Load().(string), true }})
-	egress := newTor(f, control, tor.Options{Timeout: 20 * time.Millisecond})
+	f.Add(info("version status/bootstrap-phase status/circuit-established network-liveness net/listeners/socks"))
 	f.Fuzz(func(t *testing.T, text string) {
-		answer.Store(text)
 		began := time.Now()
-		_, _ = egress.Status(t.Context()) // neither hangs nor panics
-		_, _ = egress.Exit(t.Context(), "x")
+		status, err := tor.Reply(t.Context(), text)
 		if took := time.Since(began); took > 5*time.Second {
 			t.Errorf("took %v", took)
+		}
+		if err == nil && status.Version == "" && !strings.Contains(text, "version=") {
+			t.Errorf("an answer without a version: %+v", status)
 		}
 	})
 }

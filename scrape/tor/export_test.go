@@ -1,6 +1,39 @@
 package tor
 
-import "context"
+import (
+	"context"
+	"io"
+	"net"
+	"net/textproto"
+	"time"
+
+	"github.com/cretz/bine/control"
+
+	"github.com/svcblocks/svcblocks/config/secret"
+)
+
+// Reply asks for the keys of Status and for the circuits on a connection that
+// answers with text.
+func Reply(ctx context.Context, text string) (Status, error) {
+	near, far := net.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		go func() { _, _ = io.WriteString(far, text); _ = far.Close() }()
+		_, _ = io.Copy(io.Discard, far)
+	}()
+	c := newController("unix:/nonexistent/control", secret.Secret{}, "", time.Second)
+	c.conn = &session{net: near, bine: control.NewConn(textproto.NewConn(near))}
+	t, _ := New(&Options{Control: "127.0.0.1:1"})
+	t.at.Store(&place{control: c})
+	status, err := t.Status(ctx)
+	if err == nil {
+		_, err = c.circuits(ctx)
+	}
+	_ = near.Close()
+	<-done
+	return status, err
+}
 
 // Command sends a control command as it is.
 func (t *Tor) Command(ctx context.Context, line string) error {
