@@ -62,7 +62,7 @@ func childShip() error {
 		return err
 	}
 	logs, err := logging.New(logging.Config{File: logging.FileConfig{Path: os.Getenv("LOGGING_PATH"), SegmentBytes: 64 << 10}},
-		&logging.Options{Sink: sink, Ship: &logging.ShipperOptions{
+		&logging.Options{Sink: sink, OnError: childError, Ship: &logging.ShipperOptions{
 			BatchBytes: childBatchBytes, Interval: time.Millisecond, MinBackoff: time.Millisecond, MaxBackoff: 20 * time.Millisecond,
 		}})
 	if err != nil {
@@ -78,6 +78,16 @@ func childShip() error {
 			return err
 		}
 	}
+}
+
+// childError leaves what went wrong for the parent to read.
+func childError(err error) {
+	f, ferr := os.OpenFile(os.Getenv("LOGGING_PATH")+".errors", os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if ferr != nil {
+		panic(ferr)
+	}
+	defer f.Close()
+	fmt.Fprintln(f, err)
 }
 
 // acknowledged reads the numbers that a child printed until it ended.

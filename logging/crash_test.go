@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"runtime"
 	"testing"
@@ -52,7 +53,7 @@ func TestKill(t *testing.T) {
 		acked = append(acked, got...)
 	}
 	// What the last one left.
-	s, err := logging.NewShipper(filepath.Dir(path), r.sink(t), nil)
+	s, err := logging.NewShipper(filepath.Dir(path), r.sink(t), &logging.ShipperOptions{OnError: func(err error) { t.Error(err) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,6 +61,9 @@ func TestKill(t *testing.T) {
 	defer cancel()
 	if res, err := s.SendBulk(ctx); err != nil {
 		t.Fatalf("SendBulk = %+v, %v", res, err)
+	}
+	if said, err := os.ReadFile(path + ".errors"); !os.IsNotExist(err) {
+		t.Errorf("OnError was told, though nobody touched the files: %s, %v", said, err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -431,6 +431,7 @@ func (f *File) settle(j *journal) error {
 	if info, err := f.file.Stat(); err == nil && info.Size() < f.size {
 		f.fail("seal", fmt.Errorf("%w: %d of %d bytes are gone", ErrTruncated, f.size-info.Size(), f.size))
 	}
+	j.noteGone(filepath.Base(f.path))
 	if samePath(f.file, f.path) {
 		if err := f.queue.rename(j, f.file, f.path, &f.seqs); err != nil {
 			return err
@@ -441,7 +442,6 @@ func (f *File) settle(j *journal) error {
 			return err
 		}
 	}
-	j.noteGone(filepath.Base(f.path))
 	file := f.file
 	f.file, f.size, f.events, f.torn = nil, 0, 0, false
 	return closed(file.Close())

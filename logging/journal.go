@@ -58,17 +58,34 @@ func (q queue) journaled(perm os.FileMode, work func(j *journal) error) (err err
 	}
 	j := &journal{q: q, f: f}
 	err = work(j)
-	if j.pending.Len() > 0 {
-		// A full disk must not keep a log from being sealed or shipped.
-		_, _ = f.WriteString(j.pending.String())
-	}
+	j.flush()
 	return err
 }
 
 func (j *journal) noteOpen(name string) { fmt.Fprintf(&j.pending, "open %s\n", name) }
-func (j *journal) noteGone(name string) { fmt.Fprintf(&j.pending, "gone %s\n", name) }
 func (j *journal) noteSealed(name string, size int64) {
 	fmt.Fprintf(&j.pending, "sealed %s %d\n", name, size)
+}
+
+// noteGone comes before the file is renamed or removed, and is written at once:
+// killed in between, a process leaves a file that is not expected, and not one
+// that is missed.
+func (j *journal) noteGone(name string) {
+	fmt.Fprintf(&j.pending, "gone %s\n", name)
+	j.flush()
+}
+
+// flush writes the notes. On a full disk it keeps them for a later attempt: that
+// must not keep a log from being sealed or shipped.
+func (j *journal) flush() {
+	text := j.pending.String()
+	if text == "" {
+		return
+	}
+	j.pending.Reset()
+	if _, err := j.f.WriteString(text); err != nil {
+		j.pending.WriteString("\n" + text) // after what was written in part
+	}
 }
 
 // read fills open and sealed.
@@ -153,6 +170,9 @@ func (q queue) check(perm os.FileMode) (amiss []error) {
 
 // rewrite leaves what is still expected.
 func (j *journal) rewrite() error {
+	if err := j.f.Truncate(0); err != nil {
+		return err
+	}
 	j.pending.Reset()
 	for _, name := range slices.Sorted(maps.Keys(j.open)) {
 		j.noteOpen(name)
@@ -160,5 +180,5 @@ func (j *journal) rewrite() error {
 	for _, name := range slices.Sorted(maps.Keys(j.sealed)) {
 		j.noteSealed(name, j.sealed[name])
 	}
-	return j.f.Truncate(0)
+	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -258,6 +259,12 @@ func BenchmarkHandler(b *testing.B) {
 		Redact: []string{"password", "authorization", "cookie", "token"}, Sample: logging.SampleConfig{First: 1 << 30},
 	}, &logging.Options{Console: io.Discard})
 	run("impl=ours-all", full.Logger("orders.http").Handler())
+	plain, err := os.OpenFile(filepath.Join(b.TempDir(), "plain.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer plain.Close()
+	run("impl=slog-file", slog.NewJSONHandler(plain, nil))
 	file := newLogs(b, logging.Config{File: logging.FileConfig{Path: filepath.Join(b.TempDir(), "app.log")}}, nil)
 	run("impl=ours-file", file.Handler())
 }

@@ -79,7 +79,7 @@ type Options struct {
 	Logger *slog.Logger
 	// OnError is told what needs attention, once per episode: a full disk, a
 	// receiver that refuses the token, quarantined events, segments dropped
-	// for the quota. It may log.
+	// for the quota. It may log; it must not ship.
 	OnError func(error)
 	// Secrets are values whose text is taken out of everything written,
 	// wherever it stands: in messages, error texts, panics. Those shorter than

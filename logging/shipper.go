@@ -51,8 +51,8 @@ type ShipperOptions struct {
 	QuarantineBytes int64
 	// OnError is told when the receiver refuses the configuration, when events
 	// are quarantined, and when files are not as they were left. Outages are
-	// no errors: see [Shipper.Stats]. It may log. Nil: only Stats and Logger
-	// tell.
+	// no errors: see [Shipper.Stats]. It may log; it must not ship. Nil: only
+	// Stats and Logger tell.
 	OnError func(error)
 }
 

@@ -2,11 +2,15 @@ package loggly_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -77,6 +81,37 @@ func TestWrongAnswer(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), `the answer is not`) {
 		t.Errorf("Check = %v", err)
 	}
+}
+
+// FuzzAnswer has a receiver answer 200 with any bytes: only its documented
+// confirmation counts.
+func FuzzAnswer(f *testing.F) {
+	for _, s := range []string{`{"response" : "ok"}`, `{"response":null}`, `[`, ``} {
+		f.Add(s)
+	}
+	var answer atomic.Value
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, answer.Load().(string))
+	}))
+	f.Cleanup(func() { srv.CloseClientConnections(); srv.Close() })
+	sink, err := loggly.New(&loggly.Options{URL: srv.URL, Token: secret.New(token)})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		answer.Store(body)
+		err := sink.Send(context.Background(), &logging.Batch{ID: "x", Events: []logging.Event{{ID: "x", Line: []byte("{}")}}})
+		if err == nil {
+			var said map[string]any
+			if json.Unmarshal([]byte(body), &said) != nil || !strings.Contains(body, "ok") {
+				t.Errorf("%q counts as taken", body)
+			}
+			return
+		}
+		if se, ok := errors.AsType[*logging.SinkError](err); !ok || se.Kind != logging.KindRetry {
+			t.Errorf("%q gives %v", body, err)
+		}
+	})
 }
 
 func TestNewReportsAllMistakes(t *testing.T) {

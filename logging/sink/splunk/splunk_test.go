@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -126,6 +127,37 @@ func TestCodes(t *testing.T) {
 		srv.CloseClientConnections()
 		srv.Close()
 	}
+}
+
+// FuzzAnswer has a receiver answer 200 with any bytes: only its documented
+// confirmation counts.
+func FuzzAnswer(f *testing.F) {
+	for _, s := range []string{`{"text":"Success","code":0}`, `{"code":9}`, `[`, ``} {
+		f.Add(s)
+	}
+	var answer atomic.Value
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, answer.Load().(string))
+	}))
+	f.Cleanup(func() { srv.CloseClientConnections(); srv.Close() })
+	sink, err := splunk.New(&splunk.Options{URL: srv.URL, Token: secret.New(token)})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		answer.Store(body)
+		err := sink.Send(context.Background(), &logging.Batch{ID: "x", Events: []logging.Event{{ID: "x", Line: []byte("{}")}}})
+		if err == nil {
+			var said map[string]any
+			if json.Unmarshal([]byte(body), &said) != nil || !strings.Contains(body, "0") {
+				t.Errorf("%q counts as taken", body)
+			}
+			return
+		}
+		if se, ok := errors.AsType[*logging.SinkError](err); !ok || se.Kind != logging.KindRetry {
+			t.Errorf("%q gives %v", body, err)
+		}
+	})
 }
 
 func TestNewReportsAllMistakes(t *testing.T) {
