@@ -552,3 +552,22 @@ func TestQuarantineIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// TestTroubleIsToldOnce has a folder that cannot be read go on being so.
+func TestTroubleIsToldOnce(t *testing.T) {
+	t.Parallel()
+	r := newReceiver(t)
+	var told problems
+	s, err := logging.NewShipper(filepath.Join(t.TempDir(), "none"), r.sink(t), quick(logging.ShipperOptions{OnError: told.add, DrainTimeout: -1}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := s.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if told.count(os.ErrNotExist) != 1 {
+		t.Errorf("told %d times: %v", len(told.errs), told.errs)
+	}
+}

@@ -155,6 +155,9 @@ type Shipper struct {
 	mu    sync.Mutex
 	stats ShipStats
 	lines map[string]lineCount // by sequence of segment
+	// told is the last trouble, and when.
+	told   string
+	toldAt time.Time
 }
 
 // NewShipper returns a Shipper for the segments in dir, whoever left them. It
@@ -417,8 +420,21 @@ func (s *Shipper) reporting() context.Context {
 	return context.WithValue(context.Background(), shipping{}, s.owner)
 }
 
+// quietAfter is how long a trouble that goes on is not told again.
+const quietAfter = time.Minute
+
 // trouble tells what needs somebody's attention.
 func (s *Shipper) trouble(err error) {
+	now := time.Now()
+	s.mu.Lock()
+	again := err.Error() == s.told && now.Sub(s.toldAt) < quietAfter
+	if !again {
+		s.told, s.toldAt = err.Error(), now
+	}
+	s.mu.Unlock()
+	if again {
+		return
+	}
 	s.opts.Logger.ErrorContext(s.reporting(), "shipping the log", "component", "logging", "error", err)
 	if s.opts.OnError != nil {
 		s.opts.OnError(err)
