@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strconv"
@@ -109,6 +110,9 @@ func (r rules) check(rv reflect.Value, s *shape) (want string) {
 	}
 	low := r.min != nil && compare(rv, s, r.min) < 0
 	high := r.max != nil && compare(rv, s, r.max) > 0
+	if rv.CanFloat() && math.IsNaN(rv.Float()) { // in no range
+		low = r.min != nil || r.max != nil
+	}
 	if !low && !high {
 		return ""
 	}
@@ -123,19 +127,20 @@ func (r rules) limits(s *shape) string {
 	unit := ""
 	switch s.code {
 	case codeString, codeSecret:
-		unit = "a length "
+		unit = "a length of "
 	case codeRaw:
-		unit = "a length in bytes "
+		unit = "a length in bytes of "
 	case codeSlice, codeMap, codeArray:
-		unit = "a number of items "
+		unit = "a number of items of "
 	}
 	switch {
 	case r.min != nil && r.max != nil:
+		unit = strings.TrimSuffix(unit, "of ")
 		return fmt.Sprintf("%sfrom %s to %s", unit, r.min.text, r.max.text)
 	case r.min != nil:
-		return fmt.Sprintf("%sof at least %s", unit, r.min.text)
+		return fmt.Sprintf("%sat least %s", unit, r.min.text)
 	case r.max != nil:
-		return fmt.Sprintf("%sof at most %s", unit, r.max.text)
+		return fmt.Sprintf("%sat most %s", unit, r.max.text)
 	}
 	return ""
 }
@@ -167,8 +172,6 @@ func compare(rv reflect.Value, s *shape, b *bound) int {
 			return -1
 		case v > b.f:
 			return 1
-		case v != v: // NaN is in no range
-			return -1
 		}
 		return 0
 	case s.code == codeSecret:
