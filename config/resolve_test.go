@@ -98,10 +98,10 @@ func TestReferences(t *testing.T) {
 func TestLeaseIsRenewed(t *testing.T) {
 	t.Parallel()
 	c := &counter{lease: 1500 * time.Millisecond}
+	at := time.Now()
 	s := load(t, watched{}, config.Source("m", mapProvider(func() map[string]any { return map[string]any{"name": "ref+count://x"} }), nil),
 		config.Resolve("count", c), config.Poll(-1))
 	running(t, s)
-	at := time.Now()
 	eventually(t, "the second value", func() bool { return s.Get().Name == "v2" })
 	if waited := time.Since(at); waited < 500*time.Millisecond {
 		t.Errorf("renewed after %v, want about 1s", waited)
