@@ -35,5 +35,21 @@
 // the file has: 1.10, 007 and no stay as they are written.
 //
 // A [Secret] shows itself nowhere but by Reveal. A string of the form
-// ref+vault://path#key is resolved by the [Resolver] of its scheme.
+// ref+vault://path#key is resolved by the [Resolver] of its scheme; file and env
+// are built in, config/vault and config/azurekeyvault are packages beside this.
+//
+// [Store.Explain] says of each key where its value comes from and what it
+// overrode. [Store.Run] follows files, mounts and leases, and keeps the last
+// good settings when they turn bad. [OnChange] tells of a part that changed.
+// [Store.Set] and [Store.Update] change the [Writable] file, the lines of those
+// keys and no other, without losing what other processes change. [Main] is a
+// settings command for your own binary.
+//
+// What holds, each by a test: a snapshot is never torn; a file that is being
+// written is not loaded; 8 processes that make 320 changes lose none; a process
+// killed at any moment leaves the old file or the new one; no message, log
+// line or error of the package shows a secret. Get costs one atomic load.
+//
+// Deliberately absent: access by key at run time other than Set and Explain,
+// settings in global variables, and writing to anything but one file.
 package config
