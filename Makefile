@@ -113,8 +113,8 @@ cover: ## test coverage per function in bin/cover.txt
 	@mkdir -p bin && go test -coverprofile=bin/cover.out ./... >/dev/null && go tool cover -func=bin/cover.out > bin/cover.txt && tail -n 1 bin/cover.txt
 
 .PHONY: bench-peers
-bench-peers: ## our blocks beside their peers, in internal/bench
-	cd internal/bench && go test -run '^$$' -bench . -count 6 ./...
+bench-peers: ## our blocks beside their peers, into internal/bench/README.md
+	cd internal/bench && go run ./peers -write README.md
 
 .PHONY: api-update
 api-update: ## accept the exported API and the weights as they are now

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"path/filepath"
+	"slices"
 )
 
 // handler is the gate in front of all outputs: the component's level and the
@@ -12,6 +13,8 @@ type handler struct {
 	logs      *Logs
 	component string
 	level     *slog.LevelVar
+	attrs     []slog.Attr // by WithAttrs outside of any group
+	grouped   bool
 	next      slog.Handler
 }
 
@@ -34,7 +37,25 @@ func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 		return h
 	}
 	c := *h
-	c.next = h.next.WithAttrs(attrs)
+	if h.grouped {
+		c.next = h.next.WithAttrs(attrs)
+		return &c
+	}
+	name, rest := h.component, make([]slog.Attr, 0, len(attrs))
+	for _, a := range attrs {
+		if a.Key == componentKey && a.Value.Kind() == slog.KindString {
+			name = a.Value.String()
+			continue
+		}
+		rest = append(rest, a)
+	}
+	c.attrs = slices.Concat(h.attrs, rest)
+	if name == h.component {
+		c.next = h.next.WithAttrs(rest)
+		return &c
+	}
+	c.component, c.level = name, h.logs.levels.component(name)
+	c.next = h.logs.outputs(name).WithAttrs(c.attrs)
 	return &c
 }
 
@@ -43,6 +64,7 @@ func (h *handler) WithGroup(name string) slog.Handler {
 		return h
 	}
 	c := *h
+	c.grouped = true
 	c.next = h.next.WithGroup(name)
 	return &c
 }

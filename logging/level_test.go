@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/logging"
 )
@@ -211,5 +213,40 @@ func TestNewReportsAllMistakes(t *testing.T) {
 	}
 	if _, err := logging.New(logging.Config{}, &logging.Options{Sink: sinkFunc(nil)}); !errors.Is(err, logging.ErrNoFile) {
 		t.Errorf("a sink without a file: %v", err)
+	}
+}
+
+// TestComponentByAttribute gives a library the plain logger, or one of another
+// component, and lets it name its own part.
+func TestComponentByAttribute(t *testing.T) {
+	t.Parallel()
+	var out buffer
+	logs := newLogs(t, logging.Config{
+		Level: "info", Levels: map[string]string{"tor": "debug", "shop": "error"},
+		Console: logging.ConsoleConfig{Format: "json"},
+	}, &logging.Options{Console: &out})
+	plain, shop := slog.New(logs.Handler()), logs.Logger("shop")
+
+	plain.With("a", 1).With("component", "tor", "b", 2).Debug("one", "c", 3)
+	shop.With("component", "tor").With("component", "tor").Debug("two")
+	plain.With("component", "shop").Warn("kept back")
+	shop.WithGroup("g").With("component", "tor").Error("three")
+	if err := logs.SetLevel("tor", slog.LevelError, 0); err != nil {
+		t.Fatal(err)
+	}
+	plain.With("component", "tor").Warn("kept back")
+
+	var got []string
+	for line := range strings.Lines(out.String()) {
+		_, rest, _ := strings.Cut(line, `"msg":`)
+		got = append(got, strings.TrimSpace(rest))
+	}
+	want := []string{
+		`"one","component":"tor","a":1,"b":2,"c":3}`,
+		`"two","component":"tor"}`,
+		`"three","component":"shop","g":{"component":"tor"}}`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("lines (-want +got):\n%s", diff)
 	}
 }

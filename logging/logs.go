@@ -282,8 +282,10 @@ func (c Config) consoleHandler(o *Options, redact *redactor) slog.Handler {
 
 // Logger returns the logger of the component called name, at the level that
 // the configuration or SetLevel gives it. Its records carry the name as
-// "component". The name is kept for good: use names of parts of the program,
-// not of requests.
+// "component". A string attribute of that key given to With, outside of any
+// group, names the component from there on: that is how a library which got a
+// logger tells its own part. The name is kept for good: use names of parts of
+// the program, not of requests.
 func (l *Logs) Logger(name string) *slog.Logger {
 	return slog.New(&handler{logs: l, component: name, level: l.levels.component(name), next: l.outputs(name)})
 }
@@ -297,7 +299,8 @@ func (l *Logs) outputs(name string) slog.Handler {
 }
 
 // Handler returns the handler without a component, at the level of the pattern
-// "*", for slog.New, slog-multi and bridges from other loggers.
+// "*", for slog.New, slog-multi and bridges from other loggers. With("component",
+// name) makes it that of a component, see [Logs.Logger].
 func (l *Logs) Handler() slog.Handler {
 	return &handler{logs: l, level: l.levels.component(""), next: l.base}
 }
