@@ -107,9 +107,10 @@ func (e *timeoutError) Is(target error) bool {
 }
 
 // sentError marks a failure after something of the request may have been sent.
-type sentError struct{ error }
+type sentError struct{ err error }
 
-func (e *sentError) Unwrap() error { return e.error }
+func (e *sentError) Error() string { return e.err.Error() }
+func (e *sentError) Unwrap() error { return e.err }
 
 // shownURL is u without what may be secret.
 func shownURL(u *url.URL) string {
