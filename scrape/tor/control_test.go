@@ -306,7 +306,9 @@ func TestParseCircuit(t *testing.T) {
 	for line, want := range map[string]string{
 		`7 BUILT $AA~g,$BB~m,$CC~e BUILD_FLAGS=NEED_CAPACITY PURPOSE=CONFLUX_LINKED TIME_CREATED=2026 SOCKS_USERNAME="id-A" SOCKS_PASSWORD="x"`: "BUILT [AA BB CC] id-A",
 		`7 BUILT $AA=g,$BB PURPOSE=GENERAL SOCKS_USERNAME="with \"quotes\" and spaces"`:                                                         `BUILT [AA BB] with "quotes" and spaces`,
+
 		`8 LAUNCHED BUILD_FLAGS=X PURPOSE=GENERAL`: "LAUNCHED [] ",
+
 		`x BUILT $AA`:    "",
 		`7`:              "",
 		``:               "",
