@@ -91,7 +91,7 @@ func follow(path, watching string, change func() error) error {
 	defer stop()
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	for s.Status().Watching == "" {
+	for s.Status().Watching == "" && ctx.Err() == nil {
 		time.Sleep(time.Millisecond)
 	}
 	if got := s.Status().Watching; got != watching {

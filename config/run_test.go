@@ -45,13 +45,12 @@ func running[T any](t testing.TB, s *config.Store[T]) (stop func()) {
 // eventually waits for what the operating system tells in its own time.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 20s: %s", what)
+	testenv.Eventually(t, func() error {
+		if !ok() {
+			return errors.New(what)
 		}
-		time.Sleep(2 * time.Millisecond)
-	}
+		return nil
+	})
 }
 
 func load[T any](t testing.TB, def T, opts ...config.Option) *config.Store[T] {

@@ -448,9 +448,12 @@ func TestRunReturnsWhenReceiverIsAway(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	for s.Stats().Failures == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	testenv.Eventually(t, func() error {
+		if s.Stats().Failures == 0 {
+			return errors.New("no try has failed")
+		}
+		return nil
+	})
 	if err := s.Run(ctx); !errors.Is(err, logging.ErrRunning) {
 		t.Errorf("second Run = %v, want ErrRunning", err)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/internal/testenv/tornet"
 	"github.com/svcblocks/svcblocks/scrape"
 	"github.com/svcblocks/svcblocks/scrape/internal/sockstest"
@@ -493,9 +494,12 @@ func TestStall(t *testing.T) {
 		_, _, err := get(t, c, site.URL)
 		done <- err
 	}()
-	for len(proxy.Requests()) < 2 {
-		time.Sleep(time.Millisecond) // polls a condition
-	}
+	testenv.Eventually(t, func() error {
+		if n := len(proxy.Requests()); n < 2 {
+			return fmt.Errorf("%d requests at the proxy, want 2", n)
+		}
+		return nil
+	})
 	proxy.Fail(sockstest.HangAccept)
 	if err := <-done; !errors.Is(err, scrape.ErrTorUnavailable) {
 		t.Errorf("stopped proxy: %v, want ErrTorUnavailable", err)

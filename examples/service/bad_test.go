@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/svcblocks/svcblocks/internal/testenv"
 )
 
 // want fails unless text holds every one of parts.
@@ -25,7 +27,7 @@ func want(t *testing.T, what, text string, parts ...string) {
 // page waits until the status page holds every one of parts.
 func (p *process) awaitPage(t *testing.T, within time.Duration, parts ...string) {
 	t.Helper()
-	eventually(t, within, func() error {
+	testenv.EventuallyWithin(t, within, func() error {
 		status, body := p.get("/")
 		if status != http.StatusOK {
 			return fmt.Errorf("page: %d %s", status, body)
@@ -112,7 +114,7 @@ func TestUnwritableLogFolder(t *testing.T) {
 	p := w.start(t, "-log.file.path", filepath.Join(file, "service.log")).awaitAddress()
 	p.awaitPage(t, 20*time.Second, "log lines go to the console alone", "set log.file.path", "item 3")
 	w.awaitMail(t, "the log file cannot be written", "set log.file.path")
-	eventually(t, 20*time.Second, func() error {
+	testenv.EventuallyWithin(t, 20*time.Second, func() error {
 		if status, body := p.get("/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "set log.file.path") {
 			return fmt.Errorf("readyz = %d %s", status, body)
 		}
@@ -121,7 +123,7 @@ func TestUnwritableLogFolder(t *testing.T) {
 	if status, _ := p.get("/healthz"); status != http.StatusOK {
 		t.Errorf("healthz = %d", status)
 	}
-	eventually(t, 20*time.Second, func() error {
+	testenv.EventuallyWithin(t, 20*time.Second, func() error {
 		stdout, _ := p.output()
 		if !strings.Contains(stdout, `"msg":"run ended"`) {
 			return errors.New("the console has no log line")
@@ -166,7 +168,7 @@ func TestDeadMailHost(t *testing.T) {
 	p := w.start(t, "-mail.port", port, "-site.every", "200ms").awaitAddress()
 	p.awaitPage(t, 20*time.Second, "messages wait in the outbox", "item 3")
 	w.site.change(func() { w.site.price[3] = 900 })
-	eventually(t, 20*time.Second, func() error {
+	testenv.EventuallyWithin(t, 20*time.Second, func() error {
 		if len(w.slack.Last()) == 0 {
 			return errors.New("Slack has no message")
 		}
@@ -212,7 +214,7 @@ func TestDeadTor(t *testing.T) {
 				w.awaitMail(t, "failed", "tor unavailable")
 			} else {
 				p.awaitPage(t, 30*time.Second, "item 3", "own address", "start Tor")
-				eventually(t, 20*time.Second, func() error {
+				testenv.EventuallyWithin(t, 20*time.Second, func() error {
 					if w.logs.holds(`"WARN"`, "own address") == 0 {
 						return errors.New("no warning in the log")
 					}
@@ -257,7 +259,7 @@ func TestBadPages(t *testing.T) {
 		_, _ = rw.Write([]byte(`<div itemscope itemtype="https://schema.org/Product">` + "\n" + `<a itemprop="url" href="/item/x"><b itemprop="name">x</b></a><b itemprop="price">call us</b></div>`))
 	}
 	w.site.change(func() { w.site.special = bad })
-	eventually(t, 30*time.Second, func() error {
+	testenv.EventuallyWithin(t, 30*time.Second, func() error {
 		for _, part := range [][]string{
 			{"page failed", "not an HTML page"},
 			{"page failed", "body too large"},
@@ -307,7 +309,7 @@ func TestHealthCheckFlag(t *testing.T) {
 	p := w.start(t).awaitAddress()
 	p.awaitPage(t, 20*time.Second, "item 3")
 	addr := strings.TrimSuffix(strings.TrimPrefix(p.url, "http://"), "/")
-	eventually(t, 20*time.Second, func() error {
+	testenv.EventuallyWithin(t, 20*time.Second, func() error {
 		if code := start(t, t.TempDir(), "-listen", addr, "-healthcheck").wait(); code != 0 {
 			return fmt.Errorf("exit code %d", code)
 		}

@@ -64,7 +64,7 @@ func TestFirstMinute(t *testing.T) {
 	begin := time.Now()
 	p := start(t, t.TempDir()).awaitAddress()
 	p.awaitPage(t, time.Minute, "<svg", "price changed", "run ended")
-	eventually(t, time.Minute-time.Since(begin), func() error {
+	testenv.EventuallyWithin(t, time.Minute-time.Since(begin), func() error {
 		_, metrics := p.get("/metrics")
 		for _, name := range []string{`notify_sent_total{receiver="mail"}`, `notify_sent_total{receiver="slack"}`, "logging_shipped_total"} {
 			if !strings.Contains(metrics, name+" ") || strings.Contains(metrics, name+" 0\n") {
@@ -139,7 +139,7 @@ func TestTerminateDuringRun(t *testing.T) {
 			}
 		}
 	}
-	eventually(t, 10*time.Second, func() error {
+	testenv.EventuallyWithin(t, 10*time.Second, func() error {
 		for _, r := range p.runs() {
 			if r.ID == 1 {
 				if r.Status != "stopped" || r.Failures != 0 {
@@ -191,7 +191,7 @@ func TestKillDuringRun(t *testing.T) {
 	}
 	var consoles []string
 	p := w.start(t, "-log.console.format", "json", "-site.every", "60ms").awaitAddress()
-	eventually(t, 30*time.Second, func() error {
+	testenv.EventuallyWithin(t, 30*time.Second, func() error {
 		if n := len(p.items()); n != items {
 			return fmt.Errorf("%d items", n)
 		}
@@ -218,7 +218,7 @@ func TestKillDuringRun(t *testing.T) {
 	p.awaitAddress()
 
 	// Every item, with the price that the site has.
-	eventually(t, 30*time.Second, func() error {
+	testenv.EventuallyWithin(t, 30*time.Second, func() error {
 		have := p.items()
 		if len(have) != items {
 			return fmt.Errorf("%d items, want %d", len(have), items)
@@ -239,7 +239,7 @@ func TestKillDuringRun(t *testing.T) {
 	// Every change that the history holds was told by mail and by Slack, and
 	// stands in the log.
 	changes := 0
-	eventually(t, 60*time.Second, func() error {
+	testenv.EventuallyWithin(t, 60*time.Second, func() error {
 		mail := strings.Join(w.messages(), "\n")
 		var slack strings.Builder
 		for _, m := range w.slack.Last() {

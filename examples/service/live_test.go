@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/svcblocks/svcblocks/internal/testenv"
 )
 
 // Settings change while the service runs; a broken file changes nothing and
@@ -37,7 +39,7 @@ func TestSettingsFollowTheFile(t *testing.T) {
 	edit("every: 300ms", "evry: 300ms")
 	p.awaitPage(t, 20*time.Second, "evry", "correct the settings")
 	before := len(p.runs())
-	eventually(t, 20*time.Second, func() error {
+	testenv.EventuallyWithin(t, 20*time.Second, func() error {
 		if len(p.runs()) <= before {
 			return errors.New("no run since the settings are broken")
 		}
@@ -46,7 +48,7 @@ func TestSettingsFollowTheFile(t *testing.T) {
 
 	edit("every: 300ms", "every: 1h")
 	p.awaitPage(t, 30*time.Second, "All parts work")
-	eventually(t, 20*time.Second, func() error {
+	testenv.EventuallyWithin(t, 20*time.Second, func() error {
 		if w.logs.holds(`"schedule changed"`) == 0 {
 			return errors.New("the schedule has not changed")
 		}
@@ -57,7 +59,7 @@ func TestSettingsFollowTheFile(t *testing.T) {
 	}
 
 	edit("shutdown_timeout: 10s", "shutdown_timeout: 10s\nlog: {level: debug}")
-	eventually(t, 20*time.Second, func() error {
+	testenv.EventuallyWithin(t, 20*time.Second, func() error {
 		if p.do(http.MethodPost, "/scrape"); w.logs.holds(`"item seen"`) == 0 {
 			return errors.New("no debug line")
 		}
@@ -65,7 +67,7 @@ func TestSettingsFollowTheFile(t *testing.T) {
 	})
 
 	edit("workers: 4", "workers: 3")
-	eventually(t, 20*time.Second, func() error {
+	testenv.EventuallyWithin(t, 20*time.Second, func() error {
 		if w.logs.holds("at the next start") == 0 {
 			return errors.New("the log does not say that a restart is needed")
 		}
@@ -101,7 +103,7 @@ func TestTerminateWithDeadLogReceiver(t *testing.T) {
 	w.logs.down = false
 	w.logs.mu.Unlock()
 	w.start(t).awaitAddress()
-	eventually(t, 30*time.Second, func() error {
+	testenv.EventuallyWithin(t, 30*time.Second, func() error {
 		if lost, total := w.logs.lost(t, stdout); len(lost) > 0 {
 			return fmt.Errorf("%d of %d lines are not there, the first: %s", len(lost), total, lost[0])
 		}

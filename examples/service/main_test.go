@@ -236,19 +236,3 @@ func (p *process) items() (out []itemRecord) {
 	}
 	return out
 }
-
-// eventually waits for cond, and fails with what cond said last.
-func eventually(t *testing.T, within time.Duration, cond func() error) {
-	t.Helper()
-	deadline := time.Now().Add(within)
-	for {
-		err := cond()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %v", within, err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/examples/service/internal/demo"
+	"github.com/svcblocks/svcblocks/internal/testenv"
 )
 
 // world is a site and the receivers, in the test's process, so that they
@@ -87,7 +88,7 @@ func (w *world) messages() (out []string) {
 // awaitMail waits for a mail that holds every one of parts.
 func (w *world) awaitMail(t *testing.T, parts ...string) {
 	t.Helper()
-	eventually(t, 30*time.Second, func() error {
+	testenv.EventuallyWithin(t, 30*time.Second, func() error {
 		for _, m := range w.messages() {
 			all := true
 			for _, p := range parts {

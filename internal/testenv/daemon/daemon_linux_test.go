@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/internal/testenv/daemon"
 )
 
@@ -78,13 +79,12 @@ func TestKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
-	deadline := time.Now().Add(20 * time.Second)
-	for alive(pid) {
-		if time.Now().After(deadline) {
-			t.Fatalf("daemon %d is still there", pid)
+	testenv.Eventually(t, func() error {
+		if alive(pid) {
+			return fmt.Errorf("daemon %d is still there", pid)
 		}
-		time.Sleep(10 * time.Millisecond)
-	}
+		return nil
+	})
 }
 
 // alive reports whether a process exists and is no zombie, which is what it

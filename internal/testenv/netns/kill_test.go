@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/internal/testenv/netns"
 )
 
@@ -57,7 +58,7 @@ func TestKillLeavesNothing(t *testing.T) {
 	if err != nil || line != "holding\n" {
 		t.Errorf("the process said %q, %v", line, err)
 	}
-	await(t, func() error {
+	testenv.Eventually(t, func() error {
 		if got := marked(t, mark); len(got) < 3 {
 			return fmt.Errorf("processes %q, want three at least", got)
 		}
@@ -67,29 +68,12 @@ func TestKillLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
-	await(t, func() error {
+	testenv.Eventually(t, func() error {
 		if left := marked(t, mark); len(left) > 0 {
 			return fmt.Errorf("processes %q are still there", left)
 		}
 		return nil
 	})
-}
-
-// await calls check until it returns nil. Nothing tells when processes that
-// are not children come and go.
-func await(t *testing.T, check func() error) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
 }
 
 // marked returns the command lines of the processes that carry mark.

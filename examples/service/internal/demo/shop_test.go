@@ -2,6 +2,7 @@ package demo_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/examples/service/internal/browser"
 	"github.com/svcblocks/svcblocks/examples/service/internal/demo"
+	"github.com/svcblocks/svcblocks/internal/testenv"
 )
 
 const step = 12 * time.Second
@@ -249,9 +251,12 @@ func TestShopDelay(t *testing.T) {
 		}
 		done <- err
 	}()
-	for shop.Requests() == 0 { // until the request has arrived
-		time.Sleep(time.Millisecond)
-	}
+	testenv.Eventually(t, func() error {
+		if shop.Requests() == 0 {
+			return errors.New("no request has arrived")
+		}
+		return nil
+	})
 	cancel()
 	if err := <-done; err == nil {
 		t.Error("the answer came at once")

@@ -23,6 +23,7 @@ import (
 	"github.com/svcblocks/svcblocks/examples/service/internal/crawl"
 	"github.com/svcblocks/svcblocks/examples/service/internal/history"
 	"github.com/svcblocks/svcblocks/examples/service/internal/watch"
+	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/notify"
 )
 
@@ -98,8 +99,7 @@ func (s *site) run(t *testing.T) {
 // await waits until n runs have ended and nothing is owed.
 func (s *site) await(t *testing.T, n int) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for time.Now().Before(deadline) {
+	testenv.Eventually(t, func() error {
 		runs, err := s.store.Runs(100)
 		if err != nil {
 			t.Fatal(err)
@@ -109,11 +109,10 @@ func (s *site) await(t *testing.T, n int) {
 			t.Fatal(err)
 		}
 		if len(runs) >= n && runs[0].Status != history.Running && len(pending) == 0 {
-			return
+			return nil
 		}
-		time.Sleep(time.Millisecond)
-	}
-	t.Fatalf("%d runs have not ended:\n%s", n, s.log)
+		return fmt.Errorf("%d runs have not ended:\n%s", n, s.log)
+	})
 }
 
 func (s *site) set(n int, cents int64) *site {
@@ -420,11 +419,10 @@ func TestHistoryTrouble(t *testing.T) {
 
 func waitFor(t *testing.T, cond func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for !cond() {
-		if time.Now().After(deadline) {
-			t.Fatal("timed out")
+	testenv.Eventually(t, func() error {
+		if !cond() {
+			return errors.New("the condition does not hold")
 		}
-		time.Sleep(time.Millisecond)
-	}
+		return nil
+	})
 }
