@@ -112,17 +112,26 @@ func (d *dialogue) command(verb, line string) bool {
 	}
 }
 
-// transaction answers a command and, unless it is refused, does what it says.
-func (d *dialogue) transaction(step Step, line string, do func()) bool {
-	f := d.s.fault(step, line)
+// inject does what the fault asks for in place of an answer. done tells that it
+// did so, goOn whether the dialogue goes on.
+func (d *dialogue) inject(f Fault) (done, goOn bool) {
 	switch {
 	case f.Silent:
 		<-d.s.quit
-		return false
+		return true, false
 	case f.Close:
-		return false
+		return true, false
 	case f.Reply != "":
-		return d.say(f.Reply) && !strings.HasPrefix(f.Reply, "421")
+		return true, d.say(f.Reply) && !strings.HasPrefix(f.Reply, "421")
+	}
+	return false, true
+}
+
+// transaction answers a command and, unless it is refused, does what it says.
+func (d *dialogue) transaction(step Step, line string, do func()) bool {
+	f := d.s.fault(step, line)
+	if done, goOn := d.inject(f); done {
+		return goOn
 	}
 	do()
 	if f.NoAnswer {
@@ -184,12 +193,9 @@ func (d *dialogue) hello() string {
 
 func (d *dialogue) handshake() bool {
 	f := d.s.fault(StepHandshake, "")
-	if f.Silent {
-		<-d.s.quit
-		return false
-	}
-	if f.Close {
-		return false
+	f.Reply = "" // there is nobody to read one yet
+	if done, goOn := d.inject(f); done {
+		return goOn
 	}
 	t := tls.Server(d.raw, d.s.tls)
 	if err := t.Handshake(); err != nil {
@@ -202,14 +208,8 @@ func (d *dialogue) handshake() bool {
 
 func (d *dialogue) auth(line string) bool {
 	f := d.s.fault(StepAUTH, line)
-	switch {
-	case f.Silent:
-		<-d.s.quit
-		return false
-	case f.Close:
-		return false
-	case f.Reply != "":
-		return d.say(f.Reply) && !strings.HasPrefix(f.Reply, "421")
+	if done, goOn := d.inject(f); done {
+		return goOn
 	}
 	parts := strings.Fields(line)
 	if len(parts) < 2 {
@@ -254,14 +254,8 @@ func (d *dialogue) data(line string) bool {
 		return d.say("554 5.5.1 no valid recipients")
 	}
 	f := d.s.fault(StepDATA, line)
-	switch {
-	case f.Silent:
-		<-d.s.quit
-		return false
-	case f.Close:
-		return false
-	case f.Reply != "":
-		return d.say(f.Reply) && !strings.HasPrefix(f.Reply, "421")
+	if done, goOn := d.inject(f); done {
+		return goOn
 	}
 	if !d.say("354 go on") {
 		return false
@@ -281,14 +275,8 @@ func (d *dialogue) data(line string) bool {
 	m.Data = content.Bytes()
 	d.mail = nil
 	f = d.s.fault(StepDot, m.From)
-	switch {
-	case f.Silent:
-		<-d.s.quit
-		return false
-	case f.Close:
-		return false
-	case f.Reply != "":
-		return d.say(f.Reply) && !strings.HasPrefix(f.Reply, "421")
+	if done, goOn := d.inject(f); done {
+		return goOn
 	}
 	if d.s.opts.MaxBytes > 0 && len(m.Data) > d.s.opts.MaxBytes {
 		return d.say("552 5.3.4 too big")
