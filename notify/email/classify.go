@@ -3,7 +3,6 @@ package email
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/textproto"
 	"strings"
@@ -73,15 +72,26 @@ func replyClass(op string, code int, enhanced string) notify.Class {
 	}
 }
 
-// enhanced returns the status code at the start of a reply's text, as "5.1.1".
+// enhanced returns the status code at the start of a reply's text, as "5.1.1"
+// (RFC 3463 §2, RFC 2034 §4), or "" where there is none.
 func enhanced(text string) string {
-	word, _, _ := strings.Cut(strings.TrimSpace(text), " ")
-	var class, subject, detail int
-	if n, err := fmt.Sscanf(word, "%d.%d.%d", &class, &subject, &detail); n != 3 || err != nil {
+	text = strings.TrimSpace(text)
+	end := strings.IndexFunc(text, func(r rune) bool { return r != '.' && (r < '0' || r > '9') })
+	if end < 0 {
+		end = len(text)
+	} else if text[end] > ' ' {
+		return "" // a word that only begins like a status code
+	}
+	code := text[:end]
+	class, rest, _ := strings.Cut(code, ".")
+	subject, detail, _ := strings.Cut(rest, ".")
+	if class != "2" && class != "4" && class != "5" {
 		return ""
 	}
-	if (class != 2 && class != 4 && class != 5) || subject < 0 || subject > 999 || detail < 0 || detail > 999 {
-		return ""
+	for _, part := range []string{subject, detail} {
+		if len(part) < 1 || len(part) > 3 || strings.Contains(part, ".") {
+			return ""
+		}
 	}
-	return fmt.Sprintf("%d.%d.%d", class, subject, detail)
+	return code
 }
