@@ -11,7 +11,7 @@ import (
 	"net/url"
 	"sync"
 
-	"github.com/svcblocks/svcblocks/examples/service/internal/extract"
+	"github.com/svcblocks/svcblocks/examples/internal/extract"
 )
 
 // ErrMaxPages says that the listing has more pages than Options.MaxPages.

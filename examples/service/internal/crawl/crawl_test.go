@@ -16,8 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"github.com/svcblocks/svcblocks/examples/internal/extract"
 	"github.com/svcblocks/svcblocks/examples/service/internal/crawl"
-	"github.com/svcblocks/svcblocks/examples/service/internal/extract"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/svcblocks/svcblocks/examples/service/internal/extract"
+	"github.com/svcblocks/svcblocks/examples/internal/extract"
 	"github.com/svcblocks/svcblocks/examples/service/internal/history"
 )
 

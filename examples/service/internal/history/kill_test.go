@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/svcblocks/svcblocks/examples/service/internal/extract"
+	"github.com/svcblocks/svcblocks/examples/internal/extract"
 	"github.com/svcblocks/svcblocks/examples/service/internal/history"
 	"github.com/svcblocks/svcblocks/internal/testenv"
 )

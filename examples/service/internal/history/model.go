@@ -3,7 +3,7 @@ package history
 import (
 	"time"
 
-	"github.com/svcblocks/svcblocks/examples/service/internal/extract"
+	"github.com/svcblocks/svcblocks/examples/internal/extract"
 )
 
 // Status is the stage of a run, or how it ended.

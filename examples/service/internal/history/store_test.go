@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.uber.org/goleak"
 
-	"github.com/svcblocks/svcblocks/examples/service/internal/extract"
+	"github.com/svcblocks/svcblocks/examples/internal/extract"
 	"github.com/svcblocks/svcblocks/examples/service/internal/history"
 )
 

@@ -15,7 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/svcblocks/svcblocks/examples/service/internal/extract"
+	"github.com/svcblocks/svcblocks/examples/internal/extract"
 	"github.com/svcblocks/svcblocks/examples/service/internal/health"
 	"github.com/svcblocks/svcblocks/examples/service/internal/history"
 	"github.com/svcblocks/svcblocks/examples/service/internal/server"

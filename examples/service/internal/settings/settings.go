@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/config"
-	"github.com/svcblocks/svcblocks/examples/service/internal/extract"
+	"github.com/svcblocks/svcblocks/examples/internal/extract"
 	"github.com/svcblocks/svcblocks/logging"
 	"github.com/svcblocks/svcblocks/notify"
 	"github.com/svcblocks/svcblocks/notify/email"

@@ -19,8 +19,8 @@ import (
 
 	"github.com/svcblocks/svcblocks/config"
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/examples/internal/extract"
 	"github.com/svcblocks/svcblocks/examples/service/internal/crawl"
-	"github.com/svcblocks/svcblocks/examples/service/internal/extract"
 	"github.com/svcblocks/svcblocks/examples/service/internal/health"
 	"github.com/svcblocks/svcblocks/examples/service/internal/history"
 	"github.com/svcblocks/svcblocks/examples/service/internal/status"

@@ -5,7 +5,7 @@ import (
 	"log/slog"
 	"strings"
 
-	"github.com/svcblocks/svcblocks/examples/service/internal/extract"
+	"github.com/svcblocks/svcblocks/examples/internal/extract"
 	"github.com/svcblocks/svcblocks/examples/service/internal/history"
 	"github.com/svcblocks/svcblocks/notify"
 )

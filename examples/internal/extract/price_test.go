@@ -4,7 +4,7 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/svcblocks/svcblocks/examples/service/internal/extract"
+	"github.com/svcblocks/svcblocks/examples/internal/extract"
 )
 
 func TestParsePrice(t *testing.T) {
