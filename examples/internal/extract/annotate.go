@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/PuerkitoBio/goquery"
 	"golang.org/x/net/html"
 )
 
@@ -46,10 +45,16 @@ func annotate(src []byte) []byte {
 	}
 }
 
-// position returns what annotate wrote into the selection's first element.
-func position(s *goquery.Selection) (line, column int) {
-	l, c, _ := strings.Cut(s.AttrOr(posAttr, ""), ":")
-	line, _ = strconv.Atoi(l) // zero where the parser made the element up
-	column, _ = strconv.Atoi(c)
-	return line, column
+// position returns what annotate wrote into an element; zero where the parser
+// made the element up.
+func position(n *html.Node) (line, column int) {
+	for _, a := range n.Attr {
+		if a.Key == posAttr {
+			l, c, _ := strings.Cut(a.Val, ":")
+			line, _ = strconv.Atoi(l)
+			column, _ = strconv.Atoi(c)
+			return line, column
+		}
+	}
+	return 0, 0
 }

@@ -1,13 +1,25 @@
-// Package extract reads items and page links from the HTML of a shop page.
+// Package extract reads typed values out of HTML, and says of each that it could
+// not read where it stands.
 //
-//	page, err := extract.Parse(res.Body, extract.Source{URL: res.Request.URL, ContentType: res.Header.Get("Content-Type")}, selectors)
+// [Table] reads the rows of a table into structs whose fields are tagged with
+// the columns' titles, [List] anything else that repeats, by CSS selectors:
 //
-// The default selectors follow schema.org's microdata (Product, Offer), which
-// most shops carry: itemprop name, price, priceCurrency, url and availability.
-// A site with other markup is described by [Selectors] in the settings.
+//	type lot struct {
+//		ID       string   `col:"Lot"`
+//		Moisture *float64 `col:"Moisture" unit:"%"` // a pointer may be missing
+//	}
+//	page, err := extract.Open(res.Body, extract.Source{URL: res.Request.URL, ContentType: res.Header.Get("Content-Type")})
+//	…
+//	lots, err := extract.Table[lot](page, "table.lots")
+//	next := page.Links("a[rel=next]")
 //
-// One bad item never costs the page: Parse returns what it could read, and in
-// Page.Problems an [Error] for each thing that it could not, with the line and
-// column in the page's source, the field and the text that stood there. A page
-// that is no HTML or holds no item at all gives [ErrNotHTML] or [ErrNoItems].
+// [Parse] reads the items of a shop with selectors from the settings. Its
+// defaults follow schema.org's microdata (Product, Offer), which most shops
+// carry: itemprop name, price, priceCurrency, url and availability.
+//
+// One bad item never costs the page: what could be read is returned, and for
+// each thing that could not an [Error] with the line and column in the page's
+// source, the field and the text that stood there. A page that is no HTML or
+// holds no item at all gives [ErrNotHTML] or [ErrNoItems]. Nothing is guessed:
+// "1,5" is no number, as it may be one and a half or a slip.
 package extract

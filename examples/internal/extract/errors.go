@@ -10,11 +10,18 @@ var (
 	// ErrNotHTML says that a page is something else: an image, JSON, or bytes
 	// in an encoding that is not supported.
 	ErrNotHTML = errors.New("not an HTML page")
-	// ErrNoItems says that a page is HTML, but nothing in it matches the item
-	// selector.
+	// ErrNoItems says that a page is HTML, but nothing in it matches the
+	// selector of the items, or of the table.
 	ErrNoItems = errors.New("no item on the page")
 	// ErrMissing says that a field of an item is absent or empty.
 	ErrMissing = errors.New("missing")
+	// ErrColumn says that a table has no column of a title, or several.
+	ErrColumn = errors.New("no such column")
+	// ErrValue says that a text is no value of the field's type.
+	ErrValue = errors.New("not a value of this kind")
+	// ErrFields says that a struct cannot be read from a page as it is tagged:
+	// a mistake in the program.
+	ErrFields = errors.New("the struct cannot be read from HTML")
 	// ErrPrice says that a text is no price.
 	ErrPrice = errors.New("not a price")
 	// ErrCurrency says that the currency of a price is absent or unknown.
@@ -28,13 +35,16 @@ var (
 type Error struct {
 	// URL is the page.
 	URL string
-	// Line and Column, from 1, are where the item's element begins in the
-	// page's source; zero if the whole page is meant.
+	// Line and Column, from 1, are where the element begins in the page's
+	// source: the item for Parse, the field's own element for List and Table,
+	// or the item where that is missing. Zero if the whole page is meant.
 	Line, Column int
-	// Item is the item's number on the page, from 1; 0 if the page is meant.
+	// Item is the number of the item on the page, or of the row in the table,
+	// from 1; 0 if the page is meant.
 	Item int
-	// Field is the name of the field: name, price, currency, url. It is empty
-	// if the item or page as a whole is meant.
+	// Field is the name of the field: name, price, currency or url for Parse,
+	// the selector for List, the column's title for Table. It is empty if the
+	// item or page as a whole is meant.
 	Field string
 	// Text is what stood there, cut to 80 bytes.
 	Text string

@@ -1,19 +1,14 @@
 package extract
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"mime"
-	"net/http"
 	"net/url"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/PuerkitoBio/goquery"
 	"github.com/andybalholm/cascadia"
-	"golang.org/x/text/encoding/charmap"
 )
 
 // Availability says whether an item can be bought.
@@ -126,51 +121,33 @@ func (s Selectors) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Source says where a page came from.
-type Source struct {
-	// URL is the page's address after redirects; links are resolved against it.
-	URL *url.URL
-	// ContentType is the response's Content-Type header; "" is taken as HTML.
-	ContentType string
-}
-
 // Parse reads a page from r. The error is non-nil if nothing could be read at
 // all: an *Error that wraps [ErrNotHTML] or [ErrNoItems], or the error of r as
 // it came, so that a limit on r stays visible to errors.Is. With ErrNoItems
 // the page's links are returned all the same.
 func Parse(r io.Reader, src Source, sel Selectors) (Page, error) {
-	raw, err := io.ReadAll(r)
+	d, err := Open(r, src)
 	if err != nil {
+		if e, ok := errors.AsType[*Error](err); ok {
+			e.Hint = "check the address in site.url and what the server sends there"
+		}
 		return Page{}, err
 	}
-	text, err := decode(raw, src.ContentType)
-	if err != nil {
-		return Page{}, &Error{URL: src.URL.String(), Err: err, Hint: "check the address in site.url and what the server sends there"}
-	}
-	doc, err := goquery.NewDocumentFromReader(bytes.NewReader(annotate(text)))
-	if err != nil {
-		return Page{}, &Error{URL: src.URL.String(), Err: fmt.Errorf("%w: %w", ErrNotHTML, err)}
-	}
 	sel = sel.withDefaults()
-	base := src.URL
-	if href, ok := doc.Find("base[href]").First().Attr("href"); ok {
-		if u, err := src.URL.Parse(strings.TrimSpace(href)); err == nil {
-			base = u
-		}
-	}
-	page := Page{Links: links(doc, sel.Pages, base, src.URL.Host)}
-	found := doc.Find(sel.Item)
+	page := Page{Links: d.Links(sel.Pages)}
+	at := src.URL.Redacted()
+	found := d.doc.Find(sel.Item)
 	if found.Length() == 0 {
 		return page, &Error{
-			URL: src.URL.String(), Text: doc.Find("title").First().Text(), Err: ErrNoItems,
+			URL: at, Text: d.doc.Find("title").First().Text(), Err: ErrNoItems,
 			Hint: "the item selector " + sel.Item + " matches nothing: adapt site.selectors to the page's markup",
 		}
 	}
 	found.Each(func(i int, s *goquery.Selection) {
-		item, problems := readItem(s, sel, base)
-		line, column := position(s)
+		item, problems := readItem(s, sel, d.base)
+		line, column := position(s.Get(0))
 		for _, p := range problems {
-			p.URL, p.Line, p.Column, p.Item, p.Text = src.URL.String(), line, column, i+1, shorten(p.Text)
+			p.URL, p.Line, p.Column, p.Item, p.Text = at, line, column, i+1, shorten(p.Text)
 			page.Problems = append(page.Problems, p)
 		}
 		if len(problems) == 0 {
@@ -233,70 +210,5 @@ func availability(text string) Availability {
 		return PreOrder
 	default:
 		return Unknown
-	}
-}
-
-func resolve(base *url.URL, href string) (string, error) {
-	u, err := base.Parse(strings.TrimSpace(href))
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return "", ErrLink
-	}
-	u.Fragment, u.RawFragment = "", ""
-	return u.String(), nil
-}
-
-func links(doc *goquery.Document, selector string, base *url.URL, host string) []string {
-	var out []string
-	seen := map[string]bool{}
-	doc.Find(selector).Each(func(_ int, s *goquery.Selection) {
-		href, ok := s.Attr("href")
-		if !ok {
-			return
-		}
-		link, err := resolve(base, href)
-		if err != nil || seen[link] {
-			return
-		}
-		if u, err := url.Parse(link); err != nil || u.Host != host {
-			return
-		}
-		seen[link] = true
-		out = append(out, link)
-	})
-	return out
-}
-
-// decode returns the page as UTF-8. Windows-1252 stands for ISO-8859-1 too, as
-// browsers read it (WHATWG Encoding §4.2).
-func decode(raw []byte, contentType string) ([]byte, error) {
-	charset := ""
-	if contentType != "" {
-		media, params, err := mime.ParseMediaType(contentType)
-		if err == nil && media != "text/html" && media != "application/xhtml+xml" {
-			return nil, fmt.Errorf("%w: the server says %s", ErrNotHTML, shorten(media))
-		}
-		charset = strings.ToLower(params["charset"])
-	}
-	if sniffed := http.DetectContentType(raw); len(raw) > 0 && !strings.HasPrefix(sniffed, "text/") {
-		return nil, fmt.Errorf("%w: the bytes look like %s", ErrNotHTML, sniffed)
-	}
-	switch charset {
-	case "", "utf-8", "utf8", "us-ascii", "ascii":
-		raw = bytes.TrimPrefix(raw, []byte("\xEF\xBB\xBF"))
-		if utf8.Valid(raw) {
-			return raw, nil
-		}
-		if charset != "" {
-			return bytes.ToValidUTF8(raw, []byte("\uFFFD")), nil
-		}
-		fallthrough
-	case "iso-8859-1", "latin1", "windows-1252", "cp1252":
-		out, err := charmap.Windows1252.NewDecoder().Bytes(raw)
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrNotHTML, err)
-		}
-		return out, nil
-	default:
-		return nil, fmt.Errorf("%w: charset %q is not supported", ErrNotHTML, shorten(charset))
 	}
 }
