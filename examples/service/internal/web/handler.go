@@ -28,8 +28,10 @@ var assetFiles embed.FS
 const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; " +
 	"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-// handler serves the page and its assets.
-type handler struct {
+// Handler serves the page and its assets. Make one with [NewHandler]. Safe for
+// concurrent use as far as its page function is.
+type Handler struct {
+	mux    *http.ServeMux
 	page   func(context.Context) Page
 	log    *slog.Logger
 	tmpl   *template.Template
@@ -45,22 +47,24 @@ type asset struct {
 // NewHandler returns a handler for GET / and for the page's assets under
 // /assets/; every other path is answered 404. It calls page once per request,
 // with the request's context. Nil logger means no log. It panics where page is
-// nil. Safe for concurrent use as far as page is.
-func NewHandler(page func(context.Context) Page, logger *slog.Logger) http.Handler {
+// nil.
+func NewHandler(page func(context.Context) Page, logger *slog.Logger) *Handler {
 	if page == nil {
 		panic("web: NewHandler: page is nil")
 	}
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	h := &handler{page: page, log: logger, assets: map[string]asset{}, names: map[string]string{}}
+	h := &Handler{mux: http.NewServeMux(), page: page, log: logger, assets: map[string]asset{}, names: map[string]string{}}
 	h.tmpl = template.Must(template.New("page").Funcs(funcs()).ParseFS(templateFiles, "templates/*.gohtml"))
 	h.loadAssets()
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", h.servePage)
-	mux.HandleFunc("GET /assets/{name}", h.serveAsset)
-	return mux
+	h.mux.HandleFunc("GET /{$}", h.servePage)
+	h.mux.HandleFunc("GET /assets/{name}", h.serveAsset)
+	return h
 }
+
+// ServeHTTP is for [http.Handler].
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.ServeHTTP(w, r) }
 
 func funcs() template.FuncMap {
 	return template.FuncMap{
@@ -72,7 +76,7 @@ func funcs() template.FuncMap {
 // loadAssets names each file by its content, so that a browser may keep it for
 // ever and a new build is seen at once. The files are part of the binary:
 // their absence is a mistake in the build.
-func (h *handler) loadAssets() {
+func (h *Handler) loadAssets() {
 	types := map[string]string{
 		".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
 	}
@@ -93,13 +97,18 @@ func (h *handler) loadAssets() {
 	}
 }
 
-func (h *handler) servePage(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) servePage(w http.ResponseWriter, r *http.Request) {
 	p := h.page(r.Context())
+	h.write(w, r, http.StatusOK, "page", newView(&p, h.names))
+}
+
+// write renders a template as the answer.
+func (h *Handler) write(w http.ResponseWriter, r *http.Request, status int, name string, data any) {
 	var buf bytes.Buffer
 	// Into a buffer first: a page that cannot be rendered must not begin
 	// with 200.
-	if err := h.tmpl.ExecuteTemplate(&buf, "page", newView(&p, h.names)); err != nil {
-		h.log.ErrorContext(r.Context(), "render status page", "error", err)
+	if err := h.tmpl.ExecuteTemplate(&buf, name, data); err != nil {
+		h.log.ErrorContext(r.Context(), "render status page", "template", name, "error", err)
 		http.Error(w, "The status page could not be rendered; the log says why.", http.StatusInternalServerError)
 		return
 	}
@@ -110,11 +119,13 @@ func (h *handler) servePage(w http.ResponseWriter, r *http.Request) {
 	head.Set("Vary", "Accept-Encoding")
 	secure(head)
 	if !acceptsGzip(r.Header.Values("Accept-Encoding")) {
+		w.WriteHeader(status)
 		_, _ = w.Write(buf.Bytes()) // a reader who left is no error of ours
 		return
 	}
 	// A tenth of the size, as a reader's browser asks every few seconds.
 	head.Set("Content-Encoding", "gzip")
+	w.WriteHeader(status)
 	z, err := gzip.NewWriterLevel(w, gzip.BestSpeed)
 	if err != nil {
 		panic(fmt.Sprintf("web: gzip: %v", err)) // for a level that does not exist
@@ -137,7 +148,7 @@ func acceptsGzip(header []string) bool {
 	return false
 }
 
-func (h *handler) serveAsset(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) serveAsset(w http.ResponseWriter, r *http.Request) {
 	a, ok := h.assets[r.PathValue("name")]
 	if !ok {
 		http.NotFound(w, r)

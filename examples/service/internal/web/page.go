@@ -7,6 +7,7 @@ import "time"
 // of the service's life. The handler only reads what it is given.
 type Page struct {
 	Service   Service
+	User      string     // who is logged in; empty where nobody has to
 	Now       time.Time  // when the data was gathered; zero means the time of rendering
 	Checks    []Check    // health of each block, in the order to show
 	Tor       Tor        // how requests leave the machine

@@ -85,11 +85,13 @@
     var limit = setTimeout(function () { mine.abort(); }, 10000);
     fetch("/", { signal: mine.signal, headers: { Accept: "text/html" } })
       .then(function (res) {
+        // Sent to the sign-in page: the session has ended.
+        if (res.redirected) { location.reload(); return ""; }
         if (!res.ok) throw new Error("status " + res.status);
         return res.text();
       })
       .then(function (text) {
-        swap(new DOMParser().parseFromString(text, "text/html"));
+        if (text) swap(new DOMParser().parseFromString(text, "text/html"));
         failures = 0;
         say("");
       })
@@ -116,6 +118,7 @@
     fetch(form.action, { method: "POST", headers: { Accept: "text/html" } })
       .then(function (res) {
         if (!res.ok) throw new Error("status " + res.status);
+        if (new URL(res.url).pathname !== "/") { location.reload(); return; }
         say("A run was asked for.");
         refresh();
       })
