@@ -1,7 +1,10 @@
 package logging
 
 import (
+	"errors"
 	"fmt"
+	"hash/crc32"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -11,29 +14,41 @@ import (
 // synced: what a power cut takes of it costs repeats, not events, and the
 // removal of a segment is what ends it.
 
-// checkpointLine has a fixed width, so that one short write replaces it.
-const checkpointLine = "%s %020d\n"
+// checkpointLine has a fixed width, so that one short write replaces it. The
+// checksum is that of what precedes it: an offset that is wrong would skip what
+// was never sent.
+func checkpointLine(seq string, offset int64) string {
+	text := fmt.Sprintf("%s %020d", seq, offset)
+	return fmt.Sprintf("%s %08x\n", text, crc32.ChecksumIEEE([]byte(text)))
+}
+
+var errDamaged = errors.New("damaged; what it stood for is sent again")
 
 // sent returns the offset in segment seq up to which the receiver has it.
 func (q queue) sent(seq string) int64 {
-	if got, offset := q.checkpointed(); got == seq {
+	if got, offset, _ := q.checkpointed(); got == seq {
 		return offset
 	}
 	return 0
 }
 
-// checkpointed returns what the checkpoint says.
-func (q queue) checkpointed() (seq string, offset int64) {
+// checkpointed returns what the checkpoint says: nothing if there is none, or
+// one whose first write did not come to pass.
+func (q queue) checkpointed() (seq string, offset int64, err error) {
 	data, err := os.ReadFile(q.checkpoint())
-	if err != nil {
-		return "", 0
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0:
+		return "", 0, nil
+	case err != nil:
+		return "", 0, err
 	}
-	seq, text, _ := strings.Cut(strings.TrimSuffix(string(data), "\n"), " ")
-	offset, err = strconv.ParseInt(text, 10, 64)
-	if err != nil || offset < 0 {
-		return "", 0
+	seq, rest, _ := strings.Cut(string(data), " ")
+	digits, _, _ := strings.Cut(rest, " ")
+	offset, err = strconv.ParseInt(digits, 10, 64)
+	if err != nil || offset < 0 || string(data) != checkpointLine(seq, offset) {
+		return "", 0, errDamaged
 	}
-	return seq, offset
+	return seq, offset, nil
 }
 
 // setSent writes the checkpoint.
@@ -42,7 +57,7 @@ func (q queue) setSent(seq string, offset int64) error {
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(f, checkpointLine, seq, offset); err != nil {
+	if _, err := f.WriteString(checkpointLine(seq, offset)); err != nil {
 		_ = f.Close() // the write error says more
 		return err
 	}

@@ -17,6 +17,9 @@ var (
 	// disk quota. It is reported once until the queue is within its quota for
 	// a whole segment.
 	ErrQuota = errors.New("disk quota reached")
+	// ErrLocked is returned where somebody else holds a segment, which is then
+	// left as it is.
+	ErrLocked = errors.New("locked by another process")
 	// ErrMoved is reported when somebody else renamed or removed a file of the
 	// queue.
 	ErrMoved = errors.New("moved or removed by somebody else")

@@ -1,6 +1,7 @@
 package logging
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -81,6 +82,7 @@ func (o *FileOptions) withDefaults() (FileOptions, time.Duration, error) {
 	if out.Logger == nil {
 		out.Logger = slog.New(slog.DiscardHandler)
 	}
+	out.Logger = out.Logger.With(componentKey, "logging")
 	return out, every, errors.Join(bad...)
 }
 
@@ -119,7 +121,9 @@ type File struct {
 	pending  []byte // records to be written together
 	records  int64  // in pending
 	flushing *time.Timer
-	failing  int // writes to come until the disk counts as well again; 0: well
+	failing  int       // writes to come until the disk counts as well again; 0: well
+	unsealed time.Time // after a seal that failed: when to try again
+	unsynced bool      // the last sync failed
 	closed   bool
 	overfull bool // segments were dropped for the quota
 	notices  []error
@@ -132,10 +136,8 @@ type File struct {
 }
 
 type fileCounters struct {
-	records, bytes, dropped, failures atomic.Int64
-	seals                             atomic.Int64
-	quotaSegments, quotaEvents        atomic.Int64
-	lastErr                           atomic.Pointer[string]
+	records, bytes, dropped, quotaEvents atomic.Int64
+	lastErr                              atomic.Pointer[string]
 }
 
 func (c *fileCounters) fill(st *Stats) {
@@ -174,6 +176,9 @@ func OpenFile(path string, opts *FileOptions) (*File, error) {
 func (f *File) open(j *journal) error {
 	for n := 0; n < maxActive; {
 		path := f.queue.active(n)
+		if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+			return fmt.Errorf("%s is no regular file: name one that is none else's, without symbolic links in place of it", path)
+		}
 		file, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE, f.opts.Perm)
 		if err != nil {
 			return err
@@ -227,7 +232,7 @@ func (f *File) Path() string {
 	return f.path
 }
 
-// Write appends p, one or several whole records, with one write(2); a missing
+// Write appends p, one or several whole lines, with one write(2); a missing
 // newline at its end is added. A record that the disk takes only in part is
 // cut back, counted as dropped and reported: the file never holds part of a
 // record. Write seals the file before a record that would make it longer than
@@ -251,41 +256,67 @@ func (f *File) append(p []byte) error {
 	if f.closed {
 		return &Error{Op: "write", Path: f.path, Err: ErrClosed}
 	}
+	records := countRecords(p)
 	if used, limit := f.size+int64(len(f.pending)), f.opts.SegmentBytes; limit > 0 && used > 0 && used+int64(len(p)) > limit {
-		if err := f.seal(); err != nil {
-			f.fail("seal", err) // the record still fits the file at hand
-		}
+		f.sealForSize()
 	}
 	if f.file == nil {
 		if err := f.queue.journaled(f.opts.Perm, f.open); err != nil {
-			return f.drop(err)
+			return f.drop(err, records)
 		}
 	}
-	if f.torn || p[len(p)-1] != '\n' {
-		f.scratch = f.scratch[:0]
-		if f.torn {
-			f.scratch = append(f.scratch, '\n')
-		}
-		f.scratch = append(f.scratch, p...)
-		if p[len(p)-1] != '\n' {
-			f.scratch = append(f.scratch, '\n')
-		}
+	if p[len(p)-1] != '\n' {
+		f.scratch = append(append(f.scratch[:0], p...), '\n')
 		p = f.scratch
 	}
 	if f.opts.FlushEvery > 0 {
-		f.collect(p)
+		f.collect(p, records)
 		return nil
 	}
-	return f.write(p, 1)
+	return f.write(p, records)
+}
+
+// countRecords returns how many lines p has, an unfinished last one included.
+func countRecords(p []byte) int64 {
+	if i := bytes.IndexByte(p, '\n'); i < 0 || i == len(p)-1 {
+		return 1 // nearly always
+	}
+	n := bytes.Count(p, []byte{'\n'})
+	if p[len(p)-1] != '\n' {
+		n++
+	}
+	return int64(n)
+}
+
+// sealRetry is how long after a seal that failed the file grows on.
+const sealRetry = time.Second
+
+// sealForSize seals the file, which is full. Where that fails it tries again
+// later: the record still fits the file at hand.
+func (f *File) sealForSize() {
+	if !f.unsealed.IsZero() && time.Until(f.unsealed) > 0 {
+		return
+	}
+	err := f.seal()
+	if err == nil {
+		f.unsealed = time.Time{}
+		return
+	}
+	if f.unsealed.IsZero() {
+		f.fail("seal", err)
+	}
+	f.unsealed = time.Now().Add(sealRetry)
 }
 
 // write appends p, which holds so many records, to the file.
 func (f *File) write(p []byte, records int64) error {
+	if f.torn {
+		p = append([]byte{'\n'}, p...)
+	}
 	n, err := f.file.Write(p)
 	if err != nil {
 		f.cutBack(n)
-		f.stats.dropped.Add(records - 1)
-		return f.drop(err)
+		return f.drop(err, records)
 	}
 	f.torn = false
 	f.size += int64(n)
@@ -316,9 +347,9 @@ func (f *File) cutBack(n int) {
 	}
 }
 
-// drop counts a record that was not written.
-func (f *File) drop(cause error) error {
-	f.stats.dropped.Add(1)
+// drop counts records that were not written.
+func (f *File) drop(cause error, records int64) error {
+	f.stats.dropped.Add(records)
 	err := &Error{Op: "write", Path: f.path, Err: cause}
 	if f.failing == 0 {
 		f.fail("write", cause)
@@ -336,14 +367,13 @@ const recovery = 16
 func (f *File) recover() {
 	f.stats.lastErr.Store(nil)
 	if f.failing--; f.failing == 0 {
-		f.opts.Logger.Info("log file is writable again", "component", "logging", "path", f.path, "dropped", f.stats.dropped.Load())
+		f.opts.Logger.Info("log file is writable again", "path", f.path, "dropped", f.stats.dropped.Load())
 	}
 }
 
 // fail queues a notice, told after the lock is dropped, so that OnError may
 // log.
 func (f *File) fail(op string, cause error) {
-	f.stats.failures.Add(1)
 	f.notices = append(f.notices, &Error{Op: op, Path: f.path, Err: cause})
 }
 
@@ -358,7 +388,7 @@ func (f *File) takeNotices() []error {
 
 func (f *File) tell(notices []error) {
 	for _, err := range notices {
-		f.opts.Logger.Error("log file", "component", "logging", "error", err)
+		f.opts.Logger.Error("log file", "error", err)
 		if f.opts.OnError != nil {
 			f.opts.OnError(err)
 		}
@@ -404,29 +434,27 @@ func (f *File) seal() error {
 	if f.file == nil || f.size == 0 {
 		return nil
 	}
+	settled := false
 	err := f.queue.journaled(f.opts.Perm, func(j *journal) error {
 		if err := f.settle(j); err != nil {
 			return err
 		}
-		f.stats.seals.Add(1)
+		settled = true
 		return f.open(j) // failing that, tried again at the next record
 	})
-	if err != nil {
-		return err
+	if settled {
+		f.keepQuota()
+		if f.sealed != nil {
+			f.sealed()
+		}
 	}
-	f.keepQuota()
-	if f.sealed != nil {
-		f.sealed()
-	}
-	return nil
+	return err
 }
 
 // settle makes the active file a segment and lets go of it.
 func (f *File) settle(j *journal) error {
 	if f.syncEvery != 0 {
-		if err := f.file.Sync(); err != nil {
-			f.fail("sync", err)
-		}
+		_ = f.synced(f.file.Sync()) // told
 	}
 	if info, err := f.file.Stat(); err == nil && info.Size() < f.size {
 		f.fail("seal", fmt.Errorf("%w: %d of %d bytes are gone", ErrTruncated, f.size-info.Size(), f.size))
@@ -450,11 +478,7 @@ func (f *File) settle(j *journal) error {
 // finish is settle for a file that may be empty.
 func (f *File) finish(j *journal) error {
 	if f.size > 0 {
-		err := f.settle(j)
-		if err == nil {
-			f.stats.seals.Add(1)
-		}
-		return err
+		return f.settle(j)
 	}
 	j.noteGone(filepath.Base(f.path))
 	if !samePath(f.file, f.path) {

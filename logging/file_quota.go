@@ -15,13 +15,13 @@ import (
 // rescue copies the records of an active file that somebody else renamed or
 // removed into a segment: they are still ours to read.
 func (f *File) rescue(j *journal) (err error) {
-	var target *os.File
-	for target == nil {
-		path := f.queue.path(f.queue.stem + "-" + f.seqs.next() + f.queue.ext)
-		target, err = os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, f.opts.Perm)
-		if err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
-		}
+	path, err := f.queue.nextSegment(&f.seqs)
+	if err != nil {
+		return err
+	}
+	target, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, f.opts.Perm)
+	if err != nil {
+		return err
 	}
 	defer func() { err = errors.Join(err, target.Close()) }()
 	// Locked, so that no shipper takes a part for the whole.
@@ -70,7 +70,6 @@ func (f *File) keepQuota() {
 			events += n
 		}
 	}
-	f.stats.quotaSegments.Add(dropped)
 	f.stats.quotaEvents.Add(events)
 	if dropped > 0 && !f.overfull {
 		f.fail("quota", fmt.Errorf("%w: %d segments with %d events dropped to keep %d bytes", ErrQuota, dropped, events, f.opts.QuotaBytes))

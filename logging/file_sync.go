@@ -8,11 +8,10 @@ import (
 // flushBytes is how much is collected at most.
 const flushBytes = 64 << 10
 
-// collect keeps p for a write to come.
-func (f *File) collect(p []byte) {
+// collect keeps p, so many records, for a write to come.
+func (f *File) collect(p []byte, records int64) {
 	f.pending = append(f.pending, p...)
-	f.records++
-	f.torn = false
+	f.records += records
 	if len(f.pending) >= flushBytes {
 		_ = f.flush() // counted and told
 		return
@@ -49,8 +48,7 @@ func (f *File) flushNow() {
 func (f *File) afterWrite() error {
 	switch {
 	case f.syncEvery < 0:
-		if err := f.file.Sync(); err != nil {
-			f.fail("sync", err)
+		if err := f.synced(f.file.Sync()); err != nil {
 			return &Error{Op: "sync", Path: f.path, Err: err}
 		}
 	case f.syncEvery > 0 && f.syncing == nil:
@@ -71,13 +69,21 @@ func (f *File) syncNow() {
 	}
 	// Outside the lock: a sync takes long, and writers need not wait for it.
 	// The file may be sealed meanwhile, which syncs by itself.
-	if err := closed(file.Sync()); err != nil {
-		f.mu.Lock()
+	err := closed(file.Sync())
+	f.mu.Lock()
+	_ = f.synced(err) // told
+	notices := f.takeNotices()
+	f.mu.Unlock()
+	f.tell(notices)
+}
+
+// synced notes how a sync went, tells the first failure, and returns err.
+func (f *File) synced(err error) error {
+	if err != nil && !f.unsynced {
 		f.fail("sync", err)
-		notices := f.takeNotices()
-		f.mu.Unlock()
-		f.tell(notices)
 	}
+	f.unsynced = err != nil
+	return err
 }
 
 // Sync writes what was collected and forces all records to the disk.

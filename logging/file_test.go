@@ -387,3 +387,56 @@ func TestPlainLines(t *testing.T) {
 		t.Errorf("got %q", got.String())
 	}
 }
+
+// TestSealFails has the folder refuse what sealing needs: records go on into
+// the file at hand, and it is said once.
+func TestSealFails(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var told problems
+	f := open(t, filepath.Join(dir, "app.log"), &logging.FileOptions{SegmentBytes: 4096, OnError: told.add})
+	put(t, f, "first")
+	marker := filepath.Join(dir, ".app.log.queue")
+	if err := errors.Join(os.Remove(marker), os.Mkdir(marker, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	for range 1000 {
+		put(t, f, "0123456789012345678901234567890")
+	}
+	if n := len(told.errs); n != 1 || len(lines(t, dir)) != 1001 {
+		t.Errorf("told %d times: %v; %d lines", n, told.errs, len(lines(t, dir)))
+	}
+	if err := f.Seal(); err == nil {
+		t.Error("Seal returns no error")
+	}
+	if err := os.Remove(marker); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Seal(); err != nil {
+		t.Error(err)
+	}
+	if n := len(segmentsIn(t, dir)); n != 1 {
+		t.Errorf("%d segments", n)
+	}
+}
+
+// TestLinesAreCounted writes several at once.
+func TestLinesAreCounted(t *testing.T) {
+	t.Parallel()
+	for _, every := range []time.Duration{0, time.Hour} {
+		dir := t.TempDir()
+		f := open(t, filepath.Join(dir, "app.log"), &logging.FileOptions{FlushEvery: every})
+		put(t, f, "a\nb\nc\n")
+		put(t, f, "d")
+		put(t, f, "e\nf")
+		if n := f.Stats().ActiveEvents; n != 6 {
+			t.Errorf("%d lines counted", n)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(lines(t, dir)); n != 6 || f.Stats().Written != 6 {
+			t.Errorf("%d lines, %+v", n, f.Stats())
+		}
+	}
+}

@@ -117,7 +117,8 @@ func TestTerminate(t *testing.T) {
 	if len(lost) > 0 || repeated > 0 || len(r.n) != said.Logged {
 		t.Errorf("%d lost, %d repeated of %d", len(lost), repeated, said.Logged)
 	}
-	if said.Stats != said.Logged || said.Result.Events != 1 || said.Result.Remaining != 0 || said.Result.Segments != 1 {
+	// What the drain missed, and the one after it.
+	if said.Stats != said.Logged || said.Result.Events < 1 || said.Result.Events > 2 || said.Result.Remaining != 0 || said.Result.Segments != 1 {
 		t.Errorf("the child counts %+v", said)
 	}
 	left, err := filepath.Glob(filepath.Join(dir, "app*"))

@@ -79,7 +79,8 @@ type Options struct {
 	Logger *slog.Logger
 	// OnError is told what needs attention, once per episode: a full disk, a
 	// receiver that refuses the token, quarantined events, segments dropped
-	// for the quota. It may log; it must not ship.
+	// for the quota. It may log; it must not ship. What New finds amiss with
+	// the files is told before New returns.
 	OnError func(error)
 	// Secrets are values whose text is taken out of everything written,
 	// wherever it stands: in messages, error texts, panics. Those shorter than
@@ -115,7 +116,6 @@ type Logs struct {
 	sampler *sampler     // nil: off
 	file    *File        // nil: none
 	shipper *Shipper     // nil: none
-	logger  *slog.Logger
 	closing sync.Once
 	closed  atomic.Bool
 	running atomic.Bool
@@ -149,10 +149,7 @@ func New(cfg Config, opts *Options) (*Logs, error) {
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("logging: new: %w", errors.Join(problems...))
 	}
-	l := &Logs{levels: newLevels(base, patterns), logger: o.Logger}
-	if l.logger == nil {
-		l.logger = slog.New(slog.DiscardHandler)
-	}
+	l := &Logs{levels: newLevels(base, patterns)}
 	redact := newRedactor(cfg.Redact, o.Secrets)
 	var outputs []slog.Handler
 	if cfg.File.Path != "" {

@@ -50,6 +50,8 @@ func checkPath(path string) error {
 		return fmt.Errorf("the path %q names a folder: name a file in it", path)
 	case segmentName.MatchString(q.name):
 		return fmt.Errorf("the path %q looks like a sealed segment: name the active file, such as app.log", path)
+	case otherActive.MatchString(q.stem):
+		return fmt.Errorf("the path %q looks like the file of a second process: choose another name", path)
 	case strings.HasPrefix(q.name, ".") && strings.HasSuffix(q.name, markerSuffix):
 		return fmt.Errorf("the path %q looks like a queue's mark: choose another name", path)
 	}
@@ -69,6 +71,9 @@ const markerSuffix = ".queue"
 // by age, and it stays unique when a folder is emptied, copied or merged with
 // that of another machine, as the events' IDs must.
 var segmentName = regexp.MustCompile(`^(.+)-([0-9]{20}-[0-9]{6})(\.[^.]+)?$`)
+
+// otherActive matches the stem of a second process's active file.
+var otherActive = regexp.MustCompile(`~[1-9][0-9]{0,2}$`)
 
 func (q queue) path(name string) string { return filepath.Join(q.dir, name) }
 
@@ -119,8 +124,51 @@ func (s *sequence) next() string {
 		now = s.last.Add(time.Microsecond)
 	}
 	s.last = now
-	stamp := strings.Replace(now.Format("20060102150405.000000"), ".", "", 1)
+	stamp := strings.Replace(now.Format(stampLayout), ".", "", 1)
 	return fmt.Sprintf("%s-%06d", stamp, rand.IntN(1_000_000))
+}
+
+const stampLayout = "20060102150405.000000"
+
+// after makes all further sequences greater than seq.
+func (s *sequence) after(seq string) {
+	if len(seq) < 20 {
+		return
+	}
+	t, err := time.Parse(stampLayout, seq[:14]+"."+seq[14:20])
+	if err != nil || t.Year() > lastYear {
+		return // not by any clock
+	}
+	if t.After(s.last) {
+		s.last = t
+	}
+}
+
+// lastYear leaves room for sequences of the same length behind one that a wrong
+// clock made.
+const lastYear = 9000
+
+// nextSegment returns the path of a segment to come. It is younger than those
+// that are there, also where the clock was set back. Call it with the journal
+// locked.
+func (q queue) nextSegment(seqs *sequence) (string, error) {
+	entries, err := os.ReadDir(q.dir)
+	if err != nil {
+		return "", err
+	}
+	newest := ""
+	for _, e := range entries {
+		if seq, ok := q.segmentOf(e.Name()); ok {
+			newest = max(newest, seq)
+		}
+	}
+	seqs.after(newest)
+	for {
+		path := q.path(q.stem + "-" + seqs.next() + q.ext)
+		if _, err := os.Lstat(path); err != nil {
+			return path, nil // os.Rename would replace one that is there
+		}
+	}
 }
 
 // segment is a sealed file.
@@ -241,17 +289,15 @@ func (q queue) rename(j *journal, f *os.File, path string, seqs *sequence) error
 	if err != nil {
 		return err
 	}
-	for {
-		target := q.path(q.stem + "-" + seqs.next() + q.ext)
-		if _, err := os.Lstat(target); err == nil {
-			continue // os.Rename would replace it
-		}
-		if err := release(f, func() error { return os.Rename(path, target) }); err != nil {
-			return err
-		}
-		j.noteSealed(filepath.Base(target), info.Size())
-		return nil
+	target, err := q.nextSegment(seqs)
+	if err != nil {
+		return err
 	}
+	if err := release(f, func() error { return os.Rename(path, target) }); err != nil {
+		return err
+	}
+	j.noteSealed(filepath.Base(target), info.Size())
+	return nil
 }
 
 // samePath reports whether path still names f: its owner may have sealed or

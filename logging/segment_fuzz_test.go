@@ -33,7 +33,7 @@ func (f *fussy) Send(_ context.Context, b *logging.Batch) error {
 		}
 	}
 	if b.ID != b.Events[0].ID || f.limits.MaxBatchEvents > 0 && len(b.Events) > f.limits.MaxBatchEvents ||
-		len(b.Events) > 1 && f.limits.MaxBatchBytes > 0 && size > f.limits.MaxBatchBytes {
+		f.limits.MaxBatchBytes > 0 && size > f.limits.MaxBatchBytes {
 		f.t.Errorf("a batch of %d events and %d bytes with ID %s", len(b.Events), size, b.ID)
 	}
 	var rejected []int
@@ -78,9 +78,13 @@ func FuzzSegment(f *testing.F) {
 		if err := os.WriteFile(filepath.Join(dir, "app-"+seq+".log"), data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		sink := &fussy{t: t, r: rand.New(rand.NewPCG(seed, 0)), took: map[string]string{}, limits: logging.Limits{
+		limits := logging.Limits{
 			MaxBatchBytes: int(maxBytes), MaxBatchEvents: int(maxEvents), MaxEventBytes: int(maxBytes) / 2, Overhead: int(seed % 50),
-		}}
+		}
+		if maxBytes > 0 && limits.MaxBatchBytes < limits.Overhead+2 {
+			return // no room for any event
+		}
+		sink := &fussy{t: t, r: rand.New(rand.NewPCG(seed, 0)), took: map[string]string{}, limits: limits}
 		s, err := logging.NewShipper(dir, sink, quick(logging.ShipperOptions{BatchBytes: 1024}))
 		if err != nil {
 			t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/svcblocks/svcblocks/internal/filelock"
 )
@@ -34,11 +35,11 @@ type batch struct {
 	events []Event
 }
 
-// partial remembers which events after the checkpoint are done, from one pass
-// to the next.
-type partial struct {
-	seq  string
-	done map[int64]bool // by offset
+// progress is how far a segment is done. It is kept from one pass to the next,
+// as the checkpoint says less, and cannot be written on a full disk.
+type progress struct {
+	at   int64          // all before it is done
+	done map[int64]bool // what is done behind it, by offset
 }
 
 // maxLineBytes bounds the memory for one line. What is longer counts as
@@ -55,20 +56,27 @@ func (s *Shipper) shipSegment(ctx context.Context, seg segment, res *Result) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, closed(f.Close())) }()
-	held, err := filelock.TryLock(f)
-	if err != nil || !held || !samePath(f, seg.path) {
-		return err
+	if err := s.hold(ctx, f); err != nil {
+		return &Error{Op: "ship", Path: seg.path, Err: err}
+	}
+	if !samePath(f, seg.path) {
+		return nil // dropped for the quota
 	}
 	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
 	seg.size = info.Size()
-	at := seg.queue.sent(seg.seq)
-	if at > seg.size {
-		s.trouble(&Error{Op: "ship", Path: seg.path, Err: fmt.Errorf("%w: %d bytes were sent, %d are left", ErrTruncated, at, seg.size)})
-		at = seg.size
+	p := s.progress[seg.path]
+	if p == nil {
+		p = &progress{}
+		s.progress[seg.path] = p
 	}
+	sent := seg.queue.sent(seg.seq)
+	if sent > seg.size { // less is told by check
+		s.trouble(&Error{Op: "ship", Path: seg.path, Err: fmt.Errorf("%w: %d bytes were sent, %d are left", ErrTruncated, sent, seg.size)})
+	}
+	at := min(max(p.at, sent), seg.size)
 	for at < seg.size {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
@@ -79,7 +87,7 @@ func (s *Shipper) shipSegment(ctx context.Context, seg segment, res *Result) (er
 		if len(s.batch.lines) == 0 {
 			return &Error{Op: "ship", Path: seg.path, Err: ErrTruncated}
 		}
-		if err := s.sendBatch(ctx, res); err != nil {
+		if err := s.sendBatch(ctx, p, res); err != nil {
 			return err
 		}
 		at = s.batch.end(len(s.batch.lines))
@@ -87,11 +95,37 @@ func (s *Shipper) shipSegment(ctx context.Context, seg segment, res *Result) (er
 	if err := seg.remove(f); err != nil {
 		return err
 	}
+	delete(s.progress, seg.path)
 	res.Segments++
 	s.mu.Lock()
 	s.stats.Segments++
 	s.mu.Unlock()
 	return nil
+}
+
+// heldPatience is how long a pass waits for segments that others hold: a File
+// that drops one for its quota, or rescues one, is done in much less.
+const heldPatience = time.Second
+
+// hold locks the segment open as f.
+func (s *Shipper) hold(ctx context.Context, f *os.File) error {
+	if held, err := filelock.TryLock(f); held || err != nil {
+		return err
+	}
+	begin := time.Now()
+	wait, cancel := context.WithTimeout(ctx, s.patience)
+	defer cancel()
+	err := filelock.Lock(wait, f)
+	s.patience -= time.Since(begin)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case wait.Err() != nil:
+		return ErrLocked
+	}
+	return err
 }
 
 // read fills the batch with the lines of f from offset at.
@@ -100,6 +134,9 @@ func (s *Shipper) read(f *os.File, seg segment, at int64) error {
 	size := s.size
 	if limits.MaxBatchBytes > 0 {
 		size = min(size, limits.MaxBatchBytes)
+	}
+	if cap(s.buf) > 4*max(size, minBatchBytes) {
+		s.buf = nil // one long line is no reason to keep so much
 	}
 	b := &s.batch
 	*b = batch{seg: seg, file: f, start: at, lines: b.lines[:0], done: b.done[:0], events: b.events[:0]}
@@ -178,20 +215,17 @@ func (b *batch) list(indices []int) []Event {
 }
 
 // sendBatch delivers the batch and writes the checkpoint. A failure leaves
-// what is done in s.partial.
-func (s *Shipper) sendBatch(ctx context.Context, res *Result) error {
+// what is done in p.
+func (s *Shipper) sendBatch(ctx context.Context, p *progress, res *Result) error {
 	b := &s.batch
-	if s.partial.seq != b.seg.seq {
-		s.partial = partial{seq: b.seg.seq}
-	}
-	limits := s.sink.Limits()
+	most := s.sink.Limits().event()
 	indices := make([]int, 0, len(b.lines))
 	for i, l := range b.lines {
 		switch size := l.to - l.from; {
-		case size == 0 || s.partial.done[b.offset(i)]:
+		case size == 0 || p.done[b.offset(i)]:
 			b.finish(i)
-		case limits.MaxEventBytes > 0 && size > limits.MaxEventBytes:
-			reason := fmt.Errorf("%d bytes exceed the receiver's %d", size, limits.MaxEventBytes)
+		case size > most:
+			reason := fmt.Errorf("%d bytes exceed the receiver's %d", size, most)
 			if err := s.quarantine(b, []int{i}, reason, res); err != nil {
 				return err
 			}
@@ -200,8 +234,10 @@ func (s *Shipper) sendBatch(ctx context.Context, res *Result) error {
 		}
 	}
 	err := s.deliver(ctx, indices, res)
-	if cerr := s.checkpoint(); cerr != nil {
-		err = errors.Join(err, cerr)
+	if cerr := s.checkpoint(p); cerr != nil {
+		// Going on is what frees a full disk; until the segment is done, a crash
+		// repeats what the checkpoint misses.
+		s.trouble(&Error{Op: "checkpoint", Path: b.seg.path, Err: cerr})
 	}
 	return err
 }
@@ -215,9 +251,9 @@ func (b *batch) finish(i int) {
 	}
 }
 
-// checkpoint writes how far the segment is done, unless that is all of it: it
-// is removed next.
-func (s *Shipper) checkpoint() error {
+// checkpoint notes how far the segment is done, in p and, unless that is all of
+// it, on disk: it is removed next.
+func (s *Shipper) checkpoint(p *progress) error {
 	b := &s.batch
 	done := map[int64]bool{}
 	for i := b.first; i < len(b.lines); i++ {
@@ -225,8 +261,8 @@ func (s *Shipper) checkpoint() error {
 			done[b.offset(i)] = true
 		}
 	}
-	s.partial.done = done
 	at := b.end(b.first)
+	p.at, p.done = at, done
 	if !b.moved || at >= b.seg.size {
 		return nil
 	}
@@ -259,7 +295,7 @@ func (s *Shipper) deliver(ctx context.Context, indices []int, res *Result) error
 			s.size = max(minBatchBytes, min(s.size, b.bytes(indices))/2)
 			return s.halves(ctx, indices, res)
 		}
-		return s.quarantine(b, indices, se, res)
+		return s.putAside(ctx, indices, se, res)
 	case KindRejected:
 		if refused == nil && len(indices) > 1 {
 			return s.halves(ctx, indices, res)
@@ -268,17 +304,22 @@ func (s *Shipper) deliver(ctx context.Context, indices []int, res *Result) error
 			refused = indices
 		}
 		s.received(without(indices, refused), res)
-		if s.rejected += len(refused); s.rejected > s.opts.MaxRejected && !b.taken && !s.probe(ctx, refused, res) {
-			s.rejected -= len(refused)
-			return s.failed(rejectsAll(se))
-		}
-		return s.quarantine(b, refused, se, res)
+		return s.putAside(ctx, refused, se, res)
 	case KindRetry, KindConfig:
 		if refused != nil {
 			s.received(without(indices, refused), res)
 		}
 	}
 	return s.failed(se)
+}
+
+// putAside quarantines what the receiver refused, unless it refuses everything.
+func (s *Shipper) putAside(ctx context.Context, refused []int, se *SinkError, res *Result) error {
+	if s.rejected += len(refused); s.rejected > s.opts.MaxRejected && !s.batch.taken && !s.probe(ctx, refused, res) {
+		s.rejected -= len(refused)
+		return s.failed(rejectsAll(se))
+	}
+	return s.quarantine(&s.batch, refused, se, res)
 }
 
 // probe reports whether the receiver takes the last event of the batch, if that
@@ -344,11 +385,11 @@ func (s *Shipper) received(indices []int, res *Result) {
 	s.succeeded(events, size)
 }
 
-// pick returns the elements of indices at positions, nil if there are none that
-// are valid.
+// pick returns the elements of indices at positions, each once, nil if there
+// are none that are valid.
 func pick(indices, positions []int) []int {
 	var out []int
-	for _, p := range positions {
+	for _, p := range slices.Compact(slices.Sorted(slices.Values(positions))) {
 		if p >= 0 && p < len(indices) {
 			out = append(out, indices[p])
 		}

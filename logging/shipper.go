@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -37,8 +38,8 @@ type ShipperOptions struct {
 	// evenly between 0 and a bound which doubles with each failure. Defaults
 	// to 500ms.
 	MinBackoff time.Duration
-	// MaxRejected is how many events in a row may be quarantined without one
-	// being received in between. Beyond it the receiver takes nothing at all,
+	// MaxRejected is how many events in a row may be quarantined, because the
+	// receiver refused them, without one being received in between. Beyond it the receiver takes nothing at all,
 	// which is a mistake in the configuration: shipping stops with an error
 	// that says so, and everything is kept. Defaults to 64; negative: no bound.
 	MaxRejected int
@@ -106,6 +107,7 @@ func (o *ShipperOptions) withDefaults() (ShipperOptions, error) {
 	if out.Logger == nil {
 		out.Logger = slog.New(slog.DiscardHandler)
 	}
+	out.Logger = out.Logger.With(componentKey, "logging")
 	return out, errors.Join(bad...)
 }
 
@@ -148,16 +150,15 @@ type Shipper struct {
 	size     int // of the next batch: lowered by 413
 	buf      []byte
 	batch    batch
-	partial  partial
+	progress map[string]*progress // by path of segment
+	patience time.Duration        // left in this pass, for segments that others hold
 	failures int
 	rejected int // events in a row that were quarantined
 
 	mu    sync.Mutex
 	stats ShipStats
 	lines map[string]lineCount // by sequence of segment
-	// told is the last trouble, and when.
-	told   string
-	toldAt time.Time
+	told  map[string]time.Time // when a trouble was told last
 }
 
 // NewShipper returns a Shipper for the segments in dir, whoever left them. It
@@ -170,6 +171,8 @@ func NewShipper(dir string, sink Sink, opts *ShipperOptions) (*Shipper, error) {
 	}
 	if sink == nil {
 		err = errors.Join(err, errors.New("sink is nil"))
+	} else if l := sink.Limits(); l.event() < 1 {
+		err = errors.Join(err, fmt.Errorf("the sink's Limits leave no room for an event: %+v", l))
 	}
 	if err == nil && leadsTo(o.Logger, dir, o.Name) {
 		err = ErrSelf
@@ -180,6 +183,7 @@ func NewShipper(dir string, sink Sink, opts *ShipperOptions) (*Shipper, error) {
 	s := &Shipper{
 		opts: o, dir: filepath.Clean(dir), sink: sink, size: o.BatchBytes,
 		turn: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+		progress: map[string]*progress{}, told: map[string]time.Time{},
 	}
 	if raw, ok := sink.(RawSink); ok && raw.Raw() {
 		s.raw = raw
@@ -191,7 +195,9 @@ func NewShipper(dir string, sink Sink, opts *ShipperOptions) (*Shipper, error) {
 // SendBulk ships every sealed segment and returns when the receiver has them
 // all, when ctx ends, or when the receiver refuses the sink's configuration.
 // Between failures it waits as the options say. The Result counts what was
-// received in each case. Files left by killed processes are sealed first.
+// received in each case. Files left by killed processes are sealed first. A
+// segment that cannot be read, or that somebody else holds ([ErrLocked]), is
+// left and named by the error, after the others were shipped.
 func (s *Shipper) SendBulk(ctx context.Context) (Result, error) {
 	var res Result
 	err := s.sendBulk(ctx, &res)
@@ -214,6 +220,9 @@ func (s *Shipper) sendBulk(ctx context.Context, res *Result) error {
 		}
 		f, ok := errors.AsType[*failure](err)
 		if !ok {
+			if _, ok := errors.AsType[*Error](err); ok {
+				return err // says where by itself
+			}
 			return &Error{Op: "ship", Path: s.dir, Err: err}
 		}
 		if f.err.Kind == KindConfig {
@@ -269,7 +278,7 @@ func (s *Shipper) Run(ctx context.Context) error {
 	if s.opts.DrainTimeout > 0 {
 		var res Result
 		if err := s.sendBulk(work, &res); err != nil {
-			s.opts.Logger.WarnContext(s.reporting(), "log not shipped before the end", "component", "logging", "error", err, "remaining", s.waiting().events)
+			s.opts.Logger.WarnContext(s.reporting(), "log not shipped before the end", "error", err, "remaining", s.waiting().events)
 		}
 	}
 	return nil
@@ -333,24 +342,43 @@ func (s *Shipper) pass(ctx context.Context, res *Result, patience bool) (err err
 	if err != nil {
 		return err
 	}
+	// What is wrong with one file is no reason to leave the others.
+	var problems []error
+	there := map[string]bool{}
+	s.patience = heldPatience
 	for _, q := range todo {
 		for _, err := range q.check(defaultPerm) {
 			s.trouble(err)
 		}
+		if _, _, err := q.checkpointed(); err != nil {
+			s.trouble(&Error{Op: "checkpoint", Path: q.checkpoint(), Err: errors.Join(err, os.Remove(q.checkpoint()))})
+		}
 		if _, err := q.adopt(&s.seqs); err != nil {
-			return err
+			problems = append(problems, &Error{Op: "adopt", Path: q.dir, Err: err})
 		}
 		segments, err := q.segments()
 		if err != nil {
-			return err
+			problems = append(problems, &Error{Op: "ship", Path: q.dir, Err: err})
 		}
 		for _, seg := range segments {
-			if err := s.shipSegment(ctx, seg, res); err != nil {
+			there[seg.path] = true
+			err := s.shipSegment(ctx, seg, res)
+			if _, failed := errors.AsType[*failure](err); failed || err != nil && ctx.Err() != nil {
 				return err
+			}
+			if _, says := errors.AsType[*Error](err); err != nil && !says {
+				err = &Error{Op: "ship", Path: seg.path, Err: err}
+			}
+			if err != nil {
+				problems = append(problems, err)
 			}
 		}
 	}
-	return nil
+	maps.DeleteFunc(s.progress, func(path string, _ *progress) bool { return !there[path] })
+	if len(problems) == 1 {
+		return problems[0]
+	}
+	return errors.Join(problems...)
 }
 
 func (s *Shipper) queues() ([]queue, error) {
@@ -384,7 +412,7 @@ func (s *Shipper) failed(err *SinkError) *failure {
 	s.stats.LastError = err.Error()
 	s.mu.Unlock()
 	if first && !refused {
-		s.opts.Logger.WarnContext(s.reporting(), "receiver does not take the log", "component", "logging", "error", err, "wait", wait)
+		s.opts.Logger.WarnContext(s.reporting(), "receiver does not take the log", "error", err, "wait", wait)
 	}
 	if news {
 		s.trouble(&Error{Op: "ship", Path: s.dir, Err: err})
@@ -407,7 +435,7 @@ func (s *Shipper) succeeded(events, bytes int64) {
 	s.stats.LastSent = time.Now()
 	s.mu.Unlock()
 	if after > 0 {
-		s.opts.Logger.InfoContext(s.reporting(), "receiver takes the log again", "component", "logging", "failures", after)
+		s.opts.Logger.InfoContext(s.reporting(), "receiver takes the log again", "failures", after)
 	}
 }
 
@@ -420,22 +448,30 @@ func (s *Shipper) reporting() context.Context {
 	return context.WithValue(context.Background(), shipping{}, s.owner)
 }
 
-// quietAfter is how long a trouble that goes on is not told again.
-const quietAfter = time.Minute
+const (
+	// quietAfter is how long a trouble that goes on is not told again.
+	quietAfter = time.Minute
+	// maxTold bounds how many different troubles are remembered for that.
+	maxTold = 100
+)
 
 // trouble tells what needs somebody's attention.
 func (s *Shipper) trouble(err error) {
 	now := time.Now()
 	s.mu.Lock()
-	again := err.Error() == s.told && now.Sub(s.toldAt) < quietAfter
+	maps.DeleteFunc(s.told, func(_ string, at time.Time) bool { return now.Sub(at) >= quietAfter })
+	_, again := s.told[err.Error()]
 	if !again {
-		s.told, s.toldAt = err.Error(), now
+		if len(s.told) == maxTold {
+			clear(s.told)
+		}
+		s.told[err.Error()] = now
 	}
 	s.mu.Unlock()
 	if again {
 		return
 	}
-	s.opts.Logger.ErrorContext(s.reporting(), "shipping the log", "component", "logging", "error", err)
+	s.opts.Logger.ErrorContext(s.reporting(), "shipping the log", "error", err)
 	if s.opts.OnError != nil {
 		s.opts.OnError(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"time"
 )
 
@@ -52,11 +53,23 @@ type Limits struct {
 	MaxBatchBytes int
 	// MaxBatchEvents bounds the number of events.
 	MaxBatchEvents int
-	// MaxEventBytes bounds one line without its newline. Longer events are
-	// quarantined and not sent.
+	// MaxEventBytes bounds one line without its newline. Longer events, and
+	// those which alone exceed MaxBatchBytes, are quarantined and not sent.
 	MaxEventBytes int
 	// Overhead is the number of bytes that the sink adds to each event.
 	Overhead int
+}
+
+// event returns the most bytes that a line may have to be sent.
+func (l Limits) event() int {
+	most := math.MaxInt
+	if l.MaxEventBytes > 0 {
+		most = l.MaxEventBytes
+	}
+	if l.MaxBatchBytes > 0 {
+		most = min(most, l.MaxBatchBytes-l.Overhead-1)
+	}
+	return most
 }
 
 // Batch is a run of events from one segment, in the order they were written.

@@ -63,7 +63,7 @@ func (s *Shipper) waiting() (w waiting) {
 		if err != nil {
 			continue
 		}
-		partial, sent := q.checkpointed()
+		partial, sent, _ := q.checkpointed() // pass reports a damaged one
 		for _, seg := range segments {
 			from := int64(0)
 			if seg.seq == partial {

@@ -1,0 +1,93 @@
+package logging_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/svcblocks/svcblocks/logging"
+)
+
+// TestSegmentsAreInOrder has segments in the folder which a clock that was
+// wrong for a while named: what is sealed later comes behind them.
+func TestSegmentsAreInOrder(t *testing.T) {
+	t.Parallel()
+	for name, there := range map[string]string{
+		"ahead":         "app-20991231235959999999-999999.log",
+		"at the end":    "app-89991231235959999999-999999.log",
+		"past all time": "app-99991231235959999999-999999.log",
+		"no time":       "app-99999999999999999999-999999.log",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, there), []byte("{\"n\":0}\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			a := open(t, filepath.Join(dir, "app.log"), nil)
+			b := open(t, filepath.Join(dir, "app.log"), nil) // as a second process
+			for _, f := range []*logging.File{a, b, b, a} {
+				put(t, f, `{"n":1}`)
+				if err := f.Seal(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			segments := segmentsIn(t, dir)
+			if len(segments) != 5 {
+				t.Fatal(segments)
+			}
+			for _, s := range segments {
+				if len(filepath.Base(s)) != len(there) {
+					t.Errorf("%s has another form", s)
+				}
+			}
+			if i := slices.Index(segments, filepath.Join(dir, there)); i != 0 && !strings.HasPrefix(there, "app-9999") {
+				t.Errorf("%s is number %d of %v", there, i, segments)
+			}
+		})
+	}
+}
+
+// TestPathThatIsNoFile has the log's place taken by what cannot be one.
+func TestPathThatIsNoFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "app.log")
+	target := filepath.Join(dir, "target")
+	if err := errors.Join(os.WriteFile(target, nil, 0o600), os.Symlink(target, path), os.Mkdir(filepath.Join(dir, "sub.log"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{path, filepath.Join(dir, "sub.log")} {
+		_, err := logging.OpenFile(path, nil)
+		if e, ok := errors.AsType[*logging.Error](err); !ok || !strings.Contains(err.Error(), "no regular file") || e.Path != path {
+			t.Errorf("OpenFile(%s) = %v", path, err)
+		}
+	}
+	if _, err := logging.OpenFile(filepath.Join(dir, "other~7.log"), nil); err == nil {
+		t.Error("the name of a second process's file is taken")
+	}
+	// A folder behind a symbolic link is fine.
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(t.TempDir(), link); err != nil {
+		t.Fatal(err)
+	}
+	f := open(t, filepath.Join(link, "app.log"), nil)
+	put(t, f, "x")
+	if err := f.Close(); err != nil || len(segmentsIn(t, link)) != 1 {
+		t.Error(err, segmentsIn(t, link))
+	}
+}
+
+// TestPathWithoutFolder is not parallel: it changes the working directory.
+func TestPathWithoutFolder(t *testing.T) {
+	t.Chdir(t.TempDir())
+	sink := &collector{took: map[string]int{}}
+	logs := newLogs(t, logging.Config{File: logging.FileConfig{Path: "app.log"}}, &logging.Options{Sink: sink})
+	logs.Logger("a").Info("x")
+	if res, err := logs.SendBulk(minute(t)); err != nil || res.Events != 1 {
+		t.Errorf("SendBulk = %+v, %v", res, err)
+	}
+}
