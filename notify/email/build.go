@@ -80,6 +80,7 @@ func (c *Client) messageID(id string) string {
 		}
 		return r
 	}, id)
+	id = id[:min(len(id), 200)] // a Hub's are shorter
 	_, domain, _ := cutLast(c.s.from.Address, "@")
 	return id + "@" + domain
 }

@@ -86,13 +86,13 @@ func parts(t testing.TB, contentType, encoding, name string, body io.Reader) []p
 // roundTrip sends m and returns what arrived.
 func roundTrip(t testing.TB, m notify.Message) (notifytest.Mail, mail.Header, []part) {
 	t.Helper()
-	s, err := notifytest.StartSMTP(&notifytest.SMTPOptions{NoSTARTTLS: true})
+	s, err := notifytest.StartSMTP(&notifytest.SMTPOptions{NoSTARTTLS: true, DSN: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
 	c, err := email.New(&email.Options{
-		Host: s.Host(), Port: s.Port(), TLS: email.None, From: "Shop <shop@example.com>",
+		Host: s.Host(), Port: s.Port(), TLS: email.None, From: "Shop <shop@example.com>", DSN: true,
 		To: []string{"ops@example.com"}, Bcc: []string{"hidden@example.com"},
 	})
 	if err != nil {
@@ -105,6 +105,9 @@ func roundTrip(t testing.TB, m notify.Message) (notifytest.Mail, mail.Header, []
 	mails := s.Mails()
 	if len(mails) != 1 {
 		t.Fatalf("%d mails, want 1", len(mails))
+	}
+	if got := strings.Fields(mails[0].MailArgs); len(got) != 2 || got[0] != "RET=HDRS" || !strings.HasPrefix(got[1], "ENVID=") || len(got[1]) > 106 {
+		t.Errorf("envelope has %q", got)
 	}
 	if got := strings.Join(mails[0].To, " "); got != "ops@example.com hidden@example.com" {
 		t.Errorf("envelope goes to %q", got)
@@ -137,6 +140,9 @@ var knownHeaders = map[string]bool{
 
 func checkHeaders(t testing.TB, h mail.Header) {
 	t.Helper()
+	if id := h.Get("Message-Id"); !strings.HasPrefix(id, "<") || !strings.HasSuffix(id, "@example.com>") || strings.ContainsAny(id[1:len(id)-1], " \t<>") {
+		t.Errorf("Message-ID: %q", id)
+	}
 	for name, values := range h {
 		if !knownHeaders[name] || len(values) != 1 {
 			t.Errorf("header %s: %q", name, values)
@@ -167,8 +173,9 @@ func TestContentComesBack(t *testing.T) {
 		"trailing":     {Subject: "s", Text: "space at the end \ntab\t\n  "},
 		"equals":       {Subject: "=?UTF-8?Q?fake?= word", Text: "=3D =\n="},
 		"long subject": {Subject: strings.Repeat("x", 10_000), Text: "t"},
+		"long ID":      {ID: strings.Repeat("x", 2_000), Thread: strings.Repeat("y", 2_000), Subject: "s", Text: "t"},
 		"long words":   {Subject: strings.Repeat("wörd ", 2_000), Text: "t"},
-		"evil":         {ID: "m1", Subject: evil, Text: evil, HTML: evil, Key: evil, Attachments: []notify.Attachment{{Name: evil, ContentType: evil, Data: []byte(evil)}}},
+		"evil":         {ID: evil, Thread: evil + "1", Subject: evil, Text: evil, HTML: evil, Key: evil, Attachments: []notify.Attachment{{Name: evil, ContentType: evil, Data: []byte(evil)}}},
 		"attachments":  {Subject: "s", Text: "t", HTML: "<p>h</p>", Attachments: []notify.Attachment{{Name: "all.bin", Data: attachment}, {Name: "../../etc/passwd", ContentType: "text/plain; charset=x"}, {Name: strings.Repeat("ä", 300) + ".txt"}}},
 		"HTML alone":   {Subject: "s", HTML: "<p>only</p>"},
 	} {

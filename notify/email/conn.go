@@ -24,13 +24,14 @@ type conn struct {
 	used    time.Time
 	mails   int
 	dirty   bool // a transaction is open: RSET goes first
+	proven  bool // the server took a chunk
 	maxSize int64
 	ext     extensions
 }
 
 // extensions is what the server offered that matters here.
 type extensions struct {
-	pipelining, size, utf8, dsn bool
+	pipelining, chunking, size, utf8, dsn bool
 }
 
 // dial connects, secures the connection and logs in.
@@ -93,6 +94,7 @@ func (c *conn) setUp(ctx context.Context, s *settings) (op string, err error) {
 		}
 	}
 	c.ext.pipelining, _ = c.client.Extension("PIPELINING")
+	c.ext.chunking, _ = c.client.Extension("CHUNKING")
 	c.ext.utf8, _ = c.client.Extension("SMTPUTF8")
 	c.ext.dsn, _ = c.client.Extension("DSN")
 	var size string

@@ -17,7 +17,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/svcblocks/svcblocks/config/secret"
-	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/notify"
 	"github.com/svcblocks/svcblocks/notify/email"
 	"github.com/svcblocks/svcblocks/notify/notifytest"
@@ -64,6 +63,8 @@ func TestSend(t *testing.T) {
 		{"STARTTLS", notifytest.SMTPOptions{}, nil, true},
 		{"STARTTLS with login", notifytest.SMTPOptions{Username: "shop", Password: password}, login, true},
 		{"without pipelining", notifytest.SMTPOptions{NoPipelining: true}, nil, true},
+		{"without chunking", notifytest.SMTPOptions{NoChunking: true}, nil, true},
+		{"with chunking that is none", notifytest.SMTPOptions{FalseChunking: true}, nil, true},
 		{"implicit TLS", notifytest.SMTPOptions{ImplicitTLS: true}, func(o *email.Options) { o.TLS = email.Implicit }, true},
 		{"implicit TLS with login", notifytest.SMTPOptions{ImplicitTLS: true, Username: "shop", Password: password}, func(o *email.Options) { o.TLS = email.Implicit; login(o) }, true},
 		{"plain", notifytest.SMTPOptions{NoSTARTTLS: true}, func(o *email.Options) { o.TLS = email.None }, false},
@@ -96,7 +97,7 @@ func TestSend(t *testing.T) {
 				if diff := cmp.Diff([]string{"ops@example.com", "night@example.com", "hidden@example.com"}, m.To); diff != "" {
 					t.Errorf("recipients (-want +got):\n%s", diff)
 				}
-				if m.From != "shop@example.com" || m.TLS != tc.tls || m.Conn != 1 {
+				if m.From != "shop@example.com" || m.TLS != tc.tls || m.Conn != 1 && !tc.smtp.FalseChunking {
 					t.Errorf("from %q, TLS %v, connection %d", m.From, m.TLS, m.Conn)
 				}
 				if bytes.Contains(m.Data, []byte("hidden")) {
@@ -167,164 +168,6 @@ func TestPrivacyIsDemanded(t *testing.T) {
 	}
 }
 
-// A server that is silent at any step costs as long as ctx lasts.
-func TestSilenceEndsWithContext(t *testing.T) {
-	t.Parallel()
-	for _, step := range []notifytest.Step{
-		notifytest.StepGreeting, notifytest.StepEHLO, notifytest.StepSTARTTLS, notifytest.StepHandshake, notifytest.StepAUTH,
-		notifytest.StepMAIL, notifytest.StepRCPT, notifytest.StepDATA, notifytest.StepDot,
-	} {
-		for _, pipelining := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%s pipelining=%v", step, pipelining), func(t *testing.T) {
-				t.Parallel()
-				s := startServer(t, &notifytest.SMTPOptions{Username: "shop", Password: password, NoPipelining: !pipelining})
-				s.Inject(notifytest.Fault{Step: step, Silent: true})
-				o := options(s)
-				login(o)
-				c := newClient(t, o)
-				ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-				defer cancel()
-				begin := time.Now()
-				err := c.Send(ctx, "subject", "text")
-				if took, limit := time.Since(begin), testenv.Within(700*time.Millisecond, 3*time.Second); took > limit {
-					t.Errorf("took %v, want at most %v", took, limit)
-				}
-				errs := notify.Errors(err)
-				if len(errs) != 1 || errs[0].Class != notify.ClassTimeout || !errors.Is(err, context.DeadlineExceeded) {
-					t.Errorf("error %v, want a timeout that is DeadlineExceeded", err)
-				}
-			})
-		}
-	}
-}
-
-func TestFaultsThatNobodyNotices(t *testing.T) {
-	t.Parallel()
-	t.Run("connections dropped while idle", func(t *testing.T) {
-		t.Parallel()
-		s := startServer(t, nil)
-		c := newClient(t, options(s))
-		for range 3 {
-			if err := c.Send(t.Context(), "subject", "text"); err != nil {
-				t.Fatal(err)
-			}
-			s.Drop()
-		}
-		if n := len(s.Mails()); n != 3 {
-			t.Errorf("%d mails, want 3", n)
-		}
-	})
-	t.Run("421 between mails", func(t *testing.T) {
-		t.Parallel()
-		s := startServer(t, nil)
-		s.Inject(notifytest.Fault{Step: notifytest.StepMAIL, Skip: 1, Times: 1, Reply: "421 4.4.2 idle for too long"})
-		c := newClient(t, options(s))
-		for range 2 {
-			if err := c.Send(t.Context(), "subject", "text"); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if n := len(s.Mails()); n != 2 {
-			t.Errorf("%d mails, want 2", n)
-		}
-	})
-	t.Run("lost after the final 250", func(t *testing.T) {
-		t.Parallel()
-		s := startServer(t, nil)
-		s.Inject(notifytest.Fault{Step: notifytest.StepDot, CloseAfter: true})
-		c := newClient(t, options(s))
-		for range 3 {
-			if err := c.Send(t.Context(), "subject", "text"); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if n := len(s.Mails()); n != 3 {
-			t.Errorf("%d mails, want 3", n)
-		}
-	})
-}
-
-// When the answer to a whole mail is lost, it is not sent again behind the
-// caller's back, and a second try has the same Message-ID.
-func TestLostAnswer(t *testing.T) {
-	t.Parallel()
-	s := startServer(t, nil)
-	c := newClient(t, options(s))
-	if err := c.Send(t.Context(), "first", "text"); err != nil {
-		t.Fatal(err)
-	}
-	s.Inject(notifytest.Fault{Step: notifytest.StepDot, NoAnswer: true, Times: 1})
-	m := notify.Message{ID: "lost-answer", Subject: "second", Text: "text"}
-	err := c.Notify(t.Context(), m)
-	errs := notify.Errors(err)
-	if len(errs) != 1 || !errs[0].Temporary() || errs[0].MessageID != m.ID {
-		t.Fatalf("error %v, want a temporary one", err)
-	}
-	if n := len(s.Mails()); n != 2 {
-		t.Fatalf("%d mails after the lost answer, want 2", n)
-	}
-	if err := c.Notify(t.Context(), m); err != nil {
-		t.Fatal(err)
-	}
-	mails := s.Mails()
-	for _, m := range mails[1:] {
-		if !bytes.Contains(m.Data, []byte("Message-ID: <lost-answer@example.com>")) {
-			t.Errorf("mail without the stable Message-ID:\n%s", m.Data)
-		}
-	}
-}
-
-func TestRecipientsFailAlone(t *testing.T) {
-	t.Parallel()
-	for _, pipelining := range []bool{true, false} {
-		t.Run(fmt.Sprintf("pipelining=%v", pipelining), func(t *testing.T) {
-			t.Parallel()
-			s := startServer(t, &notifytest.SMTPOptions{NoPipelining: !pipelining})
-			s.Inject(notifytest.Fault{Step: notifytest.StepRCPT, Match: "<bad@", Reply: "550 5.1.1 unknown user"})
-			s.Inject(notifytest.Fault{Step: notifytest.StepRCPT, Match: "<grey@", Times: 1, Reply: "450 4.7.1 greylisted"})
-			o := options(s)
-			o.To = []string{"bad@example.com", "good@example.com", "grey@example.com"}
-			c := newClient(t, o)
-			err := c.Notify(t.Context(), notify.Message{ID: "m1", Subject: "s", Text: "t"})
-			errs := notify.Errors(err)
-			if len(errs) != 2 {
-				t.Fatalf("errors %v, want 2", err)
-			}
-			bad, grey := errs[0], errs[1]
-			if bad.Recipient != "bad@example.com" || bad.Code != 550 || bad.Enhanced != "5.1.1" || bad.Temporary() || !bad.Partial {
-				t.Errorf("bad: %+v", bad)
-			}
-			if grey.Recipient != "grey@example.com" || grey.Code != 450 || !grey.Temporary() || !grey.Partial {
-				t.Errorf("grey: %+v", grey)
-			}
-			if err := c.NotifyRecipients(t.Context(), notify.Message{ID: "m1", Subject: "s", Text: "t"}, []string{"grey@example.com"}); err != nil {
-				t.Fatal(err)
-			}
-			var to [][]string
-			for _, m := range s.Mails() {
-				to = append(to, m.To)
-				if m.Conn != 1 {
-					t.Errorf("connection %d, want the first one kept", m.Conn)
-				}
-			}
-			if diff := cmp.Diff([][]string{{"good@example.com"}, {"grey@example.com"}}, to); diff != "" {
-				t.Errorf("recipients (-want +got):\n%s", diff)
-			}
-			// Nobody: the connection is good for the next mail all the same.
-			err = c.NotifyRecipients(t.Context(), notify.Message{Subject: "s", Text: "t"}, []string{"bad@example.com"})
-			if errs := notify.Errors(err); len(errs) != 1 || errs[0].Partial {
-				t.Errorf("error %v", err)
-			}
-			if err := c.NotifyRecipients(t.Context(), notify.Message{Subject: "s", Text: "t"}, []string{"good@example.com"}); err != nil {
-				t.Fatal(err)
-			}
-			if s.Conns() != 1 {
-				t.Errorf("%d connections, want 1", s.Conns())
-			}
-		})
-	}
-}
-
 func TestReplies(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -344,26 +187,37 @@ func TestReplies(t *testing.T) {
 		{notifytest.StepDot, "552 5.3.4 too big", notify.ClassRejected, false},
 		{notifytest.StepDot, "452 4.3.1 disk full", notify.ClassServer, true},
 	} {
-		t.Run(fmt.Sprint(tc.step, " ", tc.reply), func(t *testing.T) {
-			t.Parallel()
-			s := startServer(t, &notifytest.SMTPOptions{Username: "shop", Password: password})
-			s.Inject(notifytest.Fault{Step: tc.step, Reply: tc.reply, Times: 1})
-			o := options(s)
-			login(o)
-			c := newClient(t, o)
-			err := c.Send(t.Context(), "s", "t")
-			errs := notify.Errors(err)
-			if len(errs) != 1 {
-				t.Fatalf("error %v", err)
+		for name, smtp := range manners {
+			if smtp.second && isSetUp(tc.step) {
+				continue
 			}
-			e := errs[0]
-			if e.Class != tc.class || e.Temporary() != tc.temporary || fmt.Sprint(e.Code) != tc.reply[:3] || e.Enhanced != tc.reply[4:9] {
-				t.Errorf("got %+v", e)
-			}
-			if err := c.Send(t.Context(), "s", "t"); err != nil {
-				t.Errorf("next mail: %v", err)
-			}
-		})
+			t.Run(fmt.Sprint(tc.step, " ", tc.reply, " ", name), func(t *testing.T) {
+				t.Parallel()
+				smtp.Username, smtp.Password = "shop", password
+				s := startServer(t, &smtp.SMTPOptions)
+				o := options(s)
+				login(o)
+				c := newClient(t, o)
+				if smtp.second {
+					if err := c.Send(t.Context(), "s", "t"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				s.Inject(notifytest.Fault{Step: tc.step, Reply: tc.reply, Times: 1})
+				err := c.Send(t.Context(), "s", "t")
+				errs := notify.Errors(err)
+				if len(errs) != 1 {
+					t.Fatalf("error %v", err)
+				}
+				e := errs[0]
+				if e.Class != tc.class || e.Temporary() != tc.temporary || fmt.Sprint(e.Code) != tc.reply[:3] || e.Enhanced != tc.reply[4:9] {
+					t.Errorf("got %+v", e)
+				}
+				if err := c.Send(t.Context(), "s", "t"); err != nil {
+					t.Errorf("next mail: %v", err)
+				}
+			})
+		}
 	}
 }
 

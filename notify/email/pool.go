@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/svcblocks/svcblocks/notify"
@@ -14,6 +15,8 @@ import (
 type pool struct {
 	s     *settings
 	slots chan struct{} // one per connection in use
+	// unchunked says that the server does not keep its offer of CHUNKING.
+	unchunked atomic.Bool
 
 	mu     sync.Mutex
 	idle   []*conn // the one used last at the end
@@ -27,14 +30,14 @@ func newPool(s *settings) *pool {
 
 // deliver sends e over a connection of the pool or a new one. A kept connection
 // that turns out to be dead is replaced once, as long as the mail was not
-// handed over.
+// handed over, and so is one to a server that offers CHUNKING and has no BDAT.
 func (p *pool) deliver(ctx context.Context, e *envelope) ([]*notify.Error, error) {
 	if err := p.acquire(ctx); err != nil {
 		return nil, err
 	}
 	defer func() { <-p.slots }()
-	for try := 0; ; try++ {
-		c, err := p.take(ctx, try > 0)
+	for stale, unchunked := false, false; ; {
+		c, err := p.take(ctx, stale)
 		if err != nil {
 			return nil, err
 		}
@@ -42,8 +45,15 @@ func (p *pool) deliver(ctx context.Context, e *envelope) ([]*notify.Error, error
 		c.mails++
 		if out.broken {
 			_ = c.raw.Close()
-			if out.again && c.mails > 1 && try == 0 {
+			switch {
+			case out.again && c.mails > 1 && !stale:
+				stale = true
 				p.s.Logger.DebugContext(ctx, "server closed an idle connection", "error", out.err)
+				continue
+			case out.unchunked && !unchunked:
+				unchunked = true
+				p.unchunked.Store(true)
+				p.s.Logger.WarnContext(ctx, "server offers CHUNKING and refuses BDAT; DATA is used from now on", "error", out.err)
 				continue
 			}
 		} else {
@@ -97,20 +107,33 @@ func (p *pool) acquire(ctx context.Context) error {
 
 // take returns a kept connection, or a new one.
 func (p *pool) take(ctx context.Context, fresh bool) (*conn, error) {
+	c := p.kept(fresh)
+	if c == nil {
+		var err error
+		if c, err = dial(ctx, p.s); err != nil {
+			return nil, err
+		}
+	}
+	c.ext.chunking = c.ext.chunking && !p.unchunked.Load()
+	return c, nil
+}
+
+// kept returns a connection that is kept, or nil. fresh does without all.
+func (p *pool) kept(fresh bool) *conn {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	now := time.Now()
 	if fresh { // one was dead: the others most likely are, too
 		p.retire(func(*conn) bool { return true })
 	}
 	p.retire(func(c *conn) bool { return p.worn(c, now) })
-	if n := len(p.idle); n > 0 {
-		c := p.idle[n-1]
-		p.idle = p.idle[:n-1]
-		p.mu.Unlock()
-		return c, nil
+	n := len(p.idle)
+	if n == 0 {
+		return nil
 	}
-	p.mu.Unlock()
-	return dial(ctx, p.s)
+	c := p.idle[n-1]
+	p.idle = p.idle[:n-1]
+	return c
 }
 
 // worn reports whether c is too old, too idle or too much used.

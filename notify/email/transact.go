@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/textproto"
+	"slices"
 	"strings"
 
 	"github.com/svcblocks/svcblocks/notify"
@@ -20,16 +20,23 @@ type envelope struct {
 	dsn     bool
 }
 
-// outcome is what became of a transaction.
-type outcome struct {
-	refused []*notify.Error // one per recipient that did not get the mail
-	err     *notify.Error   // nobody got it
-	broken  bool            // the connection is of no use any more
-	again   bool            // nothing was handed over: another connection may try
+// utf8 reports whether an address needs SMTPUTF8.
+func (e *envelope) utf8() bool {
+	return !isASCII(e.from) || slices.ContainsFunc(e.to, func(r string) bool { return !isASCII(r) })
 }
 
-// transact sends e over c. The envelope and DATA go in one write where the
-// server allows it (RFC 2920); every reply is read.
+// outcome is what became of a transaction.
+type outcome struct {
+	refused   []*notify.Error // one per recipient that did not get the mail
+	err       *notify.Error   // nobody got it
+	broken    bool            // the connection is of no use any more
+	again     bool            // nothing was handed over: another connection may try
+	unchunked bool            // the server does not keep its offer of CHUNKING
+}
+
+// transact sends e over c. The envelope goes in one write where the server
+// allows it (RFC 2920), the content with it where that is safe; every reply is
+// read.
 func (c *conn) transact(ctx context.Context, e *envelope) outcome {
 	release := c.watch(ctx)
 	out := c.exchange(ctx, e)
@@ -40,57 +47,31 @@ func (c *conn) transact(ctx context.Context, e *envelope) outcome {
 }
 
 func (c *conn) exchange(ctx context.Context, e *envelope) outcome {
-	utf8 := !isASCII(e.from)
-	for _, r := range e.to {
-		utf8 = utf8 || !isASCII(r)
-	}
 	if c.maxSize > 0 && int64(len(e.content)) > c.maxSize {
 		return outcome{err: &notify.Error{
 			Op: "MAIL", Class: notify.ClassInvalid,
 			Reason: fmt.Sprintf("mail has %d bytes, the server takes %d", len(e.content), c.maxSize),
 		}}
 	}
-	if utf8 && !c.ext.utf8 {
+	if e.utf8() && !c.ext.utf8 {
 		return outcome{err: &notify.Error{
 			Op: "MAIL", Class: notify.ClassRejected,
 			Reason: "an address is not ASCII, and the server does not offer SMTPUTF8",
 		}}
 	}
-	var cmds []string
-	reset := c.dirty
-	if reset {
-		cmds = append(cmds, "RSET")
-	}
-	mail := "MAIL FROM:<" + e.from + ">"
-	if c.ext.size {
-		mail += fmt.Sprintf(" SIZE=%d", len(e.content))
-	}
-	if utf8 {
-		mail += " BODY=8BITMIME SMTPUTF8"
-	}
-	if e.dsn && c.ext.dsn {
-		mail += " RET=HDRS ENVID=" + e.id
-	}
-	cmds = append(cmds, mail)
-	for _, r := range e.to {
-		rcpt := "RCPT TO:<" + r + ">"
-		if e.dsn && c.ext.dsn {
-			rcpt += " NOTIFY=FAILURE"
-		}
-		cmds = append(cmds, rcpt)
-	}
-	cmds = append(cmds, "DATA")
-	x := &exchange{text: c.text(), cmds: cmds, pipelined: c.ext.pipelining}
+	reset, chunks := c.dirty, c.chunks(e)
+	x := &exchange{text: c.text(), cmds: c.commands(e, chunks), pipelined: c.ext.pipelining, whole: len(chunks) == 1}
+	c.dirty = true
 
 	broken := func(op string, err error) outcome {
 		f := failure(ctx, op, err)
+		if x.handed && !isReply(err) {
+			return unknown(f)
+		}
 		return outcome{err: f, broken: true, again: ctx.Err() == nil && (f.Class == notify.ClassTransport || f.Code == 421)}
 	}
-	c.dirty = true
 	if reset {
-		if _, err := x.next(250); err != nil && !isReply(err) {
-			return broken("RSET", err)
-		} else if isGoodbye(err) {
+		if _, err := x.next(250); err != nil && (!isReply(err) || isGoodbye(err)) {
 			return broken("RSET", err)
 		}
 	}
@@ -117,46 +98,55 @@ func (c *conn) exchange(ctx context.Context, e *envelope) outcome {
 		}
 	}
 	if mailErr != nil || taken == 0 {
+		if mailErr != nil {
+			out = outcome{err: failure(ctx, "MAIL", mailErr)}
+		}
 		if !x.pipelined {
-			return c.nobody(ctx, out, mailErr)
+			return out
 		}
-		// DATA is out already. A server that takes it gets an empty mail
-		// without recipients, which it must refuse (RFC 2920 §3.1).
-		_, err := x.next(354)
-		if err != nil && (!isReply(err) || isGoodbye(err)) {
+		x.handed = false // there is nobody to have it
+		if err := c.drain(x, len(chunks) > 0); err != nil {
 			return broken("DATA", err)
 		}
-		if err == nil {
-			if err := x.line("."); err != nil {
+		// Without BDAT the server has answered to the chunk's line as well.
+		out.broken = len(chunks) > 0 && !c.proven
+		return out
+	}
+	switch len(chunks) {
+	case 0:
+		if _, err := x.next(354); err != nil {
+			if !isReply(err) || isGoodbye(err) {
 				return broken("DATA", err)
 			}
-			if _, _, err := x.text.ReadResponse(0); err != nil && !isReply(err) {
-				return broken("DATA", err)
+			return outcome{err: failure(ctx, "DATA", err)}
+		}
+		w := x.text.DotWriter()
+		if _, err := w.Write(e.content); err != nil {
+			return broken("send data", err)
+		}
+		if err := w.Close(); err != nil {
+			return unknown(failure(ctx, "send data", err))
+		}
+	case 2:
+		if _, err := x.next(250); err != nil {
+			if !isReply(err) || isGoodbye(err) {
+				return broken("BDAT", err)
 			}
-			c.dirty = false
+			return unchunked(failure(ctx, "BDAT", err))
 		}
-		return c.nobody(ctx, out, mailErr)
-	}
-	if _, err := x.next(354); err != nil {
-		if !isReply(err) || isGoodbye(err) {
-			return broken("DATA", err)
+		c.proven = true
+		if err := x.write(chunks[1]); err != nil {
+			return broken("send data", err)
 		}
-		return outcome{err: failure(ctx, "DATA", err)}
-	}
-	w := x.text.DotWriter()
-	if _, err := w.Write(e.content); err != nil {
-		f := failure(ctx, "send data", err)
-		return outcome{err: f, broken: true, again: ctx.Err() == nil && f.Class == notify.ClassTransport}
-	}
-	if err := w.Close(); err != nil {
-		return outcome{err: failure(ctx, "send data", err), broken: true}
 	}
 	// From here on the server may have the mail: no other connection tries.
 	if _, _, err := x.text.ReadResponse(250); err != nil {
 		f := failure(ctx, "end of data", err)
 		if !isReply(err) {
-			f.Reason = "connection ended before the server confirmed the mail, which may arrive: " + f.Reason
-			return outcome{err: f, broken: true}
+			return unknown(f)
+		}
+		if len(chunks) > 0 && !isGoodbye(err) {
+			return unchunked(f) // RSET must follow (RFC 3030 §2)
 		}
 		c.dirty = false
 		return outcome{err: f, broken: isGoodbye(err)}
@@ -165,12 +155,69 @@ func (c *conn) exchange(ctx context.Context, e *envelope) outcome {
 	return out
 }
 
-// nobody returns the outcome when no recipient can get the mail.
-func (c *conn) nobody(ctx context.Context, out outcome, mailErr error) outcome {
-	if mailErr != nil {
-		return outcome{err: failure(ctx, "MAIL", mailErr)}
+// commands returns what is sent before the content, the first chunk included.
+func (c *conn) commands(e *envelope, chunks []string) []string {
+	var cmds []string
+	if c.dirty {
+		cmds = append(cmds, "RSET\r\n")
 	}
-	return out
+	mail := "MAIL FROM:<" + e.from + ">"
+	if c.ext.size {
+		mail += fmt.Sprintf(" SIZE=%d", len(e.content))
+	}
+	if e.utf8() {
+		mail += " BODY=8BITMIME SMTPUTF8"
+	}
+	if e.dsn && c.ext.dsn {
+		mail += " RET=HDRS ENVID=" + xtext(e.id, 100)
+	}
+	cmds = append(cmds, mail+"\r\n")
+	for _, r := range e.to {
+		rcpt := "RCPT TO:<" + r + ">"
+		if e.dsn && c.ext.dsn {
+			rcpt += " NOTIFY=FAILURE"
+		}
+		cmds = append(cmds, rcpt+"\r\n")
+	}
+	if len(chunks) > 0 {
+		return append(cmds, chunks[0])
+	}
+	return append(cmds, "DATA\r\n")
+}
+
+// unknown is the outcome when the connection ends after the whole mail was
+// sent and before the server said what it did with it.
+func unknown(f *notify.Error) outcome {
+	f.Reason = "connection ended before the server confirmed the mail, which may arrive: " + f.Reason
+	return outcome{err: f, broken: true}
+}
+
+// drain reads the answer to DATA or to a chunk when nobody is to get the mail.
+func (c *conn) drain(x *exchange, chunked bool) error {
+	if chunked {
+		// A server must refuse the chunk (RFC 3030 §4.2). One that took it has
+		// no mail of it: RSET goes before the next one.
+		if _, _, err := x.text.ReadResponse(0); err != nil && (!isReply(err) || isGoodbye(err)) {
+			return err
+		}
+		return nil
+	}
+	// DATA is out already. A server that takes it gets an empty mail without
+	// recipients, which it must refuse (RFC 2920 §3.1).
+	if _, err := x.next(354); err != nil {
+		if !isReply(err) || isGoodbye(err) {
+			return err
+		}
+		return nil
+	}
+	if err := x.write(".\r\n"); err != nil {
+		return err
+	}
+	if _, _, err := x.text.ReadResponse(0); err != nil && !isReply(err) {
+		return err
+	}
+	c.dirty = false
+	return nil
 }
 
 // exchange reads the replies to commands, which it writes all at once or one
@@ -180,18 +227,21 @@ type exchange struct {
 	cmds      []string
 	pipelined bool
 	sent      int
+	whole     bool // the commands hold the whole mail
+	handed    bool // they were written: the server may have the mail
 }
 
 // next writes what is to be written before the next reply, and reads it.
 func (x *exchange) next(expect int) (string, error) {
 	if x.pipelined && x.sent == 0 {
 		x.sent = len(x.cmds)
-		if err := x.line(strings.Join(x.cmds, "\r\n")); err != nil {
+		if err := x.write(x.cmds...); err != nil {
 			return "", err
 		}
+		x.handed = x.whole
 	} else if !x.pipelined {
 		x.sent++
-		if err := x.line(x.cmds[x.sent-1]); err != nil {
+		if err := x.write(x.cmds[x.sent-1]); err != nil {
 			return "", err
 		}
 	}
@@ -199,11 +249,29 @@ func (x *exchange) next(expect int) (string, error) {
 	return text, err
 }
 
-func (x *exchange) line(s string) error {
-	if _, err := io.WriteString(x.text.W, s+"\r\n"); err != nil {
+// write sends pieces at once: what is longer than the buffer goes past it.
+func (x *exchange) write(pieces ...string) error {
+	if _, err := x.text.W.Write([]byte(strings.Join(pieces, ""))); err != nil {
 		return err
 	}
 	return x.text.W.Flush()
+}
+
+// xtext returns s in the form of an argument (RFC 3461 §4), at most limit bytes
+// of it.
+func xtext(s string, limit int) string {
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		piece := string(rune(c))
+		if c <= ' ' || c >= 0x7f || c == '+' || c == '=' {
+			piece = fmt.Sprintf("+%02X", c)
+		}
+		if b.Len()+len(piece) > limit {
+			break
+		}
+		b.WriteString(piece)
+	}
+	return b.String()
 }
 
 // isReply reports whether err is a refusal by the server, after which the
