@@ -2,9 +2,11 @@ package logging
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -106,7 +108,7 @@ func (h *console) Handle(_ context.Context, r slog.Record) error {
 	}
 	b = append(b, ' ')
 	if h.logger != "" {
-		b = h.paint(b, cyan, h.logger+":")
+		b = h.paint(b, cyan, string(appendPlain(nil, h.logger))+":")
 		b = append(b, ' ')
 	}
 	b = appendPlain(b, r.Message)
@@ -151,15 +153,42 @@ func (h *console) appendAttr(b []byte, prefix string, a slog.Attr) []byte {
 		return b
 	}
 	b = append(b, ' ')
-	b = h.paint(b, dim, prefix+a.Key+"=")
-	text := v.String()
-	if v.Kind() == slog.KindTime {
+	b = h.paint(b, dim, string(appendPlain(nil, prefix+a.Key))+"=")
+	text := ""
+	switch v.Kind() {
+	case slog.KindTime:
 		text = v.Time().Format(time.RFC3339Nano)
+	case slog.KindAny:
+		var ok bool
+		if text, ok = plainText(v.Any()); !ok {
+			return appendPlain(b, string(appendAny(nil, v.Any())))
+		}
+	default:
+		text = v.String()
 	}
 	if text == "" || strings.ContainsFunc(text, func(r rune) bool { return r == ' ' || r == '"' || r == '=' || !unicode.IsPrint(r) }) {
 		return strconv.AppendQuote(b, text)
 	}
 	return append(b, text...)
+}
+
+// plainText returns x in the words of its own methods. Without any, what is made
+// of other values is shown as JSON, as in the file: fmt would show fields that
+// are not meant to be seen, and never return from a map that holds itself.
+func plainText(x any) (string, bool) {
+	switch x := x.(type) {
+	case redactedJSON:
+		return "", false
+	case nil, error, fmt.Stringer:
+		return fmt.Sprint(x), true
+	case []byte:
+		return string(x), true
+	}
+	switch reflect.TypeOf(x).Kind() {
+	case reflect.Struct, reflect.Map, reflect.Slice, reflect.Array, reflect.Pointer:
+		return "", false
+	}
+	return fmt.Sprint(x), true
 }
 
 // appendPlain appends text without what could move the cursor.

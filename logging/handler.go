@@ -26,7 +26,7 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 	if owner, ok := ctx.Value(shipping{}).(*Logs); ok && owner == h.logs {
 		return nil // our shipper's own report would be shipped in turn
 	}
-	if s := h.logs.sampler; s != nil && !s.pass(h.component, h.next, r) {
+	if s := h.logs.sampler; s != nil && !s.pass(h.component, r) {
 		return nil
 	}
 	return h.next.Handle(ctx, r)
@@ -41,14 +41,7 @@ func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 		c.next = h.next.WithAttrs(attrs)
 		return &c
 	}
-	name, rest := h.component, make([]slog.Attr, 0, len(attrs))
-	for _, a := range attrs {
-		if a.Key == componentKey && a.Value.Kind() == slog.KindString {
-			name = a.Value.String()
-			continue
-		}
-		rest = append(rest, a)
-	}
+	name, rest := splitComponent(h.component, make([]slog.Attr, 0, len(attrs)), attrs)
 	c.attrs = slices.Concat(h.attrs, rest)
 	if name == h.component {
 		c.next = h.next.WithAttrs(rest)
@@ -57,6 +50,28 @@ func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	c.component, c.level = name, h.logs.levels.component(name)
 	c.next = h.logs.outputs(name).WithAttrs(c.attrs)
 	return &c
+}
+
+// splitComponent returns the last component that attrs name, else name, and
+// appends the other attributes to rest. Groups without a key are no groups.
+func splitComponent(name string, rest, attrs []slog.Attr) (string, []slog.Attr) {
+	for _, a := range attrs {
+		v := a.Value
+		if a.Key == "" || a.Key == componentKey {
+			v = v.Resolve()
+		}
+		switch {
+		case a.Key == "" && v.Kind() == slog.KindGroup:
+			name, rest = splitComponent(name, rest, v.Group())
+		case a.Key == componentKey && v.Kind() == slog.KindGroup:
+			name, rest = "", append(rest, a) // the key can stand once
+		case a.Key == componentKey:
+			name = v.String()
+		default:
+			rest = append(rest, a)
+		}
+	}
+	return name, rest
 }
 
 func (h *handler) WithGroup(name string) slog.Handler {

@@ -231,6 +231,14 @@ func TestComponentByAttribute(t *testing.T) {
 	shop.With("component", "tor").With("component", "tor").Debug("two")
 	plain.With("component", "shop").Warn("kept back")
 	shop.WithGroup("g").With("component", "tor").Error("three")
+	// In every form a value can have, and always once.
+	shop.With("component", 5).Error("four")
+	shop.With("component", valuer{slog.StringValue("tor")}, "a", 1).Debug("five")
+	shop.With(slog.Group("", "component", "tor", "a", 1)).Debug("six")
+	shop.With("component", "x", "component", "tor").Debug("seven")
+	shop.With("a", 1).WithGroup("g").WithGroup("h").With("component", "tor", "b", 2).Error("eight")
+	shop.With("component", "").Info("nine")
+	shop.With(slog.Group("component", "a", 1)).Error("ten")
 	if err := logs.SetLevel("tor", slog.LevelError, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -245,6 +253,13 @@ func TestComponentByAttribute(t *testing.T) {
 		`"one","component":"tor","a":1,"b":2,"c":3}`,
 		`"two","component":"tor"}`,
 		`"three","component":"shop","g":{"component":"tor"}}`,
+		`"four","component":"5"}`,
+		`"five","component":"tor","a":1}`,
+		`"six","component":"tor","a":1}`,
+		`"seven","component":"tor"}`,
+		`"eight","component":"shop","a":1,"g":{"h":{"component":"tor","b":2}}}`,
+		`"nine"}`,
+		`"ten","component":{"a":1}}`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("lines (-want +got):\n%s", diff)

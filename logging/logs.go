@@ -279,10 +279,12 @@ func (c Config) consoleHandler(o *Options, redact *redactor) slog.Handler {
 
 // Logger returns the logger of the component called name, at the level that
 // the configuration or SetLevel gives it. Its records carry the name as
-// "component". A string attribute of that key given to With, outside of any
-// group, names the component from there on: that is how a library which got a
-// logger tells its own part. The name is kept for good: use names of parts of
-// the program, not of requests.
+// "component", once. An attribute of that key given to With, outside of any
+// group, names the component from there on, in place of the one before, and the
+// level is that of the new one: that is how a library which got a logger tells
+// its own part. Within a group, and in a single record, it is an attribute like
+// others. The name is kept for good: use names of parts of the program, not of
+// requests.
 func (l *Logs) Logger(name string) *slog.Logger {
 	return slog.New(&handler{logs: l, component: name, level: l.levels.component(name), next: l.outputs(name)})
 }

@@ -3,9 +3,14 @@ package logging
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/svcblocks/svcblocks/config/secret"
@@ -35,20 +40,36 @@ func newRedactor(keys []string, secrets []secret.Secret) *redactor {
 		r.lengths[min(len(k), len(r.lengths)-1)] = true
 	}
 	for _, s := range secrets {
-		value := s.Reveal()
-		if len(value) < minSecretBytes {
-			continue
+		if value := s.Reveal(); len(value) >= minSecretBytes {
+			r.values = append(r.values, written(value)...)
 		}
-		r.values = append(r.values, value)
-		seen := map[string]bool{}
-		for _, form := range []string{value, quoted(value, true), quoted(value, false)} {
-			if !seen[form] {
-				seen[form] = true
-				r.forms = append(r.forms, []byte(form))
-			}
+	}
+	for _, v := range r.values {
+		for _, form := range distinct(v, quoted(v, true), quoted(v, false)) {
+			r.forms = append(r.forms, []byte(form))
 		}
 	}
 	return r
+}
+
+// written returns the forms in which a value comes to stand in a text: as it is,
+// in a URL, quoted by %q or in JSON, and as encoding/json writes bytes.
+func written(value string) []string {
+	goQuoted := strconv.Quote(value)
+	return distinct(
+		value, url.QueryEscape(value), url.PathEscape(value),
+		goQuoted[1:len(goQuoted)-1], quoted(value, true), quoted(value, false),
+		base64.StdEncoding.EncodeToString([]byte(value)),
+	)
+}
+
+func distinct(all ...string) (out []string) {
+	for _, s := range all {
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // quoted returns text as it stands within a JSON string.
@@ -169,8 +190,16 @@ func (r *redactor) any(v slog.Value) (slog.Value, bool) {
 	if clean := r.rewrite(text); !bytes.Equal(clean, text) {
 		return slog.AnyValue(redactedJSON(clean)), true
 	}
-	if shown := fmt.Sprintf("%+v", v.Any()); r.text(shown) != shown {
+	if bytes.Contains(text, []byte("encountered a cycle via ")) {
+		return slog.StringValue(unquote(text)), true // fmt would never return
+	}
+	shown := fmt.Sprintf("%+v", v.Any())
+	if r.text(shown) != shown {
 		return slog.StringValue(r.text(shown)), true
+	}
+	// A field that JSON leaves out, but fmt, as slog.TextHandler uses it, does not.
+	if lower := strings.ToLower(shown); slices.ContainsFunc(slices.Collect(maps.Keys(r.keys)), func(k string) bool { return strings.Contains(lower, k+":") }) {
+		return slog.AnyValue(redactedJSON(text)), true
 	}
 	return v, false
 }

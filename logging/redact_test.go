@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -32,6 +33,17 @@ type login struct {
 	Deep     map[string]any
 }
 
+// hidden has a password that JSON does not show, and fmt does.
+type hidden struct {
+	Name     string
+	Password string `json:"-"`
+	password string
+}
+
+type panicsWith struct{ s secret.Secret }
+
+func (p panicsWith) Error() string { panic(p.s) }
+
 type panics struct{}
 
 func (panics) LogValue() slog.Value { panic("lost " + canary) }
@@ -40,7 +52,7 @@ func (panics) LogValue() slog.Value { panic("lost " + canary) }
 // Options.Secrets.
 var plants = map[string]func(log *slog.Logger){
 	"attribute":    func(log *slog.Logger) { log.Info("m", "password", canary) },
-	"other case":   func(log *slog.Logger) { log.Info("m", "password", canary) },
+	"other case":   func(log *slog.Logger) { log.Info("m", "PassWord", canary) },
 	"group":        func(log *slog.Logger) { log.Info("m", slog.Group("g", slog.Group("h", "password", canary))) },
 	"group as key": func(log *slog.Logger) { log.Info("m", slog.Group("password", "a", canary)) },
 	"With":         func(log *slog.Logger) { log.With("password", canary).Info("m") },
@@ -61,6 +73,15 @@ var plants = map[string]func(log *slog.Logger){
 		s := secret.New(canary)
 		log.Info("m", "token", s, "pointer", &s, "in", struct{ S secret.Secret }{s})
 	},
+	"secrets all over": func(log *slog.Logger) {
+		s := secret.New(canary)
+		log.With("a", []any{s, &s}).Info("m", "b", map[string]secret.Secret{"k": s}, "c", map[secret.Secret]int{s: 1}, "d", []secret.Secret{s},
+			"e", fmt.Errorf("%v %+v %#v %s %q %x %d: %w", s, s, s, s, s, s, s, errors.New(s.String())), slog.Group("f", "g", []*secret.Secret{&s}),
+			"h", struct{ P *secret.Secret }{&s}, "i", panicsWith{s})
+	},
+	"hidden fields": func(log *slog.Logger) {
+		log.Info("m", "x", hidden{"n", canary, canary}, "y", []hidden{{"n", canary, canary}}, "z", &hidden{"n", canary, canary})
+	},
 	"bytes key": func(log *slog.Logger) { log.Info("m", "password", []byte(canary)) },
 }
 
@@ -72,7 +93,16 @@ var textPlants = map[string]func(log *slog.Logger){
 	"panic":       func(log *slog.Logger) { log.Info("m", "x", panics{}) },
 	"in With":     func(log *slog.Logger) { log.With("note", canary).WithGroup("g").Info("m", "a", 1) },
 	"key":         func(log *slog.Logger) { log.Info("m", canary, 1) },
-	"stringer":    func(log *slog.Logger) { log.Info("m", "x", fmt.Stringer(bytes.NewBufferString(canary))) },
+	"URL": func(log *slog.Logger) {
+		log.Info("m", "error", &url.Error{Op: "Get", URL: "http://x/?t=" + url.QueryEscape(canary) + "/" + url.PathEscape(canary), Err: errors.New("no")})
+	},
+	"quoted":     func(log *slog.Logger) { log.Info("m", "error", fmt.Errorf("cannot use %q", canary)) },
+	"some bytes": func(log *slog.Logger) { log.Info("m", "x", []byte(canary), "y", struct{ B []byte }{[]byte(canary)}) },
+	"JSON in a text": func(log *slog.Logger) {
+		body, err := json.Marshal(map[string]string{"token": canary})
+		log.Info("m", "body", string(body), "raw", json.RawMessage(body), "error", err)
+	},
+	"stringer": func(log *slog.Logger) { log.Info("m", "x", fmt.Stringer(bytes.NewBufferString(canary))) },
 }
 
 func TestNoSecretIsWritten(t *testing.T) {
@@ -111,7 +141,7 @@ func TestNoSecretIsWritten(t *testing.T) {
 					if strings.Contains(text, "7f3a") {
 						t.Errorf("the secret is in %s: %s", where, text)
 					}
-					if !strings.Contains(text, secret.Redacted) && !strings.Contains(name, "panic") && !strings.Contains(name, "stringer") { // not shown at all
+					if !strings.Contains(text, secret.Redacted) && !strings.Contains(name, "panic") && !strings.Contains(name, "stringer") && !strings.Contains(name, "hidden") { // not shown at all
 						t.Errorf("%s does not show that something was taken out: %s", where, text)
 					}
 				}
@@ -140,5 +170,25 @@ func TestRedactionLeavesTheRest(t *testing.T) {
 	want := `:"INFO","msg":"m","a":1,"g":{"passwords":"kept","x":{"b":[1,2],"pass":null,"password":"[redacted]"},"y":2.5}}` + "\n"
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// TestCyclicValues logs values that hold themselves: to print one with fmt ends
+// the process.
+func TestCyclicValues(t *testing.T) {
+	t.Parallel()
+	cyclic := map[string]any{}
+	cyclic["self"] = []any{cyclic}
+	for _, format := range []string{"text", "json"} {
+		var out, further buffer
+		logs := newLogs(t, logging.Config{Redact: []string{"password"}, Console: logging.ConsoleConfig{Format: format}},
+			&logging.Options{Console: &out, Handlers: []slog.Handler{slog.NewTextHandler(&further, nil)}})
+		log := logs.Logger("a").With("x", cyclic)
+		log.Info("m", "y", cyclic, slog.Group("g", "z", cyclic))
+		for _, text := range []string{out.String(), further.String()} {
+			if strings.Count(text, "encountered a cycle") != 3 {
+				t.Errorf("%s: %s", format, text)
+			}
+		}
 	}
 }

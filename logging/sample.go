@@ -45,6 +45,7 @@ type sampleShard struct {
 	mu   sync.Mutex
 	seen map[sampleKey]*sampled
 	ends time.Time // of the interval
+	over bool      // closed: nothing is left out, as nothing would tell it
 }
 
 type sampleKey struct {
@@ -56,11 +57,15 @@ type sampleKey struct {
 type sampled struct{ written, left int }
 
 // pass reports whether r is to be written.
-func (s *sampler) pass(component string, _ slog.Handler, r slog.Record) bool {
+func (s *sampler) pass(component string, r slog.Record) bool {
 	shard := &s.shards[hashString(r.Message)%sampleShards]
 	key := sampleKey{component, r.Level, r.Message}
 	now := time.Now()
 	shard.mu.Lock()
+	if shard.over {
+		shard.mu.Unlock()
+		return true
+	}
 	var ended map[sampleKey]*sampled
 	if !now.Before(shard.ends) {
 		if shard.ends.IsZero() || !shard.quiet() {
@@ -70,6 +75,9 @@ func (s *sampler) pass(component string, _ slog.Handler, r slog.Record) bool {
 			clear(shard.seen)
 		}
 		shard.ends = now.Add(s.per)
+	}
+	if ended != nil {
+		s.working.Add(1) // close waits for the summaries
 	}
 	c := shard.seen[key]
 	if c == nil && len(shard.seen) < maxSampled {
@@ -93,7 +101,10 @@ func (s *sampler) pass(component string, _ slog.Handler, r slog.Record) bool {
 	if first {
 		s.arm()
 	}
-	s.summarize(ended)
+	if ended != nil {
+		s.summarize(ended)
+		s.working.Done()
+	}
 	return ok
 }
 
@@ -130,6 +141,7 @@ func (s *sampler) sweep(all bool) {
 	for i := range s.shards {
 		shard := &s.shards[i]
 		shard.mu.Lock()
+		shard.over = shard.over || all
 		var ended map[sampleKey]*sampled
 		switch {
 		case all || !now.Before(shard.ends):
@@ -165,8 +177,8 @@ func (s *sampler) close() {
 		s.working.Done()
 	}
 	s.mu.Unlock()
-	s.working.Wait()
 	s.sweep(true)
+	s.working.Wait()
 }
 
 func (c SampleConfig) check() (problems []error) {

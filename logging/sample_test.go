@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -130,5 +131,48 @@ func TestSamplingBoundsItsMemory(t *testing.T) {
 	}
 	if n := logs.Stats().Suppressed; n != 0 {
 		t.Errorf("%d different records were left out", n)
+	}
+}
+
+// TestSamplingIsExactAtClose closes the log while a storm goes on: each call
+// that was answered with nil is a line or counted by a summary.
+func TestSamplingIsExactAtClose(t *testing.T) {
+	t.Parallel()
+	for range testenv.Reps(200) {
+		dir := t.TempDir()
+		logs, err := logging.New(logging.Config{
+			File:   logging.FileConfig{Path: filepath.Join(dir, "app.log")},
+			Sample: logging.SampleConfig{First: 5, Per: time.Millisecond},
+		}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var taken atomic.Int64
+		var wg sync.WaitGroup
+		started := make(chan struct{}, 4)
+		for range cap(started) {
+			h := logs.Logger("storm").Handler()
+			wg.Go(func() {
+				for i := 0; h.Handle(t.Context(), record("equal", "i", i)) == nil; i++ {
+					taken.Add(1)
+					if i == 50 {
+						started <- struct{}{}
+					}
+				}
+			})
+		}
+		<-started
+		if err := logs.Close(); err != nil {
+			t.Fatal(err)
+		}
+		wg.Wait()
+		sums, written := summaries(t, lines(t, dir))
+		left := 0
+		for _, s := range sums {
+			left += s.LeftOut
+		}
+		if int64(written+left) != taken.Load() || int64(left) != logs.Stats().Suppressed {
+			t.Fatalf("%d written and %d left out of %d; Stats says %d", written, left, taken.Load(), logs.Stats().Suppressed)
+		}
 	}
 }
