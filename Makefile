@@ -29,14 +29,23 @@ soak: ## the tests and fuzzers with every repetition and bound in full (hours)
 	SVCBLOCKS_SOAK=1 $(MAKE) race-twice fuzz TIMEOUT=6h FUZZ=60s
 
 .PHONY: test-docker
-test-docker: ## what needs a Docker engine
-	cd examples && $(GOTEST) -tags docker -timeout $(TIMEOUT) -run '^TestDocker' ./...
+test-docker: ## what needs a Docker engine, images included (20 minutes at most)
+	@$(DEPLOY) images
+	$(call each,$(GOTEST) -tags docker -timeout $(TIMEOUT) -p 1 -run '^TestDocker' ./...)
+
+DEPLOY := examples/service/deploy/deploy.sh
 
 .PHONY: image
-image: ## pack the reference service into the image svcblocks-service
-	@mkdir -p bin/image/data
-	cd examples && CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags='-s -w' -o $(ROOT)/bin/image/service ./service
-	docker build -t svcblocks-service -f examples/service/Dockerfile bin/image
+image: ## build the reference service's image, svcblocks-service (TARGET=dev: with the demo parts)
+	@$(DEPLOY) image $(TARGET)
+
+.PHONY: up
+up: ## start the reference service in containers, https://localhost:8443 (PROFILE=dev: with the demo parts)
+	@$(DEPLOY) up $(PROFILE)
+
+.PHONY: down
+down: ## end the containers of `make up`; what they stored stays
+	@$(DEPLOY) down
 
 .PHONY: deps
 deps: ## get the real parts that the tests run against
@@ -64,7 +73,7 @@ tidy-check:
 .PHONY: vet
 vet: ## go vet, for every platform that is supported
 	$(call each,go vet ./...)
-	cd examples && go vet -tags docker ./...
+	$(call each,go vet -tags docker ./...)
 	@set -e; for os in linux darwin windows; do for arch in amd64 arm64; do \
 	  echo "-- vet $$os/$$arch"; \
 	  for m in . ./examples; do (cd $$m && CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch go vet ./...); done; \

@@ -95,8 +95,14 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
+// stamp is the version that a build may set: -ldflags "-X main.stamp=v1.2.3".
+var stamp string
+
 // version is the version of the module as it was built.
 func version() string {
+	if stamp != "" {
+		return stamp
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

@@ -48,7 +48,16 @@ func Flags(output io.Writer) (*flag.FlagSet, *Options) {
 // Layers returns where settings come from, the strongest last, and completes
 // opts.
 func Layers(flags *flag.FlagSet, opts *Options, shipped fs.FS) ([]config.Option, error) {
-	opts.Profile = cmp.Or(opts.Profile, os.Getenv(EnvPrefix+"_PROFILE"))
+	const variable = EnvPrefix + "_PROFILE"
+	profile := config.ProfileFromEnv(variable)
+	if fromEnv := os.Getenv(variable); opts.Profile == "" {
+		opts.Profile = fromEnv
+	} else if fromEnv != "" {
+		// The flag goes over the variable, which is no setting either.
+		if err := os.Unsetenv(variable); err != nil {
+			return nil, fmt.Errorf("settings: %w", err)
+		}
+	}
 	from := []config.FileOption{config.Writable()}
 	if opts.Config == "" {
 		switch _, err := os.Stat(fileName); {
@@ -66,9 +75,12 @@ func Layers(flags *flag.FlagSet, opts *Options, shipped fs.FS) ([]config.Option,
 			opts.Profile = "dev"
 		}
 	}
+	if opts.Profile != os.Getenv(variable) {
+		profile = config.Profile(opts.Profile)
+	}
 	return []config.Option{
 		config.File(cmp.Or(opts.Config, fileName), from...),
-		config.Profile(opts.Profile),
+		profile,
 		config.SecretsDir(secretsDir),
 		config.Env(EnvPrefix),
 		config.Flags(flags),

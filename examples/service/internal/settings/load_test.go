@@ -157,3 +157,16 @@ func TestFlagsHelp(t *testing.T) {
 		}
 	}
 }
+
+// Not parallel: the environment is the process's.
+func TestProfileFromEnvironment(t *testing.T) {
+	t.Setenv("SVC_PROFILE", "prod")
+	store, err := load(t, "-site.url", "https://shop.example/")
+	if err != nil || store.Get().UsesDemo() {
+		t.Errorf("SVC_PROFILE=prod: %v", err)
+	}
+	store, err = load(t, "-profile", "dev")
+	if err != nil || !store.Get().UsesDemo() {
+		t.Errorf("-profile dev over SVC_PROFILE=prod: %v", err)
+	}
+}
