@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -21,7 +23,7 @@ import (
 
 // A journal is a file that starts with journalMagic and goes on with records:
 // the length of the payload and its CRC-32C, both 32 bits and little-endian,
-// then the payload, a JSON object.
+// then the payload, a JSON object. Zeros at the end are room for more.
 const (
 	journalMagic  = "notifyj1"
 	journalName   = "journal"
@@ -29,6 +31,11 @@ const (
 	maxRecord     = 1 << 28
 	truncateAbove = 256 << 10 // an empty journal is cut above this size
 	rewriteAbove  = 8 << 20   // a journal is rewritten above this size
+	// growBy is what a journal grows by, in zeros: to force data to the disk
+	// takes two to three times as long when the file has become longer.
+	growBy = 128 << 10
+	// maxGather is how often the writer of a batch lets other callers go first.
+	maxGather = 8
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -110,6 +117,7 @@ func readJournal(data []byte, take func(*record)) (skipped int) {
 	if len(data) >= len(journalMagic) && string(data[:len(journalMagic)]) == journalMagic {
 		data = data[len(journalMagic):]
 	}
+	data = bytes.TrimRight(data, "\x00") // no record ends so
 	for len(data) > 0 {
 		r, n := readFrame(data)
 		if n == 0 {
@@ -151,6 +159,8 @@ type journal struct {
 	commit sync.Mutex // held while writing
 	f      *os.File
 	size   int64 // of what is whole in the file
+	grown  int64 // of the file: zeros stand behind size
+	shared bool  // the last batch was that of several callers
 
 	mu   sync.Mutex
 	next *batch
@@ -160,7 +170,7 @@ type journal struct {
 // others wait for done.
 type batch struct {
 	data    []byte // guarded by the journal's mu, and by commit once it is taken
-	sync    bool
+	durable int    // records that are to be forced to the disk
 	claimed atomic.Bool
 	done    chan struct{} // closed when it is written
 	err     error
@@ -177,7 +187,7 @@ func createJournal(path string) (*journal, error) {
 	if err := f.Sync(); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &journal{path: path, f: f, size: int64(len(journalMagic))}, nil
+	return &journal{path: path, f: f, size: int64(len(journalMagic)), grown: int64(len(journalMagic))}, nil
 }
 
 // add puts a frame into the batch that is written next.
@@ -188,7 +198,9 @@ func (j *journal) add(frame []byte, durable bool) *batch {
 		j.next = &batch{done: make(chan struct{})}
 	}
 	j.next.data = append(j.next.data, frame...)
-	j.next.sync = j.next.sync || durable
+	if durable {
+		j.next.durable++
+	}
 	return j.next
 }
 
@@ -197,35 +209,76 @@ func (j *journal) add(frame []byte, durable bool) *batch {
 func (j *journal) write(b *batch) error {
 	if b.claimed.CompareAndSwap(false, true) {
 		j.commit.Lock()
+		j.gather(b)
 		j.mu.Lock() // b is j.next: batches are taken under commit, in order
 		j.next = nil
 		j.mu.Unlock()
 		b.err = j.writeLocked(b)
+		close(b.done) // first, so that the next batch is joined by who waited
 		j.commit.Unlock()
-		close(b.done)
 	} else {
 		<-b.done
 	}
 	return b.err
 }
 
+// gather lets those join b whom the batch before has set free, if several
+// callers store at the same time: forcing b to the disk takes longer.
+func (j *journal) gather(b *batch) {
+	for last, round := 0, 0; round < maxGather; round++ {
+		j.mu.Lock()
+		n := b.durable
+		j.mu.Unlock()
+		if n == last || n < 2 && !j.shared {
+			return
+		}
+		last = n
+		runtime.Gosched()
+	}
+}
+
 func (j *journal) writeLocked(b *batch) error {
 	if j.f == nil {
 		return fs.ErrClosed
 	}
-	_, err := j.f.WriteAt(b.data, j.size)
-	if err == nil && b.sync {
-		err = j.f.Sync()
+	err := j.append(b.data)
+	if err == nil && b.durable > 0 {
+		err = syncData(j.f)
 	}
 	if err != nil {
 		// A torn record at the end would be dropped by its checksum, but
 		// not if a later one is written over a part of it.
-		_ = j.f.Truncate(j.size)
+		j.cut()
 		return err
 	}
 	j.size += int64(len(b.data))
+	j.shared = b.durable > 1
 	b.data = nil
 	return nil
+}
+
+// append writes data, followed by zeros if the file is to grow and there is
+// room for them.
+func (j *journal) append(data []byte) error {
+	end := j.size + int64(len(data))
+	if end > j.grown {
+		if _, err := j.f.WriteAt(append(slices.Clip(data), make([]byte, growBy)...), j.size); err == nil {
+			j.grown = end + growBy
+			return nil
+		}
+		j.cut()
+	}
+	_, err := j.f.WriteAt(data, j.size)
+	j.grown = max(j.grown, end)
+	return err
+}
+
+// cut takes away what stands behind the last whole record. Where that fails,
+// it stays and is written over.
+func (j *journal) cut() {
+	if j.f.Truncate(j.size) == nil {
+		j.grown = j.size
+	}
 }
 
 // rewrite replaces the file by one that holds frames alone. The caller holds
@@ -255,6 +308,7 @@ func (j *journal) rewrite(frames []byte) error {
 		return err
 	}
 	j.size = int64(len(journalMagic) + len(frames))
+	j.grown = j.size
 	return nil
 }
 
@@ -264,6 +318,7 @@ func (j *journal) empty() error {
 		return err
 	}
 	j.size = int64(len(journalMagic))
+	j.grown = j.size
 	return nil
 }
 
@@ -281,6 +336,7 @@ func (j *journal) close() error {
 	if j.f == nil {
 		return err
 	}
+	j.cut()
 	err = errors.Join(err, j.f.Sync(), j.f.Close())
 	j.f = nil
 	return err

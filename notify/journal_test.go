@@ -63,6 +63,21 @@ func FuzzJournal(f *testing.F) {
 	})
 }
 
+// The room that a journal keeps for more is no damage.
+func TestJournalKeepsRoom(t *testing.T) {
+	t.Parallel()
+	whole := journalOf(t, 3)
+	if whole[len(whole)-1] != 0 {
+		t.Error("journal keeps no room for more")
+	}
+	for _, more := range []int{0, 1, 7, 8, 100} {
+		records, skipped := notify.ReadJournal(append(whole, make([]byte, more)...))
+		if len(records) < 3 || skipped != 0 {
+			t.Errorf("%d zeros more: %d records, %d bytes skipped", more, len(records), skipped)
+		}
+	}
+}
+
 // A journal stays small while messages come and go.
 func TestJournalIsKeptSmall(t *testing.T) {
 	t.Parallel()

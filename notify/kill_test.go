@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -195,8 +196,12 @@ func abandon(t *testing.T, dir string) (journal string) {
 
 // frames returns where each record of a journal ends.
 func frames(data []byte) (ends []int) {
-	for at := 8; at < len(data); {
-		at += 8 + int(binary.LittleEndian.Uint32(data[at:]))
+	for at := 8; at+4 <= len(data); {
+		size := int(binary.LittleEndian.Uint32(data[at:]))
+		if size == 0 { // room for more
+			break
+		}
+		at += 8 + size
 		ends = append(ends, at)
 	}
 	return ends
@@ -224,6 +229,11 @@ func TestDamagedJournal(t *testing.T) {
 	if len(ends) != messages {
 		t.Fatalf("%d records, want %d", len(ends), messages)
 	}
+	room := whole[ends[messages-1]:]
+	if len(room) == 0 || len(bytes.Trim(room, "\x00")) > 0 {
+		t.Fatalf("%d bytes stand behind the last record, want zeros", len(room))
+	}
+	whole = whole[:ends[messages-1]]
 	check := func(name string, data []byte, want func(i int) bool) {
 		t.Helper()
 		dir := filepath.Join(t.TempDir(), "outbox")
@@ -260,6 +270,7 @@ func TestDamagedJournal(t *testing.T) {
 	for range testenv.Reps(200) {
 		cut := rand.N(len(whole) + 1)
 		check(fmt.Sprintf("cut at %d", cut), whole[:cut], func(i int) bool { return ends[i] <= cut })
+		check(fmt.Sprintf("torn at %d", cut), slices.Concat(whole[:cut], room), func(i int) bool { return ends[i] <= cut })
 		at, n := rand.N(len(whole)), 1+rand.N(40)
 		if rand.N(2) == 0 { // one letter of the text
 			at, n = bytes.Index(whole, []byte("text text"))+rand.N(50), 1

@@ -223,4 +223,3 @@ func TestRecipientsFailAlone(t *testing.T) {
 		})
 	}
 }
-
