@@ -112,38 +112,31 @@ func (s *Sink) Limits() logging.Limits {
 // turn out too large; then it is halved before anything is sent. An entry that
 // turns out too large is refused, and the others are sent.
 func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
-	body := []byte{'['}
-	var large []int
+	body := post.Body{Bytes: []byte{'['}, MaxEventBytes: maxEntryBytes, MaxBatchBytes: maxBatchBytes}
 	for i, e := range b.Events {
-		before := len(body)
-		if before > 1 {
-			body = append(body, ',')
+		from := len(body.Bytes)
+		if from > 1 {
+			body.Bytes = append(body.Bytes, ',')
 		}
-		body = append(append(body, '{'), s.meta...)
-		if s.id {
-			body = append(body, `"event_id":`...)
-			body = append(post.AppendString(body, e.ID), ',')
-		}
-		body = append(body, `"message":`...)
-		body = append(post.AppendString(body, string(e.Line)), '}')
-		if len(body)-before > maxEntryBytes {
-			body = body[:before]
-			large = append(large, i)
-		}
+		body.Bytes = s.appendEntry(body.Bytes, e)
+		body.Keep(i, from)
 	}
-	body = append(body, ']')
-	if len(body) > maxBatchBytes {
-		return s.post.Fail(logging.KindTooLarge, s.url, fmt.Sprintf("%d bytes exceed the intake's %d", len(body), maxBatchBytes))
+	body.Bytes = append(body.Bytes, ']')
+	if err := body.Check(s.post, s.url); err != nil {
+		return err
 	}
-	if len(large) < len(b.Events) {
-		if _, err := s.post.Post(ctx, s.url, body); err != nil {
-			return err
-		}
+	if _, err := s.post.Post(ctx, s.url, body.Bytes); err != nil {
+		return err
 	}
-	if large != nil {
-		se := s.post.Fail(logging.KindRejected, s.url, fmt.Sprintf("an entry exceeds the intake's %d bytes", maxEntryBytes))
-		se.Rejected = large
-		return se
+	return body.Left(s.post, s.url)
+}
+
+func (s *Sink) appendEntry(b []byte, e logging.Event) []byte {
+	b = append(append(b, '{'), s.meta...)
+	if s.id {
+		b = append(b, `"event_id":`...)
+		b = append(post.AppendString(b, e.ID), ',')
 	}
-	return nil
+	b = append(b, `"message":`...)
+	return append(post.AppendString(b, string(e.Line)), '}')
 }

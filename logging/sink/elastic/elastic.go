@@ -113,7 +113,7 @@ func (s *Sink) Limits() logging.Limits { return s.limits }
 
 // answer is the part of a bulk answer that is asked for.
 type answer struct {
-	Errors bool                    `json:"errors"`
+	Errors *bool                   `json:"errors"`
 	Items  []map[string]itemResult `json:"items"`
 }
 
@@ -132,12 +132,17 @@ func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
 	for _, e := range b.Events {
 		size += len(e.Line) + s.limits.Overhead + 1
 	}
-	body := make([]byte, 0, size)
-	for _, e := range b.Events {
-		body = append(append(append(body, s.action...), e.ID...), "\"}}\n"...)
-		body = append(appendDocument(body, e), '\n')
+	body := post.Body{Bytes: make([]byte, 0, size), MaxBatchBytes: s.limits.MaxBatchBytes}
+	for i, e := range b.Events {
+		from := len(body.Bytes)
+		body.Bytes = append(append(append(body.Bytes, s.action...), e.ID...), "\"}}\n"...)
+		body.Bytes = append(appendDocument(body.Bytes, e), '\n')
+		body.Keep(i, from)
 	}
-	got, err := s.post.Post(ctx, s.url, body)
+	if err := body.Check(s.post, s.url); err != nil {
+		return err
+	}
+	got, err := s.post.Post(ctx, s.url, body.Bytes)
 	if err != nil {
 		return err
 	}
@@ -145,7 +150,7 @@ func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
 }
 
 func appendDocument(b []byte, e logging.Event) []byte {
-	if strings.Contains(string(e.Line), `"@timestamp"`) {
+	if post.HasMember(e, "@timestamp") {
 		return post.AppendObject(b, e, "")
 	}
 	b = append(b, `{"@timestamp":"`...)
@@ -162,10 +167,10 @@ func appendDocument(b []byte, e logging.Event) []byte {
 // read returns nil if the receiver has all events.
 func (s *Sink) read(body []byte, events int) error {
 	var a answer
-	if err := json.Unmarshal(body, &a); err != nil {
+	if err := json.Unmarshal(body, &a); err != nil || a.Errors == nil {
 		return s.post.Fail(logging.KindRetry, s.url, "the answer is no bulk answer")
 	}
-	if !a.Errors {
+	if !*a.Errors {
 		return nil
 	}
 	if len(a.Items) != events {

@@ -260,11 +260,43 @@ func TestShipped(t *testing.T) {
 
 func TestWrongAnswers(t *testing.T) {
 	t.Parallel()
-	for _, answer := range []string{"", "<html>", `{"errors":true,"items":[]}`, `{"errors":true,"items":[{"create":{"status":400}}]}`, `[]`} {
+	for _, answer := range []string{"", "<html>", "{}", `{"status":"ok"}`, `{"errors":null}`, `{"errors":true,"items":[]}`, `{"errors":true,"items":[{"create":{"status":400}}]}`, `[]`} {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, answer) }))
 		err := newSink(t, srv.URL).Send(context.Background(), events(2))
 		if se, ok := errors.AsType[*logging.SinkError](err); !ok || se.Kind != logging.KindRetry {
 			t.Errorf("the answer %q gives %v", answer, err)
+		}
+		srv.CloseClientConnections()
+		srv.Close()
+	}
+}
+
+// TestTimestamp gives each document a time of its own, at its top.
+func TestTimestamp(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		`{"time":"2026-01-02T15:04:05Z"}`:                 `{"@timestamp":"2026-01-02T15:04:05Z","time":"2026-01-02T15:04:05Z"}`,
+		`{"@timestamp":"2026-05-06T00:00:00Z","a":1}`:     `{"@timestamp":"2026-05-06T00:00:00Z","a":1}`,
+		`{"a":{"@timestamp":"2020-01-01T00:00:00Z"}}`:     `{"@timestamp":"2026-01-02T15:04:05Z","a":{"@timestamp":"2020-01-01T00:00:00Z"}}`,
+		`{"a":"\"@timestamp\""}`:                          `{"@timestamp":"2026-01-02T15:04:05Z","a":"\"@timestamp\""}`,
+		`{}`:                                              `{"@timestamp":"2026-01-02T15:04:05Z"}`,
+		`"@timestamp" is missing`:                         `{"@timestamp":"2026-01-02T15:04:05Z","message":"\"@timestamp\" is missing"}`,
+		`{"@timestamp":"2026-05-06T00:00:00Z","torn":"ab`: `{"@timestamp":"2026-01-02T15:04:05Z","message":"{\"@timestamp\":\"2026-05-06T00:00:00Z\",\"torn\":\"ab"}`,
+	} {
+		var docs []string
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			body, err := io.ReadAll(r.Body)
+			if err == nil {
+				_, docs, err = receive(r, body)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			_, _ = io.WriteString(w, `{"errors":false}`)
+		}))
+		b := &logging.Batch{Events: []logging.Event{{ID: "20260102150405000000-000000-0", Line: []byte(line)}}}
+		if err := newSink(t, srv.URL).Send(t.Context(), b); err != nil || docs[0] != want+"\n" {
+			t.Errorf("%s: %v; got %s want %s", line, err, docs, want)
 		}
 		srv.CloseClientConnections()
 		srv.Close()
@@ -293,8 +325,8 @@ func FuzzAnswer(f *testing.F) {
 		mu.Unlock()
 		err := sink.Send(context.Background(), events(2))
 		if err == nil {
-			var a struct{ Errors bool }
-			if json.Unmarshal([]byte(answer), &a) != nil {
+			var a struct{ Errors *bool }
+			if json.Unmarshal([]byte(answer), &a) != nil || a.Errors == nil {
 				t.Errorf("%q counts as taken", answer)
 			}
 			return

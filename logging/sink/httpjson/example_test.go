@@ -1,6 +1,7 @@
 package httpjson_test
 
 import (
+	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -16,14 +17,28 @@ import (
 
 func newServer(t *testing.T, got func(*http.Request, []byte)) *httptest.Server {
 	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		b, err := io.ReadAll(r.Body)
-		if err != nil {
-			t.Error(err)
-		}
-		got(r, b)
+		got(r, body(t, r))
 	}))
 	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
 	return s
+}
+
+// body reads the body of r.
+func body(t *testing.T, r *http.Request) []byte {
+	in := io.Reader(r.Body)
+	if r.Header.Get("Content-Encoding") == "gzip" {
+		z, err := gzip.NewReader(in)
+		if err != nil {
+			t.Error(err)
+			return nil
+		}
+		in = z
+	}
+	b, err := io.ReadAll(in)
+	if err != nil {
+		t.Error(err)
+	}
+	return b
 }
 
 func ExampleSink() {

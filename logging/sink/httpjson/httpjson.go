@@ -17,7 +17,6 @@
 package httpjson
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -38,8 +37,8 @@ type Options struct {
 	Client *http.Client
 	// ContentType defaults to "application/x-ndjson".
 	ContentType string
-	// DisableGzip sends the lines uncompressed. Over plain HTTP without
-	// IDField, the kernel then copies them from the file by itself.
+	// DisableGzip sends the lines uncompressed. Without IDField, the kernel
+	// then copies them from the file to a plain HTTP connection by itself.
 	DisableGzip bool
 	// Header is added to each request.
 	Header http.Header
@@ -107,17 +106,23 @@ func New(opts *Options) (*Sink, error) {
 		post:    post.New("httpjson", post.Options{Client: o.Client, Timeout: o.Timeout, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.Token}}),
 		url:     u,
 		idField: o.IDField,
-		raw:     o.DisableGzip && o.IDField == "",
+		raw:     o.IDField == "",
 		limits:  logging.Limits{MaxBatchBytes: o.MaxBatchBytes, MaxBatchEvents: o.MaxBatchEvents, MaxEventBytes: o.MaxEventBytes},
 	}
 	if s.idField != "" {
-		s.limits.Overhead = len(s.idField) + idBytes
+		s.limits.Overhead = len(post.AppendString(nil, s.idField)) + idBytes
+		if s.limits.MaxEventBytes > 0 {
+			s.limits.MaxEventBytes -= s.limits.Overhead
+		}
+	}
+	if l := s.limits; o.MaxEventBytes > 0 && l.MaxEventBytes < 1 || l.MaxBatchBytes > 0 && l.MaxBatchBytes < l.Overhead+2 {
+		return nil, fmt.Errorf("httpjson: new: option MaxBatchBytes or MaxEventBytes: an event's ID alone takes %d bytes", l.Overhead)
 	}
 	return s, nil
 }
 
 // idBytes is room for an ID, its quotes, a colon and a comma.
-const idBytes = 27 + 1 + 10 + 6
+const idBytes = 27 + 1 + 12 + 2 + 2
 
 // Limits returns the limits of the Options.
 func (s *Sink) Limits() logging.Limits { return s.limits }
@@ -126,22 +131,30 @@ func (s *Sink) Limits() logging.Limits { return s.limits }
 // never take, 413 as too much at once, 408, 409, 425, 429 and 5xx as an outage,
 // and the rest as a mistake in the configuration.
 func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
-	var body bytes.Buffer
 	size := 0
 	for _, e := range b.Events {
 		size += len(e.Line) + 1 + s.limits.Overhead
 	}
-	body.Grow(size)
-	out := body.AvailableBuffer()
-	for _, e := range b.Events {
-		out = append(post.AppendObject(out, e, s.idField), '\n')
+	body := post.Body{Bytes: make([]byte, 0, size), MaxBatchBytes: s.limits.MaxBatchBytes}
+	if s.limits.MaxEventBytes > 0 {
+		body.MaxEventBytes = s.limits.MaxEventBytes + s.limits.Overhead + 1
 	}
-	_, err := s.post.Post(ctx, s.url, out, "Batch-Id", b.ID)
-	return err
+	for i, e := range b.Events {
+		from := len(body.Bytes)
+		body.Bytes = append(post.AppendObject(body.Bytes, e, s.idField), '\n')
+		body.Keep(i, from)
+	}
+	if err := body.Check(s.post, s.url); err != nil {
+		return err
+	}
+	if _, err := s.post.Post(ctx, s.url, body.Bytes, "Batch-Id", b.ID); err != nil {
+		return err
+	}
+	return body.Left(s.post, s.url)
 }
 
-// Raw reports whether lines are sent as they are: uncompressed and without
-// their IDs.
+// Raw reports whether lines are sent as they stand in the file: without their
+// IDs.
 func (s *Sink) Raw() bool { return s.raw }
 
 // SendRaw posts the lines in body.

@@ -3,12 +3,15 @@ package httpjson_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -155,5 +158,143 @@ func TestRawLines(t *testing.T) {
 	}
 	if entries, _ := os.ReadDir(dir); len(entries) > 3 {
 		t.Errorf("files left: %v", entries)
+	}
+}
+
+// TestLimits ships lines that are no JSON, which take up to six bytes for one
+// when they are quoted: the receiver never sees more than it takes.
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	const batchBytes, batchEvents, eventBytes = 20_000, 30, 5_000
+	for _, field := range []string{"", "event_id"} {
+		for _, gzip := range []bool{false, true} {
+			t.Run(fmt.Sprintf("field=%s,gzip=%v", field, gzip), func(t *testing.T) {
+				t.Parallel()
+				got := 0
+				srv := newServer(t, func(_ *http.Request, b []byte) {
+					lines := bytes.Split(bytes.TrimSuffix(b, []byte("\n")), []byte("\n"))
+					got += len(lines)
+					if len(b) > batchBytes || len(lines) > batchEvents {
+						t.Errorf("a batch of %d events and %d bytes", len(lines), len(b))
+					}
+					for _, l := range lines {
+						if len(l) > eventBytes || !json.Valid(l) {
+							t.Errorf("a line of %d bytes", len(l))
+						}
+					}
+				})
+				sink, err := httpjson.New(&httpjson.Options{
+					URL: srv.URL, IDField: field, DisableGzip: !gzip,
+					MaxBatchBytes: batchBytes, MaxBatchEvents: batchEvents, MaxEventBytes: eventBytes,
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				dir := t.TempDir()
+				f, err := logging.OpenFile(filepath.Join(dir, "app.log"), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				const small, large = 600, 3
+				for i := range small {
+					if _, err := fmt.Fprintf(f, "%s%d\n", strings.Repeat("\x01", i), i); err != nil {
+						t.Fatal(err)
+					}
+				}
+				for i := range large { // as JSON, as a text, as a text that grows
+					line := []string{`{"m":"` + strings.Repeat("x", eventBytes) + `"}`, strings.Repeat("x", eventBytes+1), strings.Repeat(`"`, eventBytes-100)}[i]
+					if _, err := fmt.Fprintln(f, line); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := f.Close(); err != nil {
+					t.Fatal(err)
+				}
+				s, err := logging.NewShipper(dir, sink, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				res, err := s.SendBulk(t.Context())
+				if err != nil || res.Events != small || res.Quarantined != large || got != small {
+					t.Fatalf("SendBulk = %+v, %v; %d arrived", res, err, got)
+				}
+			})
+		}
+	}
+	_, err := httpjson.New(&httpjson.Options{URL: "http://h", IDField: "event_id", MaxEventBytes: 20})
+	if err == nil || !strings.Contains(err.Error(), "MaxEventBytes") {
+		t.Errorf("a limit below the size of an ID: %v", err)
+	}
+}
+
+// TestHTTP2 ships over TLS and HTTP/2, to a receiver that answers before it
+// read the body, at first with 503.
+func TestHTTP2(t *testing.T) {
+	t.Parallel()
+	for _, gzip := range []bool{false, true} {
+		t.Run(fmt.Sprint("gzip=", gzip), func(t *testing.T) {
+			t.Parallel()
+			requests, got := 0, 0
+			srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if requests++; requests%3 == 1 {
+					w.WriteHeader(http.StatusServiceUnavailable)
+					return
+				}
+				if r.ProtoMajor != 2 {
+					t.Errorf("protocol %s", r.Proto)
+				}
+				b := body(t, r)
+				got += bytes.Count(b, []byte("\n"))
+			}))
+			srv.EnableHTTP2 = true
+			srv.StartTLS()
+			defer srv.Close()
+			defer srv.CloseClientConnections()
+			sink, err := httpjson.New(&httpjson.Options{URL: srv.URL, DisableGzip: !gzip, Client: srv.Client()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			dir := t.TempDir()
+			f, err := logging.OpenFile(filepath.Join(dir, "app.log"), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range 20_000 {
+				if _, err := fmt.Fprintf(f, "{\"n\":%d,\"x\":%q}\n", i, strings.Repeat("x", 100)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s, err := logging.NewShipper(dir, sink, &logging.ShipperOptions{BatchBytes: 200_000, MinBackoff: time.Millisecond, MaxBackoff: time.Millisecond})
+			if err != nil {
+				t.Fatal(err)
+			}
+			res, err := s.SendBulk(t.Context())
+			if err != nil || res.Events != 20_000 || got != 20_000 || res.Retries == 0 {
+				t.Fatalf("SendBulk = %+v, %v; %d arrived", res, err, got)
+			}
+		})
+	}
+}
+
+// TestGzipRefused has the receiver refuse the encoding: it is kept, and said
+// what to do.
+func TestGzipRefused(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusUnsupportedMediaType)
+	}))
+	defer srv.Close()
+	defer srv.CloseClientConnections()
+	sink, err := httpjson.New(&httpjson.Options{URL: srv.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = sink.Send(t.Context(), &logging.Batch{ID: "1-0", Events: []logging.Event{{ID: "1-0", Line: []byte("{}")}}})
+	se, ok := errors.AsType[*logging.SinkError](err)
+	if !ok || se.Kind != logging.KindConfig || !strings.Contains(err.Error(), "DisableGzip") {
+		t.Errorf("Send = %v", err)
 	}
 }

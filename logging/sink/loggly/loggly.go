@@ -117,11 +117,16 @@ func (s *Sink) Limits() logging.Limits {
 // Send posts b. Loggly confirms with {"response" : "ok"}; a 200 without that,
 // as a proxy may give, counts as an outage.
 func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
-	var body []byte
-	for _, e := range b.Events {
-		body = append(post.AppendObject(body, e, s.idField), '\n')
+	body := post.Body{MaxEventBytes: maxEventBytes + 1, MaxBatchBytes: maxBatchBytes}
+	for i, e := range b.Events {
+		from := len(body.Bytes)
+		body.Bytes = append(post.AppendObject(body.Bytes, e, s.idField), '\n')
+		body.Keep(i, from)
 	}
-	answer, err := s.post.Post(ctx, s.url, body)
+	if err := body.Check(s.post, s.url); err != nil {
+		return err
+	}
+	answer, err := s.post.Post(ctx, s.url, body.Bytes)
 	if err != nil {
 		return err
 	}
@@ -131,5 +136,5 @@ func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
 	if err := json.Unmarshal(answer.Body, &said); err != nil || said.Response != "ok" {
 		return s.post.Fail(logging.KindRetry, s.url, `the answer is not {"response" : "ok"}`)
 	}
-	return nil
+	return body.Left(s.post, s.url)
 }

@@ -83,6 +83,46 @@ func TestWrongAnswer(t *testing.T) {
 	}
 }
 
+// TestLimits sends lines that are too large only when they are quoted.
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	got := 0
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err == nil {
+			_, err = receive(r, body)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		got += bytes.Count(body, []byte("\n"))
+		accept(w, r, 0)
+	}))
+	defer srv.Close()
+	defer srv.CloseClientConnections()
+	sink, err := loggly.New(&loggly.Options{URL: srv.URL, Token: secret.New(token), Tags: []string{"prod", "shop-1"}, DisableGzip: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := func(text string) logging.Event { return logging.Event{ID: "1-0", Line: []byte(text)} }
+	large := line(strings.Repeat(`"`, 600_000))
+	err = sink.Send(t.Context(), &logging.Batch{Events: []logging.Event{line("a"), large, line("b")}})
+	if se, ok := errors.AsType[*logging.SinkError](err); !ok || se.Kind != logging.KindRejected || fmt.Sprint(se.Rejected) != "[1]" || got != 2 {
+		t.Errorf("Send = %v; %d arrived", err, got)
+	}
+	err = sink.Send(t.Context(), &logging.Batch{Events: []logging.Event{large}})
+	if se, ok := errors.AsType[*logging.SinkError](err); !ok || se.Kind != logging.KindRejected || fmt.Sprint(se.Rejected) != "[0]" {
+		t.Errorf("Send of it alone = %v", err)
+	}
+	b := &logging.Batch{}
+	for range 12 {
+		b.Events = append(b.Events, line(strings.Repeat(`"`, 400_000)))
+	}
+	if se, ok := errors.AsType[*logging.SinkError](sink.Send(t.Context(), b)); !ok || se.Kind != logging.KindTooLarge || got != 2 {
+		t.Errorf("9.6 MB give %v; %d arrived", se, got)
+	}
+}
+
 // FuzzAnswer has a receiver answer 200 with any bytes: only its documented
 // confirmation counts.
 func FuzzAnswer(f *testing.F) {

@@ -139,7 +139,13 @@ func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
 		return s.post.Fail(logging.KindRetry, s.url, "the answer is no export response: "+err.Error())
 	}
 	if rejected > 0 {
-		return s.post.Fail(logging.KindRejected, s.url, fmt.Sprintf("%d of %d records rejected: %s", rejected, len(b.Events), message))
+		se := s.post.Fail(logging.KindRejected, s.url, fmt.Sprintf("%d of %d records rejected: %s", rejected, len(b.Events), message))
+		for i := range b.Events {
+			if rejected >= int64(len(b.Events)) { // then it is known which
+				se.Rejected = append(se.Rejected, i)
+			}
+		}
+		return se
 	}
 	return nil
 }

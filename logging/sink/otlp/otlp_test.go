@@ -225,19 +225,20 @@ func TestPartialSuccess(t *testing.T) {
 	for _, tt := range []struct {
 		encoding, answer string
 		want             logging.Kind
-		fine             bool
+		fine, all        bool
 	}{
-		{"json", "", 0, true},
-		{"json", "{}", 0, true},
-		{"json", `{"partialSuccess":{}}`, 0, true},
-		{"json", `{"partialSuccess":{"errorMessage":"a warning"}}`, 0, true},
-		{"json", `{"partialSuccess":{"rejectedLogRecords":"2","errorMessage":"bad"}}`, logging.KindRejected, false},
-		{"json", `{"partialSuccess":{"rejectedLogRecords":2}}`, logging.KindRejected, false},
-		{"json", `<html>`, logging.KindRetry, false},
-		{"protobuf", "", 0, true},
-		{"protobuf", "\x0a\x00", 0, true},
-		{"protobuf", "\x0a\x07\x08\x02\x12\x03bad", logging.KindRejected, false},
-		{"protobuf", "<html>", logging.KindRetry, false},
+		{"json", "", 0, true, false},
+		{"json", "{}", 0, true, false},
+		{"json", `{"partialSuccess":{}}`, 0, true, false},
+		{"json", `{"partialSuccess":{"errorMessage":"a warning"}}`, 0, true, false},
+		{"json", `{"partialSuccess":{"rejectedLogRecords":"2","errorMessage":"bad"}}`, logging.KindRejected, false, false},
+		{"json", `{"partialSuccess":{"rejectedLogRecords":2}}`, logging.KindRejected, false, false},
+		{"json", `{"partialSuccess":{"rejectedLogRecords":"3"}}`, logging.KindRejected, false, true},
+		{"json", `<html>`, logging.KindRetry, false, false},
+		{"protobuf", "", 0, true, false},
+		{"protobuf", "\x0a\x00", 0, true, false},
+		{"protobuf", "\x0a\x07\x08\x02\x12\x03bad", logging.KindRejected, false, false},
+		{"protobuf", "<html>", logging.KindRetry, false, false},
 	} {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, tt.answer) }))
 		sink, err := otlp.New(&otlp.Options{URL: srv.URL, Encoding: tt.encoding})
@@ -246,6 +247,9 @@ func TestPartialSuccess(t *testing.T) {
 		}
 		err = sink.Send(context.Background(), &logging.Batch{Events: make([]logging.Event, 3)})
 		se, _ := errors.AsType[*logging.SinkError](err)
+		if se != nil && (len(se.Rejected) == 3) != tt.all {
+			t.Errorf("%s %q rejects %v", tt.encoding, tt.answer, se.Rejected)
+		}
 		if (err == nil) != tt.fine || se != nil && se.Kind != tt.want {
 			t.Errorf("%s %q gives %v", tt.encoding, tt.answer, err)
 		}

@@ -92,27 +92,16 @@ func (s *Sink) Limits() logging.Limits {
 
 // Send posts b.
 func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
-	var body []byte
-	for _, e := range b.Events {
-		t := post.Time(e)
-		body = append(body, `{"time":`...)
-		body = strconv.AppendInt(body, t.Unix(), 10)
-		body = append(body, '.')
-		micros := strconv.Itoa(1_000_000 + t.Nanosecond()/1000)
-		body = append(body, micros[1:]...)
-		body = append(body, `,"event":`...)
-		if post.IsObject(e.Line) {
-			body = append(body, e.Line...)
-		} else {
-			body = post.AppendString(body, string(e.Line))
-		}
-		if s.id {
-			body = append(body, `,"fields":{"event_id":`...)
-			body = append(post.AppendString(body, e.ID), '}')
-		}
-		body = append(append(body, s.meta...), '}', '\n')
+	batch := post.Body{MaxBatchBytes: maxBatchBytes}
+	for i, e := range b.Events {
+		from := len(batch.Bytes)
+		batch.Bytes = s.appendEvent(batch.Bytes, e)
+		batch.Keep(i, from)
 	}
-	answer, err := s.post.Post(ctx, s.url, body)
+	if err := batch.Check(s.post, s.url); err != nil {
+		return err
+	}
+	answer, err := s.post.Post(ctx, s.url, batch.Bytes)
 	if err != nil {
 		return s.classify(err)
 	}
@@ -124,6 +113,27 @@ func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
 		return s.post.Fail(logging.KindRetry, s.url, "the answer is not code 0: "+said.Text)
 	}
 	return nil
+}
+
+// appendEvent appends e as the collector takes it.
+func (s *Sink) appendEvent(body []byte, e logging.Event) []byte {
+	t := post.Time(e)
+	body = append(body, `{"time":`...)
+	body = strconv.AppendInt(body, t.Unix(), 10)
+	body = append(body, '.')
+	micros := strconv.Itoa(1_000_000 + t.Nanosecond()/1000)
+	body = append(body, micros[1:]...)
+	body = append(body, `,"event":`...)
+	if post.IsObject(e.Line) {
+		body = append(body, e.Line...)
+	} else {
+		body = post.AppendString(body, string(e.Line))
+	}
+	if s.id {
+		body = append(body, `,"fields":{"event_id":`...)
+		body = append(post.AppendString(body, e.ID), '}')
+	}
+	return append(append(body, s.meta...), '}', '\n')
 }
 
 // classify looks at the code in a 400: some are no event's fault.

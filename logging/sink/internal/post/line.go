@@ -1,6 +1,8 @@
 package post
 
 import (
+	"bytes"
+	"encoding/json"
 	"unicode/utf8"
 
 	"github.com/svcblocks/svcblocks/logging"
@@ -37,6 +39,17 @@ func AppendObject(b []byte, e logging.Event, idField string) []byte {
 		b = b[:len(b)-1]
 	}
 	return append(b, '}')
+}
+
+// HasMember reports whether e's line is a JSON object with a member called key,
+// not counting those of objects within it.
+func HasMember(e logging.Event, key string) bool {
+	if !bytes.Contains(e.Line, []byte(key)) || !IsObject(e.Line) || !json.Valid(e.Line) {
+		return false
+	}
+	found := false
+	members(e.Line, func(k string, _ []byte) { found = found || k == key })
+	return found
 }
 
 func blank(b []byte) bool {

@@ -98,11 +98,16 @@ func (p *Poster) Post(ctx context.Context, u *url.URL, body []byte, extra ...str
 	if !p.gzip {
 		return p.do(ctx, u, bytes.NewReader(body), int64(len(body)), "", extra)
 	}
+	return p.zipped(ctx, u, bytes.NewReader(body), extra)
+}
+
+// zipped sends what body holds, compressed.
+func (p *Poster) zipped(ctx context.Context, u *url.URL, body io.Reader, extra []string) (*Answer, error) {
 	z := zippers.Get().(*zipper)
 	defer zippers.Put(z)
 	z.buf.Reset()
 	z.w.Reset(&z.buf)
-	if _, err := z.w.Write(body); err != nil {
+	if _, err := io.CopyBuffer(z.w, body, z.piece); err != nil {
 		return nil, &logging.SinkError{Err: fmt.Errorf("%s: compress: %w", p.name, err)}
 	}
 	if err := z.w.Close(); err != nil {
@@ -115,9 +120,12 @@ func (p *Poster) Post(ctx context.Context, u *url.URL, body []byte, extra ...str
 	return p.do(ctx, u, r, int64(z.buf.Len()), "gzip", extra)
 }
 
-// PostSection sends body as it is. Where that is a section of a file, the
-// kernel copies it to a plain TCP connection by itself.
+// PostSection sends body as it is. Where that is a section of a file and is not
+// to be compressed, the kernel copies it to a plain TCP connection by itself.
 func (p *Poster) PostSection(ctx context.Context, u *url.URL, body *io.SectionReader, extra ...string) (*Answer, error) {
+	if p.gzip {
+		return p.zipped(ctx, u, body, extra)
+	}
 	at, from, size := body.Outer()
 	if f, ok := at.(*os.File); ok {
 		// A descriptor of its own for each request: after an early answer the
@@ -160,8 +168,9 @@ func (s *fileSection) Read(p []byte) (int, error) {
 }
 
 type zipper struct {
-	buf bytes.Buffer
-	w   *gzip.Writer
+	buf   bytes.Buffer
+	w     *gzip.Writer
+	piece []byte // to copy by
 }
 
 var zippers = sync.Pool{New: func() any {
@@ -169,7 +178,7 @@ var zippers = sync.Pool{New: func() any {
 	if err != nil {
 		panic(err) // the level is valid
 	}
-	return &zipper{w: w}
+	return &zipper{w: w, piece: make([]byte, 64<<10)}
 }}
 
 // ending is a reader that can be taken away.
@@ -224,6 +233,9 @@ func (p *Poster) do(ctx context.Context, u *url.URL, body io.Reader, size int64,
 	text := resp.Status
 	if loc := resp.Header.Get("Location"); loc != "" && resp.StatusCode < 400 {
 		text += ": the receiver has moved; give its new address"
+	}
+	if resp.StatusCode == http.StatusUnsupportedMediaType && encoding != "" {
+		text += ": the receiver may not take gzip; if so set DisableGzip"
 	}
 	if s := excerpt(answer); s != "" {
 		text += ": " + s
