@@ -67,7 +67,9 @@ func (x *exchange) take(res *http.Response) error {
 	if err != nil {
 		return err
 	}
-	b := &body{x: x, wire: &wireReader{r: res.Body, limit: limit}, raw: res.Body, codings: list, limit: limit, status: res.StatusCode}
+	x.wire.r, x.wire.limit = res.Body, limit
+	b := &x.body
+	b.x, b.wire, b.raw, b.codings, b.limit, b.status = x, &x.wire, res.Body, list, limit, res.StatusCode
 	if x.req.Method == http.MethodHead {
 		b.codings = nil
 	} else if len(list) > 0 {
@@ -210,7 +212,7 @@ func (b *body) cause(err error) error {
 		if errors.Is(b.wire.err, ErrBodyTooLarge) {
 			return b.wire.err
 		}
-		return b.x.client.explain(b.x.req.Context(), b.x.ctx, b.x.id, b.wire.err)
+		return b.x.client.explain(b.x.req.Context(), b.x, b.x.id, b.wire.err)
 	case len(b.codings) == 0:
 		return err
 	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):

@@ -24,6 +24,7 @@ type Client struct {
 	http        *http.Client
 	hosts       *hostTable
 	profiles    profileCache
+	limiters    limiters
 	robots      *robotsCache
 	stats       counters
 	numbers     atomic.Int64
@@ -59,6 +60,7 @@ func New(ctx context.Context, opts *Options) (*Client, error) {
 		directGuard: &guard{allow: o.Allow, direct: true},
 		hosts:       newHostTable(o.HostLimit),
 		robots:      newRobotsCache(o.Robots.CacheHosts),
+		profiles:    profileCache{contact: o.Contact},
 		fallback:    slot{direct: true},
 		all:         map[*identity]struct{}{},
 	}
@@ -102,7 +104,7 @@ func (c *Client) Get(ctx context.Context, address string) (*http.Response, error
 		c.stats.failures.Add(1)
 		return nil, &Error{Op: "get", Err: err}
 	}
-	res, err := c.http.Do(req)
+	res, err := c.do(req)
 	if err == nil {
 		return res, nil
 	}
@@ -117,6 +119,42 @@ func (c *Client) Get(ctx context.Context, address string) (*http.Response, error
 	}
 	c.stats.failures.Add(1)
 	return nil, &Error{Op: "get", URL: shownURL(req.URL), Err: err}
+}
+
+// do is c.http.Do for a request that Get has made. http.Client is called in
+// only where there is something for it to do, as it costs a tenth of a page.
+func (c *Client) do(req *http.Request) (*http.Response, error) {
+	if req.URL.User != nil {
+		return c.http.Do(req)
+	}
+	res, err := c.RoundTrip(req)
+	if err != nil || res.Header.Get("Location") == "" || !isRedirect(res.StatusCode) {
+		return res, err
+	}
+	return (&http.Client{Transport: &begun{client: c, first: res}, CheckRedirect: c.checkRedirect}).Do(req)
+}
+
+// isRedirect reports whether http.Client follows answers of this status.
+func isRedirect(status int) bool {
+	switch status {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return true
+	}
+	return false
+}
+
+// begun is the transport of a chain of redirects whose first answer is there.
+type begun struct {
+	client *Client
+	first  *http.Response
+}
+
+func (b *begun) RoundTrip(req *http.Request) (*http.Response, error) {
+	if res := b.first; res != nil {
+		b.first = nil
+		return res, nil
+	}
+	return b.client.RoundTrip(req)
 }
 
 // Each fetches many pages with the given number of workers, at least 1, and

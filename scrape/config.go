@@ -1,12 +1,14 @@
 package scrape
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 
+	"github.com/svcblocks/svcblocks/scrape/diskcache"
 	"github.com/svcblocks/svcblocks/scrape/useragent"
 )
 
@@ -25,6 +27,11 @@ type Config struct {
 	UserAgentsFile string `koanf:"user_agents_file" doc:"file of user agents: text, JSON or HTML; the built-in list if empty"`
 	// AgentPer is "request" or "identity".
 	AgentPer AgentPer `koanf:"agent_per" doc:"how long a user agent is kept: request or identity"`
+	// Contact is where a site's owner can reach you, with Direct.
+	Contact string `koanf:"contact" doc:"URL or mailto: to append to the user agent; only without Tor"`
+	// CacheDir is the folder of a diskcache.Cache, and CacheBytes its bound.
+	CacheDir   string `koanf:"cache_dir" doc:"folder to keep answers in, for conditional requests; none if empty"`
+	CacheBytes int64  `koanf:"cache_bytes" doc:"bound on cache_dir; 256 MiB if 0, none if negative"`
 	// Retry says which failures are tried again: attempts, base, max, bans.
 	Retry Retry `koanf:"retry" doc:"which failures are tried again"`
 	// HostLimit spares the hosts: per_second, burst, in_flight.
@@ -45,11 +52,18 @@ func DefaultConfig() Config {
 }
 
 // Options returns the Options that the settings stand for; the caller adds the
-// egress. It reads UserAgentsFile.
+// egress. It reads UserAgentsFile and opens CacheDir.
 func (c Config) Options() (*Options, error) {
 	opts := &Options{
 		Fallback: c.Fallback, DisableStartCheck: c.DisableStartCheck, Rotation: c.Rotation, AgentPer: c.AgentPer, Retry: c.Retry,
-		HostLimit: c.HostLimit, Robots: c.Robots, Limits: c.Limits, Allow: slices.Clone(c.Allow),
+		HostLimit: c.HostLimit, Robots: c.Robots, Limits: c.Limits, Allow: slices.Clone(c.Allow), Contact: c.Contact,
+	}
+	if c.CacheDir != "" {
+		cache, err := diskcache.Open(context.Background(), c.CacheDir, &diskcache.Options{MaxBytes: c.CacheBytes})
+		if err != nil {
+			return nil, fmt.Errorf("scrape: config: cache_dir: %w", err)
+		}
+		opts.Cache = cache
 	}
 	if c.UserAgentsFile != "" {
 		pool, err := useragent.Load(c.UserAgentsFile)

@@ -10,11 +10,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/svcblocks/svcblocks/scrape"
+	"github.com/svcblocks/svcblocks/scrape/diskcache"
 	"github.com/svcblocks/svcblocks/scrape/useragent"
 )
 
@@ -342,4 +344,31 @@ func ExampleConfig() {
 	opts.Egress = scrape.SOCKS("127.0.0.1:9050")
 	fmt.Println(opts.Rotation.Every, opts.Fallback, opts.HostLimit.PerSecond)
 	// Output: 25 direct-with-warning 5
+}
+
+func ExampleCache() {
+	dir, err := os.MkdirTemp("", "pages-")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	disk, err := diskcache.Open(context.Background(), dir, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var cache scrape.Cache = disk // or one of your own
+	c, err := scrape.New(context.Background(), &scrape.Options{
+		Egress: scrape.Direct(), Cache: cache, Contact: "https://example.com/bot",
+		// Sites that give everyone a cookie can be cached only without cookies.
+		Cookies: func(scrape.Identity) http.CookieJar { return nil },
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = c.Close() }()
+	fmt.Println(c.Stats().CacheHits, "hits so far")
+	// Output: 0 hits so far
 }

@@ -58,14 +58,17 @@ func (g *guard) checkHost(host string) (strict bool, err error) {
 	if name == "" {
 		return false, fmt.Errorf("%w: the host is empty", ErrForbiddenAddress)
 	}
-	if ip, err := netip.ParseAddr(name); err == nil {
-		return false, g.checkAddr(ip, false)
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	number := isNumber(last)
+	if number || strings.Contains(name, ":") { // the error for another costs memory
+		if ip, err := netip.ParseAddr(name); err == nil {
+			return false, g.checkAddr(ip, false)
+		}
 	}
 	if strings.ContainsAny(name, ":%") {
 		return false, fmt.Errorf("%w: host %q is no name and no address", ErrForbiddenAddress, host)
 	}
-	last := name[strings.LastIndexByte(name, '.')+1:]
-	if isNumber(last) {
+	if number {
 		return false, fmt.Errorf("%w: host %q is a number, which some take for an address; write it as four decimal numbers", ErrForbiddenAddress, host)
 	}
 	if last == "onion" {

@@ -5,7 +5,8 @@ import "time"
 // Hooks are called as things happen, from the goroutine that the thing happens
 // in: concurrently, and the request waits for them. Each may be nil.
 type Hooks struct {
-	// OnPage is called when a body has been read to its end or closed.
+	// OnPage is called when a body, fetched or from the cache, has been read to
+	// its end or closed.
 	OnPage func(Page)
 	// OnRotate is called when an identity takes over; old is the zero Identity
 	// for the first.
@@ -29,9 +30,12 @@ type Page struct {
 	Bytes, WireBytes int64
 	// Elapsed is the time from the start of the attempt to the end of the body.
 	Elapsed time.Duration
-	// Identity is the one that fetched it.
+	// Cached says that the body comes from Options.Cache, as it was or after the
+	// site has confirmed it.
+	Cached bool
+	// Identity is the one that fetched it, the zero Identity if Cached.
 	Identity Identity
-	// Agent is the user agent that was sent.
+	// Agent is the user agent that was sent, or would have been.
 	Agent string
 	// Err is why the body ended early, nil if it did not.
 	Err error

@@ -19,13 +19,13 @@ type hostTable struct {
 	limit HostLimit
 
 	mu      sync.Mutex
-	entries map[string]*host
+	entries map[origin]*host
 	order   *list.List // of *host, most recently used first
 }
 
 // host is one scheme, host and port.
 type host struct {
-	key      string
+	key      origin
 	place    *list.Element
 	refs     int                          // guarded by hostTable.mu
 	limiter  atomic.Pointer[rate.Limiter] // nil: no limit
@@ -36,11 +36,11 @@ type host struct {
 }
 
 func newHostTable(limit HostLimit) *hostTable {
-	return &hostTable{limit: limit, entries: map[string]*host{}, order: list.New()}
+	return &hostTable{limit: limit, entries: map[origin]*host{}, order: list.New()}
 }
 
 // get returns the entry of key and keeps it from being forgotten until put.
-func (t *hostTable) get(key string) *host {
+func (t *hostTable) get(key origin) *host {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	h := t.entries[key]
@@ -78,6 +78,26 @@ func (t *hostTable) trim() {
 		}
 		e = before
 	}
+}
+
+// tryEnter enters the host if nothing has to be waited for; leave must then be
+// called.
+func (h *host) tryEnter() bool {
+	if h.resumeNS.Load() != 0 {
+		return false
+	}
+	if h.slots != nil {
+		select {
+		case h.slots <- struct{}{}:
+		default:
+			return false
+		}
+	}
+	if limiter := h.limiter.Load(); limiter == nil || limiter.Allow() {
+		return true
+	}
+	h.leave()
+	return false
 }
 
 // enter waits until a request to the host may be sent. If it returns nil,

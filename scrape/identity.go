@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/cookiejar"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,6 +45,8 @@ type identity struct {
 	unknown   int64       // pages counted before exit was known; guarded by stats.mu
 	transport *http.Transport
 	jar       http.CookieJar
+	ownJar    bool        // jar was made here
+	cookied   atomic.Bool // cookies were put into jar
 
 	used int  // guarded by client.mu
 	left bool // no more requests; guarded by client.mu
@@ -78,6 +81,7 @@ func (c *Client) newIdentity(isolation string, direct bool) *identity {
 	} else {
 		// New fails only for options that are not used here.
 		id.jar, _ = cookiejar.New(&cookiejar.Options{PublicSuffixList: publicsuffix.List})
+		id.ownJar = true
 	}
 	id.transport = &http.Transport{
 		Proxy:                  nil, // the environment must not choose the way out
@@ -91,6 +95,26 @@ func (c *Client) newIdentity(isolation string, direct bool) *identity {
 		MaxResponseHeaderBytes: c.opts.Limits.HeaderBytes,
 	}
 	return id
+}
+
+// cookies returns what to send to u. A jar that was never given any is not
+// asked: its answer costs a look into the public suffix list.
+func (id *identity) cookies(u *url.URL) []*http.Cookie {
+	if id.jar == nil || id.ownJar && !id.cookied.Load() {
+		return nil
+	}
+	return id.jar.Cookies(u)
+}
+
+// setCookies keeps the cookies of an answer.
+func (id *identity) setCookies(u *url.URL, res *http.Response) {
+	if id.jar == nil {
+		return
+	}
+	if cookies := res.Cookies(); len(cookies) > 0 {
+		id.jar.SetCookies(u, cookies)
+		id.cookied.Store(true)
+	}
 }
 
 // snapshot returns what is known of the identity now.
@@ -182,8 +206,11 @@ func (id *identity) hold() {
 func (id *identity) release() {
 	id.mu.Lock()
 	id.refs--
+	over := id.retired && id.refs <= 0
 	id.mu.Unlock()
-	id.closeIfDone()
+	if over {
+		id.closeIfDone()
+	}
 }
 
 // retire takes the identity out of service. What is in flight goes on.

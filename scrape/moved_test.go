@@ -11,9 +11,12 @@ import (
 	"github.com/svcblocks/svcblocks/scrape"
 )
 
-// wandering is an egress whose exits are four in turn, and whose connections
-// leave by another one than it told, every third time.
+// wandering is an egress whose exits are four in turn, and some of whose
+// connections leave by another one than it told: every third, unless moves
+// says which.
 type wandering struct {
+	moves func(dialed int) bool
+
 	mu     sync.Mutex
 	exits  map[string]string
 	drawn  int
@@ -47,7 +50,8 @@ func (w *wandering) DialExit(ctx context.Context, isolation, network, addr strin
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	exit := w.exits[isolation]
-	if w.dialed++; w.dialed%3 == 0 {
+	w.dialed++
+	if w.moves == nil && w.dialed%3 == 0 || w.moves != nil && w.moves(w.dialed) {
 		w.wrong[conn.LocalAddr().String()] = true
 		exit = "elsewhere"
 	}
@@ -95,5 +99,26 @@ func TestDistinctIsConfirmed(t *testing.T) {
 		if exits[i] == "elsewhere" {
 			t.Errorf("identity %d left by another exit than told", i)
 		}
+	}
+}
+
+// TestRobotsByAMovedConnection moves the connection that fetches robots.txt.
+func TestRobotsByAMovedConnection(t *testing.T) {
+	t.Parallel()
+	egress := &wandering{exits: map[string]string{}, wrong: map[string]bool{}, moves: func(dialed int) bool { return dialed == 1 }}
+	site := newSite(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/robots.txt" {
+			http.NotFound(w, r)
+		}
+	})
+	opts := options(egress)
+	opts.Robots = scrape.Robots{}
+	opts.Rotation = scrape.Rotation{Distinct: true}
+	c := newClient(t, opts)
+	if status, _, err := get(t, c, site.URL); err != nil || status != http.StatusOK {
+		t.Errorf("Get = %d, %v", status, err)
+	}
+	if s := c.Stats(); s.Redraws != 1 || len(egress.wrong) != 1 {
+		t.Errorf("%d redraws for %d moved connections, want 1", s.Redraws, len(egress.wrong))
 	}
 }

@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/svcblocks/svcblocks/scrape/useragent"
@@ -178,6 +180,11 @@ type Options struct {
 	UserAgents UserAgents
 	// AgentPer says how long a user agent is kept. Defaults to PerRequest.
 	AgentPer AgentPer
+	// Contact is where a site's owner can reach you: an http or https URL or a
+	// mailto: one, of 200 bytes at most. It is appended to the user agent, as
+	// "(+https://example.com/bot)". It is for Direct alone: with another egress,
+	// which hides who you are, New refuses it. Defaults to none.
+	Contact string
 	// Retry says which failures are tried again.
 	Retry Retry
 	// HostLimit spares the hosts.
@@ -186,6 +193,10 @@ type Options struct {
 	Robots Robots
 	// Limits bounds an answer.
 	Limits Limits
+	// Cache stores answers and makes requests for them conditional. robots.txt
+	// is not looked for in it. Requests with cookies pass it by, see Cookies.
+	// Defaults to none; package scrape/diskcache has one.
+	Cache Cache
 	// Allow are addresses that may be asked for although they are not public.
 	// With Direct, names such as localhost may be too if they resolve into it.
 	Allow []netip.Prefix
@@ -226,6 +237,13 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	if c.AgentPer < PerRequest || c.AgentPer > PerIdentity {
 		bad("Options.AgentPer is %d: use PerRequest or PerIdentity", c.AgentPer)
+	}
+	if c.Contact != "" {
+		if err := validContact(c.Contact); err != nil {
+			bad("Options.Contact: %w", err)
+		} else if _, ok := c.Egress.(direct); !ok && c.Egress != nil {
+			bad("Options.Contact tells sites who you are, and the egress hides it: use one of them alone")
+		}
 	}
 	switch c.Rotation.By {
 	case Isolation:
@@ -273,6 +291,25 @@ func (o *Options) withDefaults() (Options, error) {
 	setDefault(&c.Limits.Redirects, 10)
 	setDefault(&c.Limits.Timeout, time.Minute)
 	return c, errors.Join(errs...)
+}
+
+// maxContact keeps a user agent within what servers take.
+const maxContact = 200
+
+// validContact reports what is wrong with a contact in a user agent.
+func validContact(contact string) error {
+	u, err := url.Parse(contact)
+	switch {
+	case err != nil, u.Scheme != "mailto" && (u.Scheme != "http" && u.Scheme != "https" || u.Host == ""), u.Scheme == "mailto" && !strings.Contains(u.Opaque, "@"):
+		return errors.New("write a URL, as https://example.com/bot or mailto:bot@example.com")
+	case u.User != nil:
+		return errors.New("the URL holds a user name")
+	case len(contact) > maxContact:
+		return fmt.Errorf("%d bytes are more than %d", len(contact), maxContact)
+	case strings.ContainsFunc(contact, func(r rune) bool { return r <= ' ' || r > '~' || r == '(' || r == ')' }):
+		return errors.New("only printable ASCII without spaces and parentheses may stand in a user agent")
+	}
+	return nil
 }
 
 // setDefault fills in a zero; a negative value stays and means off.

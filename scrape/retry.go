@@ -63,7 +63,7 @@ func (c *Client) judge(req *http.Request, body *requestBody, number int, res *ht
 		if v.again = !last; v.again {
 			v.attempt.Wait = wait
 			if asked { // for every request to the host
-				h := c.hosts.get(hostKey(req.URL))
+				h := c.hosts.get(originOf(req.URL))
 				h.pause(time.Now().Add(wait))
 				c.hosts.put(h)
 			}

@@ -29,13 +29,13 @@ type robotsCache struct {
 	limit int
 
 	mu      sync.Mutex
-	entries map[string]*robotsEntry
+	entries map[origin]*robotsEntry
 	order   *list.List // of *robotsEntry, most recently used first
 }
 
 // robotsEntry is one host's rules, or their being fetched.
 type robotsEntry struct {
-	key   string
+	key   origin
 	place *list.Element
 	ready chan struct{} // closed when the rest is set
 	rules *robots.Rules
@@ -44,11 +44,11 @@ type robotsEntry struct {
 }
 
 func newRobotsCache(limit int) *robotsCache {
-	return &robotsCache{limit: limit, entries: map[string]*robotsEntry{}, order: list.New()}
+	return &robotsCache{limit: limit, entries: map[origin]*robotsEntry{}, order: list.New()}
 }
 
 // get returns the entry of key; fresh says that the caller has to fill it in.
-func (r *robotsCache) get(key string) (entry *robotsEntry, fresh bool) {
+func (r *robotsCache) get(key origin) (entry *robotsEntry, fresh bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if e := r.entries[key]; e != nil {
@@ -96,7 +96,7 @@ func (c *Client) askRobots(req *http.Request, ch *chain) error {
 	if c.opts.Robots.Ignore || ch.robots {
 		return nil
 	}
-	key := hostKey(req.URL)
+	key := originOf(req.URL)
 	for {
 		entry, fresh := c.robots.get(key)
 		if fresh {
@@ -213,9 +213,9 @@ func (c *Client) robotsExchange(ctx context.Context, address *url.URL, agent str
 	if err != nil {
 		return nil, err
 	}
-	h := c.hosts.get(hostKey(address))
+	h := c.hosts.get(originOf(address))
 	defer c.hosts.put(h)
 	ch := &chain{agent: agent, robots: true}
-	res, _, err := c.attempt(req, ch, &requestBody{req: req}, h)
+	res, _, err := c.try(req, ch, &requestBody{req: req}, h)
 	return res, err
 }

@@ -28,14 +28,20 @@ type chain struct {
 }
 
 // chainOf returns the chain that req continues, or a new one.
-func chainOf(req *http.Request) (*chain, bool) {
+func chainOf(req *http.Request) (chain, bool) {
 	if req.Response != nil && req.Response.Request != nil {
 		if ch, ok := req.Response.Request.Context().Value(chainKey{}).(*chain); ok {
-			next := *ch
-			return &next, true
+			return *ch, true
 		}
 	}
-	return &chain{}, false
+	return chain{}, false
+}
+
+// call is one RoundTrip.
+type call struct {
+	chain      chain
+	redirected bool // the chain began with another call
+	body       requestBody
 }
 
 // RoundTrip sends one request, as http.RoundTripper says, and with it comes all
@@ -44,12 +50,12 @@ func chainOf(req *http.Request) (*chain, bool) {
 // closed, or the host's place in HostLimit.InFlight stays taken. Errors are
 // *Error.
 func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
-	body := &requestBody{req: req}
-	res, err := c.roundTrip(req, body)
+	k := &call{body: requestBody{req: req}}
+	res, err := c.roundTrip(req, k)
 	if err == nil {
 		return res, nil
 	}
-	body.close()
+	k.body.close()
 	c.stats.failures.Add(1)
 	wrapped, ok := errors.AsType[*Error](err)
 	if !ok {
@@ -59,20 +65,28 @@ func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
 	return nil, wrapped
 }
 
-func (c *Client) roundTrip(req *http.Request, body *requestBody) (*http.Response, error) {
+func (c *Client) roundTrip(req *http.Request, k *call) (*http.Response, error) {
 	if req.URL == nil {
 		return nil, errors.New("request without a URL")
 	}
 	if err := c.guard.checkURL(req.URL); err != nil {
 		return nil, err
 	}
-	ch, redirected := chainOf(req)
-	if err := c.askRobots(req, ch); err != nil {
+	k.chain, k.redirected = chainOf(req)
+	if err := c.askRobots(req, &k.chain); err != nil {
 		return nil, err
 	}
-	h := c.hosts.get(hostKey(req.URL))
+	h := c.hosts.get(originOf(req.URL))
 	defer c.hosts.put(h)
-	moved := 0
+	if c.opts.Cache != nil {
+		return c.throughCache(req, k, h)
+	}
+	return c.fetch(req, k, h)
+}
+
+// fetch gets an answer from the site, with as many attempts as it takes.
+func (c *Client) fetch(req *http.Request, k *call, h *host) (*http.Response, error) {
+	ch, redirected, body := &k.chain, k.redirected, &k.body
 	for number := 1; ; number++ {
 		if number > 1 && redirected && ch.id != nil {
 			c.countRetry(ch.id)
@@ -80,16 +94,7 @@ func (c *Client) roundTrip(req *http.Request, body *requestBody) (*http.Response
 		if !redirected && number > 1 {
 			ch.id = nil
 		}
-		res, info, err := c.attempt(req, ch, body, h)
-		if errors.Is(err, errMoved) && moved < maxRedraws && ch.id != nil {
-			// Nothing was sent, so this was no attempt.
-			moved++
-			number--
-			c.stats.redraws.Add(1)
-			c.drop(ch.id)
-			ch.id = nil
-			continue
-		}
+		res, info, err := c.try(req, ch, body, h)
 		verdict := c.judge(req, body, number, res, err)
 		verdict.attempt.Identity = info
 		if verdict.banned {
@@ -145,7 +150,21 @@ func (c *Client) pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// attempt makes one try, with the fallback if there is one.
+// try makes an attempt. While a connection leaves by another exit than its
+// identity's, so that nothing was sent, it takes another identity.
+func (c *Client) try(req *http.Request, ch *chain, body *requestBody, h *host) (*http.Response, Identity, error) {
+	for moved := 0; ; moved++ {
+		res, info, err := c.attempt(req, ch, body, h)
+		if !errors.Is(err, errMoved) || ch.id == nil || moved == maxRedraws {
+			return res, info, err
+		}
+		c.stats.redraws.Add(1)
+		c.drop(ch.id)
+		ch.id = nil
+	}
+}
+
+// attempt sends once, with the fallback if there is one.
 func (c *Client) attempt(req *http.Request, ch *chain, body *requestBody, h *host) (*http.Response, Identity, error) {
 	if err := c.enter(req.Context(), h); err != nil {
 		return nil, Identity{}, err
@@ -192,6 +211,9 @@ func (c *Client) recover(req *http.Request, ch *chain, body *requestBody, h *hos
 
 // enter waits for the host's turn, and counts the wait.
 func (c *Client) enter(ctx context.Context, h *host) error {
+	if h.tryEnter() {
+		return nil
+	}
 	began := time.Now()
 	err := h.enter(ctx)
 	if waited := time.Since(began); waited > time.Millisecond {
@@ -238,27 +260,24 @@ func (c *Client) acquireDirect(ctx context.Context, ch *chain, host string) (*id
 // entered; both are released when the exchange is over.
 func (c *Client) send(req *http.Request, ch *chain, body *requestBody, h *host) (*http.Response, error) {
 	id := ch.id
-	x := &exchange{client: c, id: id, host: h, robots: ch.robots, began: time.Now()}
-	ctx, cancel := context.WithCancelCause(context.WithValue(req.Context(), chainKey{}, ch))
-	x.cancel = cancel
-	x.watch(ctx)
+	x := &exchange{client: c, id: id, host: h, chain: ch, robots: ch.robots, began: time.Now()}
+	x.Context, x.cancel = context.WithCancelCause(req.Context())
+	x.watch()
 
-	out := req.WithContext(ctx)
+	out := req.WithContext(x)
 	secure := isSecure(req.URL)
 	out.Header = c.header(req, ch, id, secure)
 	x.agent = out.Header.Get("User-Agent")
 	out.Body = body.next()
-	if id.jar != nil {
-		for _, cookie := range id.jar.Cookies(req.URL) {
-			out.AddCookie(cookie)
-		}
+	for _, cookie := range id.cookies(req.URL) {
+		out.AddCookie(cookie)
 	}
 	c.stats.requests.Add(1)
 	h.requests.Add(1)
 	res, err := id.transport.RoundTrip(out)
 	x.answered.Store(true)
 	if err != nil {
-		err = c.explain(req.Context(), ctx, id, err)
+		err = c.explain(req.Context(), x, id, err)
 		x.finish(err)
 		return nil, err
 	}
@@ -266,12 +285,8 @@ func (c *Client) send(req *http.Request, ch *chain, body *requestBody, h *host) 
 		c.note(nil) // it works again
 	}
 	c.lookUpOnce(id)
-	if id.jar != nil {
-		if cookies := res.Cookies(); len(cookies) > 0 {
-			id.jar.SetCookies(req.URL, cookies)
-		}
-	}
-	x.req, x.status, x.ctx = req, res.StatusCode, ctx
+	id.setCookies(req.URL, res)
+	x.req = req
 	if err := x.take(res); err != nil {
 		_ = res.Body.Close() // the reason to refuse it is the error to report
 		x.finish(err)
@@ -333,23 +348,36 @@ func (c *Client) probe(ctx context.Context, limit time.Duration) error {
 	return nil
 }
 
-// exchange is one request and its answer, to the end of the body.
+// exchange is one request and its answer, to the end of the body. It is the
+// context of the request that is sent, and holds its parts by value, for it is
+// made for every page.
 type exchange struct {
+	context.Context // ends with the exchange
+
 	client *Client
 	id     *identity
 	host   *host
+	chain  *chain
 	began  time.Time
 	cancel context.CancelCauseFunc
 	agent  string
-	robots bool // for robots.txt: no page, no ban
-	status int
+	robots bool          // for robots.txt: no page, no ban
 	req    *http.Request // set with the answer
-	ctx    context.Context
+	body   body
+	wire   wireReader
 
-	limit    *time.Timer
+	limit    *limiter
 	stall    *time.Timer
 	answered atomic.Bool
-	once     sync.Once
+	finished atomic.Bool
+}
+
+// Value returns the chain, for the requests that a redirect leads to.
+func (x *exchange) Value(key any) any {
+	if key == (chainKey{}) {
+		return x.chain
+	}
+	return x.Context.Value(key)
 }
 
 // stallAfter is how long an answer may stay out before the egress is asked
@@ -358,10 +386,10 @@ const stallAfter = 5 * time.Second
 
 // watch ends the exchange at Limits.Timeout, and as soon as it is seen that the
 // egress hangs.
-func (x *exchange) watch(ctx context.Context) {
+func (x *exchange) watch() {
 	timeout := x.client.opts.Limits.Timeout
 	if timeout > 0 {
-		x.limit = time.AfterFunc(timeout, func() { x.cancel(&timeoutError{timeout}) })
+		x.limit = x.client.limiters.start(x, timeout)
 	}
 	if x.id.info.Direct {
 		return
@@ -374,49 +402,95 @@ func (x *exchange) watch(ctx context.Context) {
 		if x.answered.Load() {
 			return
 		}
-		if err := x.client.probe(ctx, patience); err != nil {
+		if err := x.client.probe(x, patience); err != nil {
 			x.cancel(err)
 		}
 	})
 }
 
+// limiters are timers for Limits.Timeout, which are used again.
+type limiters struct{ pool sync.Pool }
+
+// limiter ends an exchange that takes too long.
+type limiter struct {
+	timer   *time.Timer
+	x       *exchange
+	timeout time.Duration
+}
+
+func (l *limiter) fire() { l.x.cancel(&timeoutError{l.timeout}) }
+
+func (p *limiters) start(x *exchange, timeout time.Duration) *limiter {
+	l, ok := p.pool.Get().(*limiter)
+	if !ok {
+		l = &limiter{x: x, timeout: timeout}
+		l.timer = time.AfterFunc(timeout, l.fire)
+		return l
+	}
+	l.x, l.timeout = x, timeout
+	l.timer.Reset(timeout)
+	return l
+}
+
+// stop ends l. One that has fired may still be at it, and is not used again.
+func (p *limiters) stop(l *limiter) {
+	if l.timer.Stop() {
+		l.x = nil
+		p.pool.Put(l)
+	}
+}
+
 // finish ends the exchange. Only the first call has an effect.
 func (x *exchange) finish(err error) {
-	x.once.Do(func() {
-		for _, timer := range []*time.Timer{x.limit, x.stall} {
-			if timer != nil {
-				timer.Stop()
-			}
-		}
-		x.cancel(nil)
-		x.host.leave()
-		x.id.release()
-		if err != nil {
-			x.host.failures.Add(1)
-		}
-	})
+	if !x.finished.CompareAndSwap(false, true) {
+		return
+	}
+	if x.limit != nil {
+		x.client.limiters.stop(x.limit)
+	}
+	if x.stall != nil {
+		x.stall.Stop()
+	}
+	x.cancel(nil)
+	x.host.leave()
+	x.id.release()
+	if err != nil {
+		x.host.failures.Add(1)
+	}
 }
 
 // header returns what is sent: what the caller set, and for the rest what the
 // browser of the user agent sends.
 func (c *Client) header(req *http.Request, ch *chain, id *identity, secure bool) http.Header {
-	own, given := req.Header["User-Agent"]
-	switch {
-	case given && len(own) > 0:
-		ch.agent = own[0]
-	case id.info.Agent != "":
-		ch.agent = id.info.Agent
-	case ch.agent == "":
-		ch.agent = c.opts.UserAgents.GetRandom()
-	}
-	profile := c.profiles.get(ch.agent, secure)
-	header := make(http.Header, len(profile)+len(req.Header)+1)
-	maps.Copy(header, profile)
-	maps.Copy(header, req.Header)
+	profile := c.profile(req, ch, id.info.Agent, secure)
+	header := merge(profile, req.Header)
 	if cookies, ok := req.Header["Cookie"]; ok {
 		header["Cookie"] = append([]string(nil), cookies...) // AddCookie writes to it
 	}
 	return header
+}
+
+// merge returns the fields of both, the second's where both have one.
+func merge(first, second http.Header) http.Header {
+	header := make(http.Header, len(first)+len(second)+1)
+	maps.Copy(header, first)
+	maps.Copy(header, second)
+	return header
+}
+
+// profile returns the headers of the user agent of a request, which it chooses:
+// the caller's, the identity's, or one that is drawn. They are not changed.
+func (c *Client) profile(req *http.Request, ch *chain, identitys string, secure bool) http.Header {
+	own, given := req.Header["User-Agent"]
+	switch {
+	case given && len(own) > 0:
+		ch.agent = own[0]
+	case identitys != "":
+		ch.agent = identitys
+	case ch.agent == "":
+		ch.agent = c.opts.UserAgents.GetRandom()
+	}
+	return c.profiles.get(ch.agent, secure)
 }
 
 // isSecure reports whether browsers take the origin for a secure one.
@@ -438,6 +512,7 @@ const maxProfiles = 4096
 // profileCache keeps the headers of each user agent. They are shared and not
 // changed.
 type profileCache struct {
+	contact       string   // appended to the agent
 	secure, plain sync.Map // string → http.Header
 	size          atomic.Int64
 }
@@ -452,14 +527,19 @@ func (p *profileCache) get(agent string, secure bool) http.Header {
 	}
 	parsed, _ := useragent.Parse(agent) // no browser: the plain headers
 	header := parsed.Header(secure)
+	if p.contact != "" {
+		header.Set("User-Agent", agent+" (+"+p.contact+")")
+	}
 	if p.size.Add(1) <= maxProfiles {
 		cache.Store(agent, header)
 	}
 	return header
 }
 
-// hostKey is what HostLimit and robots.txt count as one host.
-func hostKey(u *url.URL) string {
+// origin is what HostLimit and robots.txt count as one host.
+type origin struct{ scheme, host string }
+
+func originOf(u *url.URL) origin {
 	host := strings.ToLower(u.Host)
 	switch u.Scheme {
 	case "http":
@@ -467,5 +547,8 @@ func hostKey(u *url.URL) string {
 	case "https":
 		host = strings.TrimSuffix(host, ":443")
 	}
-	return u.Scheme + "://" + host
+	return origin{u.Scheme, host}
 }
+
+// String returns the origin as the beginning of a URL.
+func (o origin) String() string { return o.scheme + "://" + o.host }

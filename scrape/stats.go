@@ -26,6 +26,11 @@ type Stats struct {
 	// Pages the answers that were delivered; Failures the requests that ended in
 	// an error.
 	Requests, Pages, Failures int64
+	// CacheHits counts the pages that came from Options.Cache without a request,
+	// and Revalidated those that the site confirmed after one (304). Both are
+	// among Pages. A hit is no request of an identity: it counts for no rotation,
+	// waits for no host and has no exit.
+	CacheHits, Revalidated int64
 	// Bytes and WireBytes count bodies, decoded and as sent.
 	Bytes, WireBytes int64
 	// Retries, Bans, Rotations, Redraws, Fallbacks and RobotsDenied count events.
@@ -34,10 +39,10 @@ type Stats struct {
 	// Waited is the time that requests spent waiting for HostLimit, Retry-After
 	// and backoff, all together.
 	Waited time.Duration
-	// Exits counts the pages by exit, most first. Where the exit is not known it
+	// Exits counts the pages that were fetched by exit, most first. Where the exit is not known it
 	// is "unknown"; pages fetched from this machine's own address are "direct".
 	Exits []Count
-	// UserAgents counts the pages by user agent, most first.
+	// UserAgents counts the pages that were fetched by user agent, most first.
 	UserAgents []Count
 	// Hosts counts by scheme, host and port; most pages first.
 	Hosts []HostStats
@@ -75,6 +80,7 @@ type HostStats struct {
 // counters are the running values of Stats.
 type counters struct {
 	requests, pages, failures, bytes, wire                       atomic.Int64
+	cacheHits, revalidated                                       atomic.Int64
 	retries, bans, rotations, redraws, fallbacks, robots, waited atomic.Int64
 	lost                                                         atomic.Bool
 
@@ -140,7 +146,7 @@ func (c *Client) delivered(x *exchange, page Page) {
 	c.stats.mu.Unlock()
 	if page.Err != nil {
 		c.log.Info("page cut short", "url", shownURL(x.req.URL), "bytes", page.Bytes, "error", page.Err)
-	} else if c.log.Enabled(x.ctx, slog.LevelDebug) {
+	} else if c.log.Enabled(x, slog.LevelDebug) {
 		c.log.Debug("page", "url", shownURL(x.req.URL), "status", page.Status, "bytes", page.Bytes, "elapsed", page.Elapsed,
 			"identity", id.info.Number, "exit", exit)
 	}
@@ -154,6 +160,7 @@ func (c *Client) delivered(x *exchange, page Page) {
 func (c *Client) Stats() Stats {
 	s := Stats{
 		Requests: c.stats.requests.Load(), Pages: c.stats.pages.Load(), Failures: c.stats.failures.Load(),
+		CacheHits: c.stats.cacheHits.Load(), Revalidated: c.stats.revalidated.Load(),
 		Bytes: c.stats.bytes.Load(), WireBytes: c.stats.wire.Load(), Retries: c.stats.retries.Load(),
 		Bans: c.stats.bans.Load(), Rotations: c.stats.rotations.Load(), Redraws: c.stats.redraws.Load(),
 		Fallbacks: c.stats.fallbacks.Load(), RobotsDenied: c.stats.robots.Load(), Waited: time.Duration(c.stats.waited.Load()),
@@ -207,7 +214,7 @@ func (t *hostTable) stats() []HostStats {
 	list := make([]HostStats, 0, len(t.entries))
 	for _, h := range t.entries {
 		list = append(list, HostStats{
-			Host: h.key, Requests: h.requests.Load(), Pages: h.pages.Load(), Bytes: h.bytes.Load(), Failures: h.failures.Load(),
+			Host: h.key.String(), Requests: h.requests.Load(), Pages: h.pages.Load(), Bytes: h.bytes.Load(), Failures: h.failures.Load(),
 		})
 	}
 	t.mu.Unlock()

@@ -148,6 +148,7 @@ var allowed = map[string]map[string]string{
 		"github.com/andybalholm/brotli": "brotli",
 		"github.com/temoto/robotstxt":   "robots.txt where it agrees with RFC 9309",
 	},
+	"scrape/diskcache": {"github.com/pquerna/cachecontrol": "RFC 9111's rules"},
 	"scrape/tor": {
 		"github.com/cretz/bine": "Tor's control protocol",
 		"golang.org/x/net":      "SOCKS5",

@@ -39,7 +39,7 @@ func (c Config) Options() (*Options, error) {
 	if c.Container != "" && c.Start {
 		errs = append(errs, errors.New("tor: config: container and start are both set: choose one"))
 	}
-	if c.Container != "" && !containerName.MatchString(c.Container) {
+	if c.Container != "" && !isContainerName(c.Container) {
 		errs = append(errs, fmt.Errorf("tor: config: %w: %q is no name and no id", ErrContainer, c.Container))
 	}
 	opts := &Options{
@@ -77,7 +77,7 @@ func (c Config) Open(ctx context.Context, opts *Options) (*Tor, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !containerName.MatchString(c.Container) {
+	if !isContainerName(c.Container) {
 		return nil, fmt.Errorf("tor: config: %w: %q is no name and no id", ErrContainer, c.Container)
 	}
 	return newContainer(c.Container, o), nil

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -23,8 +22,12 @@ import (
 // that its name is none.
 var ErrContainer = errors.New("container")
 
-// containerName is what the Engine takes for a name or an id.
-var containerName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$`)
+// isContainerName reports whether the Engine takes s for a name or an id:
+// [a-zA-Z0-9][a-zA-Z0-9_.-]*, which is not worth a dependence on regexp.
+func isContainerName(s string) bool {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+	return s != "" && len(s) <= 255 && strings.IndexByte(letters, s[0]) >= 0 && strings.Trim(s, letters+"_.-") == ""
+}
 
 // maxInspect bounds the Engine's answer.
 const maxInspect = 4 << 20
@@ -45,7 +48,7 @@ func Container(ctx context.Context, name string, opts *Options) (*Tor, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !containerName.MatchString(name) {
+	if !isContainerName(name) {
 		return nil, fmt.Errorf("tor: %w: %q is no name and no id: letters, digits, _, . and - only", ErrContainer, name)
 	}
 	t := newContainer(name, o)

@@ -1,0 +1,169 @@
+package diskcache
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+)
+
+// maxVariants is how many variants (Vary) of one address are kept.
+const maxVariants = 4
+
+// Options are the settings of a [Cache]. The zero value of each field is its
+// default.
+type Options struct {
+	// MaxBytes bounds what the folder holds; what was not used for longest goes
+	// first. An answer of more than a quarter of it is not stored. Defaults to
+	// 256 MiB; negative: no limit. What is being written comes on top.
+	MaxBytes int64
+	// DisableETag asks whether an answer still holds by Last-Modified alone: a
+	// site can give each visitor another ETag, and know him again under another
+	// identity.
+	DisableETag bool
+	// Logger gets a line when the folder cannot be used. Defaults to none.
+	Logger *slog.Logger
+}
+
+// Cache is a scrape.Cache in a folder. Make one with [Open]. Safe for
+// concurrent use.
+type Cache struct {
+	dir  string
+	opts Options
+	log  *slog.Logger
+	size size
+}
+
+// Open returns the cache in a folder, which is made if there is none. What
+// lies in it from before is used; files of other names are left alone.
+func Open(ctx context.Context, dir string, opts *Options) (*Cache, error) {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = 256 << 20
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if dir == "" {
+		return nil, fmt.Errorf("diskcache: open: no folder given")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("diskcache: open: %w", err)
+	}
+	c := &Cache{dir: dir, opts: o, log: o.Logger.With("component", "diskcache")}
+	if err := c.sweep(ctx); err != nil {
+		return nil, fmt.Errorf("diskcache: open %s: %w", dir, err)
+	}
+	return c, nil
+}
+
+// RoundTrip answers req from the folder, or by send; see scrape.Cache.
+func (c *Cache) RoundTrip(req *http.Request, send func(*http.Request) (*http.Response, error)) (res *http.Response, stored bool, err error) {
+	key := keyOf(req.URL)
+	want, ok := wishesOf(req)
+	if !ok {
+		res, err = send(req)
+		if err == nil && !isSafe(req.Method) && res.StatusCode < 400 { // RFC 9111 §4.4
+			c.remove(key)
+		}
+		return res, false, err
+	}
+	e := c.find(key, req.Header)
+	if e != nil && e.mayAnswer(want, time.Now()) {
+		e.touch()
+		return e.response(req, true), true, nil
+	}
+	if want.OnlyIfCached { // RFC 9111 §5.2.1.7
+		return nothingStored(req), false, nil
+	}
+	ask := req
+	if e != nil {
+		ask = e.conditional(req, c.opts.DisableETag)
+	}
+	began := time.Now()
+	if res, err = send(ask); err != nil {
+		return nil, false, err
+	}
+	if ask != req && res.StatusCode == http.StatusNotModified {
+		if confirmed := c.confirm(e, res, began); confirmed != nil {
+			return confirmed, true, nil
+		}
+		// It speaks of another version than the one that is here.
+		_ = res.Body.Close() // of a 304, which has none
+		began = time.Now()
+		if res, err = send(req); err != nil {
+			return nil, false, err
+		}
+	}
+	c.record(key, e, req, res, began)
+	return res, false, nil
+}
+
+// confirm returns the stored answer after a 304, and keeps what that says.
+// Nil: the 304 is about another one.
+func (c *Cache) confirm(e *entry, notModified *http.Response, began time.Time) *http.Response {
+	if !e.isMeantBy(notModified.Header) {
+		return nil
+	}
+	_ = notModified.Body.Close() // it has none
+	sent := notModified.Request
+	shared := sent == nil || !isPersonal(sent.Header, notModified.Header)
+	old := e.Header
+	e.Header = updated(old, notModified.Header)
+	res := e.response(sent, false)
+	res.TLS = notModified.TLS
+	for _, cookie := range notModified.Header["Set-Cookie"] { // for the caller, not for the folder
+		res.Header.Add("Set-Cookie", cookie)
+	}
+	e.Requested, e.Received = began, time.Now()
+	verdict := judge(sent, e.Status, e.Header, e.Received)
+	switch {
+	case !shared:
+	case !verdict.storable:
+		e.discard()
+	case verdict.lifetime > 0: // else it will be asked for again, whatever is noted
+		if err := c.write(e); err != nil {
+			c.log.Warn("answer not kept", "error", err)
+		}
+	default:
+		e.touch()
+	}
+	return res
+}
+
+// record has the body of an answer stored as it is read, if it may be.
+func (c *Cache) record(key string, old *entry, req *http.Request, res *http.Response, began time.Time) {
+	sent := res.Request
+	if sent == nil {
+		sent = req
+	}
+	now := time.Now()
+	names, ok := varies(res.Header)
+	if !ok || !worthStoring(sent, res, now) || c.tooLarge(res.ContentLength) {
+		if old != nil && res.StatusCode < 500 {
+			old.discard() // it is not what the site gives now
+		}
+		return
+	}
+	e := &entry{meta: meta{
+		Status: res.StatusCode, Header: storedHeader(res.Header), Decoded: res.Uncompressed, Requested: began, Received: now,
+		Vary: names, Selecting: selecting(names, sent.Header),
+	}}
+	e.path = c.slot(key, e)
+	r, err := c.newRecorder(e, res)
+	if err != nil {
+		c.log.Warn("answer not kept", "error", err)
+		return
+	}
+	res.Body = r
+}
+
+// tooLarge reports whether a body is not stored for its length.
+func (c *Cache) tooLarge(length int64) bool {
+	return c.opts.MaxBytes > 0 && length > c.opts.MaxBytes/4
+}
