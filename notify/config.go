@@ -33,7 +33,7 @@ type ReceiverConfig struct {
 	// Retry is the schedule for what failed for the moment.
 	Retry Retry
 	// Concurrency is the number of calls at the same time.
-	Concurrency int
+	Concurrency int `min:"0"`
 }
 
 // Options returns options with one receiver for each of notifiers, treated as c

@@ -76,7 +76,7 @@ slack:
 		t.Fatal(err)
 	}
 	defer func() { _ = mail.Close() }()
-	if got.Slack.Mention != "here" || got.Slack.MentionLevel != slog.LevelWarn || !got.Slack.NoEdit {
+	if got.Slack.Mention != "here" || got.Slack.MentionLevel == nil || *got.Slack.MentionLevel != slog.LevelWarn || !got.Slack.NoEdit {
 		t.Errorf("slack: %+v", got.Slack)
 	}
 	got.Notify.Outbox.Dir = t.TempDir()
@@ -90,5 +90,43 @@ slack:
 	_, err = notify.New(got.Notify.Options(map[string]notify.Notifier{"ops-mail": mail}))
 	if err == nil || !strings.Contains(err.Error(), `receiver "ops-slack": Notifier is nil`) {
 		t.Errorf("a name without a notifier: %v", err)
+	}
+}
+
+// What cannot be is found while the settings load, with its place.
+func TestSettingsOutOfRange(t *testing.T) {
+	t.Parallel()
+	type settings struct {
+		Notify notify.Config
+		Mail   email.Options
+		Slack  slack.Options
+	}
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	const text = `
+notify:
+  receivers:
+    a: {concurrency: -1}
+    b: {rate: {burst: -1}, retry: {base: -1s}}
+    c: {retry: {max: -1s}}
+  group: {wait: -1s, max_groups: -1}
+  outbox: {max_bytes: -1}
+mail: {port: 70000, max_conns: -1, max_per_conn: -1, max_conn_age: -1s}
+slack: {burst: -1}
+`
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := config.Load(t.Context(), settings{}, config.File(path))
+	if err == nil {
+		t.Fatal("loaded")
+	}
+	for _, key := range []string{
+		"notify.receivers.a.concurrency", "notify.receivers.b.rate.burst", "notify.receivers.b.retry.base", "notify.receivers.c.retry.max",
+		"notify.group.wait", "notify.group.max_groups", "notify.outbox.max_bytes",
+		"mail.port", "mail.max_conns", "mail.max_per_conn", "mail.max_conn_age", "slack.burst",
+	} {
+		if !strings.Contains(err.Error(), key) {
+			t.Errorf("report does not name %s:\n%v", key, err)
+		}
 	}
 }

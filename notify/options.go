@@ -88,7 +88,7 @@ type Rate struct {
 	// negative means no limit.
 	Per time.Duration
 	// Burst is the number that may go out at once. Defaults to 1.
-	Burst int
+	Burst int `min:"0"`
 }
 
 // Retry is the schedule for what failed for the moment: SMTP 4xx, HTTP 429 and
@@ -99,9 +99,9 @@ type Retry struct {
 	// bound with one; negative means one try.
 	Attempts int
 	// Base bounds the first wait. Defaults to 1s.
-	Base time.Duration
+	Base time.Duration `min:"0s"`
 	// Max bounds every wait. Defaults to 5m.
-	Max time.Duration
+	Max time.Duration `min:"0s"`
 	// MaxElapsed bounds the time since the message came. Defaults to 5m without
 	// an outbox and to Outbox.MaxAge with one; negative means no bound.
 	MaxElapsed time.Duration
@@ -114,7 +114,7 @@ type Retry struct {
 type Group struct {
 	// Wait holds the first message back, to count what comes at the same time.
 	// Defaults to none.
-	Wait time.Duration
+	Wait time.Duration `min:"0s"`
 	// Interval is how long repeats are held after the first message, and how
 	// long it must be quiet for a group to end. Defaults to 5m; negative turns
 	// grouping off.
@@ -127,7 +127,7 @@ type Group struct {
 	By []string
 	// MaxGroups bounds the groups that are kept. What comes when all are taken
 	// goes to one more group, named "other". Defaults to 1,000.
-	MaxGroups int
+	MaxGroups int `min:"0"`
 }
 
 // Outbox keeps messages in a journal on disk until they are delivered. With it
@@ -137,7 +137,7 @@ type Outbox struct {
 	// hubs and processes of one machine may share it. Empty means no outbox.
 	Dir string
 	// MaxBytes bounds what waits in one process's journal. Defaults to 64 MiB.
-	MaxBytes int64
+	MaxBytes int64 `min:"0"`
 	// MaxAge is when a message that cannot be delivered is given up, logged and
 	// written to dead.jsonl in Dir. Defaults to 24h; negative means never.
 	MaxAge time.Duration

@@ -70,7 +70,7 @@ type Options struct {
 	Host string
 	// Port is the server's port. Defaults to 587 for Mandatory, 465 for
 	// Implicit and 25 for None.
-	Port int
+	Port int `min:"0" max:"65535"`
 	// TLS says how the connection becomes private. Defaults to Mandatory.
 	TLS TLSMode
 	// CAFile is a PEM file with the certificates that the server's is checked
@@ -96,14 +96,14 @@ type Options struct {
 	// DSN asks the server for a report when it cannot deliver further on.
 	DSN bool
 	// MaxConns bounds the connections at the same time. Defaults to 4.
-	MaxConns int
+	MaxConns int `min:"0"`
 	// MaxIdle is how long a connection is kept for the next mail. Defaults to
 	// 30s; negative closes it after each.
 	MaxIdle time.Duration
 	// MaxConnAge is how long a connection is used in all. Defaults to 5m.
-	MaxConnAge time.Duration
+	MaxConnAge time.Duration `min:"0s"`
 	// MaxPerConn bounds the mails of one connection. Defaults to 100.
-	MaxPerConn int
+	MaxPerConn int `min:"0"`
 	// Timeout bounds one call whose ctx ends later. Defaults to 30s; negative
 	// means no bound.
 	Timeout time.Duration

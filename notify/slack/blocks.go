@@ -51,7 +51,7 @@ type payload struct {
 func (s *settings) render(m notify.Message) payload {
 	b := &builder{}
 	mention := ""
-	if s.mention != "" && m.Level >= s.MentionLevel && !m.Resolved {
+	if s.mention != "" && m.Level >= s.mentionLevel && !m.Resolved {
 		mention = s.mention
 	}
 	title := clean(m.Title())

@@ -15,7 +15,7 @@ func ExampleWebhook() {
 	server := notifytest.StartSlack(nil) // stands for hooks.slack.com
 	defer server.Close()
 
-	ops, err := slack.NewWebhook(secret.New(server.WebhookURL()), &slack.Options{Mention: "here", MentionLevel: slog.LevelError})
+	ops, err := slack.NewWebhook(secret.New(server.WebhookURL()), &slack.Options{Mention: "here", MentionLevel: new(slog.LevelError)})
 	if err != nil {
 		fmt.Println(err)
 		return

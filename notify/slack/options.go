@@ -24,15 +24,15 @@ type Options struct {
 	// user as "U012AB3CD" or of a user group as "S012AB3CD". Several are
 	// separated by commas. Defaults to none.
 	Mention string
-	// MentionLevel is the lowest level that gets Mention. Zero, which would be
-	// [slog.LevelInfo], means [slog.LevelError].
-	MentionLevel slog.Level
+	// MentionLevel is the lowest level that gets Mention. Defaults to
+	// [slog.LevelError].
+	MentionLevel *slog.Level `doc:"lowest level that gets the mention; ERROR if not set"`
 	// Rate is the time in which one message goes out in the long run. Slack
 	// documents one per second and channel. Defaults to 1s; negative means no
 	// limit.
 	Rate time.Duration
 	// Burst is the number of messages that may go out at once. Defaults to 4.
-	Burst int
+	Burst int `min:"0"`
 	// Timeout bounds one call whose ctx ends later. Defaults to 15s; negative
 	// means no bound.
 	Timeout time.Duration
@@ -49,8 +49,9 @@ type Options struct {
 // settings are Options that were checked.
 type settings struct {
 	Options
-	mention string
-	client  *http.Client
+	mention      string
+	mentionLevel slog.Level
+	client       *http.Client
 }
 
 func (o *Options) withDefaults(bad func(string, ...any)) settings {
@@ -77,8 +78,9 @@ func (o *Options) withDefaults(bad func(string, ...any)) settings {
 	if s.Timeout == 0 {
 		s.Timeout = 15 * time.Second
 	}
-	if s.MentionLevel == 0 {
-		s.MentionLevel = slog.LevelError
+	s.mentionLevel = slog.LevelError
+	if s.MentionLevel != nil {
+		s.mentionLevel = *s.MentionLevel
 	}
 	var err error
 	if s.mention, err = mentions(s.Mention); err != nil {

@@ -411,3 +411,30 @@ func TestMentionIsByOptionAlone(t *testing.T) {
 		t.Errorf("warning %q, error %q", shown[0].Text, shown[1].Text)
 	}
 }
+
+// Mentions begin at Error unless the option says otherwise, Info included.
+func TestMentionLevel(t *testing.T) {
+	t.Parallel()
+	s := startSlack(t, nil)
+	for _, tc := range []struct {
+		from *slog.Level
+		want int
+	}{{nil, 1}, {new(slog.LevelWarn), 2}, {new(slog.LevelInfo), 3}} {
+		before := len(s.Messages())
+		w := newWebhook(t, s, &slack.Options{Rate: -1, Mention: "here", MentionLevel: tc.from})
+		for _, level := range []slog.Level{slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
+			if err := w.Notify(t.Context(), notify.Message{Level: level, Subject: "s"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := 0
+		for _, m := range s.Messages()[before:] {
+			if strings.Contains(m.Text, "<!here>") {
+				got++
+			}
+		}
+		if got != tc.want {
+			t.Errorf("from %v: %d mentions in 3 levels, want %d", tc.from, got, tc.want)
+		}
+	}
+}
