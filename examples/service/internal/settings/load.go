@@ -78,13 +78,17 @@ func Layers(flags *flag.FlagSet, opts *Options, shipped fs.FS) ([]config.Option,
 	if opts.Profile != os.Getenv(variable) {
 		profile = config.Profile(opts.Profile)
 	}
-	return []config.Option{
+	resolve, err := vaultLayer(os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	return append(resolve, []config.Option{
 		config.File(cmp.Or(opts.Config, fileName), from...),
 		profile,
 		config.SecretsDir(secretsDir),
 		config.Env(EnvPrefix),
 		config.Flags(flags),
-	}, nil
+	}...), nil
 }
 
 // profileFile is where config.Profile looks for a profile of file.
