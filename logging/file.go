@@ -161,6 +161,10 @@ func OpenFile(path string, opts *FileOptions) (*File, error) {
 	if err := os.MkdirAll(f.queue.dir, 0o750); err != nil {
 		return nil, &Error{Op: "open", Path: path, Err: err}
 	}
+	// Made while there is room: on a full disk shipping is what makes room.
+	if lock, err := openLock(f.queue.dir); err == nil {
+		_ = lock.Close() // nothing was written
+	}
 	amiss := f.queue.check(o.Perm)
 	if err := f.queue.journaled(o.Perm, f.open); err != nil {
 		return nil, &Error{Op: "open", Path: path, Err: err}

@@ -52,7 +52,7 @@ func (panics) LogValue() slog.Value { panic("lost " + canary) }
 // Options.Secrets.
 var plants = map[string]func(log *slog.Logger){
 	"attribute":    func(log *slog.Logger) { log.Info("m", "password", canary) },
-	"other case":   func(log *slog.Logger) { log.Info("m", "PassWord", canary) },
+	"other case":   func(log *slog.Logger) { log.Info("m", strings.ToUpper("password"), canary) },
 	"group":        func(log *slog.Logger) { log.Info("m", slog.Group("g", slog.Group("h", "password", canary))) },
 	"group as key": func(log *slog.Logger) { log.Info("m", slog.Group("password", "a", canary)) },
 	"With":         func(log *slog.Logger) { log.With("password", canary).Info("m") },

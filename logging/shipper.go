@@ -311,8 +311,10 @@ func (s *Shipper) round(ctx context.Context, stop <-chan struct{}) error {
 	return s.pass(ctx, &res, false)
 }
 
-// lockName is the file whose lock makes shippers of a folder take turns.
-const lockName = ".ship.lock"
+// openLock opens the file whose lock makes the shippers of dir take turns.
+func openLock(dir string) (*os.File, error) {
+	return os.OpenFile(filepath.Join(dir, ".ship.lock"), os.O_CREATE|os.O_RDWR, 0o640)
+}
 
 // pass ships all sealed segments once. With patience it waits for its turn
 // among processes, else it leaves the work to the one that is at it.
@@ -326,7 +328,7 @@ func (s *Shipper) pass(ctx context.Context, res *Result, patience bool) (err err
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	lock, err := os.OpenFile(filepath.Join(s.dir, lockName), os.O_CREATE|os.O_RDWR, 0o640)
+	lock, err := openLock(s.dir)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,218 @@
+package logging_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/svcblocks/svcblocks/internal/testenv"
+	"github.com/svcblocks/svcblocks/logging"
+)
+
+var _ = func() bool { children["scarce"] = childScarce; return true }()
+
+// childScarce logs to a small disk until it is full, while the receiver is away
+// and one of the first events is poison; then the receiver is back, and nobody
+// makes room. Each record that was acknowledged arrives or is put aside.
+func childScarce() error {
+	dir := os.Getenv("LOGGING_DIR")
+	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, os.Getenv("LOGGING_MOUNT")); err != nil {
+		return fmt.Errorf("mount a tmpfs: %w", err)
+	}
+	acked, took := map[int]bool{}, map[int]int{}
+	away := true
+	sink := limited{logging.Limits{MaxBatchEvents: 10}, func(_ context.Context, b *logging.Batch) error {
+		if away {
+			return errors.New("away")
+		}
+		for _, e := range b.Events {
+			if bytes.Contains(e.Line, []byte(`"n":3,`)) {
+				return &logging.SinkError{Kind: logging.KindRejected, Err: errors.New("400")}
+			}
+		}
+		for _, e := range b.Events {
+			var l struct{ N int }
+			if err := json.Unmarshal(e.Line, &l); err != nil {
+				return fmt.Errorf("a torn line %q: %w", e.Line, err)
+			}
+			took[l.N]++
+		}
+		return nil
+	}}
+	var told problems
+	logs, err := logging.New(logging.Config{File: logging.FileConfig{Path: filepath.Join(dir, "app.log"), SegmentBytes: 16 << 10}},
+		&logging.Options{Sink: sink, OnError: told.add, Ship: quick(logging.ShipperOptions{})})
+	if err != nil {
+		return err
+	}
+	h := logs.Logger("scarce").Handler()
+	n, refused := 0, 0
+	write := func(count int) {
+		for range count {
+			if h.Handle(context.Background(), record("line", "n", n, "text", strings.Repeat("x", 40+n%300))) == nil {
+				acked[n] = true
+			} else {
+				refused++
+			}
+			n++
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	write(5000)
+	if _, err := logs.SendBulk(ctx); err == nil {
+		return errors.New("SendBulk to a receiver that is away returned nil")
+	}
+	write(1000)
+	full := refused
+	away = false
+	for range 5 {
+		// What cannot be put aside yet stops no more than its own segment.
+		bound, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		_, err = logs.SendBulk(bound)
+		cancel()
+		if err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return err
+	}
+	write(20)
+	after := refused - full
+	if err := logs.Close(); err != nil {
+		return err
+	}
+	s, err := logging.NewShipper(dir, sink, quick(logging.ShipperOptions{}))
+	if err != nil {
+		return err
+	}
+	if _, err := s.SendBulk(context.Background()); err != nil {
+		return err
+	}
+	lost, repeated := 0, 0
+	for i := range acked {
+		if i != 3 && took[i] == 0 {
+			lost++
+		}
+	}
+	for _, times := range took {
+		repeated += times - 1
+	}
+	quarantined, err := os.ReadFile(filepath.Join(dir, "app.log.quarantine"))
+	if err != nil || bytes.Count(quarantined, []byte("\n")) != 1 {
+		return fmt.Errorf("quarantine %q, %w", quarantined, err)
+	}
+	st := logs.Stats()
+	fmt.Printf("%d logged, %d refused, %d lost, %d repeated, told %d\n", n, full, lost, repeated, len(told.errs))
+	if full == 0 || after > 0 || lost > 0 || repeated > 0 || int(st.Dropped) != refused || int(st.Written) != len(acked) || len(told.errs) > 20 {
+		return fmt.Errorf("%d refused, %d afterwards, %d lost, %d repeated, %+v; told %v", full, after, lost, repeated, st, told.errs)
+	}
+	return nil
+}
+
+// TestFullDiskDrains has an outage of the receiver fill the disk: when it is
+// back, shipping frees the disk by itself.
+func TestFullDiskDrains(t *testing.T) {
+	t.Parallel()
+	testenv.Require(t, "netns")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, mount := range map[string]string{"space": "size=512k", "files": "size=4m,nr_inodes=20"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cmd := testenv.NamespaceCommand(self)
+			cmd.Env = append(cmd.Environ(), "LOGGING_CHILD=scarce", "LOGGING_DIR="+t.TempDir(), "LOGGING_MOUNT="+mount)
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			t.Logf("%s", out)
+		})
+	}
+}
+
+var _ = func() bool { children["descriptors"] = childDescriptors; return true }()
+
+// childDescriptors logs and ships while the process has no file descriptors
+// left, and afterwards.
+func childDescriptors() error {
+	dir := os.Getenv("LOGGING_DIR")
+	took := map[string]int{}
+	sink := sinkFunc(func(_ context.Context, b *logging.Batch) error {
+		for _, e := range b.Events {
+			took[string(e.Line)]++
+		}
+		return nil
+	})
+	var told problems
+	logs, err := logging.New(logging.Config{File: logging.FileConfig{Path: filepath.Join(dir, "app.log"), SegmentBytes: 4 << 10}},
+		&logging.Options{Sink: sink, OnError: told.add, Ship: quick(logging.ShipperOptions{})})
+	if err != nil {
+		return err
+	}
+	n := 0
+	h := logs.Logger("a").Handler()
+	write := func(count int) error {
+		for range count {
+			if err := h.Handle(context.Background(), record("line", "n", n, "text", strings.Repeat("x", n%100))); err != nil {
+				return err
+			}
+			n++
+		}
+		return nil
+	}
+	if err := write(100); err != nil {
+		return err
+	}
+	var was syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &was); err != nil {
+		return err
+	}
+	none := syscall.Rlimit{Cur: 3, Max: was.Max}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none); err != nil {
+		return err
+	}
+	if err := write(1000); err != nil { // into the file at hand
+		return fmt.Errorf("without descriptors: %w", err)
+	}
+	if _, err := logs.SendBulk(context.Background()); !errors.Is(err, syscall.EMFILE) {
+		return fmt.Errorf("SendBulk without descriptors: %w", err)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &was); err != nil {
+		return err
+	}
+	if err := write(100); err != nil {
+		return err
+	}
+	if len(told.errs) != 1 {
+		return fmt.Errorf("told %d times: %v", len(told.errs), told.errs)
+	}
+	if res, err := logs.SendBulk(context.Background()); err != nil || res.Events != int64(n) || len(took) != n {
+		return fmt.Errorf("SendBulk = %+v, %w; %d of %d arrived", res, err, len(took), n)
+	}
+	return logs.Close()
+}
+
+// TestNoDescriptorsLeft has a process run out of file descriptors.
+func TestNoDescriptorsLeft(t *testing.T) {
+	t.Parallel()
+	cmd := child(t, "descriptors", "LOGGING_DIR="+t.TempDir())
+	cmd.Stderr = nil
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
