@@ -8,22 +8,15 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
-	"path/filepath"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/svcblocks/svcblocks/config"
-	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/examples/service/internal/health"
 	"github.com/svcblocks/svcblocks/examples/service/internal/settings"
-	"github.com/svcblocks/svcblocks/examples/service/internal/status"
 	"github.com/svcblocks/svcblocks/logging"
 	"github.com/svcblocks/svcblocks/logging/sink/httpjson"
-	"github.com/svcblocks/svcblocks/notify"
 	"github.com/svcblocks/svcblocks/notify/email"
-	"github.com/svcblocks/svcblocks/notify/slack"
 )
 
 // serviceLogs is the log and how it came about.
@@ -50,7 +43,7 @@ func openLogs(cfg settings.Settings, stderr io.Writer) (*serviceLogs, error) {
 	own := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	reports := new(atomic.Pointer[slog.Logger])
 	opts := &logging.Options{
-		Logger: own, Secrets: []secret.Secret{cfg.Ship.Token, cfg.Mail.Password, cfg.Slack.Webhook},
+		Logger: own, Secrets: cfg.Secrets(),
 		Ship: &logging.ShipperOptions{DrainTimeout: part(cfg.ShutdownTimeout, shipPart)},
 		OnError: func(err error) {
 			if l := reports.Load(); l != nil {
@@ -116,45 +109,6 @@ func host(address string) string {
 	return u.Host
 }
 
-// openHub makes the receivers that the settings name, and the hub that feeds
-// them; the hub is nil if there are none.
-func openHub(cfg settings.Settings, logger *slog.Logger) (*notify.Hub, []status.Receiver, error) {
-	notifiers := map[string]notify.Notifier{}
-	var shown []status.Receiver
-	var errs []error
-	if cfg.Mail.Host != "" {
-		options := cfg.Mail
-		options.Logger = logger
-		client, err := email.New(&options)
-		errs = append(errs, wrap("mail", err))
-		notifiers["mail"] = client
-		shown = append(shown, status.Receiver{
-			Name: "mail", Kind: "email", Target: strings.Join(slices.Concat(cfg.Mail.To, cfg.Mail.Bcc), ", ") + " by " + cfg.Mail.Host,
-		})
-	}
-	if !cfg.Slack.Webhook.IsZero() {
-		options := cfg.Slack.Options
-		options.Logger = logger
-		webhook, err := slack.NewWebhook(cfg.Slack.Webhook, &options)
-		errs = append(errs, wrap("slack", err))
-		notifiers["slack"] = webhook
-		shown = append(shown, status.Receiver{Name: "slack", Kind: "slack", Target: "webhook at " + host(cfg.Slack.Webhook.Reveal())})
-	}
-	if err := errors.Join(errs...); err != nil || len(notifiers) == 0 {
-		return nil, nil, err
-	}
-	options := cfg.Notify.Options(notifiers)
-	options.Logger = logger
-	options.CloseTimeout = cmp.Or(options.CloseTimeout, part(cfg.ShutdownTimeout, deliverPart))
-	options.Secrets = []secret.Secret{cfg.Ship.Token, cfg.Tor.Password}
-	options.Outbox.Dir = cmp.Or(options.Outbox.Dir, filepath.Join(cfg.DataDir, "outbox"))
-	hub, err := notify.New(options)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w (the receivers are those of mail.host and slack.webhook; the outbox is in data_dir)", err)
-	}
-	return hub, shown, nil
-}
-
 func wrap(what string, err error) error {
 	if err == nil {
 		return nil
@@ -186,8 +140,11 @@ func (s *service) checks(logs *serviceLogs) []health.Check {
 	if logs.sink != "" {
 		checks = append(checks, health.Check{Name: "ship", Func: logs.checkShipping, Advice: advice("lines are kept on disk and sent once the receiver takes them; see ship.url and ship.token")})
 	}
+	if s.auth != nil {
+		checks = append(checks, health.Check{Name: "login", Func: s.auth.Check, Advice: advice("see that the provider at auth.issuer is up and reached from here; sessions and tokens whose keys are known go on working")})
+	}
 	if s.hub != nil {
-		checks = append(checks, health.Check{Name: "notify", Every: time.Minute, Func: s.hub.Check, Advice: advice("messages wait in the outbox and go out once the receiver is back; see mail.host, mail.port, mail.tls and slack.webhook")})
+		checks = append(checks, health.Check{Name: "notify", Every: time.Minute, Func: s.hub.Check, Advice: advice("messages wait in the outbox and go out once the receiver is back; see the settings mail, slack, telegram, discord and teams")})
 	}
 	return checks
 }
@@ -215,15 +172,22 @@ func (s *service) follow(logs *serviceLogs) func() error {
 		}
 		s.log.Info("log level changed", "from", old, "to", text)
 	})
+	stopReceivers := s.followReceivers()
 	rest := func(c *settings.Settings) settings.Settings {
 		r := *c
-		r.Site.Every, r.Log.Level = 0, ""
+		r.Site.Every, r.Log.Level, r.SecretsEvery = 0, "", 0
+		if s.receivers.mail != nil {
+			r.Mail = email.Options{}
+		}
+		if s.receivers.slack != nil {
+			r.Slack = settings.Slack{}
+		}
 		return r
 	}
 	stopRest := config.OnChange(s.settings, rest, func(_, _ settings.Settings) {
-		s.log.Warn("settings changed that take effect at the next start; those that do at once are site.every and log.level")
+		s.log.Warn("settings changed that take effect at the next start; those that do at once are site.every, log.level, secrets_every, mail and slack")
 	})
-	return func() error { stopEvery(); stopLevel(); stopRest(); return nil }
+	return func() error { stopEvery(); stopLevel(); stopReceivers(); stopRest(); return nil }
 }
 
 // shutdownServer lets requests finish for at most d.

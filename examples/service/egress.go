@@ -41,10 +41,10 @@ func openEgress(ctx context.Context, cfg settings.Settings, demoSite bool, logge
 		return nil, err
 	}
 	options.Logger = logger
-	if cfg.Tor.Container != "" || cfg.Tor.Start {
+	if cfg.Tor.Start {
 		t := &lateTor{
-			open:    func(ctx context.Context) (*tor.Tor, error) { return cfg.Tor.Open(ctx, options) },
-			control: cfg.Tor.Start || cfg.Tor.Control != "", log: logger, err: errors.New("it is being looked for"),
+			open: func(ctx context.Context) (*tor.Tor, error) { return cfg.Tor.Open(ctx, options) },
+			log:  logger, err: errors.New("it is being started"),
 		}
 		return &egress{Egress: t, run: t.run, close: t.close}, nil
 	}
@@ -55,12 +55,11 @@ func openEgress(ctx context.Context, cfg settings.Settings, demoSite bool, logge
 	return &egress{Egress: t, close: t.Close}, nil
 }
 
-// lateTor is a Tor that has to be found or started first, which may take long
-// or fail for now.
+// lateTor is a Tor of the service's own, whose start may take long or fail for
+// now.
 type lateTor struct {
-	open    func(ctx context.Context) (*tor.Tor, error)
-	control bool // there will be a control port
-	log     *slog.Logger
+	open func(ctx context.Context) (*tor.Tor, error)
+	log  *slog.Logger
 
 	mu  sync.Mutex
 	tor *tor.Tor // nil until it is there
@@ -113,7 +112,8 @@ func (l *lateTor) close() error {
 	return l.tor.Close()
 }
 
-func (l *lateTor) HasControl() bool { return l.control }
+// HasControl is true: a Tor that was started here has a control port.
+func (l *lateTor) HasControl() bool { return true }
 
 func (l *lateTor) String() string {
 	if t, err := l.get(); err == nil {
@@ -128,6 +128,14 @@ func (l *lateTor) DialContext(ctx context.Context, isolation, network, addr stri
 		return nil, err
 	}
 	return t.DialContext(ctx, isolation, network, addr)
+}
+
+func (l *lateTor) DialExit(ctx context.Context, isolation, network, addr string) (net.Conn, string, error) {
+	t, err := l.get()
+	if err != nil {
+		return nil, "", err
+	}
+	return t.DialExit(ctx, isolation, network, addr)
 }
 
 func (l *lateTor) Check(ctx context.Context) error {

@@ -28,7 +28,7 @@ func TestOpenEgress(t *testing.T) {
 		{"demo", true, nil, "the demo shop is on this machine", false},
 		{"disabled", false, func(c *settings.Tor) { c.Disabled = true }, "tor.disabled is set", false},
 		{"address", false, nil, "", false},
-		{"container", false, func(c *settings.Tor) { c.Container = "tor" }, "", true},
+		{"container", false, func(c *settings.Tor) { c.Container = "tor" }, "", false},
 		{"start", false, func(c *settings.Tor) { c.Start = true }, "", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -56,7 +56,7 @@ func TestOpenEgress(t *testing.T) {
 	}
 }
 
-// A Tor that is found at the third look: until then requests fail as they do
+// A Tor that starts at the third try: until then requests fail as they do
 // without Tor.
 func TestLateTor(t *testing.T) {
 	t.Parallel()
@@ -64,7 +64,7 @@ func TestLateTor(t *testing.T) {
 		var looks atomic.Int32
 		l := &lateTor{log: slog.New(slog.DiscardHandler), err: errors.New("not looked for"), open: func(context.Context) (*tor.Tor, error) {
 			if looks.Add(1) < 3 {
-				return nil, errors.New("no such container")
+				return nil, errors.New("no such program")
 			}
 			return tor.New(&tor.Options{SOCKS: "127.0.0.1:1"})
 		}}
@@ -76,7 +76,7 @@ func TestLateTor(t *testing.T) {
 		for name, err := range map[string]error{
 			"DialContext": err, "Check": l.Check(ctx), "Probe": l.Probe(ctx), "Warm": l.Warm(ctx, "a", "b"), "NewIdentity": l.NewIdentity(ctx),
 		} {
-			if !errors.Is(err, scrape.ErrTorUnavailable) || !strings.Contains(err.Error(), "no such container") {
+			if !errors.Is(err, scrape.ErrTorUnavailable) || !strings.Contains(err.Error(), "no such program") {
 				t.Errorf("%s = %v, want ErrTorUnavailable with the reason", name, err)
 			}
 		}

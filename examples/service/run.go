@@ -34,8 +34,11 @@ func start(ctx context.Context, name string, failed chan<- error, work func(cont
 	return st
 }
 
-// end stops the stage and waits for it.
+// end stops the stage and waits for it. A part that is not there ends at once.
 func (st *stage) end() error {
+	if st == nil {
+		return nil
+	}
 	st.stop()
 	if err := <-st.done; err != nil {
 		return fmt.Errorf("%s: %w", st.name, err)
@@ -49,16 +52,22 @@ func (st *stage) end() error {
 func (s *service) run(ctx context.Context) error {
 	failed := make(chan error, 1)
 	shipping := start(ctx, "logging", failed, s.logs.Run)
-	var delivering *stage
+	var delivering, leaving, recognising, profiling *stage
 	if s.hub != nil {
 		delivering = start(ctx, "notify", failed, s.hub.Run)
 	}
-	var leaving *stage
 	if s.egress.run != nil {
 		leaving = start(ctx, "tor", failed, s.egress.run)
 	}
+	if s.auth != nil {
+		recognising = start(ctx, "auth", failed, s.auth.Run)
+	}
+	if s.profiling != nil {
+		profiling = start(ctx, "profiling", failed, s.profiling.Run)
+	}
 	serving := start(ctx, "server", failed, func(context.Context) error { return s.server.Serve() })
 	following := start(ctx, "config", failed, s.settings.Run)
+	refreshing := start(ctx, "secrets", failed, s.refreshSecrets)
 	checking := start(ctx, "health", failed, s.health.Run)
 	watching := start(ctx, "watch", failed, s.watcher.Run)
 
@@ -72,13 +81,9 @@ func (s *service) run(ctx context.Context) error {
 	}
 	bound := s.settings.Get().ShutdownTimeout
 	s.server.Stopping()
-	errs = append(errs, watching.end(), following.end(), checking.end())
+	errs = append(errs, watching.end(), refreshing.end(), following.end(), checking.end())
 	errs = append(errs, s.shutdownServer(ctx, part(bound, serverPart)), serving.end())
-	for _, st := range []*stage{leaving, delivering} {
-		if st != nil {
-			errs = append(errs, st.end())
-		}
-	}
+	errs = append(errs, recognising.end(), profiling.end(), leaving.end(), delivering.end())
 	s.log.InfoContext(ctx, "service stopped")
 	errs = append(errs, shipping.end(), s.close())
 	return errors.Join(errs...)

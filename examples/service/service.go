@@ -12,13 +12,16 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/config"
+	"github.com/svcblocks/svcblocks/examples/service/internal/auth"
 	"github.com/svcblocks/svcblocks/examples/service/internal/crawl"
 	"github.com/svcblocks/svcblocks/examples/service/internal/health"
 	"github.com/svcblocks/svcblocks/examples/service/internal/history"
 	"github.com/svcblocks/svcblocks/examples/service/internal/playground"
+	"github.com/svcblocks/svcblocks/examples/service/internal/profiling"
 	"github.com/svcblocks/svcblocks/examples/service/internal/server"
 	"github.com/svcblocks/svcblocks/examples/service/internal/settings"
 	"github.com/svcblocks/svcblocks/examples/service/internal/status"
+	"github.com/svcblocks/svcblocks/examples/service/internal/trace"
 	"github.com/svcblocks/svcblocks/examples/service/internal/watch"
 	"github.com/svcblocks/svcblocks/examples/service/internal/web"
 	"github.com/svcblocks/svcblocks/logging"
@@ -33,18 +36,22 @@ var shipped embed.FS
 
 // service is the building blocks, each made once and handed on.
 type service struct {
-	settings *config.Store[settings.Settings]
-	demo     *playground.Playground // nil where nothing of it is asked for
-	logs     *logging.Logs
-	log      *slog.Logger
-	hub      *notify.Hub // nil where nobody is to be told
-	egress   *egress
-	scrape   *scrape.Client
-	history  *history.Store
-	watcher  *watch.Watcher
-	health   *health.Monitor
-	server   *server.Server
-	closers  []func() error // in the order of making
+	settings  *config.Store[settings.Settings]
+	demo      *playground.Playground // nil where nothing of it is asked for
+	logs      *logging.Logs
+	log       *slog.Logger
+	receivers *receivers
+	hub       *notify.Hub // nil where nobody is to be told
+	egress    *egress
+	scrape    *scrape.Client
+	history   *history.Store
+	watcher   *watch.Watcher
+	health    *health.Monitor
+	server    *server.Server
+	auth      *auth.Auth     // nil where nobody has to log in
+	closers   []func() error // in the order of making
+
+	profiling *profiling.Server // nil where nobody asked for it
 }
 
 // newService makes every block. What the service can do without does not stop
@@ -86,7 +93,10 @@ func newService(ctx context.Context, store *config.Store[settings.Settings], pro
 
 	// The blocks name their component themselves.
 	plain := slog.New(logs.Handler())
-	hub, receivers, err := openHub(cfg, plain)
+	if s.receivers, err = openReceivers(cfg, plain); err != nil {
+		return nil, err
+	}
+	hub, receivers, endHub, err := openHub(cfg, s.receivers, plain)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +106,7 @@ func newService(ctx context.Context, store *config.Store[settings.Settings], pro
 	logger := logs.Logger
 	if hub != nil {
 		plain = slog.New(notify.NewHandler(hub, plain.Handler(), nil))
-		s.onClose(hub.Close)
+		s.onClose(endHub)
 		notifier = hub
 		logger = func(name string) *slog.Logger {
 			return slog.New(notify.NewHandler(hub, logs.Logger(name).Handler(), nil))
@@ -127,31 +137,51 @@ func newService(ctx context.Context, store *config.Store[settings.Settings], pro
 	}
 	s.onClose(s.scrape.Close)
 
+	var fetcher crawl.Fetcher = s.scrape
+	if cfg.Site.Trace {
+		fetcher = trace.NewFetcher(s.scrape.HTTPClient())
+	}
 	s.watcher = watch.New(watch.Options{
 		Name:  cfg.SiteName(),
 		Crawl: crawl.Options{Start: cfg.Site.URL, Workers: cfg.Site.Workers, MaxPages: cfg.Site.MaxPages, Selectors: cfg.Site.Selectors},
-		Store: s.history, Fetcher: s.scrape, Notifier: notifier, Logger: logger("watch"),
+		Store: s.history, Fetcher: fetcher, Notifier: notifier, Logger: logger("watch"),
 		Every: cfg.Site.Every, RunTimeout: cfg.Site.RunTimeout, StopTimeout: part(cfg.ShutdownTimeout, pagesPart),
 	})
 	s.onClose(s.follow(logs))
-	s.health = health.New(s.checks(logs), health.Options{Logger: logger("health")})
 
-	sources := &status.Sources{
-		Name: "Shop watch", Version: version(), Profile: cmp.Or(profile, "none"), Started: started,
-		Explain: store.Explain, Health: s.health, History: s.history, Watcher: s.watcher, Scrape: s.scrape, Used: used,
-		Tor:  status.Tor{Required: options.Fallback == scrape.Never, RotateEvery: cfg.RotateEvery(), Direct: egress.direct},
-		Logs: s.logs, LogPath: logs.path, LogSink: logs.sink, Hub: hub, Receivers: receivers, Demo: s.demo, Logger: logger("status"),
-	}
-	s.server, err = server.Listen(ctx, cfg.Listen, server.Options{
-		Page: web.NewHandler(sources.Page, logger("web")), Trigger: s.watcher.Trigger, Health: s.health, History: s.history,
-		Metrics: sources.WriteMetrics, Logger: logger("server"),
-	})
+	listener, err := server.Listen(ctx, cfg.Listen)
 	if err != nil {
 		return nil, err
 	}
-	sources.Address = s.server.URL()
+	s.onClose(func() error { _ = listener.Close(); return nil }) // the server has closed it by then, if there was one
+	sources := &status.Sources{
+		Name: "Shop watch", Version: version(), Profile: cmp.Or(profile, "none"), Started: started,
+		Address: server.BaseURL(listener.Addr().String()),
+		Explain: store.Explain, Settings: store.Status, History: s.history, Watcher: s.watcher, Scrape: s.scrape, Used: used,
+		Tor:  status.Tor{Required: options.Fallback == scrape.Never, RotateEvery: cfg.RotateEvery(), Direct: egress.direct},
+		Logs: s.logs, LogPath: logs.path, LogSink: logs.sink, Hub: hub, Receivers: receivers, Demo: s.demo, DataDir: cfg.DataDir,
+		Logger: logger("status"),
+	}
+	page := web.NewHandler(sources.Page, logger("web"))
+	if s.auth, err = openAuth(cfg, sources, page, logger("auth")); err != nil {
+		return nil, err
+	}
+	sources.Auth = s.auth
+	s.health = health.New(s.checks(logs), health.Options{Logger: logger("health")})
+	sources.Health = s.health
+	s.server = server.New(listener, server.Options{
+		Page: page, Auth: s.auth, Trigger: s.watcher.Trigger, Status: sources.Report, Health: s.health, History: s.history,
+		Metrics: sources.WriteMetrics, Logger: logger("server"), Access: logger("access"),
+	})
+	if cfg.Profiling.Listen != "" {
+		if s.profiling, err = profiling.Listen(ctx, cfg.Profiling.Listen); err != nil {
+			return nil, err
+		}
+		s.onClose(s.profiling.Close)
+		s.log.InfoContext(ctx, "profiles are served", "address", s.profiling.Addr())
+	}
 	s.log.InfoContext(ctx, "service started", "address", sources.Address, "version", sources.Version, "profile", profile,
-		"site", cfg.Site.URL, "tor", sources.Tor.String(), "receivers", len(receivers), "ship", logs.sink)
+		"site", cfg.Site.URL, "tor", sources.Tor.String(), "receivers", len(receivers), "ship", logs.sink, "issuer", cfg.Auth.Issuer)
 	return s, nil
 }
 

@@ -28,6 +28,22 @@ func (s *Store) Runs(n int) ([]Run, error) {
 	return out, nil
 }
 
+// Run returns one run; found is false where it is not kept.
+func (s *Store) Run(id uint64) (run Run, found bool, err error) {
+	err = s.db.View(func(tx *bbolt.Tx) error {
+		v := tx.Bucket(bucketRuns).Get(number(id))
+		if v == nil {
+			return nil
+		}
+		found = true
+		return json.Unmarshal(v, &run)
+	})
+	if err != nil {
+		return Run{}, false, fmt.Errorf("history: read run %d: %w", id, err)
+	}
+	return run, found, nil
+}
+
 // Changes returns what a run found to differ.
 func (s *Store) Changes(run uint64) (out []Change, err error) {
 	err = s.db.View(func(tx *bbolt.Tx) error {

@@ -1,31 +1,38 @@
 // Package server is the service's HTTP side: the status page, probes, metrics,
 // and a small JSON API.
 //
-//	GET  /           status page
-//	POST /scrape     asks for a run
-//	GET  /api/runs   the last runs (?n=20)
-//	GET  /api/items  items with their prices (?points=100)
-//	GET  /healthz    200 while the process serves
-//	GET  /readyz     200 while every required part works, else 503; the answer
-//	                 names every part
-//	GET  /metrics    Prometheus text format
+//	GET  /               status page
+//	POST /scrape         asks for a run
+//	GET  /api/status     parts, the run under way, log and receivers
+//	GET  /api/runs       the last runs (?n=20)
+//	POST /api/runs       asks for a run; the answer has its trace_id
+//	GET  /api/runs/{id}  one run and what it found to differ
+//	GET  /api/items      items with their last prices (?points=100)
+//	GET  /api/history    one item with all its prices (?url=…)
+//	GET  /healthz        200 while the process serves
+//	GET  /readyz         200 while every required part works, else 503; the
+//	                     answer names every part
+//	GET  /metrics        Prometheus text format
+//
+// With Options.Auth, the page needs a login and /api/ an access token; there
+// are /login and /logout. Probes and metrics are for one's own network and
+// open: a proxy in front keeps them to itself.
 package server
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/svcblocks/svcblocks/examples/service/internal/auth"
 	"github.com/svcblocks/svcblocks/examples/service/internal/health"
 	"github.com/svcblocks/svcblocks/examples/service/internal/history"
 )
@@ -33,14 +40,17 @@ import (
 // ErrInUse says that another program listens on the address.
 var ErrInUse = errors.New("the address is in use")
 
-// Options are what the server shows. All but Logger are required.
+// Options are what the server shows. All but Auth and the loggers are required.
 type Options struct {
-	Page    http.Handler            // for / and /assets/
-	Trigger func(cause string) bool // asks for a run; false if one is asked for
-	Health  *health.Monitor         // for /readyz
-	History *history.Store          // for /api
-	Metrics func(w io.Writer)       // for /metrics
-	Logger  *slog.Logger            // nil discards
+	Page    http.Handler                                 // for / and /assets/
+	Auth    *auth.Auth                                   // nil: page and API are open
+	Trigger func(ctx context.Context, cause string) bool // asks for a run; false if one is asked for
+	Status  func(ctx context.Context) any                // for /api/status
+	Health  *health.Monitor                              // for /readyz
+	History *history.Store                               // for /api
+	Metrics func(w io.Writer)                            // for /metrics
+	Logger  *slog.Logger                                 // nil discards
+	Access  *slog.Logger                                 // gets a line per request; nil discards
 }
 
 // Server serves until it is shut down.
@@ -49,12 +59,13 @@ type Server struct {
 	http     *http.Server
 	listener net.Listener
 	silent   silent
+	counts   counts
 	stopping atomic.Bool
 }
 
 // Listen takes the address, so that a failure is known before anything runs.
 // Port 0 picks a free one. The error says what to do.
-func Listen(ctx context.Context, addr string, opts Options) (*Server, error) {
+func Listen(ctx context.Context, addr string) (net.Listener, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", addr)
 	switch {
@@ -65,10 +76,18 @@ func Listen(ctx context.Context, addr string, opts Options) (*Server, error) {
 	case err != nil:
 		return nil, fmt.Errorf("server: listen on %s: %w (set -listen to host:port, as in 127.0.0.1:8080)", addr, err)
 	}
+	return l, nil
+}
+
+// New returns a server on l, which it closes in the end.
+func New(l net.Listener, opts Options) *Server {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{opts: opts, listener: l}
+	if opts.Access == nil {
+		opts.Access = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{opts: opts, listener: l, counts: newCounts()}
 	s.http = &http.Server{
 		Handler:           s.handler(),
 		ConnState:         s.silent.connState,
@@ -79,7 +98,7 @@ func Listen(ctx context.Context, addr string, opts Options) (*Server, error) {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(opts.Logger.Handler(), slog.LevelDebug),
 	}
-	return s, nil
+	return s
 }
 
 // URL is the address to show to people: a wildcard becomes the loopback
@@ -120,50 +139,24 @@ func (s *Server) Shutdown(ctx context.Context) error {
 }
 
 func (s *Server) handler() http.Handler {
+	page, run, api := s.opts.Page, http.Handler(http.HandlerFunc(s.scrape)), s.api()
 	mux := http.NewServeMux()
-	mux.Handle("/", s.opts.Page)
-	mux.HandleFunc("GET /healthz", s.healthz)
-	mux.HandleFunc("GET /readyz", s.readyz)
-	mux.HandleFunc("GET /metrics", s.metrics)
-	mux.HandleFunc("POST /scrape", s.scrape)
-	mux.HandleFunc("GET /api/runs", s.runs)
-	mux.HandleFunc("GET /api/items", s.items)
+	on(mux, "/assets/", page)
+	if a := s.opts.Auth; a != nil {
+		page, run, api = a.Page(named(page)), a.Page(named(run)), a.API(api)
+		for _, at := range []string{"/login", "/login/", "/logout"} {
+			on(mux, at, a.Login())
+		}
+	}
+	on(mux, "/", page)
+	on(mux, "POST /scrape", run)
+	on(mux, "/api/", api)
+	on(mux, "GET /healthz", http.HandlerFunc(s.healthz))
+	on(mux, "GET /readyz", http.HandlerFunc(s.readyz))
+	on(mux, "GET /metrics", http.HandlerFunc(s.metrics))
 	// A page elsewhere must not make a reader's browser start runs.
 	return s.access(http.NewCrossOriginProtection().Handler(mux))
 }
-
-// access logs each request at debug level: the page asks for itself every few
-// seconds.
-func (s *Server) access(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start := time.Now()
-		rec := &statusWriter{ResponseWriter: w, status: http.StatusOK}
-		next.ServeHTTP(rec, r)
-		s.opts.Logger.DebugContext(r.Context(), "request", "method", r.Method, "path", r.URL.Path, "status", rec.status,
-			"bytes", rec.bytes, "duration", time.Since(start), "remote", r.RemoteAddr)
-	})
-}
-
-type statusWriter struct {
-	http.ResponseWriter
-
-	status int
-	bytes  int64
-}
-
-func (w *statusWriter) WriteHeader(status int) {
-	w.status = status
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *statusWriter) Write(p []byte) (int, error) {
-	n, err := w.ResponseWriter.Write(p)
-	w.bytes += int64(n)
-	return n, err
-}
-
-// Unwrap is for http.ResponseController.
-func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 	s.json(w, http.StatusOK, map[string]string{"status": "ok"})
@@ -206,6 +199,7 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	s.opts.Metrics(w)
+	s.counts.write(w)
 }
 
 // scrape asks for a run. A form on the page is sent back to it.
@@ -215,7 +209,7 @@ func (s *Server) scrape(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	status := "asked"
-	if !s.opts.Trigger("request") {
+	if !s.opts.Trigger(r.Context(), "request") {
 		status = "asked already"
 	}
 	if strings.Contains(r.Header.Get("Accept"), "text/html") {
@@ -223,65 +217,4 @@ func (s *Server) scrape(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.json(w, http.StatusAccepted, map[string]string{"status": status})
-}
-
-func (s *Server) runs(w http.ResponseWriter, r *http.Request) {
-	n, ok := s.number(w, r, "n", 20, 1000)
-	if !ok {
-		return
-	}
-	runs, err := s.opts.History.Runs(n)
-	if err != nil {
-		s.fail(w, r, err)
-		return
-	}
-	if runs == nil {
-		runs = []history.Run{}
-	}
-	s.json(w, http.StatusOK, runs)
-}
-
-func (s *Server) items(w http.ResponseWriter, r *http.Request) {
-	n, ok := s.number(w, r, "points", 100, 10_000)
-	if !ok {
-		return
-	}
-	items, err := s.opts.History.Items(n)
-	if err != nil {
-		s.fail(w, r, err)
-		return
-	}
-	if items == nil {
-		items = []history.Item{}
-	}
-	s.json(w, http.StatusOK, items)
-}
-
-// number reads a query parameter between 0 and limit.
-func (s *Server) number(w http.ResponseWriter, r *http.Request, name string, fallback, limit int) (int, bool) {
-	text := r.URL.Query().Get(name)
-	if text == "" {
-		return fallback, true
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 || n > limit {
-		s.json(w, http.StatusBadRequest, map[string]string{"error": fmt.Sprintf("%s must be a number from 0 to %d", name, limit)})
-		return 0, false
-	}
-	return n, true
-}
-
-func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	s.opts.Logger.ErrorContext(r.Context(), "request failed", "path", r.URL.Path, "error", err)
-	s.json(w, http.StatusInternalServerError, map[string]string{"error": "the history cannot be read; the log says why"})
-}
-
-func (s *Server) json(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	_ = enc.Encode(v) // a reader who left is no error of ours
 }

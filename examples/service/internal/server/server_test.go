@@ -5,17 +5,21 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
 
 	"github.com/svcblocks/svcblocks/examples/internal/extract"
+	"github.com/svcblocks/svcblocks/examples/service/internal/auth"
 	"github.com/svcblocks/svcblocks/examples/service/internal/health"
 	"github.com/svcblocks/svcblocks/examples/service/internal/history"
 	"github.com/svcblocks/svcblocks/examples/service/internal/server"
@@ -31,6 +35,38 @@ type fixture struct {
 	optional error
 	asked    atomic.Int64
 	held     bool
+	auth     *auth.Auth
+	access   lines // of the access log
+}
+
+// lines are log lines in JSON.
+type lines struct {
+	mu   sync.Mutex
+	text []string
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text = append(l.text, string(p))
+	return len(p), nil
+}
+
+// last returns the last line with all of parts.
+func (l *lines) last(parts ...string) map[string]any {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range slices.Backward(l.text) {
+		all := true
+		for _, p := range parts {
+			all = all && strings.Contains(line, p)
+		}
+		var out map[string]any
+		if all && json.Unmarshal([]byte(line), &out) == nil {
+			return out
+		}
+	}
+	return nil
 }
 
 // start serves until the test ends.
@@ -48,7 +84,11 @@ func start(t *testing.T, f *fixture) *fixture {
 	monitored, served := make(chan error, 1), make(chan error, 1)
 	go func() { monitored <- monitor.Run(ctx) }()
 	<-monitor.Asked()
-	f.srv, err = server.Listen(t.Context(), "127.0.0.1:0", server.Options{
+	l, err := server.Listen(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.srv = server.New(l, server.Options{
 		Page: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/" {
 				http.NotFound(w, r)
@@ -56,13 +96,12 @@ func start(t *testing.T, f *fixture) *fixture {
 			}
 			_, _ = io.WriteString(w, "the page")
 		}),
-		Trigger: func(string) bool { f.asked.Add(1); return !f.held },
+		Trigger: func(context.Context, string) bool { f.asked.Add(1); return !f.held },
+		Status:  func(context.Context) any { return map[string]string{"name": "the service"} },
 		Health:  monitor, History: f.history,
 		Metrics: func(w io.Writer) { _, _ = io.WriteString(w, "runs_total 3\n") },
+		Auth:    f.auth, Access: slog.New(slog.NewJSONHandler(&f.access, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	go func() { served <- f.srv.Serve() }()
 	transport := &http.Transport{}
 	f.client = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -136,6 +175,19 @@ func TestRoutes(t *testing.T) {
 		{"GET", "/api/runs?n=-1", nil, 400, "n must be a number from 0 to 1000"},
 		{"GET", "/api/items", nil, 200, `"first_seen"`},
 		{"GET", "/api/items?points=x", nil, 400, "points must be a number"},
+		{"GET", "/api/status", nil, 200, `"name": "the service"`},
+		{"GET", "/api/runs/1", nil, 200, `"changes": []`},
+		{"GET", "/api/runs/2", nil, 404, "there is no run 2"},
+		{"GET", "/api/runs/one", nil, 400, "number"},
+		{"GET", "/api/history", nil, 400, "which item"},
+		{"GET", "/api/history?url=https://shop.example/mug", nil, 200, `"cents": 100`},
+		{"GET", "/api/history?url=https://shop.example/cup", nil, 404, "no item"},
+		{"GET", "/api/nothing", nil, 404, "/api/items"},
+		{"GET", "/api/", nil, 404, "/api/items"},
+		{"DELETE", "/api/runs", nil, 405, "ask with GET or POST"},
+		{"POST", "/api/items", nil, 405, "ask with GET"},
+		{"POST", "/api/runs", nil, 202, `"trace_id": "`},
+		{"POST", "/api/runs", []string{"Sec-Fetch-Site", "cross-site"}, 403, ""},
 		{"GET", "/scrape", nil, 404, ""}, // the page's handler knows no such path
 		{"POST", "/scrape", nil, 202, `"status": "asked"`},
 		{"POST", "/scrape", []string{"Accept", "text/html,*/*"}, 303, ""},
@@ -149,12 +201,12 @@ func TestRoutes(t *testing.T) {
 		if status == http.StatusSeeOther && header.Get("Location") != "/" {
 			t.Errorf("a form is sent to %q", header.Get("Location"))
 		}
-		if strings.HasPrefix(tt.path, "/api/") && !json.Valid([]byte(body)) {
+		if strings.HasPrefix(tt.path, "/api/") && status != 403 && !json.Valid([]byte(body)) {
 			t.Errorf("%s is no JSON: %s", tt.path, body)
 		}
 	}
-	if n := f.asked.Load(); n != 2 {
-		t.Errorf("asked for %d runs, want 2", n)
+	if n := f.asked.Load(); n != 3 {
+		t.Errorf("asked for %d runs, want 3", n)
 	}
 }
 
@@ -182,8 +234,10 @@ func TestStopping(t *testing.T) {
 	if status, _, body := f.do(t, "GET", "/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "stopping") {
 		t.Errorf("readyz: %d %s", status, body)
 	}
-	if status, _, _ := f.do(t, "POST", "/scrape"); status != http.StatusServiceUnavailable || f.asked.Load() != 0 {
-		t.Errorf("scrape: %d, asked %d", status, f.asked.Load())
+	for _, path := range []string{"/scrape", "/api/runs"} {
+		if status, _, _ := f.do(t, "POST", path); status != http.StatusServiceUnavailable || f.asked.Load() != 0 {
+			t.Errorf("%s: %d, asked %d", path, status, f.asked.Load())
+		}
 	}
 	if status, _, _ := f.do(t, "GET", "/healthz"); status != http.StatusOK {
 		t.Errorf("healthz: %d", status)
@@ -208,11 +262,11 @@ func TestListenErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
-	_, err = server.Listen(t.Context(), l.Addr().String(), server.Options{})
+	_, err = server.Listen(t.Context(), l.Addr().String())
 	if !errors.Is(err, server.ErrInUse) || !strings.Contains(err.Error(), "-listen") {
 		t.Errorf("error = %v, want ErrInUse with advice", err)
 	}
-	if _, err = server.Listen(t.Context(), "no port", server.Options{}); err == nil || !strings.Contains(err.Error(), "host:port") {
+	if _, err = server.Listen(t.Context(), "no port"); err == nil || !strings.Contains(err.Error(), "host:port") {
 		t.Errorf("error = %v, want advice", err)
 	}
 }

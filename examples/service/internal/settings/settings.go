@@ -11,6 +11,9 @@ import (
 
 	"github.com/svcblocks/svcblocks/config"
 	"github.com/svcblocks/svcblocks/examples/internal/extract"
+	"github.com/svcblocks/svcblocks/examples/service/internal/auth"
+	"github.com/svcblocks/svcblocks/examples/service/internal/chat"
+	"github.com/svcblocks/svcblocks/examples/service/internal/profiling"
 	"github.com/svcblocks/svcblocks/logging"
 	"github.com/svcblocks/svcblocks/notify"
 	"github.com/svcblocks/svcblocks/notify/email"
@@ -27,6 +30,7 @@ type Settings struct {
 	Listen          string         `koanf:"listen" doc:"host:port of the status page; port 0 takes a free one"`
 	DataDir         string         `koanf:"data_dir" doc:"folder for the history and the outbox"`
 	ShutdownTimeout time.Duration  `koanf:"shutdown_timeout" min:"1s" max:"10m" doc:"how long pages on their way, log lines and messages may take at the end"`
+	SecretsEvery    time.Duration  `koanf:"secrets_every" doc:"how often references such as ref+vault://… are resolved anew, beside what their leases ask for; negative: never"`
 	Site            Site           `koanf:"site"`
 	Tor             Tor            `koanf:"tor"`
 	Scrape          scrape.Config  `koanf:"scrape"`
@@ -34,19 +38,41 @@ type Settings struct {
 	Ship            Ship           `koanf:"ship"`
 	Mail            email.Options  `koanf:"mail"` // without a host there is no mail
 	Slack           Slack          `koanf:"slack"`
-	Notify          notify.Config  `koanf:"notify"` // receivers are called mail and slack
+	Telegram        chat.Telegram  `koanf:"telegram"`
+	Discord         chat.Discord   `koanf:"discord"`
+	Teams           chat.Teams     `koanf:"teams"`
+	Notify          notify.Config  `koanf:"notify"` // receivers are called mail, slack, telegram, discord and teams
+	Auth            auth.Config    `koanf:"auth"`   // without an issuer page and API are open
+	Profiling       Profiling      `koanf:"profiling"`
 }
 
 // Site is the listing that is watched.
 type Site struct {
 	Name       string            `koanf:"name" doc:"name in messages; default: the host"`
 	URL        string            `koanf:"url" required:"true" doc:"first page of the listing, or demo for the shop that comes along"`
-	Every      time.Duration     `koanf:"every" doc:"time from run to run; negative: only when asked"`
+	Every      time.Duration     `koanf:"every" doc:"time from run to run; 15m if 0; negative: only when asked, not even at the start"`
 	MaxPages   int               `koanf:"max_pages" min:"1" max:"100000" doc:"pages of one run at most"`
 	Workers    int               `koanf:"workers" min:"1" max:"256" doc:"pages fetched at the same time"`
 	RunTimeout time.Duration     `koanf:"run_timeout" doc:"time of one run at most; negative: no bound"`
 	GoneAfter  int               `koanf:"gone_after" min:"1" max:"1000" doc:"complete runs in a row that must miss an item before it counts as gone"`
+	Trace      bool              `koanf:"trace" doc:"send the header traceparent: for a site of your own, and only without Tor, as it shows which requests belong together"`
 	Selectors  extract.Selectors `koanf:"selectors"`
+}
+
+// Profiling is for finding out where time and memory go.
+type Profiling struct {
+	Listen string `koanf:"listen" doc:"host:port of net/http/pprof, on this machine's own address; empty for none"`
+}
+
+// Validate reports an address that others could reach.
+func (p Profiling) Validate() error {
+	if p.Listen == "" {
+		return nil
+	}
+	if err := profiling.CheckAddress(p.Listen); err != nil {
+		return fmt.Errorf("profiling.listen %w", err)
+	}
+	return nil
 }
 
 // Ship is where log lines are sent in bulk.
@@ -73,6 +99,7 @@ func Defaults() Settings {
 		Listen:          "127.0.0.1:8080",
 		DataDir:         "var",
 		ShutdownTimeout: 10 * time.Second,
+		SecretsEvery:    time.Minute,
 		Site:            Site{Every: 15 * time.Minute, MaxPages: 1000, Workers: 4, RunTimeout: 30 * time.Minute, GoneAfter: 1},
 		Scrape:          fetching,
 		Log: logging.Config{
@@ -99,6 +126,12 @@ func (s Settings) Validate() error {
 	if s.DataDir == "" {
 		errs = append(errs, errors.New("data_dir is empty: name a folder"))
 	}
+	if s.Site.Trace && !s.Tor.Disabled && s.Site.URL != Demo {
+		errs = append(errs, errors.New("site.trace would show which requests belong together, which Tor is there to hide: set tor.disabled, or leave site.trace out"))
+	}
+	if s.Mail.Port < 0 || s.Mail.Port > 65535 {
+		errs = append(errs, fmt.Errorf("mail.port %d: write 1 to 65535, or 0 for the usual one", s.Mail.Port))
+	}
 	return errors.Join(errs...)
 }
 
@@ -121,4 +154,19 @@ func webAddress(key, value string) error {
 		return fmt.Errorf("%s: a user name or password in the address would show on the page: leave it out", key)
 	}
 	return nil
+}
+
+// Secrets are all values that must not show anywhere.
+func (s Settings) Secrets() []config.Secret {
+	return []config.Secret{
+		s.Ship.Token, s.Mail.Password, s.Slack.Webhook, s.Telegram.Token, s.Discord.Webhook, s.Teams.Webhook, s.Tor.Password,
+		s.Auth.ClientSecret, s.Auth.SessionKey,
+	}
+}
+
+// ListensLocally reports whether the page is for this machine alone.
+func (s Settings) ListensLocally() bool {
+	host, _, err := net.SplitHostPort(s.Listen)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
 }

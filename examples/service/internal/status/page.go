@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/svcblocks/svcblocks/config"
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/examples/service/internal/auth"
 	"github.com/svcblocks/svcblocks/examples/service/internal/health"
 	"github.com/svcblocks/svcblocks/examples/service/internal/history"
 	"github.com/svcblocks/svcblocks/examples/service/internal/playground"
@@ -36,21 +38,25 @@ type Tor struct {
 // Receiver says where a receiver's messages go, without secrets.
 type Receiver struct{ Name, Kind, Target string }
 
-// Sources are the parts that are asked. All but Hub and Demo are required.
+// Sources are the parts that are asked. All but Hub, Auth and Demo are required.
 type Sources struct {
 	Name, Version, Profile, Address string
 	Started                         time.Time
 
-	Explain func() config.Explanation
-	Health  *health.Monitor
-	History *history.Store
-	Watcher *watch.Watcher
-	Scrape  *scrape.Client
-	Used    *Used
-	Tor     Tor
-	Logs    *logging.Logs
-	LogPath string // active file; empty where there is none
-	LogSink string // where lines are shipped, without secrets; empty where they stay
+	Explain  func() config.Explanation
+	Settings func() config.Status
+	Health   *health.Monitor
+	History  *history.Store
+	Watcher  *watch.Watcher
+	Scrape   *scrape.Client
+	Used     *Used
+	Tor      Tor
+	Logs     *logging.Logs
+	LogPath  string // active file; empty where there is none
+	LogSink  string // where lines are shipped, without secrets; empty where they stay
+	DataDir  string // whose disk is watched
+
+	Auth *auth.Auth // nil where nobody has to log in
 
 	Hub       *notify.Hub // nil where nobody is told
 	Receivers []Receiver
@@ -63,6 +69,7 @@ func (s *Sources) Page(ctx context.Context) web.Page {
 	now := time.Now()
 	p := web.Page{
 		Service: web.Service{Name: s.Name, Version: s.Version, Profile: s.Profile, Address: s.Address, Started: s.Started},
+		User:    auth.UserFrom(ctx).Name,
 		Now:     now,
 		Checks:  checks(s.Health.Results()),
 		Exits:   s.Used.Exits(s.Scrape.Stats().Identity),
@@ -202,12 +209,12 @@ func (s *Sources) log() web.Log {
 
 func receivers(known []Receiver, stats notify.Stats) []web.Receiver {
 	var out []web.Receiver
-	for i, r := range stats.Receivers {
+	for _, r := range stats.Receivers {
 		w := web.Receiver{
 			Name: r.Name, Sent: int64(r.Sent), Waiting: int64(r.Waiting), Failed: int64(r.Failed),
 			LastSent: r.LastSent, LastError: r.LastError,
 		}
-		if i < len(known) {
+		if i := slices.IndexFunc(known, func(k Receiver) bool { return k.Name == r.Name }); i >= 0 {
 			w.Kind, w.Target = known[i].Kind, known[i].Target
 		}
 		out = append(out, w)

@@ -3,6 +3,7 @@ package status_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -85,7 +86,7 @@ func sources(t *testing.T, egress scrape.Egress, egressErr error) *status.Source
 	})
 	return &status.Sources{
 		Name: "Shop watch", Version: "v1", Profile: "dev", Address: "http://127.0.0.1:1/", Started: time.Now(),
-		Explain: store.Explain, Health: monitor, History: past, Scrape: client, Used: new(status.Used), Logs: logs,
+		Explain: store.Explain, Settings: store.Status, DataDir: dir, Health: monitor, History: past, Scrape: client, Used: new(status.Used), Logs: logs,
 		Watcher: watch.New(watch.Options{Crawl: crawl.Options{Start: "https://shop.example/"}, Store: past, Fetcher: client, Notifier: hub}),
 		Tor:     status.Tor{Required: true, RotateEvery: 25},
 		LogPath: "var/log/service.log", LogSink: "logs.example",
@@ -138,7 +139,7 @@ func TestPage(t *testing.T) {
 	if err := s.Hub.Send(t.Context(), "subject", "text"); err != nil {
 		t.Fatal(err)
 	}
-	s.Watcher.Trigger("request")
+	s.Watcher.Trigger(t.Context(), "request")
 	s.Used.OnPage(scrape.Page{Agent: "Firefox", Identity: scrape.Identity{Number: 1, Isolation: "sb-ABCDEFGH", Exit: "EXIT1"}})
 	p := s.Page(t.Context())
 
@@ -225,16 +226,21 @@ func TestMetrics(t *testing.T) {
 	fill(t, s.History)
 	var out bytes.Buffer
 	s.WriteMetrics(&out)
-	line := regexp.MustCompile(`^[a-z_][a-z0-9_]*(\{[^{}]*\})? [-+0-9.eE]+$|^# `)
+	sample := regexp.MustCompile(`^([a-z_][a-z0-9_]*)(\{[^{}]*\})? [-+0-9.eE]+$`)
+	head := regexp.MustCompile(`^# (HELP|TYPE) ([a-z_][a-z0-9_]*) .+$`)
 	names := map[string]bool{}
 	last := ""
 	for text := range strings.Lines(out.String()) {
 		text = strings.TrimSuffix(text, "\n")
-		if !line.MatchString(text) {
+		name := ""
+		if m := sample.FindStringSubmatch(text); m != nil {
+			name = m[1]
+		} else if m := head.FindStringSubmatch(text); m != nil {
+			name = m[2]
+		} else {
 			t.Errorf("no line of the format: %q", text)
+			continue
 		}
-		name, _, _ := strings.Cut(text, " ")
-		name, _, _ = strings.Cut(name, "{")
 		if name != last && names[name] {
 			t.Errorf("the lines of %s are not together", name)
 		}
@@ -242,11 +248,42 @@ func TestMetrics(t *testing.T) {
 	}
 	for _, want := range []string{
 		`service_part_up{part="history"} 1`, `service_part_up{part="log"} 0`, `scrape_direct 1`, `notify_sent_total{receiver="mail"} 0`,
-		"run_last_ok 1", "run_last_items 1", "logging_written_total 0", "process_resident_memory_bytes",
+		"run_last_ok 1", "run_last_items 1", "logging_written_total 0", "process_resident_memory_bytes", "config_loads_total 1",
+		"config_last_load_successful 1", `notify_paused{receiver="mail"} 0`, "# TYPE run_last_ok gauge", "# TYPE scrape_pages_total counter",
+		"run_active 1", `service_build_info{version="`,
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("metrics lack %q:\n%s", want, out.String())
 		}
+	}
+}
+
+// What programs are told is JSON, and agrees with the page.
+func TestReport(t *testing.T) {
+	t.Parallel()
+	s := sources(t, scrape.Direct(), errors.New("no Tor"))
+	fill(t, s.History)
+	text, err := json.Marshal(s.Report(t.Context()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got status.Report
+	if err := json.Unmarshal(text, &got); err != nil {
+		t.Fatal(err)
+	}
+	want := []status.Part{
+		{Name: "history", State: web.OK},
+		{Name: "log", State: web.Failed, Error: "disk full", Advice: "free some space"},
+		{Name: "egress", State: web.Degraded, Error: "no Tor"},
+	}
+	if diff := cmp.Diff(want, got.Parts); diff != "" {
+		t.Errorf("parts (-want +got):\n%s", diff)
+	}
+	if len(got.Notify) != 1 || got.Notify[0].Kind != "email" || got.Run != nil || got.Asked || got.Started.IsZero() {
+		t.Errorf("report = %s", text)
+	}
+	if strings.Contains(string(text), canary) {
+		t.Error("the secret shows")
 	}
 }
 

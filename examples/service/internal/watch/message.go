@@ -44,7 +44,7 @@ func (w *Watcher) message(n history.Notice) notify.Message {
 	case history.RunInterrupted:
 		m.Level = slog.LevelWarn
 		m.Subject = fmt.Sprintf("%s: run %d was cut short", name, n.Run.ID)
-		m.Text = fmt.Sprintf("The service ended in the middle of the run, after %d pages. What was read is kept; a new run has been started.", n.Run.Pages)
+		m.Text = fmt.Sprintf("The service ended in the middle of the run, after %d pages. What was read is kept; the next run reads all of them.", n.Run.Pages)
 	case history.RunRecovered:
 		m.Resolved = true
 		m.Subject = name + ": runs are complete again"

@@ -12,6 +12,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/examples/service/internal/crawl"
 	"github.com/svcblocks/svcblocks/examples/service/internal/history"
+	"github.com/svcblocks/svcblocks/examples/service/internal/trace"
 	"github.com/svcblocks/svcblocks/notify"
 )
 
@@ -22,6 +23,8 @@ var ErrRunning = errors.New("watch: already running")
 type Notifier interface {
 	Notify(ctx context.Context, m notify.Message) error
 }
+
+const defaultEvery = 15 * time.Minute
 
 // Options are a watcher's settings. Name, Store, Fetcher and Notifier are
 // required.
@@ -34,7 +37,8 @@ type Options struct {
 	Logger   *slog.Logger // nil discards
 
 	// Every is the time from the start of one run to the start of the next.
-	// Defaults to 15m; negative means that runs start on request only.
+	// Defaults to 15m; negative means that runs start on request only, and so
+	// none with Run.
 	Every time.Duration
 	// StopTimeout bounds how long pages on their way may take to finish once
 	// Run's ctx has ended. Defaults to 5s.
@@ -51,7 +55,7 @@ type Watcher struct {
 	opts    Options
 	log     *slog.Logger
 	running atomic.Bool
-	ask     chan string // holds one request while a run is under way
+	ask     chan request // holds one while a run is under way
 	every   chan time.Duration
 
 	mu      sync.Mutex
@@ -68,31 +72,38 @@ func New(opts Options) *Watcher {
 	if opts.Store == nil || opts.Fetcher == nil || opts.Notifier == nil {
 		panic("watch: New: Store, Fetcher and Notifier are required")
 	}
-	opts.Every = cmp.Or(opts.Every, 15*time.Minute)
+	opts.Every = cmp.Or(opts.Every, defaultEvery)
 	opts.StopTimeout = cmp.Or(opts.StopTimeout, 5*time.Second)
 	opts.RunTimeout = cmp.Or(opts.RunTimeout, 30*time.Minute)
 	opts.RetryEvery = cmp.Or(opts.RetryEvery, 10*time.Second)
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Watcher{opts: opts, log: opts.Logger, ask: make(chan string, 1), every: make(chan time.Duration, 1), told: map[string]bool{}}
+	return &Watcher{opts: opts, log: opts.Logger, ask: make(chan request, 1), every: make(chan time.Duration, 1), told: map[string]bool{}}
 }
 
-// Trigger asks for a run and returns at once. It reports false if one is asked
-// for already; a run that is under way does not count, as it may be past what
-// the caller wants seen.
-func (w *Watcher) Trigger(cause string) bool {
+// request is what a run is asked for with.
+type request struct {
+	cause string
+	trace trace.Context
+}
+
+// Trigger asks for a run and returns at once; the run is part of the trace of
+// ctx. It reports false if one is asked for already; a run that is under way
+// does not count, as it may be past what the caller wants seen.
+func (w *Watcher) Trigger(ctx context.Context, cause string) bool {
 	select {
-	case w.ask <- cause:
+	case w.ask <- request{cause, trace.From(ctx)}:
 		return true
 	default:
 		return false
 	}
 }
 
-// SetEvery changes the schedule; the next run is counted from now. Negative
-// means that runs start on request only.
+// SetEvery changes the schedule; the next run is counted from now. Zero is the
+// default, and negative means that runs start on request only.
 func (w *Watcher) SetEvery(d time.Duration) {
+	d = cmp.Or(d, defaultEvery)
 	select {
 	case <-w.every: // a change that was not seen yet is out of date
 	default:
@@ -143,16 +154,18 @@ func (w *Watcher) Run(ctx context.Context) error {
 	every := w.opts.Every
 	schedule := newSchedule(every)
 	defer schedule.stop()
-	w.runOnce(ctx, "start")
+	if every > 0 {
+		w.runOnce(ctx, request{cause: "start"})
+	}
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
-		case cause := <-w.ask:
+		case asked := <-w.ask:
 			schedule.reset(every)
-			w.runOnce(ctx, cause)
+			w.runOnce(ctx, asked)
 		case <-schedule.c:
 			schedule.reset(every)
-			w.runOnce(ctx, "schedule")
+			w.runOnce(ctx, request{cause: "schedule"})
 		case every = <-w.every:
 			schedule.reset(every)
 		case <-retry.C:
@@ -162,16 +175,18 @@ func (w *Watcher) Run(ctx context.Context) error {
 	return nil
 }
 
-// runOnce makes one run and hands on its notices.
-func (w *Watcher) runOnce(ctx context.Context, trigger string) {
+// runOnce makes one run and hands on its notices. All that it logs and asks
+// for is one piece of work of a trace.
+func (w *Watcher) runOnce(ctx context.Context, asked request) {
 	if ctx.Err() != nil {
 		return
 	}
-	run, err := w.opts.Store.Begin(trigger)
+	ctx = trace.With(ctx, asked.trace.Child())
+	run, err := w.opts.Store.Begin(asked.cause)
 	if w.storeFailed(err) {
 		return
 	}
-	w.log.InfoContext(ctx, "run started", "run", run.ID, "trigger", trigger, "site", w.opts.Name)
+	w.log.InfoContext(ctx, "run started", "run", run.ID, "trigger", asked.cause, "site", w.opts.Name)
 	c := crawl.New(w.opts.Crawl)
 	w.setCurrent(c, run)
 	err = w.crawl(ctx, c, run.ID)

@@ -22,6 +22,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/examples/service/internal/crawl"
 	"github.com/svcblocks/svcblocks/examples/service/internal/history"
+	"github.com/svcblocks/svcblocks/examples/service/internal/trace"
 	"github.com/svcblocks/svcblocks/examples/service/internal/watch"
 	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/notify"
@@ -61,7 +62,7 @@ func newSite(t *testing.T) *site {
 	s.opts = watch.Options{
 		Name: "shop", Crawl: crawl.Options{Start: "https://shop.example/"}, Store: store, Fetcher: s, Notifier: s.sent,
 		Logger: slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Every:  -1, RetryEvery: time.Hour,
+		Every:  24 * time.Hour, RetryEvery: time.Hour,
 	}
 	return s
 }
@@ -89,7 +90,7 @@ func (s *site) run(t *testing.T) {
 	t.Helper()
 	if s.w == nil {
 		s.start(t) // which begins with a run
-	} else if !s.w.Trigger("request") {
+	} else if !s.w.Trigger(t.Context(), "request") {
 		t.Fatal("a run is asked for already")
 	}
 	s.runs++
@@ -270,7 +271,7 @@ func TestNoticeStaysOwedUntilTaken(t *testing.T) {
 	s.run(t)
 	s.sent.setErr(errors.New("outbox full"))
 	s.set(1, 900)
-	s.w.Trigger("request")
+	s.w.Trigger(t.Context(), "request")
 	waitFor(t, func() bool { return s.w.Check(t.Context()) != nil })
 	if err := s.w.Check(t.Context()); !strings.Contains(err.Error(), "outbox full") {
 		t.Errorf("Check = %v", err)
@@ -310,7 +311,7 @@ func TestOwedNoticesOfAnEarlierProcess(t *testing.T) {
 	s.await(t, 1)
 	s.sent.setErr(errors.New("gone"))
 	s.set(1, 900)
-	s.w.Trigger("request")
+	s.w.Trigger(t.Context(), "request")
 	waitFor(t, func() bool { p, err := s.store.Pending(); return err == nil && len(p) == 1 })
 	stop()
 	s.sent.setErr(nil)
@@ -392,7 +393,7 @@ func TestScheduleAndState(t *testing.T) {
 	}
 	s.w.SetEvery(time.Hour)
 	s.w.SetEvery(-1)
-	if !s.w.Trigger("request") || s.w.Trigger("request") || !s.w.State().Asked {
+	if !s.w.Trigger(t.Context(), "request") || s.w.Trigger(t.Context(), "request") || !s.w.State().Asked {
 		t.Error("one request is held while a run is under way, and no second one")
 	}
 	release()
@@ -400,6 +401,47 @@ func TestScheduleAndState(t *testing.T) {
 	if err := s.w.Run(t.Context()); !errors.Is(err, watch.ErrRunning) {
 		t.Errorf("second Run = %v, want ErrRunning", err)
 	}
+}
+
+// tracing is a Fetcher that tells which trace a page was fetched in.
+type tracing struct {
+	crawl.Fetcher
+
+	traces chan trace.Context
+}
+
+func (f tracing) Each(ctx context.Context, urls iter.Seq[string], workers int, fn func(string, *http.Response, error) error) error {
+	f.traces <- trace.From(ctx)
+	return f.Fetcher.Each(ctx, urls, workers, fn)
+}
+
+// A negative schedule means that nothing runs unasked, not even at the start;
+// a run that is asked for is in the trace of the one who asks, any other in one
+// of its own.
+func TestOnRequestOnly(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.set(1, 1000)
+	traces := make(chan trace.Context, 10)
+	s.opts.Fetcher, s.opts.Every = tracing{s, traces}, -1
+	s.start(t)
+	asker := trace.New()
+	s.w.Trigger(trace.With(t.Context(), asker), "request")
+	s.await(t, 1)
+	s.w.Trigger(t.Context(), "request")
+	s.await(t, 2)
+	if runs, err := s.store.Runs(10); err != nil || len(runs) != 2 || runs[1].Trigger != "request" {
+		t.Errorf("runs = %+v, %v, want two on request", runs, err)
+	}
+	if got := <-traces; got.TraceID() != asker.TraceID() || got == asker {
+		t.Errorf("the run's trace is %q, want a child of %q", got, asker)
+	}
+	if got := <-traces; got.IsZero() || got.TraceID() == asker.TraceID() {
+		t.Errorf("the second run's trace is %q", got)
+	}
+	s.w.SetEvery(0) // the default, not never
+	s.w.SetEvery(time.Millisecond)
+	s.await(t, 3)
 }
 
 func TestHistoryTrouble(t *testing.T) {
@@ -410,7 +452,7 @@ func TestHistoryTrouble(t *testing.T) {
 	if err := s.store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s.w.Trigger("request")
+	s.w.Trigger(t.Context(), "request")
 	waitFor(t, func() bool { return s.w.Check(t.Context()) != nil })
 	if !strings.Contains(s.log.String(), "the history cannot be used") {
 		t.Errorf("log:\n%s", s.log)
