@@ -52,7 +52,14 @@ func ParseCircuit(line string) (status string, path []string, user string, ok bo
 }
 
 // PID is the process that Start runs.
-func (t *Tor) PID() int { return t.process.cmd.Process.Pid }
+func (t *Tor) PID() int {
+	t.child.mu.Lock()
+	defer t.child.mu.Unlock()
+	if t.child.process == nil {
+		return 0
+	}
+	return t.child.process.cmd.Process.Pid
+}
 
 // Field reads key=value in a line of Tor's.
 func Field(line, key string) string { return field(line, key) }

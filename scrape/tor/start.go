@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -31,6 +32,10 @@ const (
 // the public network that takes some seconds to a minute; ctx bounds it. The
 // process ends with [Tor.Close], and when this process ends, however it does:
 // Tor watches both the connection that owns it and the process.
+//
+// If Tor ends by itself it is run again with the same data, at once and then
+// after waits of up to 30 s. Until it can be used, everything fails with
+// scrape.ErrTorUnavailable; [Status] counts the restarts.
 func Start(ctx context.Context, opts *Options) (*Tor, error) {
 	o, err := opts.withDefaults()
 	if err != nil {
@@ -52,21 +57,36 @@ func start(ctx context.Context, o Options) (*Tor, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{dir: dir, ended: make(chan struct{})}
-	if err := p.run(binary, o); err != nil {
-		_ = os.RemoveAll(dir) // nothing runs that could use it
-		return nil, err
-	}
-	t, err := p.ready(ctx, o)
+	p, at, err := run(ctx, binary, dir, o)
 	if err != nil {
-		return nil, errors.Join(err, p.stop())
+		return nil, errors.Join(err, os.RemoveAll(dir)) // nothing runs that could use it
 	}
+	c := &child{binary: binary, opts: o, dir: dir, process: p, at: at, done: make(chan struct{})}
+	c.ctx, c.cancel = context.WithCancel(context.Background()) // ends with Close
+	t := newTor(at, "Tor of this process", c.locate)
+	t.child = c
+	go c.supervise(t)
 	return t, nil
+}
+
+// run starts a process and returns it when it can be used, with the Options
+// that lead to it.
+func run(ctx context.Context, binary, dir string, o Options) (*process, Options, error) {
+	p := &process{dir: dir, ended: make(chan struct{})}
+	if err := p.start(binary, o); err != nil {
+		return nil, Options{}, err
+	}
+	at, err := p.ready(ctx, o)
+	if err != nil {
+		p.stop()
+		return nil, Options{}, err
+	}
+	return p, at, nil
 }
 
 // process is a Tor that was started here.
 type process struct {
-	dir   string // torrc, cookie and control port; removed at the end
+	dir   string // torrc, cookie and control port
 	cmd   *exec.Cmd
 	log   tail
 	owner *session // Tor ends when this connection does
@@ -75,8 +95,8 @@ type process struct {
 	exitErr error         // read after ended
 }
 
-// run starts the process.
-func (p *process) run(binary string, o Options) error {
+// start starts the process.
+func (p *process) start(binary string, o Options) error {
 	data := o.DataDir
 	if data == "" {
 		data = filepath.Join(p.dir, "data")
@@ -103,6 +123,11 @@ func (p *process) run(binary string, o Options) error {
 	if err := os.WriteFile(p.file("defaults"), nil, 0o600); err != nil {
 		return err
 	}
+	for _, name := range []string{"control", "cookie"} { // of the one before
+		if err := os.Remove(p.file(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	p.cmd = exec.Command(binary, "--defaults-torrc", p.file("defaults"), "-f", p.file("torrc"))
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	p.cmd.WaitDelay = time.Second
@@ -118,8 +143,8 @@ func (p *process) run(binary string, o Options) error {
 
 func (p *process) file(name string) string { return filepath.Join(p.dir, name) }
 
-// ready waits until Tor can be used.
-func (p *process) ready(ctx context.Context, o Options) (*Tor, error) {
+// ready waits until Tor can be used, and returns o with its ports.
+func (p *process) ready(ctx context.Context, o Options) (Options, error) {
 	var addr string
 	if err := p.await(ctx, "its control port", func() (bool, error) {
 		text, err := os.ReadFile(p.file("control"))
@@ -130,32 +155,32 @@ func (p *process) ready(ctx context.Context, o Options) (*Tor, error) {
 		addr, ok = strings.CutPrefix(strings.TrimSpace(string(text)), "PORT=")
 		return ok, nil
 	}); err != nil {
-		return nil, err
+		return o, err
 	}
 	o.Control, o.CookieFile = addr, p.file("cookie")
 	c := newController(addr, o.Password, o.CookieFile, o.Timeout)
 	owner, err := c.open(ctx)
 	if err != nil {
-		return nil, err
+		return o, err
 	}
 	p.owner = owner
 	if _, err := owner.send(ctx, o.Timeout, "TAKEOWNERSHIP"); err != nil {
-		return nil, fmt.Errorf("TAKEOWNERSHIP: %w", err)
+		return o, fmt.Errorf("TAKEOWNERSHIP: %w", err)
 	}
 	if err := owner.net.SetDeadline(time.Time{}); err != nil { // it stays open
-		return nil, err
+		return o, err
 	}
 	listeners, err := c.info(ctx, "net/listeners/socks")
 	c.close()
 	if err != nil {
-		return nil, err
+		return o, err
 	}
 	o.SOCKS = strings.Trim(strings.TrimSpace(listeners["net/listeners/socks"]), `"`)
 	if _, _, err := net.SplitHostPort(o.SOCKS); err != nil {
-		return nil, fmt.Errorf("Tor opened no SOCKS port: %s", p.log.String())
+		return o, fmt.Errorf("Tor opened no SOCKS port: %s", p.log.String())
 	}
-	t := newTor(o, "Tor of this process at "+o.SOCKS, nil)
-	t.process = p
+	t := newTor(o, "", nil)
+	defer t.at.Load().control.close()
 	last := error(ErrNotReady)
 	if err := p.await(ctx, "a circuit", func() (bool, error) {
 		err := t.ready(ctx)
@@ -164,14 +189,9 @@ func (p *process) ready(ctx context.Context, o Options) (*Tor, error) {
 		}
 		return err == nil, nil // a Tor that starts may be silent for seconds
 	}); err != nil {
-		t.at.Load().control.close()
-		return nil, fmt.Errorf("%w; %w", last, err)
+		return o, fmt.Errorf("%w; %w", last, err)
 	}
-	if err := t.Check(ctx); err != nil {
-		t.at.Load().control.close()
-		return nil, err
-	}
-	return t, nil
+	return o, t.Check(ctx)
 }
 
 // await looks until done says so, the process ends, or ctx does.
@@ -193,8 +213,8 @@ func (p *process) await(ctx context.Context, what string, done func() (bool, err
 	}
 }
 
-// stop ends the process and removes its folder.
-func (p *process) stop() error {
+// stop ends the process.
+func (p *process) stop() {
 	if p.owner != nil {
 		p.owner.close() // which alone ends Tor
 	}
@@ -207,10 +227,6 @@ func (p *process) stop() error {
 		_ = p.cmd.Process.Kill() // it may have ended just now
 		<-p.ended
 	}
-	if err := os.RemoveAll(p.dir); err != nil {
-		return fmt.Errorf("tor: close: %w", err)
-	}
-	return nil
 }
 
 // tail keeps the end of what is written to it.

@@ -123,10 +123,10 @@ func validAddr(addr string) error {
 
 // Tor is a Tor process as an egress. Safe for concurrent use.
 type Tor struct {
-	opts    Options
-	log     *slog.Logger
-	name    string
-	process *process // nil unless started here
+	opts  Options
+	log   *slog.Logger
+	name  string
+	child *child // nil unless started here
 
 	// locate finds out where the ports are now; nil if that is fixed.
 	locate func(ctx context.Context) (*place, error)
@@ -325,6 +325,8 @@ type Status struct {
 	NetworkLive bool
 	// SOCKSListeners are the addresses of its SOCKS ports.
 	SOCKSListeners []string
+	// Restarts is how often a Tor that [Start] ran has been run again.
+	Restarts int
 }
 
 // Status asks the control port. Errors: [ErrNoControl], [ErrAuth] and those of
@@ -344,6 +346,9 @@ func (t *Tor) Status(ctx context.Context) (Status, error) {
 		CircuitEstablished: info["status/circuit-established"] == "1", NetworkLive: info["network-liveness"] == "up",
 	}
 	s.Bootstrap, _ = strconv.Atoi(field(phase, "PROGRESS")) // no number means no progress
+	if t.child != nil {
+		s.Restarts = t.child.restarts()
+	}
 	for listener := range strings.FieldsSeq(info["net/listeners/socks"]) {
 		s.SOCKSListeners = append(s.SOCKSListeners, strings.Trim(listener, `"`))
 	}
@@ -429,8 +434,8 @@ func (t *Tor) Close() error {
 		if p := t.at.Load(); p != nil && p.control != nil {
 			p.control.close()
 		}
-		if t.process != nil {
-			t.closeErr = t.process.stop()
+		if t.child != nil {
+			t.closeErr = t.child.close()
 		}
 	})
 	return t.closeErr
