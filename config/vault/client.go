@@ -172,8 +172,12 @@ func (r *Resolver) once(ctx context.Context, op, method, path, query, token stri
 	case resp.StatusCode == http.StatusServiceUnavailable:
 		cause = ErrSealed
 	}
+	messages := append(out.Errors, out.Warnings...)
+	for i, m := range messages { // Vault lists several causes on lines of their own
+		messages[i] = strings.Join(strings.Fields(m), " ")
+	}
 	wait, _ := backoff.RetryAfter(resp.Header.Get("Retry-After"), time.Now())
-	return &out, wait, fail(resp.StatusCode, cause, append(out.Errors, out.Warnings...)...)
+	return &out, wait, fail(resp.StatusCode, cause, messages...)
 }
 
 // netCause drops the URL that net/http puts before the cause, and gives the

@@ -90,7 +90,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !s.tokens[r.Header.Get("X-Vault-Token")] {
-		fail(w, 403, "permission denied", "invalid token")
+		fail(w, 403, "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n") // as Vault has it
 		return
 	}
 	s.secrets(w, r, path)
@@ -224,7 +224,7 @@ func TestResolveErrors(t *testing.T) {
 		{name: "null", path: "secret/data/mail", key: "none", want: "is null"},
 		{name: "bad version", path: "secret/data/mail?v=1", key: "x", want: "after ? stands version="},
 		{
-			name: "wrong token", path: "secret/data/mail", key: "password", want: "status 403: permission denied: permission denied; invalid token", is: vault.ErrForbidden,
+			name: "wrong token", path: "secret/data/mail", key: "password", want: "status 403: permission denied: 2 errors occurred: * permission denied * invalid token", is: vault.ErrForbidden,
 			change: func(o *vault.Options) { o.Token = secret.New("not-" + canary) },
 		},
 		{
