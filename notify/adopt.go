@@ -53,6 +53,9 @@ func (o *outbox) adoptFrom(dir string) error {
 	}
 	left := replay{entries: map[string]*record{}, held: map[string]*record{}}
 	skipped := readJournal(data, left.take)
+	if left.records == 0 && foreign(data) {
+		return errors.New("it is of another version of this package, which can deliver what it holds; it is left as it is")
+	}
 	if skipped > 0 {
 		o.hub.log.Warn("journal was damaged or cut; what could be read was taken over", "bytes_skipped", skipped, "messages", len(left.entries))
 	}
@@ -96,7 +99,9 @@ func (o *outbox) told(held map[string]*record) []*record {
 func (o *outbox) take(records []*record) ([]*entry, error) {
 	var taken []*entry
 	var last *batch
+	now := time.Now()
 	for _, r := range records {
+		r.notAfter(now)
 		frame, err := appendFrame(nil, r)
 		if err != nil {
 			return nil, err
@@ -135,6 +140,19 @@ func (o *outbox) take(records []*record) ([]*entry, error) {
 	return taken, nil
 }
 
+// notAfter mends times that a clock wrote which was ahead: a message would wait
+// for them, and never be too old.
+func (r *record) notAfter(now time.Time) {
+	if r.Since.After(now) {
+		r.Since = now
+	}
+	for i, t := range r.Targets {
+		if t.Due.Sub(now) > maxPause {
+			r.Targets[i].Due = now
+		}
+	}
+}
+
 // orphans gives up what is for receivers that the hub does not have any more.
 func (o *outbox) orphans(taken []*entry) {
 	for _, e := range taken {
@@ -154,9 +172,11 @@ type replay struct {
 	entries map[string]*record
 	held    map[string]*record
 	order   []string
+	records int
 }
 
 func (p *replay) take(r *record) {
+	p.records++
 	known := p.entries[r.ID]
 	switch r.Op {
 	case "put":

@@ -12,7 +12,6 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -464,64 +463,6 @@ func TestFormat(t *testing.T) {
 	}
 }
 
-// A caller who cannot wait for the next try is told at once, and the fallback
-// is still in time.
-func TestRetryBeyondContext(t *testing.T) {
-	t.Parallel()
-	throttled := sendFunc(func(context.Context, string, string) error {
-		return &notify.Error{Class: notify.ClassThrottled, RetryAfter: time.Hour, Reason: "slow down"}
-	})
-	var backup notifytest.Recorder
-	hub := newHub(t, &notify.Options{
-		Receivers: []notify.Receiver{
-			{Name: "alone", Notifier: throttled, Retry: notify.Retry{MaxElapsed: -1}},
-			{Name: "helped", Notifier: throttled, Fallback: "backup", Retry: notify.Retry{MaxElapsed: -1}},
-			{Name: "backup", Notifier: &backup, MinLevel: 100},
-		},
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	begin := time.Now()
-	err := hub.Send(ctx, "s", "m")
-	if errs := notify.Errors(err); len(errs) != 1 || errs[0].Receiver != "alone" || errs[0].RetryAfter != time.Hour {
-		t.Errorf("error %v", err)
-	}
-	if took := time.Since(begin); took > 5*time.Second || len(backup.Messages()) != 1 {
-		t.Errorf("took %v, %d messages to the fallback", took, len(backup.Messages()))
-	}
-}
-
-// With an outbox, too, a stopped receiver's messages go to its fallback.
-func TestStoppedReceiverFailsOver(t *testing.T) {
-	t.Parallel()
-	var tries atomic.Int32
-	locked := sendFunc(func(context.Context, string, string) error {
-		tries.Add(1)
-		return &notify.Error{Class: notify.ClassAuth, Code: 535, Reason: "wrong password"}
-	})
-	var backup notifytest.Recorder
-	hub := newHub(t, &notify.Options{
-		Receivers: []notify.Receiver{{Name: "mail", Notifier: locked, Fallback: "chat"}, {Name: "chat", Notifier: &backup, MinLevel: 100}},
-		Outbox:    notify.Outbox{Dir: t.TempDir()},
-	})
-	for i := range 5 {
-		if err := hub.Send(t.Context(), fmt.Sprint("s", i), ""); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	if err := hub.Flush(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if tries.Load() != 1 || len(backup.Messages()) != 5 {
-		t.Errorf("%d tries, %d messages to the fallback; want 1 and 5", tries.Load(), len(backup.Messages()))
-	}
-	if s := hub.Stats(); s.Stored != 0 || s.Dead != 0 {
-		t.Errorf("stats %+v", s)
-	}
-}
-
 // A hub behind a hub keeps the counts.
 func TestHubIsANotifier(t *testing.T) {
 	t.Parallel()
@@ -558,3 +499,39 @@ func TestFunctionsThatPanic(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// broken is an error that cannot be read.
+type broken struct{ text *string }
+
+func (b *broken) Error() string { return *b.text }
+
+// A receiver whose errors are no good is contained like one that panics.
+func TestErrorsThatPanic(t *testing.T) {
+	t.Parallel()
+	var none *notify.Error
+	hub := newHub(t, &notify.Options{Receivers: []notify.Receiver{
+		{Name: "nil", Notifier: sendFunc(func(context.Context, string, string) error { return none })},
+		{Name: "wrapped", Notifier: sendFunc(func(context.Context, string, string) error { return fmt.Errorf("w: %w", errors.Join(none)) })},
+		{Name: "broken", Notifier: sendFunc(func(context.Context, string, string) error { return (*broken)(nil) })},
+		{Name: "check", Notifier: checkFunc(func(context.Context) error { return (*broken)(nil) })},
+	}})
+	errs := notify.Errors(hub.Send(t.Context(), "s", "m"))
+	for _, e := range errs {
+		if e.Class == notify.ClassPanic && !strings.Contains(e.Reason, "delivery_test.go:") {
+			t.Errorf("reason %q does not tell the place", e.Reason)
+		}
+	}
+	if len(errs) != 3 || errs[2].Class != notify.ClassPanic && errs[1].Class != notify.ClassPanic && errs[0].Class != notify.ClassPanic {
+		t.Errorf("errors %v, want 3", errs)
+	}
+	if errs := notify.Errors(hub.Check(t.Context())); len(errs) != 1 || errs[0].Receiver != "check" || errs[0].Class != notify.ClassPanic {
+		t.Errorf("check: %v", errs)
+	}
+}
+
+// checkFunc is a receiver that can be checked.
+type checkFunc func(context.Context) error
+
+func (checkFunc) Send(context.Context, string, string) error { return nil }
+
+func (f checkFunc) Check(ctx context.Context) error { return f(ctx) }

@@ -117,6 +117,9 @@ func NewError(op string, err error) *Error {
 		return nil
 	}
 	if known, ok := errors.AsType[*Error](err); ok {
+		if known == nil {
+			return &Error{Op: op, Class: ClassOther, Reason: "receiver returned a nil *notify.Error as an error"}
+		}
 		e := *known
 		if e.Op == "" {
 			e.Op = op

@@ -364,28 +364,27 @@ func (h *Hub) Check(ctx context.Context) error {
 func (w *worker) check(ctx context.Context, c Checker) []*Error {
 	ctx, cancel := context.WithTimeout(marked(ctx), w.r.Timeout)
 	defer cancel()
-	done := make(chan error, 1)
+	done := make(chan []*Error, 1)
 	go func() {
 		defer func() {
 			if p := recover(); p != nil {
-				done <- &Error{Op: "check", Class: ClassPanic, Reason: redact.Reason(fmt.Sprintf("receiver panicked: %v (%s)", p, panicSite()))}
+				done <- []*Error{panicError("check", p)}
 			}
 		}()
-		done <- c.Check(ctx)
+		done <- toErrors("check", c.Check(ctx))
 	}()
-	var err error
+	var errs []*Error
 	select {
-	case err = <-done:
+	case errs = <-done:
 	case <-ctx.Done():
 		grace := time.NewTimer(abandonAfter)
 		defer grace.Stop()
 		select {
-		case err = <-done:
+		case errs = <-done:
 		case <-grace.C:
-			err = fmt.Errorf("check ignores the end of its context: %w", errors.Join(ErrUnresponsive, ctx.Err()))
+			errs = toErrors("check", fmt.Errorf("check ignores the end of its context: %w", errors.Join(ErrUnresponsive, ctx.Err())))
 		}
 	}
-	errs := toErrors("check", err)
 	for _, e := range errs {
 		e.Receiver = w.r.Name
 		e.Reason, e.Enhanced = w.hub.red.String(e.Reason), w.hub.red.String(e.Enhanced)

@@ -131,6 +131,12 @@ func readJournal(data []byte, take func(*record)) (skipped int) {
 	return skipped
 }
 
+// foreign reports whether data is a journal of another version of its format.
+func foreign(data []byte) bool {
+	n := len(journalMagic) - 1
+	return len(data) > n && string(data[:n]) == journalMagic[:n] && data[n] != journalMagic[n] && data[n] >= '0' && data[n] <= '9'
+}
+
 // readFrame returns the record at the start of data and its length, or 0.
 func readFrame(data []byte) (*record, int) {
 	if len(data) <= frameHead || data[frameHead] != '{' {

@@ -1,6 +1,8 @@
 package notify_test
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -41,8 +43,9 @@ func journalOf(t testing.TB, messages int) []byte {
 }
 
 func FuzzJournal(f *testing.F) {
-	whole := journalOf(f, 3)
+	whole := bytes.TrimRight(journalOf(f, 3), "\x00")
 	f.Add(whole)
+	f.Add(append(whole, make([]byte, 20)...))
 	f.Add(whole[:len(whole)-5])
 	f.Add([]byte("notifyj1"))
 	f.Add([]byte{})
@@ -234,5 +237,45 @@ func BenchmarkDurableSend(b *testing.B) {
 			wg.Wait()
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 		})
+	}
+}
+
+// crashed returns a folder with a journal that nobody owns.
+func crashed(t *testing.T, data []byte) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "gone"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "gone", "journal"), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// A journal that only another version can read is left to that one.
+func TestForeignJournal(t *testing.T) {
+	t.Parallel()
+	data := []byte("notifyj2 and something that is not known yet")
+	dir := crashed(t, data)
+	hub := newHub(t, &notify.Options{Receivers: []notify.Receiver{{Name: "f", Notifier: &fake{}}}, Outbox: notify.Outbox{Dir: dir}})
+	if err := hub.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadFile(filepath.Join(dir, "gone", "journal")); err != nil || !bytes.Equal(left, data) {
+		t.Errorf("journal is now %q (%v)", left, err)
+	}
+}
+
+// What a clock wrote that was years ahead is delivered now.
+func TestJournalFromTheFuture(t *testing.T) {
+	t.Parallel()
+	data := notify.AppendRecord([]byte("notifyj1"), `{"op":"put","id":"m1","since":"2999-01-01T00:00:00Z","targets":[{"receiver":"f","attempts":3,"due":"2999-01-01T00:00:00Z"}],"message":{"level":"ERROR","subject":"s","time":"2999-01-01T00:00:00Z","count":1,"first":"2999-01-01T00:00:00Z","last":"2999-01-01T00:00:00Z"}}`)
+	f := &fake{}
+	hub := newHub(t, &notify.Options{Receivers: []notify.Receiver{{Name: "f", Notifier: f}}, Outbox: notify.Outbox{Dir: crashed(t, data)}})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := hub.Flush(ctx); err != nil || len(f.messages()) != 1 {
+		t.Errorf("%v, got %+v", err, f.messages())
 	}
 }

@@ -23,6 +23,9 @@ const (
 	maxAbandoned = 8
 	// authPause is how long a receiver rests that refused the credentials.
 	authPause = 5 * time.Minute
+	// maxPause bounds what a receiver may ask for: a slip in a header must not
+	// silence it for ever.
+	maxPause = 24 * time.Hour
 	// maxQueued bounds what waits in memory for one receiver without a caller
 	// waiting for it.
 	maxQueued = 1000
@@ -256,6 +259,13 @@ func (w *worker) next(now time.Time) (*job, *Error) {
 		e.Reason = fmt.Sprintf("%d calls have not returned", w.abandoned)
 		return j, e
 	}
+	if wait := w.paused.Sub(now); wait > 0 && w.tooLate(j, w.paused) {
+		w.jobs = slices.Delete(w.jobs, best, best+1)
+		return j, &Error{
+			Op: "send", Class: ClassThrottled, RetryAfter: wait,
+			Reason: "receiver asked for a pause until " + w.paused.UTC().Format("2006-01-02 15:04:05 UTC") + ", which is too late for this message",
+		}
+	}
 	if w.active >= w.r.Concurrency || w.abandoned >= maxAbandoned {
 		return nil, nil // finish pumps again
 	}
@@ -283,6 +293,12 @@ func (w *worker) next(now time.Time) (*job, *Error) {
 		w.storedActive++
 	}
 	return j, nil
+}
+
+// tooLate reports whether j is given up before at.
+func (w *worker) tooLate(j *job, at time.Time) bool {
+	deadline, bounded := j.ctx.Deadline()
+	return bounded && at.After(deadline) || at.Sub(j.since) > w.r.Retry.MaxElapsed
 }
 
 // start makes one try in a goroutine of its own. The call counts as over when
@@ -313,7 +329,7 @@ func (w *worker) start(j *job) {
 		})
 	})
 	go func() {
-		err := w.call(ctx, j)
+		errs := w.call(ctx, j)
 		watch()
 		graceMu.Lock()
 		if grace != nil {
@@ -324,7 +340,7 @@ func (w *worker) start(j *job) {
 		closed()
 		cancel()
 		if ended {
-			w.finish(j, toErrors("send", err))
+			w.finish(j, errs)
 			return
 		}
 		// The result of an abandoned call comes too late to be used.
@@ -349,13 +365,23 @@ func (c *call) end() bool {
 	return first
 }
 
-// call hands the message to the receiver and turns a panic into an error.
-func (w *worker) call(ctx context.Context, j *job) (err error) {
+// call hands the message to the receiver and turns a panic into an error. To
+// read the receiver's error may panic, too.
+func (w *worker) call(ctx context.Context, j *job) (errs []*Error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = &Error{Op: "send", Class: ClassPanic, Reason: redact.Reason(fmt.Sprintf("receiver panicked: %v (%s)", p, panicSite()))}
+			errs = []*Error{panicError("send", p)}
 		}
 	}()
+	return toErrors("send", w.send(ctx, j))
+}
+
+// panicError makes an error of what a receiver panicked with.
+func panicError(op string, p any) *Error {
+	return &Error{Op: op, Class: ClassPanic, Reason: redact.Reason(fmt.Sprintf("receiver panicked: %v (%s)", p, panicSite()))}
+}
+
+func (w *worker) send(ctx context.Context, j *job) error {
 	m := w.format(*j.msg)
 	if w.hub.dry != nil {
 		return w.hub.dry.print(w.r, m)
@@ -393,16 +419,17 @@ func (w *worker) format(m Message) (worded Message) {
 	return worded
 }
 
-// panicSite returns the place that panicked.
+// panicSite returns the place that panicked, for a deferred function.
 func panicSite() string {
-	pc := make([]uintptr, 16)
-	frames := runtime.CallersFrames(pc[:runtime.Callers(3, pc)])
-	for {
+	pc := make([]uintptr, 32)
+	frames := runtime.CallersFrames(pc[:runtime.Callers(2, pc)])
+	for panicked := false; ; {
 		f, more := frames.Next()
-		if !strings.HasPrefix(f.Function, "runtime.") || !more {
+		if panicked && !strings.HasPrefix(f.Function, "runtime.") || !more {
 			_, file, _ := cutLast(f.File, "/")
 			return fmt.Sprintf("%s:%d", file, f.Line)
 		}
+		panicked = panicked || f.Function == "runtime.gopanic"
 	}
 }
 
@@ -431,6 +458,7 @@ func (w *worker) settle(j *job, errs []*Error) {
 	now := time.Now()
 	for _, e := range errs {
 		e.Receiver, e.MessageID, e.Attempts = w.r.Name, j.msg.ID, j.attempts
+		e.RetryAfter = min(e.RetryAfter, maxPause)
 		e.Reason, e.Enhanced = w.hub.red.String(e.Reason), w.hub.red.String(e.Enhanced)
 	}
 	if len(errs) == 0 {
@@ -474,12 +502,9 @@ func (w *worker) settle(j *job, errs []*Error) {
 	for _, e := range again {
 		wait = max(wait, e.RetryAfter)
 	}
-	tooOld := wait > w.r.Retry.MaxElapsed || now.Sub(j.since) > w.r.Retry.MaxElapsed-wait
 	// A caller who will not be there for the next try is told now, and a
 	// fallback is still in time.
-	deadline, bounded := j.ctx.Deadline()
-	tooLate := bounded && now.Add(wait).After(deadline)
-	if canceled || j.attempts >= w.r.Retry.Attempts || tooOld || tooLate {
+	if canceled || j.attempts >= w.r.Retry.Attempts || w.tooLate(j, now.Add(wait)) {
 		w.end(j, append(j.final, again...))
 		return
 	}
