@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/svcblocks/svcblocks/internal/atomicfile"
@@ -113,6 +112,7 @@ type File struct {
 
 	mu       sync.Mutex
 	file     *os.File // nil after Close or when no file could be opened
+	fd       uintptr  // of file
 	path     string   // of the active file
 	size     int64
 	events   int64 // in the active file
@@ -131,21 +131,9 @@ type File struct {
 	scratch  []byte
 	sealed   func() // told after each seal
 
+	stats Stats // but for what is active
+
 	working sync.WaitGroup // timers under way
-	stats   fileCounters
-}
-
-type fileCounters struct {
-	records, bytes, dropped, quotaEvents atomic.Int64
-	lastErr                              atomic.Pointer[string]
-}
-
-func (c *fileCounters) fill(st *Stats) {
-	st.Written, st.WrittenBytes, st.Dropped = c.records.Load(), c.bytes.Load(), c.dropped.Load()
-	st.DroppedForQuota = c.quotaEvents.Load()
-	if text := c.lastErr.Load(); text != nil {
-		st.WriteError = *text
-	}
 }
 
 // OpenFile opens the active file at path for appending and makes its folder if
@@ -205,7 +193,7 @@ func (f *File) open(j *journal) error {
 			continue
 		}
 		size, err := terminate(file)
-		f.file, f.path, f.size, f.torn = file, path, size, err != nil
+		f.file, f.fd, f.path, f.size, f.torn = file, file.Fd(), path, size, err != nil
 		f.events, _ = countLines(file, 0, size) // for Stats alone
 		j.noteOpen(filepath.Base(path))
 		if f.syncEvery != 0 { // the names too, of this file and of the segment before it
@@ -220,10 +208,9 @@ func (f *File) open(j *journal) error {
 
 // Stats returns the counters of the file; Ship and Suppressed are zero.
 func (f *File) Stats() Stats {
-	var st Stats
-	f.stats.fill(&st)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	st := f.stats
 	st.ActiveBytes, st.ActiveEvents = f.size+int64(len(f.pending)), f.events+f.records
 	return st
 }
@@ -317,7 +304,7 @@ func (f *File) write(p []byte, records int64) error {
 	if f.torn {
 		p = append([]byte{'\n'}, p...)
 	}
-	n, err := f.file.Write(p)
+	n, err := writeFile(f.file, f.fd, p)
 	if err != nil {
 		f.cutBack(n)
 		return f.drop(err, records)
@@ -325,8 +312,8 @@ func (f *File) write(p []byte, records int64) error {
 	f.torn = false
 	f.size += int64(n)
 	f.events += records
-	f.stats.records.Add(records)
-	f.stats.bytes.Add(int64(n))
+	f.stats.Written += records
+	f.stats.WrittenBytes += int64(n)
 	if f.failing > 0 {
 		f.recover()
 	}
@@ -353,14 +340,13 @@ func (f *File) cutBack(n int) {
 
 // drop counts records that were not written.
 func (f *File) drop(cause error, records int64) error {
-	f.stats.dropped.Add(records)
+	f.stats.Dropped += records
 	err := &Error{Op: "write", Path: f.path, Err: cause}
 	if f.failing == 0 {
 		f.fail("write", cause)
 	}
 	f.failing = recovery
-	text := err.Error()
-	f.stats.lastErr.Store(&text)
+	f.stats.WriteError = err.Error()
 	return err
 }
 
@@ -368,10 +354,13 @@ func (f *File) drop(cause error, records int64) error {
 // counts as well again: on one that is nearly full small records still fit.
 const recovery = 16
 
+// errWritable is the one notice that is no trouble.
+var errWritable = errors.New("writable again")
+
 func (f *File) recover() {
-	f.stats.lastErr.Store(nil)
+	f.stats.WriteError = ""
 	if f.failing--; f.failing == 0 {
-		f.opts.Logger.Info("log file is writable again", "path", f.path, "dropped", f.stats.dropped.Load())
+		f.notices = append(f.notices, &Error{Op: "write", Path: f.path, Err: fmt.Errorf("%w after %d dropped records", errWritable, f.stats.Dropped)})
 	}
 }
 
@@ -392,6 +381,10 @@ func (f *File) takeNotices() []error {
 
 func (f *File) tell(notices []error) {
 	for _, err := range notices {
+		if errors.Is(err, errWritable) {
+			f.opts.Logger.Info("log file", "state", err)
+			continue
+		}
 		f.opts.Logger.Error("log file", "error", err)
 		if f.opts.OnError != nil {
 			f.opts.OnError(err)

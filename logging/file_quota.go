@@ -70,7 +70,7 @@ func (f *File) keepQuota() {
 			events += n
 		}
 	}
-	f.stats.quotaEvents.Add(events)
+	f.stats.DroppedForQuota += events
 	if dropped > 0 && !f.overfull {
 		f.fail("quota", fmt.Errorf("%w: %d segments with %d events dropped to keep %d bytes", ErrQuota, dropped, events, f.opts.QuotaBytes))
 	}

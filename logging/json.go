@@ -208,8 +208,8 @@ func (o *jsonOutput) appendAttr(b []byte, a slog.Attr) ([]byte, bool) {
 	if x == nil && a.Key == "" {
 		return b, false
 	}
-	if src, ok := x.(*slog.Source); ok && src != nil {
-		if *src == (slog.Source{}) {
+	if src, ok := x.(*slog.Source); ok {
+		if src == nil || *src == (slog.Source{}) {
 			return b, false
 		}
 		if a.Key == "" {

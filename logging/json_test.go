@@ -9,7 +9,10 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"math/big"
 	"math/rand/v2"
+	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,6 +71,64 @@ type badMarshaler struct{}
 
 func (badMarshaler) MarshalJSON() ([]byte, error) { return nil, errors.New("cannot") }
 
+// endless resolves to itself.
+type endless struct{}
+
+func (endless) LogValue() slog.Value { return slog.AnyValue(endless{}) }
+
+type panicMarshaler struct{ s string }
+
+func (p panicMarshaler) MarshalJSON() ([]byte, error) { panic("marshal " + p.s) }
+
+type panicError struct{ s string }
+
+func (p panicError) Error() string { panic(p.s) }
+
+type badText struct{}
+
+func (badText) MarshalText() ([]byte, error) { return nil, errors.New("no <text>") }
+
+type named string
+
+// odd returns values whose encoding takes ways of its own.
+func (s *source) odd() any {
+	cyclic := map[string]any{}
+	cyclic["self"] = []any{cyclic}
+	str := s.str()
+	odd := []any{
+		cyclic,
+		map[string]any{str: math.NaN()},
+		map[int]any{1: math.Inf(1)},
+		[]float32{1.1, math.MaxFloat32},
+		struct {
+			A string `json:"a<b,omitempty"`
+			B int    `json:",string"`
+			c int
+		}{str, 1, 2},
+		endless{},
+		panicMarshaler{str},
+		panicError{str},
+		badText{},
+		named(str), &str, (*string)(nil), big.NewInt(1).Lsh(big.NewInt(1), 100),
+		json.Number("1e400"), json.Number(str),
+		[]error{errors.New(str)},
+		time.Month(3), &url.URL{Host: "h", Path: str},
+		netip.Addr{},
+		[]byte(nil),
+		map[named]named{named(str): "<"},
+		[2]bool{true},
+		complex(1, 2), uintptr(7), json.RawMessage(str),
+		struct{}{},
+		[0]int{},
+		fmt.Errorf("%w: %s", io.EOF, str), errors.Join(errors.New(str), io.EOF), time.Date(2020, 1, 1, 0, 0, 0, 1, time.FixedZone("", -1)), slog.LevelWarn + 1,
+		slog.KindGroup,
+		[]slog.Attr{slog.String("a", str)},
+		map[string]slog.Value{"a": slog.StringValue(str)},
+		func() {}, &slog.Source{}, (*slog.Source)(nil),
+	}
+	return odd[s.r.IntN(len(odd))]
+}
+
 // source makes values out of random bits, the same from the same bits.
 type source struct {
 	r    *rand.Rand
@@ -112,7 +173,9 @@ func (s *source) time() time.Time {
 }
 
 func (s *source) value(depth int) slog.Value {
-	switch s.r.IntN(20) {
+	switch s.r.IntN(22) {
+	case 18, 19:
+		return slog.AnyValue(s.odd())
 	case 0:
 		return slog.Int64Value(int64(s.r.Uint64()))
 	case 1:

@@ -375,12 +375,12 @@ func (l *Logs) Check(context.Context) error {
 	}
 	var problems []error
 	if l.file != nil {
-		if text := l.file.stats.lastErr.Load(); text != nil {
-			problems = append(problems, errors.New(*text))
-		}
 		l.file.mu.Lock()
-		overfull := l.file.overfull
+		failed, overfull := l.file.stats.WriteError, l.file.overfull
 		l.file.mu.Unlock()
+		if failed != "" {
+			problems = append(problems, errors.New(failed))
+		}
 		if overfull {
 			problems = append(problems, &Error{Op: "quota", Path: l.file.queue.dir, Err: ErrQuota})
 		}

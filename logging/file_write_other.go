@@ -1,0 +1,7 @@
+//go:build !unix
+
+package logging
+
+import "os"
+
+func writeFile(f *os.File, _ uintptr, p []byte) (int, error) { return f.Write(p) }
