@@ -280,8 +280,10 @@ func TestSiteMistakes(t *testing.T) {
 		"no such column": func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, `<!doctype html><table class=lots><tr><th>Lot</table>`)
 		},
-		"no item on the page": func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `<!doctype html><p>come back tomorrow`) },
-		"not an HTML page":    func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("\x89PNG\r\n\x1a\n")) },
+		"no item on the page": func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, `<!doctype html><p>come back tomorrow`)
+		},
+		"not an HTML page": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("\x89PNG\r\n\x1a\n")) },
 		"forbidden address": func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://10.0.0.1/", http.StatusFound)
 		},

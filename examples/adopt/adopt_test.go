@@ -1,0 +1,374 @@
+// Package adopt_test runs each stage of the service as a process: what it does
+// for those who ask stays the same, and each stage brings what it is there for.
+package adopt_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/svcblocks/svcblocks/internal/testenv"
+)
+
+const steps = 5
+
+var binaries string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "adopt-test")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	binaries = dir
+	args := []string{"build", "-o", dir + string(filepath.Separator)}
+	for i := range steps {
+		args = append(args, fmt.Sprintf("./step%d", i))
+	}
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(dir)
+		os.Exit(code)
+	}))
+}
+
+// process is a running stage.
+type process struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	ended chan struct{}
+	ready chan struct{}
+	url   string // of its root; read after ready
+
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+var listening = regexp.MustCompile(`(http://127\.0\.0\.1:[0-9]+)/title`)
+
+// Write takes the output of both streams.
+func (p *process) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.text.Write(b)
+	if m := listening.FindSubmatch(p.text.Bytes()); m != nil && p.url == "" {
+		p.url = string(m[1])
+		close(p.ready)
+	}
+	return len(b), nil
+}
+
+func (p *process) output() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.text.String()
+}
+
+// launch starts a stage in a folder of its own.
+func launch(t *testing.T, step int, env ...string) *process {
+	t.Helper()
+	p := &process{t: t, ended: make(chan struct{}), ready: make(chan struct{})}
+	p.cmd = exec.Command(filepath.Join(binaries, fmt.Sprintf("step%d", step)))
+	p.cmd.Dir = t.TempDir()
+	p.cmd.Env = append(append(os.Environ(), "TITLE_LISTEN=127.0.0.1:0"), env...)
+	p.cmd.Stdout, p.cmd.Stderr = p, p
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(p.ended)
+		_ = p.cmd.Wait() // the state says it
+	}()
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill() // it may have ended
+		<-p.ended
+	})
+	return p
+}
+
+// start is launch, and waits until it serves.
+func start(t *testing.T, step int, env ...string) *process {
+	t.Helper()
+	p := launch(t, step, env...)
+	select {
+	case <-p.ready:
+	case <-p.ended:
+		t.Fatalf("it ended: %s", p.output())
+	case <-time.After(30 * time.Second):
+		t.Fatalf("it says no address: %s", p.output())
+	}
+	return p
+}
+
+// wait returns the exit code.
+func (p *process) wait() int {
+	p.t.Helper()
+	select {
+	case <-p.ended:
+		return p.cmd.ProcessState.ExitCode()
+	case <-time.After(30 * time.Second):
+		p.t.Fatalf("it does not end: %s", p.output())
+		return -1
+	}
+}
+
+// get asks for the title of a page.
+func (p *process) get(query string) (status int, body string) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+query, nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	req.Close = true
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return res.StatusCode, strings.TrimSpace(string(text))
+}
+
+func title(address string) string { return "/title?url=" + url.QueryEscape(address) }
+
+// pages is a site to tell the titles of.
+func pages(t *testing.T) string {
+	t.Helper()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/good":
+			fmt.Fprint(w, "<html><TITLE lang=en>\n Tea &amp;\n cakes </TITLE></html>")
+		case "/none":
+			fmt.Fprint(w, "<html></html>")
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	t.Cleanup(srv.Close)
+	return srv.URL
+}
+
+// loopback is what the last stage needs to be told, for a test's pages.
+const loopback = "TITLE_ALLOW=127.0.0.1/32"
+
+func envOf(step int, more ...string) []string {
+	if step == 4 {
+		return append(more, loopback)
+	}
+	return more
+}
+
+// What the service does is the same from the first stage to the last.
+func TestEachStageServes(t *testing.T) {
+	t.Parallel()
+	site := pages(t)
+	for step := range steps {
+		t.Run(fmt.Sprint(step), func(t *testing.T) {
+			t.Parallel()
+			p := start(t, step, envOf(step)...)
+			for _, tt := range []struct {
+				query  string
+				status int
+				body   string
+			}{
+				{"/healthz", 200, "ok"},
+				{title(site + "/good"), 200, "Tea & cakes"},
+				{title(site + "/none"), 502, "the page cannot be read"},
+				{title(site + "/gone"), 502, "the page cannot be read"},
+				{title("http://127.0.0.1:1/"), 502, "the page cannot be read"},
+				{"/title", 400, "which page? /title?url=…"},
+				{"/else", 404, "404 page not found"},
+			} {
+				if status, body := p.get(tt.query); status != tt.status || body != tt.body {
+					t.Errorf("%s: %d %q, want %d %q", tt.query, status, body, tt.status, tt.body)
+				}
+			}
+			if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			if code := p.wait(); (code == 0) != (step >= 2) { // before, nobody listens to the signal
+				t.Errorf("exit code %d after SIGTERM\n%s", code, p.output())
+			}
+		})
+	}
+}
+
+// The file that does the work never changes: only what is put into it.
+func TestTitleStaysAsItIs(t *testing.T) {
+	t.Parallel()
+	first, err := os.ReadFile("step0/title.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for step := 1; step < steps; step++ {
+		if again, err := os.ReadFile(fmt.Sprintf("step%d/title.go", step)); err != nil || !bytes.Equal(first, again) {
+			t.Errorf("step%d/title.go differs: %v", step, err)
+		}
+	}
+}
+
+// Step 1: a mistake in the settings is told, and all of them at once.
+func TestConfig(t *testing.T) {
+	t.Parallel()
+	mistakes := []string{"TITLE_TIMEOUT=soon", "TITLE_MAX_BYTES=12", "TITLE_MAXBYTES=99"}
+	start(t, 0, mistakes...) // serves with 10 s and a megabyte, whatever was meant
+	for step := 1; step < steps; step++ {
+		p := launch(t, step, mistakes...)
+		if code := p.wait(); code == 0 {
+			t.Errorf("step %d starts", step)
+		}
+		for _, want := range []string{"env TITLE_TIMEOUT", `"soon"`, "env TITLE_MAX_BYTES", "env TITLE_MAXBYTES"} {
+			if !strings.Contains(p.output(), want) {
+				t.Errorf("step %d does not say %s:\n%s", step, want, p.output())
+			}
+		}
+	}
+}
+
+// Step 2: every request is a line with fields in a file, under the trace that
+// it came with.
+func TestLogging(t *testing.T) {
+	t.Parallel()
+	site := pages(t)
+	for step := 2; step < steps; step++ {
+		p := launch(t, step, envOf(step, "TITLE_LOG_FILE_PATH=log/title.log")...)
+		lines := func() (out []map[string]any) {
+			files, err := filepath.Glob(filepath.Join(p.cmd.Dir, "log", "title*.log"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, path := range files {
+				text, err := os.ReadFile(path)
+				if err != nil && !errors.Is(err, os.ErrNotExist) { // sealed meanwhile
+					t.Fatal(err)
+				}
+				for line := range strings.Lines(string(text)) {
+					var m map[string]any
+					if err := json.Unmarshal([]byte(line), &m); err != nil {
+						t.Fatalf("%s: %v", line, err)
+					}
+					out = append(out, m)
+				}
+			}
+			return out
+		}
+		testenv.Eventually(t, func() error {
+			for _, m := range lines() {
+				if address, ok := m["address"].(string); ok && m["msg"] == "listening" {
+					p.url = strings.TrimSuffix(address, "/title?url=")
+					return nil
+				}
+			}
+			return errors.New("no line says that it listens")
+		})
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url+title(site+"/good"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Close = true
+		req.Header.Set("Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if err := p.cmd.Process.Kill(); err != nil { // no line is lost
+			t.Fatal(err)
+		}
+		p.wait()
+		found := false
+		for _, m := range lines() {
+			if m["msg"] == "title told" {
+				found = m["component"] == "title" && m["url"] == site+"/good" && m["title"] == "Tea & cakes" &&
+					m["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
+			}
+		}
+		if !found {
+			t.Errorf("step %d: no such line in %v", step, lines())
+		}
+	}
+}
+
+// Step 3: the operator hears of the first error at once, and once.
+func TestNotify(t *testing.T) {
+	t.Parallel()
+	site := pages(t)
+	for step := 3; step < steps; step++ {
+		posts := make(chan string, 100)
+		hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			posts <- r.URL.Path + " " + string(body)
+			fmt.Fprint(w, "ok")
+		}))
+		t.Cleanup(hook.Close)
+		p := start(t, step, envOf(step, "TITLE_SLACK="+hook.URL+"/services/T0/B0/canary")...)
+		for range 15 {
+			p.get(title(site + "/gone"))
+		}
+		select {
+		case post := <-posts:
+			if !strings.HasPrefix(post, "/services/T0/B0/canary ") || !strings.Contains(post, "page cannot be read") {
+				t.Errorf("step %d: %s", step, post)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("step %d: nobody is told\n%s", step, p.output())
+		}
+		if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if code := p.wait(); code != 0 || strings.Contains(p.output(), "canary") {
+			t.Errorf("step %d: exit code %d, or the webhook shows:\n%s", step, code, p.output())
+		}
+		if n := len(posts); n > 1 { // the repeats as one
+			t.Errorf("step %d: %d more messages for one trouble", step, n)
+		}
+	}
+}
+
+// Step 4: who asks for a page of the machine itself, or of the network behind
+// it, does not get it; and without Tor nothing leaves, where Tor was asked for.
+func TestScrape(t *testing.T) {
+	t.Parallel()
+	site := pages(t)
+	before, after := start(t, 3), start(t, 4)
+	if status, body := before.get(title(site + "/good")); status != 200 {
+		t.Errorf("step 3: %d %s", status, body)
+	}
+	for _, address := range []string{site + "/good", "http://localhost/", "http://169.254.169.254/latest/meta-data/", "http://[::1]/", "file:///etc/passwd", "http://10.0.0.1/"} {
+		if status, body := after.get(title(address)); status != http.StatusForbidden {
+			t.Errorf("step 4: %s: %d %s", address, status, body)
+		}
+	}
+	tor := start(t, 4, loopback, "TITLE_TOR=127.0.0.1:1")
+	if status, _ := tor.get(title(site + "/good")); status != http.StatusBadGateway || !strings.Contains(tor.output(), "tor unavailable") {
+		t.Errorf("without Tor: %d\n%s", status, tor.output())
+	}
+}
