@@ -3,6 +3,7 @@ package elastic_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -255,6 +256,25 @@ func TestShipped(t *testing.T) {
 	}
 	if fmt.Sprint(rec.sizes) != "[100 4]" || len(rec.stored) != 99 {
 		t.Errorf("requests of %v items, %d stored", rec.sizes, len(rec.stored))
+	}
+}
+
+// TestPasswordIsNotShown has the receiver answer with the header that it got.
+func TestPasswordIsNotShown(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(w, r.Header.Get("Authorization"))
+	}))
+	defer srv.Close()
+	defer srv.CloseClientConnections()
+	sink, err := elastic.New(&elastic.Options{URL: srv.URL, Index: "x", Username: "user", Password: secret.New(token)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = sink.Send(t.Context(), events(1))
+	if err == nil || strings.Contains(err.Error(), base64.StdEncoding.EncodeToString([]byte("user:"+token))) {
+		t.Errorf("Send = %v", err)
 	}
 }
 

@@ -298,3 +298,24 @@ func TestGzipRefused(t *testing.T) {
 		t.Errorf("Send = %v", err)
 	}
 }
+
+// TestHeaderIsNotShown has the receiver answer with what it got.
+func TestHeaderIsNotShown(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		_ = r.Header.Write(w)
+	}))
+	defer srv.Close()
+	defer srv.CloseClientConnections()
+	for name, value := range map[string]string{"X-Api-Key": "canary-1", "Authorization": "Basic canary-2", "Cookie": "session=canary-3"} {
+		sink, err := httpjson.New(&httpjson.Options{URL: srv.URL, Header: http.Header{name: {value}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = sink.Send(t.Context(), &logging.Batch{ID: "1-0", Events: []logging.Event{{ID: "1-0", Line: []byte("{}")}}})
+		if err == nil || strings.Contains(err.Error(), "canary") || !strings.Contains(err.Error(), "403") {
+			t.Errorf("Send = %v", err)
+		}
+	}
+}

@@ -50,8 +50,15 @@ func New(name string, o Options) *Poster {
 		p.header = http.Header{}
 	}
 	for _, s := range o.Secrets {
-		if !s.IsZero() {
-			p.hidden = append(p.hidden, s.Reveal(), url.PathEscape(s.Reveal()), url.QueryEscape(s.Reveal()))
+		p.hide(s.Reveal())
+	}
+	for name, values := range p.header {
+		for _, v := range values {
+			if carriesSecret(name) {
+				p.hide(v)
+				_, credentials, _ := strings.Cut(v, " ") // behind the scheme
+				p.hide(credentials)
+			}
 		}
 	}
 	client := http.Client{Timeout: o.Timeout}
@@ -62,6 +69,24 @@ func New(name string, o Options) *Poster {
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	p.client = &client
 	return p
+}
+
+// hide takes value out of error texts, which quote what receivers answer.
+func (p *Poster) hide(value string) {
+	if value != "" {
+		p.hidden = append(p.hidden, value, url.PathEscape(value), url.QueryEscape(value))
+	}
+}
+
+// carriesSecret reports whether the header called name may hold credentials.
+func carriesSecret(name string) bool {
+	name = strings.ToLower(name)
+	for _, part := range []string{"auth", "cookie", "key", "token", "secret", "password", "signature"} {
+		if strings.Contains(name, part) {
+			return true
+		}
+	}
+	return false
 }
 
 // CheckURL reports what is wrong with the address of a receiver.
