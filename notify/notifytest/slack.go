@@ -12,7 +12,7 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
+	"unicode/utf16"
 )
 
 // SlackOptions are the settings of a [Slack].
@@ -423,7 +423,8 @@ func parsePayload(body []byte) (slackPayload, string) {
 func (b slackBlock) valid() (n int, ok bool) {
 	check := func(t slackText, limit int, kinds ...string) bool {
 		// Slack counts what is special in its escaped form, whoever escapes it.
-		size := utf8.RuneCountInString(t.Text)
+		// How it counts beyond 16 bits it does not say; this is the most.
+		size := len(utf16.Encode([]rune(t.Text)))
 		if t.Type == "plain_text" {
 			size += 4*strings.Count(t.Text, "&") + 3*strings.Count(t.Text, "<") + 3*strings.Count(t.Text, ">")
 		}

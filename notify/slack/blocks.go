@@ -11,8 +11,8 @@ import (
 	"github.com/svcblocks/svcblocks/notify"
 )
 
-// Limits of Slack's Block Kit, counted in characters after escaping. The one on
-// the sum is not documented: 9,597 were taken and 11,341 refused.
+// Limits of Slack's Block Kit, counted in characters after escaping, see width.
+// The one on the sum is not documented: 9,597 were taken and 11,341 refused.
 const (
 	maxHeader   = 150
 	maxSection  = 3000
@@ -66,7 +66,7 @@ func (s *settings) render(m notify.Message) payload {
 	if line, _, _ := strings.Cut(strings.TrimSpace(m.Text), "\n"); line != "" && clean(line) != title {
 		summary += ": " + escape(line)
 	}
-	summary, _ = cut(summary, maxFallback-utf8.RuneCountInString(mention)-1)
+	summary, _ = cut(summary, maxFallback-width(mention)-1)
 	if mention != "" {
 		summary = mention + " " + summary
 	}
@@ -106,11 +106,11 @@ func (b *builder) header(title string) {
 }
 
 func escapedLen(s string) int {
-	return utf8.RuneCountInString(s) + 4*strings.Count(s, "&") + 3*strings.Count(s, "<") + 3*strings.Count(s, ">")
+	return width(s) + 4*strings.Count(s, "&") + 3*strings.Count(s, "<") + 3*strings.Count(s, ">")
 }
 
 func (b *builder) section(escaped string) {
-	b.add(block{Type: "section", Text: &text{Type: "mrkdwn", Text: escaped}}, utf8.RuneCountInString(escaped))
+	b.add(block{Type: "section", Text: &text{Type: "mrkdwn", Text: escaped}}, width(escaped))
 }
 
 // reserve is kept for fields and context.
@@ -121,7 +121,7 @@ func (b *builder) body(body string) {
 	rest := strings.TrimRight(escape(body), "\n")
 	for room := maxSum - reserve - b.sum; rest != ""; room = maxSum - reserve - b.sum {
 		if room < 100 {
-			b.section(fmt.Sprintf("… truncated %d characters", utf8.RuneCountInString(rest)))
+			b.section(fmt.Sprintf("… truncated %d characters", width(rest)))
 			return
 		}
 		part, left := cut(rest, min(maxSection, room))
@@ -149,7 +149,7 @@ func (b *builder) fields(list []notify.Field) {
 	}
 	for i, f := range list {
 		name, _ := cut(escape(f.Name), 100)
-		room := min(maxField, maxSum-400-b.sum-n) - utf8.RuneCountInString(name) - 4
+		room := min(maxField, maxSum-400-b.sum-n) - width(name) - 4
 		if room < 20 || len(b.blocks) >= maxBlocks-3 {
 			flush()
 			b.section(fmt.Sprintf("… %d more attributes", len(list)-i))
@@ -161,7 +161,7 @@ func (b *builder) fields(list []notify.Field) {
 		}
 		entry := "*" + name + "*\n" + value
 		bl.Fields = append(bl.Fields, text{Type: "mrkdwn", Text: entry})
-		n += utf8.RuneCountInString(entry)
+		n += width(entry)
 		if len(bl.Fields) == maxFields {
 			flush()
 		}
@@ -185,11 +185,11 @@ func (b *builder) context(m notify.Message) {
 	var bl block
 	n := 0
 	for _, p := range parts {
-		if n+utf8.RuneCountInString(p) > 380 {
+		if n+width(p) > 380 {
 			break
 		}
 		bl.Elements = append(bl.Elements, text{Type: "mrkdwn", Text: p})
-		n += utf8.RuneCountInString(p)
+		n += width(p)
 	}
 	b.add(block{Type: "context", Elements: bl.Elements}, n)
 }

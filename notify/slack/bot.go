@@ -20,10 +20,10 @@ import (
 // works alone, too. All methods are safe for concurrent use.
 //
 // What a Hub tells about repeats of a message brings the message in Slack up
-// to date, or answers in its thread, see [Options].NoEdit; that the trouble is
-// over is told in the thread and the channel. When the first
-// message is not known any more, after a restart for instance, a new one is
-// posted.
+// to date, or answers in its thread, see [Options].NoEdit. That the trouble
+// has become worse, or is over, is told in the thread and the channel, as
+// Slack tells nobody of an edit. When the first message is not known any more,
+// after a restart for instance, a new one is posted.
 type Bot struct {
 	s       settings
 	token   secret.Secret
@@ -36,8 +36,11 @@ type Bot struct {
 	order *list.List               // of *post, the latest in front
 }
 
-// post is where a message is in Slack.
-type post struct{ id, channel, ts string }
+// post is where a message is in Slack, and the highest level that was told of.
+type post struct {
+	id, channel, ts string
+	level           slog.Level
+}
 
 // maxPosts bounds the messages that can be brought up to date.
 const maxPosts = 1000
@@ -114,34 +117,43 @@ func (b *Bot) tell(ctx context.Context, m notify.Message) *notify.Error {
 	p := b.s.render(m)
 	p.Channel = b.channel
 	root, known := b.find(m.Thread)
-	if known && !b.s.NoEdit && !m.Resolved {
+	news := m.Resolved || m.Level > root.level
+	if known && !b.s.NoEdit && !news {
 		p.Channel, p.TS = root.channel, root.ts
 		_, err := b.call(ctx, "chat.update", p)
 		if err == nil || !gone(err) {
 			return err
 		}
 		b.forget(m.Thread) // somebody deleted it: post anew
-		p.Channel, p.TS = b.channel, ""
+		known, p.Channel, p.TS = false, b.channel, ""
 	} else if known {
-		// An edit notifies nobody, but the end of trouble is news.
-		p.Channel, p.ThreadTS, p.Broadcast = root.channel, root.ts, m.Resolved
+		p.Channel, p.ThreadTS, p.Broadcast = root.channel, root.ts, news
 	}
 	answer, err := b.call(ctx, "chat.postMessage", p)
+	if err != nil && p.ThreadTS != "" && gone(err) {
+		b.forget(m.Thread)
+		known, p.Channel, p.ThreadTS, p.Broadcast = false, b.channel, "", false
+		answer, err = b.call(ctx, "chat.postMessage", p)
+	}
 	if err != nil {
 		return err
 	}
-	if m.Thread == "" {
-		b.remember(post{m.ID, answer.Channel, answer.TS})
-	} else if !known {
-		b.remember(post{m.Thread, answer.Channel, answer.TS})
+	switch {
+	case m.Thread == "":
+		b.remember(post{m.ID, answer.Channel, answer.TS, m.Level})
+	case !known:
+		b.remember(post{m.Thread, answer.Channel, answer.TS, m.Level})
+	case m.Level > root.level:
+		root.level = m.Level
+		b.remember(root)
 	}
 	return nil
 }
 
-// gone reports whether the message to be edited cannot be any more.
+// gone reports whether the message to be edited or answered cannot be any more.
 func gone(e *notify.Error) bool {
 	switch e.Enhanced {
-	case "message_not_found", "cant_update_message", "edit_window_closed", "channel_not_found":
+	case "message_not_found", "cant_update_message", "edit_window_closed", "channel_not_found", "thread_not_found", "cannot_reply_to_message":
 		return true
 	default:
 		return false

@@ -2,6 +2,7 @@ package slack
 
 import (
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -34,7 +35,7 @@ func clean(s string) string {
 // after escaping, without splitting an entity. It returns the number of
 // characters that it left out.
 func cut(escaped string, limit int) (kept string, left int) {
-	total := utf8.RuneCountInString(escaped)
+	total := width(escaped)
 	if total <= limit {
 		return escaped, 0
 	}
@@ -62,6 +63,15 @@ func entity(s string) (size, width int) {
 			return len(e), len(e)
 		}
 	}
-	_, size = utf8.DecodeRuneInString(s)
-	return size, 1
+	r, size := utf8.DecodeRuneInString(s)
+	return size, max(1, utf16.RuneLen(r))
+}
+
+// width returns the characters of s. Slack does not say how it counts those
+// beyond 16 bits, as most emoji are; two is what JavaScript does, and the most.
+func width(s string) (n int) {
+	for _, r := range s {
+		n += max(1, utf16.RuneLen(r))
+	}
+	return n
 }

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf16"
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/notify"
@@ -218,16 +219,32 @@ func TestBotEditsAndThreads(t *testing.T) {
 	if len(shown) != 1 || shown[0].Updates != 1 || !strings.Contains(shown[0].Text, "(×9)") {
 		t.Fatalf("after an edit: %+v", shown)
 	}
-	send(b, notify.Message{ID: "m3", Subject: "disk full", Resolved: true, Thread: "m1"})
+	// It gets worse: an edit would alert nobody.
+	send(b, notify.Message{ID: "m2b", Subject: "disk full", Level: slog.LevelError, Count: 1, Thread: "m1"})
 	shown = s.Messages()
 	if len(shown) != 2 || shown[1].ThreadTS != shown[0].TS || !strings.Contains(shown[1].Payload, `"reply_broadcast":true`) {
+		t.Fatalf("after a higher level: %+v", shown)
+	}
+	send(b, notify.Message{ID: "m2c", Subject: "disk full", Level: slog.LevelError, Count: 99, Thread: "m1"})
+	if shown = s.Messages(); len(shown) != 2 || shown[0].Updates != 2 {
+		t.Fatalf("after repeats of the higher level: %+v", shown)
+	}
+	send(b, notify.Message{ID: "m3", Subject: "disk full", Resolved: true, Thread: "m1"})
+	shown = s.Messages()
+	if len(shown) != 3 || shown[2].ThreadTS != shown[0].TS || !strings.Contains(shown[2].Payload, `"reply_broadcast":true`) {
 		t.Fatalf("after the end: %+v", shown)
 	}
 	// Somebody deleted the message, or this is another process: a new one.
 	s.Inject(notifytest.SlackFault{Method: "chat.update", Status: 200, Body: `{"ok":false,"error":"message_not_found"}`, Times: 1})
 	send(b, notify.Message{ID: "m4", Subject: "disk full", Count: 2, Thread: "m1"})
-	if n := len(s.Messages()); n != 3 {
-		t.Errorf("%d messages, want 3", n)
+	if n := len(s.Messages()); n != 4 {
+		t.Errorf("%d messages, want 4", n)
+	}
+	// The end of the trouble is told even when there is no thread to tell it in.
+	s.Inject(notifytest.SlackFault{Method: "chat.postMessage", Status: 200, Body: `{"ok":false,"error":"thread_not_found"}`, Times: 1})
+	send(b, notify.Message{ID: "m5", Subject: "disk full", Resolved: true, Thread: "m1"})
+	if shown = s.Messages(); len(shown) != 5 || shown[4].ThreadTS != "" {
+		t.Errorf("without a thread: %+v", shown)
 	}
 	threads := newBot(t, s, &slack.Options{Rate: -1, NoEdit: true})
 	send(threads, notify.Message{ID: "n1", Subject: "x"})
@@ -340,6 +357,8 @@ func TestLimitsAndInjection(t *testing.T) {
 		"evil":          {Subject: evil, Text: evil, Attrs: []slog.Attr{slog.String(evil, evil)}, Attachments: []notify.Attachment{{Name: evil}}},
 		"long subject":  {Subject: long, Text: "t"},
 		"long name":     {Subject: strings.Repeat("ä", 10_000), Text: "t"},
+		"emoji":         {Subject: strings.Repeat("😀", 10_000), Text: strings.Repeat("😀&", 100_000), Attrs: []slog.Attr{slog.String(strings.Repeat("😀", 300), strings.Repeat("😀", 3000))}},
+		"odd emoji":     {Subject: "x" + strings.Repeat("😀", 10_000), Text: "x" + strings.Repeat("😀", 100_000)},
 		"megabyte":      {Subject: "s", Text: strings.Repeat("x", 1<<20)},
 		"escapes":       {Subject: "s", Text: strings.Repeat("<&>\n", 100_000)},
 		"many attrs":    {Subject: "s", Text: strings.Repeat("y", 20_000), Attrs: many},
@@ -373,7 +392,7 @@ func TestLimitsAndInjection(t *testing.T) {
 				}
 				sum := 0
 				check := func(text string) {
-					sum += len([]rune(text))
+					sum += len(utf16.Encode([]rune(text)))
 					if strings.ContainsAny(text, "<>\u202e\x00\r") {
 						t.Errorf("text is active: %.200q", text)
 					}
