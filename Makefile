@@ -21,6 +21,18 @@ run: ## build and start the reference service; Ctrl-C ends it
 	@cd examples && go build -trimpath -o $(ROOT)/bin/service ./service
 	@trap '' INT; exec bin/service
 
+.PHONY: samples
+samples: ## run each sample on data that it makes itself, into examples/var/samples
+	@rm -rf examples/var/samples
+	cd examples && MINIMAL_LOG_FILE_PATH=var/samples/log/app.log go run ./minimal
+	cd examples && go run ./logship -dir var/samples/log
+	cd examples && go run ./adopt/step1 config explain
+	cd examples && go test -count=1 -run '^TestEachStageServes$$' ./adopt
+	cd examples && go run ./retrieve -out var/samples/retrieve
+	cd examples && go run ./features -in var/samples/retrieve -out var/samples/features
+	@if [ -f examples/ml/go.mod ]; then set -ex; cd examples/ml; go run . train -in ../var/samples/features -models ../var/samples/models; go run . demo; fi
+	@if [ -f examples/fleet/main.go ]; then set -ex; cd examples; go run ./fleet demo; fi
+
 .PHONY: test
 test: deps check race weight fuzz ## all that a change must pass: checks, tests under -race, short fuzzing (25 minutes at most)
 

@@ -34,7 +34,7 @@ image)
   ;;
 images)
   go run ./secrets ../secrets
-  build ./compose.sh -f ../compose.yaml --profile prod build
+  build ./compose.sh -f ../compose.yaml -f ../compose.test.yaml --profile prod build
   ;;
 up)
   go run ./secrets ../secrets
