@@ -96,13 +96,17 @@ func (k *keySet) current() (keys []jose.JSONWebKey, tried time.Time, err error) 
 	return k.keys, k.tried, k.err
 }
 
-// refreshSince asks for the keys unless somebody did after since, or too many
-// did; it then returns how that went.
+// refreshSince asks for the keys unless somebody did after since; it then
+// returns how that went. Those who come too fast wait, and one answer does for
+// all of them.
 func (k *keySet) refreshSince(ctx context.Context, since time.Time) error {
 	k.asking.Lock()
 	defer k.asking.Unlock()
-	if _, tried, err := k.current(); tried.After(since) || !k.limit.Allow() {
+	if _, tried, err := k.current(); tried.After(since) {
 		return err
+	}
+	if err := k.limit.Wait(ctx); err != nil {
+		return fmt.Errorf("%w: too many tokens of keys that are not known: %w", ErrUnavailable, err)
 	}
 	return k.ask(ctx)
 }
