@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -146,7 +147,7 @@ func OpenFile(path string, opts *FileOptions) (*File, error) {
 		return nil, fmt.Errorf("logging: open file %q: %w", path, err)
 	}
 	f := &File{opts: o, queue: newQueue(path), syncEvery: every}
-	if err := os.MkdirAll(f.queue.dir, 0o750); err != nil {
+	if err := os.MkdirAll(f.queue.dir, dirPerm); err != nil {
 		return nil, &Error{Op: "open", Path: path, Err: err}
 	}
 	// Made while there is room: on a full disk shipping is what makes room.
@@ -432,13 +433,19 @@ func (f *File) seal() error {
 		return nil
 	}
 	settled := false
-	err := f.queue.journaled(f.opts.Perm, func(j *journal) error {
+	work := func(j *journal) error {
 		if err := f.settle(j); err != nil {
 			return err
 		}
 		settled = true
 		return f.open(j) // failing that, tried again at the next record
-	})
+	}
+	err := f.queue.journaled(f.opts.Perm, work)
+	if errors.Is(err, fs.ErrNotExist) && !settled { // somebody removed the folder
+		if err = os.MkdirAll(f.queue.dir, dirPerm); err == nil {
+			err = f.queue.journaled(f.opts.Perm, work)
+		}
+	}
 	if settled {
 		f.keepQuota()
 		if f.sealed != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/logging"
 )
 
@@ -171,6 +172,51 @@ func TestFileMovedByAStranger(t *testing.T) {
 				if strings.Count(got, want) != 1 {
 					t.Errorf("%q is not there once:\n%s", want, got)
 				}
+			}
+			if told.count(logging.ErrMoved) != 1 {
+				t.Errorf("told %v", told.errs)
+			}
+		})
+	}
+}
+
+// TestFolderRemoved has somebody remove or move the folder of a log that is
+// written and shipped.
+func TestFolderRemoved(t *testing.T) {
+	t.Parallel()
+	for name, do := range map[string]func(dir string) error{
+		"removed": os.RemoveAll,
+		"moved":   func(dir string) error { return os.Rename(dir, dir+".old") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "log")
+			r := newReceiver(t)
+			var told problems
+			logs := newLogs(t, logging.Config{File: logging.FileConfig{Path: filepath.Join(dir, "app.log")}},
+				&logging.Options{Sink: r.sink(t), OnError: told.add, Ship: quick(logging.ShipperOptions{})})
+			log := logs.Logger("a")
+			log.Info("before", "n", 0)
+			if err := do(dir); err != nil {
+				t.Fatal(err)
+			}
+			log.Info("between", "n", 1)
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- logs.Run(ctx) }()
+			testenv.Eventually(t, func() error {
+				if lost, _ := r.lost(2); len(lost) > 0 {
+					return fmt.Errorf("lost %v", lost)
+				}
+				return nil
+			})
+			log.Info("after", "n", 2)
+			cancel()
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			if lost, repeated := r.lost(3); len(lost) > 0 || repeated > 0 {
+				t.Errorf("lost %v, %d repeated", lost, repeated)
 			}
 			if told.count(logging.ErrMoved) != 1 {
 				t.Errorf("told %v", told.errs)

@@ -58,8 +58,12 @@ func checkPath(path string) error {
 	return nil
 }
 
-// defaultPerm is the permission of files of the queue.
-const defaultPerm os.FileMode = 0o640
+const (
+	// defaultPerm is the permission of files of the queue, and dirPerm that of
+	// folders made for it.
+	defaultPerm os.FileMode = 0o640
+	dirPerm     os.FileMode = 0o750
+)
 
 // maxActive bounds the number of processes which write to one queue.
 const maxActive = 1000

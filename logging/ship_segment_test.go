@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/svcblocks/svcblocks/internal/filelock"
+	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/logging"
 )
 
@@ -222,6 +224,47 @@ func TestOneBadFileDoesNotStopTheRest(t *testing.T) {
 		if n != 1 {
 			t.Fatalf("%s arrived %d times", id, n)
 		}
+	}
+}
+
+// TestRunGoesOnBesideOneBadFile has Run ship what is logged later, too.
+func TestRunGoesOnBesideOneBadFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "app.log.quarantine"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	sink := sinkFunc(func(_ context.Context, b *logging.Batch) error {
+		for i, e := range b.Events {
+			if bytes.Contains(e.Line, []byte("poison")) {
+				return &logging.SinkError{Kind: logging.KindRejected, Rejected: []int{i}, Err: errors.New("400")}
+			}
+		}
+		return nil
+	})
+	var told problems
+	logs := newLogs(t, logging.Config{File: logging.FileConfig{Path: filepath.Join(dir, "app.log")}},
+		&logging.Options{Sink: sink, OnError: told.add, Ship: quick(logging.ShipperOptions{})})
+	logs.Logger("a").Info("poison")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- logs.Run(ctx) }()
+	for i := range 5 {
+		testenv.Eventually(t, func() error {
+			if n := logs.Stats().Ship.Events; n != int64(i) {
+				return fmt.Errorf("%d events shipped, want %d", n, i)
+			}
+			return nil
+		})
+		logs.Logger("a").Info("fine")
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if n := len(told.errs); n != 1 {
+		t.Errorf("told %d times: %v", n, told.errs)
 	}
 }
 

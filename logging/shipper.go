@@ -297,14 +297,16 @@ func (s *Shipper) notify() {
 // instead of leaving a small segment each second.
 func (s *Shipper) round(ctx context.Context, stop <-chan struct{}) error {
 	var res Result
-	if err := s.pass(ctx, &res, false); err != nil || s.seal == nil {
+	err := s.pass(ctx, &res, false)
+	if _, failed := errors.AsType[*failure](err); failed || s.seal == nil {
 		return err
 	}
 	select {
 	case <-stop:
-		return nil // the drain seals
+		return err // the drain seals
 	default:
 	}
+	// What is wrong with one segment does not keep new ones from being shipped.
 	if err := s.seal(); err != nil {
 		return err
 	}
