@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -107,11 +108,19 @@ func (b *builder) walk(section *entry, n *node) {
 		case item.kind == mapNode:
 			b.walk(e, item)
 		case item.kind == textNode && isReference(item.text):
-			b.decoder.wrong(item, e.shape, e.key, "a section", "a reference stands for one value, not for a section")
+			b.wrongSection(item, e, "a reference stands for one value, not for a section")
 		case item.kind != nullNode:
-			b.decoder.wrong(item, e.shape, e.key, "a section", "")
+			b.wrongSection(item, e, "")
 		}
 	}
+}
+
+// wrongSection reports what stands where a section goes.
+func (b *builder) wrongSection(n *node, e *entry, hint string) {
+	b.decoder.wrong(n, e.shape, e.key, "a section", hint)
+	last := len(b.decoder.problems) - 1
+	b.reject(b.decoder.problems[last])
+	b.decoder.problems = b.decoder.problems[:last]
 }
 
 // set makes n the value of a leaf.
@@ -208,7 +217,7 @@ func (b *builder) leaf(e *entry, fv reflect.Value) {
 
 // missing reports a required key that nothing sets, and how to set it.
 func (b *builder) missing(e *entry) {
-	if b.unread { // it may stand in the document that could not be read
+	if b.maybeSet(e.key) {
 		return
 	}
 	p := Problem{Key: e.key, Message: "required, but no layer sets it"}
@@ -233,8 +242,8 @@ func (b *builder) missing(e *entry) {
 	b.decoder.problems = append(b.decoder.problems, p)
 }
 
-// validateTree calls the Validate method of every struct in rv whose keys
-// have no problem, the inner ones first.
+// validateTree calls the Validate method of every struct in rv, the inner ones
+// first.
 func (b *builder) validateTree(rv reflect.Value, s *shape, key string, found []Problem) (problems []Problem) {
 	if !s.needsValidation() {
 		return nil
@@ -272,16 +281,19 @@ func (b *builder) validateTree(rv reflect.Value, s *shape, key string, found []P
 			}
 			problems = append(problems, b.validateTree(rv.Field(f.index), inner, full, found)...)
 		}
-		if s.validate && len(problems) == 0 && !concerns(found, key) && rv.CanAddr() && rv.Addr().CanInterface() {
-			return b.callValidate(rv, key)
+		if s.validate && rv.CanAddr() && rv.Addr().CanInterface() {
+			problems = append(problems, b.callValidate(rv, key, concerns(found, key), problems)...)
 		}
 	}
 	return problems
 }
 
-// concerns reports whether a problem lies at or below key.
+// concerns reports whether a value at or below key is not what the layers gave.
 func concerns(problems []Problem, key string) bool {
 	for _, p := range problems {
+		if p.Message == unknownMessage || strings.HasPrefix(p.Message, duplicateMessage) || p.Key == "" && p.File == "" {
+			continue
+		}
 		if key == "" || p.Key == key || strings.HasPrefix(p.Key, key+".") || strings.HasPrefix(p.Key, key+"[") {
 			return true
 		}
@@ -338,13 +350,16 @@ func (s *shape) search(seen map[*shape]bool, is func(*shape) bool) bool {
 	return false
 }
 
-func (b *builder) callValidate(rv reflect.Value, key string) (problems []Problem) {
+// callValidate calls a Validate method. What the structs within have said is
+// not said again. The flag partly says that a value has a problem of its own
+// and is not what the layers gave.
+func (b *builder) callValidate(rv reflect.Value, key string, partly bool, inner []Problem) (problems []Problem) {
 	v, ok := rv.Addr().Interface().(interface{ Validate() error })
 	if !ok {
 		return nil
 	}
-	err := v.Validate()
-	if err == nil {
+	panicked, err := validate(v)
+	if err == nil || panicked && partly {
 		return nil
 	}
 	causes := []error{err}
@@ -352,14 +367,28 @@ func (b *builder) callValidate(rv reflect.Value, key string) (problems []Problem
 		causes = many.Unwrap()
 	}
 	for _, cause := range causes {
-		if cause == nil {
+		if cause == nil || slices.ContainsFunc(inner, func(p Problem) bool { return strings.Contains(cause.Error(), p.Message) }) {
 			continue
 		}
 		p := b.locate(key)
 		p.Message, p.Err = cause.Error(), cause
+		if partly {
+			p.Hint = "checked without the values that have a mistake of their own"
+		}
 		problems = append(problems, p)
 	}
 	return problems
+}
+
+// validate keeps a panic of the method from ending a program that runs on its
+// last good settings.
+func validate(v interface{ Validate() error }) (panicked bool, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			panicked, err = true, fmt.Errorf("its Validate method panicked: %v", p)
+		}
+	}()
+	return false, v.Validate()
 }
 
 // locate finds the place of a section: in the highest layer that names it.

@@ -179,6 +179,7 @@ func (d *decoder) mapping(rv reflect.Value, s *shape, n *node, key string) bool 
 // structure sets a struct within a list or map, where keys are not static.
 func (d *decoder) structure(rv reflect.Value, s *shape, n *node, key string) bool {
 	before := len(d.problems)
+	failed := map[string]bool{}
 	for i, k := range n.names {
 		f := s.str.names[k.text]
 		if f == nil {
@@ -190,7 +191,7 @@ func (d *decoder) structure(rv reflect.Value, s *shape, n *node, key string) boo
 		if n.items[i].kind == nullNode && f.shape.code != codePointer && f.shape.code != codeMap && f.shape.code != codeSlice {
 			continue
 		}
-		d.value(fv, f.shape, n.items[i], full)
+		failed[k.text] = !d.value(fv, f.shape, n.items[i], full)
 	}
 	for _, k := range sortedKeys(s.str.names) {
 		f := s.str.names[k]
@@ -205,7 +206,7 @@ func (d *decoder) structure(rv reflect.Value, s *shape, n *node, key string) boo
 			d.problems = append(d.problems, p)
 		case item == nil && fv.IsZero():
 		default:
-			if want := f.rules.check(fv, f.shape); want != "" && len(d.problems) == before {
+			if want := f.rules.check(fv, f.shape); want != "" && !failed[k] {
 				at := item
 				if at == nil {
 					at = n
@@ -222,7 +223,7 @@ func (d *decoder) unknown(n *node, k name, section, hint string) {
 	if n.label == "" {
 		p.Line, p.Column = k.line, k.col
 	}
-	p.Message, p.Hint = "unknown key", hint
+	p.Message, p.Hint = unknownMessage, hint
 	if d.lenient {
 		d.warnings = append(d.warnings, p)
 		return

@@ -71,19 +71,19 @@ func (r *reading) variable(l *layer, e *entry, v string, values map[string]strin
 	}
 	switch {
 	case direct && links[v] != "":
-		r.fail(Problem{
+		r.reject(Problem{
 			Key: e.key, Layer: "env " + v,
 			Message: fmt.Sprintf("set by Kubernetes for its service %q, not for this key", links[v]),
 			Hint:    "set enableServiceLinks: false in the pod's spec, or choose another prefix",
 		})
 	case direct && indirect:
-		r.fail(Problem{Key: e.key, Layer: "env " + v, Message: "set together with " + v + fileSuffix, Hint: "set one of the two"})
+		r.reject(Problem{Key: e.key, Layer: "env " + v, Message: "set together with " + v + fileSuffix, Hint: "set one of the two"})
 	case direct:
 		if n, ok := r.textNode(l, e, text, v, false); ok {
 			l.root.names, l.root.items = append(l.root.names, name{text: e.key}), append(l.root.items, n)
 		}
 	case indirect && path == "":
-		r.fail(Problem{Key: e.key, Layer: "env " + v + fileSuffix, Message: "empty, want the path of a file", Hint: "unset it"})
+		r.reject(Problem{Key: e.key, Layer: "env " + v + fileSuffix, Message: "empty, want the path of a file", Hint: "unset it"})
 	case indirect:
 		if n, ok := r.textFile(l, e, path, v+fileSuffix); ok {
 			l.root.names, l.root.items = append(l.root.names, name{text: e.key}), append(l.root.items, n)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -26,7 +27,9 @@ type reading struct {
 	inputs   []input         // files and folders that the result depends on
 	replaced []byte          // stands for the content of the writable file, if not nil
 	before   map[string]bool // files that had content when last read well
-	unread   bool            // a document could not be parsed
+	unparsed [][]byte        // documents that could not be parsed
+	emptied  bool            // a file that had content is empty
+	rejected map[string]bool // keys that a layer gives, in a way that cannot be used
 	scrub    scrubber
 }
 
@@ -59,6 +62,35 @@ func (r *reading) run() {
 
 func (r *reading) fail(p Problem) { r.problems = append(r.problems, p) }
 
+// reject reports a key that a layer gives in a way that cannot be used.
+func (r *reading) reject(p Problem) {
+	if r.rejected == nil {
+		r.rejected = map[string]bool{}
+	}
+	r.rejected[p.Key] = true
+	r.fail(p)
+}
+
+// maybeSet reports whether a layer with a mistake may have set the key: saying
+// that it is missing would be a second report of that mistake.
+func (r *reading) maybeSet(key string) bool {
+	if r.emptied {
+		return true
+	}
+	_, last, _ := cutLast(key, ".")
+	for _, data := range r.unparsed {
+		if bytes.Contains(data, []byte(last)) {
+			return true
+		}
+	}
+	for at := key; at != ""; at, _, _ = cutLast(at, ".") {
+		if r.rejected[at] {
+			return true
+		}
+	}
+	return false
+}
+
 // file reads one settings file.
 func (r *reading) file(kind layerKind, name string, s *sourceSpec) {
 	l := &layer{kind: kind, name: name, format: formatOf(name), fsys: s.fsys, writable: s.writable && kind == layerFile}
@@ -89,6 +121,7 @@ func (r *reading) file(kind layerKind, name string, s *sourceSpec) {
 		return
 	}
 	if len(data) == 0 && r.before[name] {
+		r.emptied = true
 		r.fail(Problem{
 			Layer: l.describe(), File: name, Message: "the file is empty, and was not before",
 			Hint: "to set nothing, leave a comment or {} in it",
@@ -98,7 +131,9 @@ func (r *reading) file(kind layerKind, name string, s *sourceSpec) {
 	l.data = data
 	root, problems := parse(l)
 	l.root = root
-	r.unread = r.unread || root == nil && len(problems) > 0
+	if root == nil && len(problems) > 0 {
+		r.unparsed = append(r.unparsed, data)
+	}
 	r.problems = append(r.problems, problems...)
 }
 
@@ -236,7 +271,10 @@ func (r *reading) textFile(l *layer, e *entry, path, label string) (*node, bool)
 		if errors.Is(err, fs.ErrNotExist) {
 			p.Message = "the file is missing"
 		}
-		r.fail(p)
+		if label != path {
+			p.Hint = label + " names it"
+		}
+		r.reject(p)
 		return nil, false
 	}
 	return r.textNode(l, e, trimNewline(string(data)), label, true)
@@ -263,7 +301,7 @@ func (r *reading) textNode(l *layer, e *entry, text, label string, tainted bool)
 	if err != nil {
 		p := n.problem(e.key)
 		p.Value, p.Want, p.Hint = n.shown(e.shape, e.key), e.shape.describe(), err.Error()
-		r.fail(p)
+		r.reject(p)
 		return nil, false
 	}
 	return expanded, true

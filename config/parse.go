@@ -92,7 +92,7 @@ func syntaxProblem(l *layer, line, col int, message, hint string) Problem {
 func duplicateProblem(l *layer, key string, at name, first name) Problem {
 	return Problem{
 		Key: key, Layer: l.describe(), File: l.path(), Line: at.line, Column: at.col,
-		Message: fmt.Sprintf("duplicate key: first set on line %d", first.line),
+		Message: fmt.Sprintf(duplicateMessage+"first set on line %d", first.line),
 		Hint:    "keep one of the two",
 	}
 }

@@ -101,6 +101,12 @@ func (r *Report) Unwrap() []error {
 	return errs
 }
 
+// Messages of problems that leave every value as the layers gave it.
+const (
+	unknownMessage   = "unknown key"
+	duplicateMessage = "duplicate key: " // and where
+)
+
 // sortProblems orders by layer, file and line; what has no place comes last.
 func sortProblems(problems []Problem, rank map[string]int) {
 	sort.SliceStable(problems, func(i, j int) bool {

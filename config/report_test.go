@@ -94,7 +94,7 @@ size: 64 miles
 		`config.yaml:11:10: mail.token: cannot resolve ref+vault://secret/data/mail#token: connection refused`,
 		`config.yaml:12:7: size: got "64 miles", want a size, such as 512KiB or 64MiB (parse size "64 miles": want a number and a unit, such as 64MiB)`,
 		`config.prod.yaml:2:3: mail.hots: unknown key (did you mean "host"?)`,
-		`secrets/mail.password: mail.password: cannot read the file: it is a folder`,
+		`secrets/mail.password: mail.password: cannot read the file: it is a folder (APP_MAIL_PASSWORD_FILE names it)`,
 		`env APP_SCRAPE_ROTATE_EVRY: unknown variable (did you mean "APP_SCRAPE_ROTATE_EVERY"?)`,
 		`owner: required, but no layer sets it (set it in config.yaml or by APP_OWNER)`,
 	}
@@ -277,5 +277,105 @@ func TestKubernetesServiceLinks(t *testing.T) {
 	own := load(t, collides{}, config.Env("APP"), config.Environ("APP_PORT=tcp://0.0.0.0:80"))
 	if own.Get().Port != "tcp://0.0.0.0:80" {
 		t.Errorf("port %q", own.Get().Port)
+	}
+}
+
+type inner struct {
+	Host string `required:"true"`
+	Port int    `min:"1" max:"65535"`
+	List []int  `required:"true"`
+}
+
+func (in *inner) Validate() error {
+	if in.Host == "bad" {
+		return errors.New("host is bad")
+	}
+	return nil
+}
+
+type outer struct {
+	Mail  inner
+	Items []inner
+	Name  string
+	Limit *int
+	Token config.Secret `required:"true"`
+}
+
+func (o *outer) Validate() error {
+	err := o.Mail.Validate()
+	switch o.Name {
+	case "":
+		return err
+	case "panic":
+		panic("on " + o.Token.Reveal())
+	case "limit":
+		if *o.Limit < 0 {
+			return errors.New("limit is low")
+		}
+		return nil
+	}
+	if err != nil {
+		err = fmt.Errorf("mail: %w", err)
+	}
+	return errors.Join(err, errors.New("name is taken"))
+}
+
+// TestReportSaysEachMistakeOnce: none hides another, and none is told twice.
+func TestReportSaysEachMistakeOnce(t *testing.T) {
+	t.Parallel()
+	const good = "token: canary-token\nmail: {host: h, port: 1, list: [1]}\n"
+	for _, tc := range []struct {
+		name, file string
+		env        []string
+		want       []string
+	}{
+		{"unparsed file", "token: x\n list: [1\nhost: y\n", nil, []string{"s.yaml:2: invalid YAML"}},
+		{"unparsed file that does not have the key", "mail:\n host: x\n  list: [1]\n", nil, []string{"s.yaml:3: invalid YAML", "token: required, but no layer sets it"}},
+		{
+			"secret file that is not there", "mail: {host: h, port: 1, list: [1]}\n", []string{"APP_TOKEN_FILE=/nonexistent"},
+			[]string{"/nonexistent: token: the file is missing (APP_TOKEN_FILE names it)"},
+		},
+		{
+			"list that cannot be read", "token: x\nmail: {host: h, port: 1}\n", []string{"APP_MAIL_LIST=[1"},
+			[]string{"env APP_MAIL_LIST: mail.list: got"},
+		},
+		{"value for a section", "token: x\nmail: hello\n", nil, []string{`s.yaml:2:7: mail: got "hello", want a section`}},
+		{"duplicate section", "token: x\nmail: {port: 1, list: [1]}\nmail: {}\n", nil, []string{"mail: duplicate key", "mail.host: required"}},
+		{
+			"items", good + "items:\n  - {port: 0, prot: 1, list: [x]}\n", nil,
+			[]string{"items[0].host: required", "items[0].port: got", "items[0].prot: unknown key", "items[0].list[0]: got"},
+		},
+		{
+			"Validate of both", "token: x\nname: n\nmail: {host: bad, port: 1, list: [1]}\n", nil,
+			[]string{"s.yaml:3:1: mail: host is bad", "name is taken"},
+		},
+		{"Validate beside an unknown key", good + "name: n\nnmae: x\n", nil, []string{"nmae: unknown key", "name is taken"}},
+		{
+			"Validate beside a wrong value", good + "name: n\nlimit: x\n", nil,
+			[]string{"limit: got", "name is taken (checked without the values that have a mistake of their own)"},
+		},
+		{"Validate panics", good + "name: panic\n", nil, []string{"its Validate method panicked: on [redacted]"}},
+		{"Validate panics for a wrong value", good + "name: limit\nlimit: x\n", nil, []string{"limit: got"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			_, err := config.Load(t.Context(), outer{}, config.File(write(t, dir, "s.yaml", tc.file)), config.Env("APP"), config.Environ(tc.env...))
+			var report *config.Report
+			if !errors.As(err, &report) {
+				t.Fatalf("error %v, want a report", err)
+			}
+			if len(report.Problems) != len(tc.want) {
+				t.Errorf("%d problems, want %d", len(report.Problems), len(tc.want))
+			}
+			for _, want := range tc.want {
+				if !strings.Contains(strings.ReplaceAll(err.Error(), dir+"/", ""), want) {
+					t.Errorf("the report has no %q", want)
+				}
+			}
+			if t.Failed() {
+				t.Log(err)
+			}
+		})
 	}
 }

@@ -24,7 +24,7 @@ var (
 	// file. A reference, such as ref+vault://…, may be written in its place.
 	ErrSecret = errors.New("a secret is not written to a plain file; set a reference (ref+…), or change it where it is kept")
 	// ErrUnknownKey is wrapped by Set for a key that the settings do not have.
-	ErrUnknownKey = errors.New("unknown key")
+	ErrUnknownKey = errors.New(unknownMessage)
 )
 
 var errSecretInFile = ErrSecret
