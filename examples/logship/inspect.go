@@ -41,7 +41,7 @@ func inspect(dir, name string, w io.Writer) error {
 			}
 		case strings.HasSuffix(e.Name(), quarantineSuffix) && (name == "" || e.Name() == name+quarantineSuffix):
 			state = "quarantined"
-		case isActive(dir, e.Name()) && (name == "" || e.Name() == name):
+		case isActive(dir, e.Name()) && (name == "" || logOf(e.Name()) == name):
 			state = "active"
 		default:
 			continue
@@ -63,10 +63,21 @@ func inspect(dir, name string, w io.Writer) error {
 	return table.Flush()
 }
 
-// isActive reports whether name is the file of a log that is written to: the
-// mark of the log is there.
+// logOf returns the log whose active file name may be: app.log for app.log and
+// for app~1.log, the file of a second process.
+func logOf(name string) string {
+	if m := second.FindStringSubmatch(name); m != nil {
+		return m[1] + m[2]
+	}
+	return name
+}
+
+var second = regexp.MustCompile(`^(.+)~[1-9][0-9]*(\.[^.]+)?$`)
+
+// isActive reports whether name is a file of a log that is written to: the mark
+// of the log is there.
 func isActive(dir, name string) bool {
-	_, err := os.Stat(filepath.Join(dir, "."+name+".queue"))
+	_, err := os.Stat(filepath.Join(dir, "."+logOf(name)+".queue"))
 	return err == nil
 }
 

@@ -53,6 +53,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	index := flags.String("index", "", "elastic: the index; splunk: likewise")
 	label := flags.String("service", "", "loki, datadog, otlp: the service's name")
 	idField := flags.String("id-field", "", "httpjson, loggly, loki: the key that carries an event's ID")
+	plain := flags.Bool("plain", false, "send uncompressed, to a receiver that takes no gzip")
 	timeout := flags.Duration("timeout", time.Hour, "how long to go on")
 	requeue := flags.Bool("requeue", false, "put quarantined events back into the queue")
 	if err := flags.Parse(args); err != nil {
@@ -75,7 +76,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if *to == "" {
 		return inspect(*dir, *name, stdout)
 	}
-	sink, err := newSink(*to, *url, *index, *label, *idField, secret.New(getenv("LOGSHIP_TOKEN")))
+	sink, err := newSink(*to, *url, *index, *label, *idField, *plain, secret.New(getenv("LOGSHIP_TOKEN")))
 	if err != nil {
 		return err
 	}
@@ -84,30 +85,30 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	return drain(ctx, *dir, *name, sink, stdout, stderr)
 }
 
-func newSink(to, url, index, service, idField string, token secret.Secret) (logging.Sink, error) {
+func newSink(to, url, index, service, idField string, plain bool, token secret.Secret) (logging.Sink, error) {
 	labels := map[string]string{}
 	if service != "" {
 		labels["service"] = service
 	}
 	switch to {
 	case "httpjson":
-		return httpjson.New(&httpjson.Options{URL: url, Token: token, IDField: idField})
+		return httpjson.New(&httpjson.Options{URL: url, DisableGzip: plain, Token: token, IDField: idField})
 	case "loggly":
-		return loggly.New(&loggly.Options{URL: url, Token: token, IDField: idField})
+		return loggly.New(&loggly.Options{URL: url, DisableGzip: plain, Token: token, IDField: idField})
 	case "loki":
-		return loki.New(&loki.Options{URL: url, Token: token, Labels: labels, IDField: idField})
+		return loki.New(&loki.Options{URL: url, DisableGzip: plain, Token: token, Labels: labels, IDField: idField})
 	case "elastic":
-		return elastic.New(&elastic.Options{URL: url, APIKey: token, Index: index})
+		return elastic.New(&elastic.Options{URL: url, DisableGzip: plain, APIKey: token, Index: index})
 	case "splunk":
-		return splunk.New(&splunk.Options{URL: url, Token: token, Index: index})
+		return splunk.New(&splunk.Options{URL: url, DisableGzip: plain, Token: token, Index: index})
 	case "datadog":
-		return datadog.New(&datadog.Options{URL: url, APIKey: token, Service: service})
+		return datadog.New(&datadog.Options{URL: url, DisableGzip: plain, APIKey: token, Service: service})
 	case "otlp":
 		resource := map[string]string{}
 		if service != "" {
 			resource["service.name"] = service
 		}
-		return otlp.New(&otlp.Options{URL: url, Token: token, Resource: resource})
+		return otlp.New(&otlp.Options{URL: url, DisableGzip: plain, Token: token, Resource: resource})
 	}
 	return nil, fmt.Errorf("-to %q is none of httpjson, loggly, loki, elastic, splunk, datadog and otlp", to)
 }

@@ -97,6 +97,51 @@ func TestInspectAndDrain(t *testing.T) {
 	}
 }
 
+// TestRunningProcesses looks at a log while two processes write to it.
+func TestRunningProcesses(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for range 2 {
+		f, err := logging.OpenFile(filepath.Join(dir, "app.log"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.Write([]byte("{}\n")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "other~1.log"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"-dir", dir}, {"-dir", dir, "-name", "app.log"}} {
+		out, err := logship(t, args...)
+		if err != nil || !regexp.MustCompile(`(?m)^app\.log +active +3 B +1$`).MatchString(out) ||
+			!regexp.MustCompile(`(?m)^app~1\.log +active +3 B +1$`).MatchString(out) || strings.Contains(out, "other") {
+			t.Errorf("inspect: %v\n%s", err, out)
+		}
+	}
+}
+
+// TestPlain ships to a receiver that takes no gzip.
+func TestPlain(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Content-Encoding") != "" {
+			w.WriteHeader(http.StatusUnsupportedMediaType)
+		}
+	}))
+	defer srv.Close()
+	defer srv.CloseClientConnections()
+	dir := fill(t, 10)
+	if out, err := logship(t, "-dir", dir, "-to", "httpjson", "-url", srv.URL); err == nil || !strings.Contains(out, "10 remaining") {
+		t.Fatalf("gzip: %v\n%s", err, out)
+	}
+	if out, err := logship(t, "-dir", dir, "-to", "httpjson", "-url", srv.URL, "-plain"); err != nil || !strings.Contains(out, "10 events") {
+		t.Fatalf("plain: %v\n%s", err, out)
+	}
+}
+
 func TestMistakes(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
