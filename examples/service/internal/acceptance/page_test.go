@@ -44,9 +44,9 @@ func build(t *testing.T) string {
 // start starts the service in an empty folder with nothing but its defaults,
 // on a free port, and returns the address that it prints and a function that
 // ends it as Ctrl-C does and expects exit code 0.
-func start(t *testing.T, binary string) (address string, end func()) {
+func start(t *testing.T, binary string, args ...string) (address string, end func()) {
 	t.Helper()
-	cmd := exec.Command(binary, "-listen", "127.0.0.1:0")
+	cmd := exec.Command(binary, append([]string{"-listen", "127.0.0.1:0"}, args...)...)
 	cmd.Dir = t.TempDir()
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()

@@ -59,7 +59,7 @@ func New(opts Options) (*Auth, error) {
 	}
 	return &Auth{
 		opts: opts, public: public, secure: public.Scheme == "https", sessions: sessions,
-		provider: &provider{issuer: opts.Issuer, client: newClient(opts.Transport), limit: newAskLimit(), err: ErrUnavailable},
+		provider: &provider{issuer: opts.Issuer, client: newClient(opts.Transport), limit: newAskLimit(), tried: make(chan struct{}), err: ErrUnavailable},
 	}, nil
 }
 
@@ -98,8 +98,14 @@ func (a *Auth) Run(ctx context.Context) error {
 	}
 }
 
-// Check says whether the provider answered when it was last asked.
-func (a *Auth) Check(context.Context) error {
+// Check says whether the provider answered when it was last asked; it waits for
+// the first time.
+func (a *Auth) Check(ctx context.Context) error {
+	select {
+	case <-a.provider.tried:
+	case <-ctx.Done():
+		return fmt.Errorf("auth: provider %s: %w", a.opts.Issuer, context.Cause(ctx))
+	}
 	if err := a.provider.status(); err != nil {
 		return fmt.Errorf("auth: provider %s: %w", a.opts.Issuer, err)
 	}

@@ -29,6 +29,9 @@ type provider struct {
 	client *http.Client
 	limit  *rate.Limiter // for what tokens cause
 
+	tried chan struct{} // closed after the first try
+	once  sync.Once
+
 	mu       sync.Mutex
 	err      error    // why the last try failed; nil once it is known and answers
 	endpoint endpoint // zero until it is known
@@ -84,6 +87,7 @@ func (p *provider) update(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	err := p.discover(ctx)
+	defer p.once.Do(func() { close(p.tried) })
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.err = err

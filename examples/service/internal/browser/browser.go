@@ -233,15 +233,25 @@ func Eval[T any](tab *Tab, expression string) T {
 }
 
 // Until waits until a JavaScript expression is true, for at most timeout, and
-// reports whether it became so.
+// reports whether it became so. The tab may go to another page meanwhile.
 func (tab *Tab) Until(expression string, timeout time.Duration) bool {
 	tab.t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(timeout); ; <-tick.C {
-		yes := Eval[bool](tab, "Boolean("+expression+")")
-		if yes || time.Now().After(deadline) {
-			return yes
+		var yes bool
+		err := bounded(func() (err error) {
+			yes, err = chromedp.Run(tab.ctx, chromedp.Evaluate[bool]("Boolean("+expression+")", chromedp.EvalAwaitPromise))
+			return err
+		})
+		switch {
+		case err == nil && yes:
+			return true
+		case time.Now().Before(deadline): // on the way to another page, nothing can be evaluated
+		case err != nil:
+			tab.t.Fatalf("browser: %v in %.200s", err, expression)
+		default:
+			return false
 		}
 	}
 }
