@@ -60,7 +60,7 @@ func codings(header http.Header) ([]string, error) {
 // refused.
 func (x *exchange) take(res *http.Response) error {
 	limit := x.client.opts.Limits.BodyBytes
-	if x.req.Method != http.MethodHead && limit > 0 && res.ContentLength > limit {
+	if x.req.Method != http.MethodHead && !x.robots && limit > 0 && res.ContentLength > limit {
 		return fmt.Errorf("%w: %d bytes announced, more than %d (Limits.BodyBytes)", ErrBodyTooLarge, res.ContentLength, limit)
 	}
 	list, err := codings(res.Header)

@@ -64,7 +64,7 @@ func New(ctx context.Context, opts *Options) (*Client, error) {
 		fallback:    slot{direct: true},
 		all:         map[*identity]struct{}{},
 	}
-	c.http = &http.Client{Transport: c, CheckRedirect: c.checkRedirect}
+	c.http = &http.Client{Transport: &following{client: c}, CheckRedirect: c.checkRedirect}
 	// Ends with Close, not with the caller's ctx
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if !o.DisableStartCheck {
@@ -98,11 +98,8 @@ func (c *Client) HTTPClient() *http.Client { return c.http }
 func (c *Client) Get(ctx context.Context, address string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		if ue, ok := errors.AsType[*url.Error](err); ok {
-			err = ue.Err // without the address, which may hold a password
-		}
 		c.stats.failures.Add(1)
-		return nil, &Error{Op: "get", Err: err}
+		return nil, &Error{Op: "get", Err: unreadable(err)}
 	}
 	res, err := c.do(req)
 	if err == nil {
@@ -128,10 +125,20 @@ func (c *Client) do(req *http.Request) (*http.Response, error) {
 		return c.http.Do(req)
 	}
 	res, err := c.RoundTrip(req)
-	if err != nil || res.Header.Get("Location") == "" || !isRedirect(res.StatusCode) {
+	if err != nil || res.Header.Get("Location") == "" || !isRedirect(res.StatusCode) || c.opts.Limits.Redirects < 0 {
 		return res, err
 	}
-	return (&http.Client{Transport: &begun{client: c, first: res}, CheckRedirect: c.checkRedirect}).Do(req)
+	return (&http.Client{Transport: &following{client: c, first: res}, CheckRedirect: c.checkRedirect}).Do(req)
+}
+
+// unreadable is the error for a URL that cannot be parsed, without the URL,
+// which may hold a password. What cannot be read is no public address: other
+// programs may well read one in it.
+func unreadable(err error) error {
+	if ue, ok := errors.AsType[*url.Error](err); ok {
+		err = ue.Err
+	}
+	return fmt.Errorf("%w: %w", ErrForbiddenAddress, err)
 }
 
 // isRedirect reports whether http.Client follows answers of this status.
@@ -143,18 +150,32 @@ func isRedirect(status int) bool {
 	return false
 }
 
-// begun is the transport of a chain of redirects whose first answer is there.
-type begun struct {
+// following is the transport of an http.Client that follows redirects.
+type following struct {
 	client *Client
-	first  *http.Response
+	first  *http.Response // the first answer, if it is there already
 }
 
-func (b *begun) RoundTrip(req *http.Request) (*http.Response, error) {
-	if res := b.first; res != nil {
-		b.first = nil
-		return res, nil
+// RoundTrip sends one request. A redirect that cannot be read is an error here,
+// since http.Client's would show it.
+func (f *following) RoundTrip(req *http.Request) (*http.Response, error) {
+	var res *http.Response
+	if f.first != nil { // never for the transport that many use
+		res, f.first = f.first, nil
+	} else {
+		var err error
+		if res, err = f.client.RoundTrip(req); err != nil {
+			return nil, err
+		}
 	}
-	return b.client.RoundTrip(req)
+	if location := res.Header.Get("Location"); location != "" && isRedirect(res.StatusCode) {
+		if _, err := req.URL.Parse(location); err != nil {
+			drop(res)
+			f.client.stats.failures.Add(1)
+			return nil, &Error{Op: opOf(req), URL: shownURL(req.URL), Err: fmt.Errorf("redirect: %w", unreadable(err))}
+		}
+	}
+	return res, nil
 }
 
 // Each fetches many pages with the given number of workers, at least 1, and
@@ -164,44 +185,64 @@ func (b *begun) RoundTrip(req *http.Request) (*http.Response, error) {
 // cancelled, fn is not called for them, and Each returns that error. If ctx
 // ends, fn is called with its error for what was under way, and Each returns
 // it. urls is drawn from by the calling goroutine, one URL ahead of the workers
-// at most.
+// at most. A panic of fn is passed on to the caller of Each.
 func (c *Client) Each(ctx context.Context, urls iter.Seq[string], workers int, fn func(url string, res *http.Response, err error) error) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var (
-		jobs    = make(chan string)
-		wg      sync.WaitGroup
-		once    sync.Once
-		failure error
-		stopped atomic.Bool
+		jobs     = make(chan string)
+		wg       sync.WaitGroup
+		once     sync.Once
+		failure  error
+		panicked any
+		stopped  atomic.Bool
 	)
+	end := func(err error, value any) {
+		once.Do(func() { failure, panicked = err, value })
+		stopped.Store(true)
+		stop(err)
+	}
+	one := func(address string) {
+		res, err := c.Get(ctx, address)
+		if res != nil {
+			defer func() { _ = res.Body.Close() }() // what fn wanted of it, it has read
+		}
+		if stopped.Load() {
+			return
+		}
+		returned := false
+		defer func() {
+			if !returned {
+				end(errEachEnded, recover())
+			}
+		}()
+		err = fn(address, res, err)
+		returned = true
+		if err != nil {
+			end(err, nil)
+		}
+	}
 	for range max(1, workers) {
 		wg.Go(func() {
 			for address := range jobs {
-				res, err := c.Get(ctx, address)
-				if !stopped.Load() {
-					if ferr := fn(address, res, err); ferr != nil {
-						once.Do(func() { failure = ferr })
-						stopped.Store(true)
-						stop(ferr)
-					}
-				}
-				if res != nil {
-					_ = res.Body.Close() // what fn wanted of it, it has read
-				}
+				one(address)
 			}
 		})
 	}
-feed:
-	for address := range urls {
-		select {
-		case jobs <- address:
-		case <-ctx.Done():
-			break feed
+	func() {
+		defer close(jobs) // urls may panic
+		for address := range urls {
+			select {
+			case jobs <- address:
+			case <-ctx.Done():
+				return
+			}
 		}
-	}
-	close(jobs)
+	}()
 	wg.Wait()
+	if panicked != nil {
+		panic(panicked)
+	}
 	if failure != nil {
 		return failure
 	}
@@ -210,6 +251,9 @@ feed:
 	}
 	return nil
 }
+
+// errEachEnded stands for a panic, and for runtime.Goexit.
+var errEachEnded = errors.New("scrape: each: the function ended its goroutine")
 
 // Check reports whether a request could be made now: nil if the egress is
 // available, or if it is not and requests would fall back to this machine's

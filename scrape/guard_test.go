@@ -34,6 +34,10 @@ var forbidden = []string{
 	"http://intranet/", "http://printer.local/", "http://printer.local./", "http://db.internal/", "http://metadata.google.internal/",
 	"http://router.home.arpa/", "http://user:secret@127.0.0.1/", "http://127.0.0.1:8080/", "https://127.0.0.1/",
 	"http://１２７.0.0.1/", "http://127。0。0。1/", "http://ⓛocalhost/",
+	"http://%31%32%37.0.0.1/", "http://127%2e0%2e0%2e1/", "http://localhost%00.example.com/", "http://[127.0.0.1]/", "http://[::1/", "http://::1/",
+	"http://8.8.8.8\\@127.0.0.1/", "http://127.0.0.1\t/", "http://01.02.03.04/", "http://0x7f.1/", "http://0/", "http://0000:80/", "http://[::1%25lo]/",
+	"http://[64:ff9b::169.254.169.254]/", "http://user@8.8.8.8:80@127.0.0.1/", "http://ｌｏｃａｌｈｏｓｔ/", "http://loc\u00adalhost/", "http://example.local。/",
+	"javascript:alert(1)", "about:blank", "http:127.0.0.1/", "ws://8.8.8.8/",
 	"ftp://example.com/", "file:///etc/passwd", "gopher://example.com/", "data:text/plain,x", "http:///path", "unix:///var/run/docker.sock",
 }
 
@@ -180,5 +184,33 @@ func TestRebinding(t *testing.T) {
 	}
 	if len(dns.Queries()) == 0 {
 		t.Error("the name server was not asked: the test says nothing")
+	}
+}
+
+// TestUnreadableRedirect: what cannot be read is not followed, and not shown.
+func TestUnreadableRedirect(t *testing.T) {
+	t.Parallel()
+	site := newSite(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/first" {
+			http.Redirect(w, r, "/second", http.StatusFound)
+			return
+		}
+		w.Header().Set("Location", "http://user:canary@%31%32%37.0.0.1/?canary")
+		w.WriteHeader(http.StatusFound)
+	})
+	c := newClient(t, options(scrape.Direct()))
+	for _, path := range []string{"/", "/first"} {
+		_, _, err := get(t, c, site.URL+path)
+		if _, ok := errors.AsType[*scrape.Error](err); !ok || !errors.Is(err, scrape.ErrForbiddenAddress) || strings.Contains(err.Error(), "canary") {
+			t.Errorf("Get %s = %v, want ErrForbiddenAddress without the address", path, err)
+		}
+		if _, err := c.HTTPClient().Get(site.URL + path); !errors.Is(err, scrape.ErrForbiddenAddress) || strings.Contains(err.Error(), "canary") {
+			t.Errorf("HTTPClient %s = %v, want ErrForbiddenAddress without the address", path, err)
+		}
+	}
+	opts := options(scrape.Direct())
+	opts.Limits.Redirects = -1
+	if status, _, err := get(t, newClient(t, opts), site.URL); err != nil || status != http.StatusFound {
+		t.Errorf("without following: %d, %v", status, err)
 	}
 }

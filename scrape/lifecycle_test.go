@@ -3,10 +3,13 @@ package scrape_test
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -118,5 +121,48 @@ func TestRetiredIdentitiesLeaveNothingOpen(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestEachEndsWithItsFunction has the function, and the sequence, end otherwise
+// than by returning.
+func TestEachEndsWithItsFunction(t *testing.T) {
+	t.Parallel()
+	var open atomic.Int64
+	site := newSite(t, func(http.ResponseWriter, *http.Request) {})
+	opts := options(scrape.Direct())
+	opts.HostLimit.InFlight = 2 // a body that is left open takes a place
+	c := newClient(t, opts)
+	urls := func(yield func(string) bool) {
+		for i := range 100 {
+			if !yield(fmt.Sprintf("%s/%d", site.URL, i)) {
+				return
+			}
+		}
+	}
+	each := func(urls iter.Seq[string], end func()) (value any, err error) {
+		defer func() { value = recover() }()
+		err = c.Each(t.Context(), urls, 2, func(string, *http.Response, error) error {
+			open.Add(1)
+			end()
+			return nil
+		})
+		return nil, err
+	}
+	if value, err := each(urls, func() { panic("canary") }); err != nil || value != "canary" {
+		t.Errorf("panic: Each = %v, panic %v", err, value)
+	}
+	if value, err := each(urls, runtime.Goexit); err == nil || value != nil {
+		t.Errorf("Goexit: Each = %v, panic %v", err, value)
+	}
+	broken := func(yield func(string) bool) {
+		yield(site.URL)
+		panic("sequence")
+	}
+	if value, err := each(broken, func() {}); err != nil || value != "sequence" {
+		t.Errorf("sequence: Each = %v, panic %v", err, value)
+	}
+	if value, err := each(urls, func() {}); err != nil || value != nil {
+		t.Errorf("afterwards: Each = %v, panic %v", err, value)
 	}
 }

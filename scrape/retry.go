@@ -60,13 +60,13 @@ func (c *Client) judge(req *http.Request, body *requestBody, number int, res *ht
 			}
 			return v
 		}
+		if asked { // for every request to the host, whether this one is made again or not
+			h := c.hosts.get(originOf(req.URL))
+			h.pause(time.Now().Add(wait))
+			c.hosts.put(h)
+		}
 		if v.again = !last; v.again {
 			v.attempt.Wait = wait
-			if asked { // for every request to the host
-				h := c.hosts.get(originOf(req.URL))
-				h.pause(time.Now().Add(wait))
-				c.hosts.put(h)
-			}
 		}
 	case http.StatusBadGateway, http.StatusGatewayTimeout:
 		v.again = !last && isIdempotent(req)

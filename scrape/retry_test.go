@@ -170,6 +170,20 @@ func TestRetryAfter(t *testing.T) {
 			}
 		})
 	}
+	t.Run("after the last attempt", func(t *testing.T) {
+		t.Parallel()
+		site, count := failFirst(t, 1, status(429, "Retry-After", "1"))
+		opts := options(scrape.Direct())
+		opts.Retry = scrape.Retry{Attempts: 1}
+		c := newClient(t, opts)
+		began := time.Now()
+		if code, _, err := get(t, c, site.URL); code != 429 || err != nil || count.Load() != 1 {
+			t.Errorf("Get = %d, %v after %d requests, want the answer itself after 1", code, err, count.Load())
+		}
+		if code, _, err := get(t, c, site.URL); code != 200 || err != nil || time.Since(began) < time.Second {
+			t.Errorf("the next page = %d, %v after %v: the site had asked for 1s", code, err, time.Since(began))
+		}
+	})
 	t.Run("in ten years", func(t *testing.T) {
 		t.Parallel()
 		site, count := failFirst(t, 9, status(503, "Retry-After", "1000000000"))

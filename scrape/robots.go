@@ -196,9 +196,12 @@ func (c *Client) followRobots(ctx context.Context, address *url.URL, agent strin
 			drop(res)
 			return robots.AllowAll(), nil // there is none
 		}
-		data, err := io.ReadAll(io.LimitReader(res.Body, robots.MaxBytes))
+		data, err := io.ReadAll(io.LimitReader(res.Body, robots.MaxBytes+1))
 		_ = res.Body.Close() // what counts was read
-		if err != nil && !errors.Is(err, ErrBodyTooLarge) {
+		switch {
+		case errors.Is(err, ErrBodyTooLarge):
+			data = robots.Lines(data)
+		case err != nil:
 			return nil, err
 		}
 		return robots.Parse(data, c.opts.Robots.Agent), nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -188,5 +189,35 @@ func TestRobotsFetchedOnce(t *testing.T) {
 	wg.Wait()
 	if n := fetched.Load(); n != 1 {
 		t.Errorf("robots.txt was fetched %d times by 20 requests at once", n)
+	}
+}
+
+// TestRobotsLargerThanABody has a robots.txt that is larger than pages may be,
+// with its length announced and without, and cut in the middle of a rule.
+func TestRobotsLargerThanABody(t *testing.T) {
+	t.Parallel()
+	head := "User-agent: *\nDisallow: /x\n"
+	text := head + "#" + strings.Repeat("x", 1000-len(head)-13) + "\nDisallow: /yes\n" // cut behind "/y"
+	for _, announced := range []bool{true, false} {
+		site := newSite(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/robots.txt" {
+				return
+			}
+			if announced {
+				w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+			} else {
+				w.(http.Flusher).Flush()
+			}
+			fmt.Fprint(w, text)
+		})
+		opts := options(scrape.Direct())
+		opts.Robots = scrape.Robots{}
+		opts.Limits.BodyBytes = 1000
+		c := newClient(t, opts)
+		for path, want := range map[string]error{"/x": scrape.ErrRobots, "/y": nil, "/": nil} {
+			if _, _, err := get(t, c, site.URL+path); !errors.Is(err, want) {
+				t.Errorf("announced %v: %s: %v, want %v", announced, path, err, want)
+			}
+		}
 	}
 }

@@ -56,6 +56,8 @@ func Decode(data []byte) ([]Entry, error) {
 	switch {
 	case len(trimmed) > 0 && trimmed[0] == '[':
 		entries, err = decodeJSON(trimmed)
+	case len(trimmed) > 0 && trimmed[0] == '{':
+		err = errors.New("a JSON object: write an array of strings or of objects")
 	case len(trimmed) > 0 && trimmed[0] == '<':
 		entries = decodeHTML(string(trimmed))
 	default:

@@ -47,11 +47,17 @@ type group struct {
 	delay time.Duration
 }
 
-// Parse reads at most MaxBytes of data and keeps what applies to agent, a
-// product token; "" or "*" stands for an agent that no group names. It takes
-// any input.
+// Lines returns the whole lines that cut data begins with: half of a rule may
+// be another rule.
+func Lines(data []byte) []byte { return data[:bytes.LastIndexAny(data, "\r\n")+1] }
+
+// Parse reads the lines in the first MaxBytes of data and keeps what applies to
+// agent, a product token; "" or "*" stands for an agent that no group names. It
+// takes any input.
 func Parse(data []byte, agent string) *Rules {
-	data = data[:min(len(data), MaxBytes)]
+	if len(data) > MaxBytes {
+		data = Lines(data[:MaxBytes])
+	}
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	agent = productToken(agent)
 	var (

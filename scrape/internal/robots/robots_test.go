@@ -119,6 +119,21 @@ func TestAllowed(t *testing.T) {
 	}
 }
 
+// TestCut: half of a rule may be another rule.
+func TestCut(t *testing.T) {
+	t.Parallel()
+	const rule = "Disallow: /private\n"
+	for _, extra := range []int{0, 1, 8, len(rule) - 1, len(rule)} {
+		head := "User-agent: *\nDisallow: /first\n"
+		padding := robots.MaxBytes - len(head) - len(rule) + extra
+		text := head + "#" + strings.Repeat("x", padding-2) + "\n" + rule
+		r := robots.Parse([]byte(text), "")
+		if r.Allowed("/first") || !r.Allowed("/p") || !r.Allowed("/other") || r.Allowed("/private") != (extra > 0) {
+			t.Errorf("cut %d bytes before its end: /first %v, /p %v, /private %v", extra, r.Allowed("/first"), r.Allowed("/p"), r.Allowed("/private"))
+		}
+	}
+}
+
 func TestDelay(t *testing.T) {
 	t.Parallel()
 	for file, want := range map[string]time.Duration{
