@@ -45,6 +45,43 @@ func canaries() []string {
 	return list
 }
 
+// A secret that stands in a field of a message goes nowhere.
+func TestSecretsInMessages(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	f := &fake{}
+	hub := newHub(t, &notify.Options{
+		Receivers: []notify.Receiver{{Name: "f", Notifier: f}}, Outbox: notify.Outbox{Dir: dir}, Secrets: []secret.Secret{secret.New(canaryToken)},
+	})
+	s := "a " + canaryToken + " b"
+	m := notify.Message{
+		Subject: s, Text: s, HTML: s, Key: s, Attrs: []slog.Attr{slog.String(s, s), slog.Group(s, slog.String(s, s))},
+		Attachments: []notify.Attachment{{Name: s, ContentType: s}},
+	}
+	for range 2 { // the second one is held
+		if err := hub.Notify(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := filepath.Glob(filepath.Join(dir, "*", "journal"))
+	if err != nil || len(list) != 1 {
+		t.Fatalf("journals %v, %v", list, err)
+	}
+	journal, err := os.ReadFile(list[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(journal, []byte(canaryToken)) {
+		t.Errorf("journal holds it:\n%s", bytes.TrimRight(journal, "\x00"))
+	}
+	if err := hub.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprintf("%+v", f.messages()); len(f.messages()) != 2 || strings.Contains(got, canaryToken) {
+		t.Errorf("messages hold it: %s", got)
+	}
+}
+
 // webService posts to an address with a secret in it, with net/http's errors as
 // they are, as services of nikoksr/notify do.
 type webService struct {

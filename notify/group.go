@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"math/bits"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -118,10 +119,11 @@ func (g *groups) hold(gr *group, m *Message, now time.Time) *batch {
 	if gr.other {
 		gr.note(m)
 	} else {
-		gr.last = slim(*m)
 		// The attributes of a repeat were not resolved: a LogValue may do
 		// anything, even log, and must not run under the lock.
-		gr.last.Attrs = gr.first.Attrs
+		last := *m
+		last.Attrs = gr.first.Attrs
+		gr.last = slim(last)
 	}
 	// After a crash a count may be too low, by less than a half, but there is
 	// word of every group that had repeats.
@@ -141,6 +143,14 @@ func (gr *group) note(m *Message) {
 
 // slim drops what would let many groups take much memory.
 func slim(m Message) Message {
+	room := maxHeldText
+	for i, a := range m.Attrs { // they are plain strings
+		room -= len(a.Key) + len(a.Value.String())
+		if room < 0 {
+			m.Attrs = slices.Clip(m.Attrs[:i])
+			break
+		}
+	}
 	m.HTML, m.Attachments = "", nil
 	m.Text = cutText(m.Text, maxHeldText)
 	m.Subject = cutText(m.Subject, maxHeldText)

@@ -229,9 +229,16 @@ func (h *Hub) clean(m Message) Message {
 	if len(m.Attrs) > 0 {
 		attrs := make([]slog.Attr, 0, len(m.Attrs))
 		for _, f := range m.Fields() {
-			attrs = append(attrs, slog.String(f.Name, h.red.String(f.Value)))
+			attrs = append(attrs, slog.String(h.red.String(f.Name), h.red.String(f.Value)))
 		}
 		m.Attrs = attrs
+	}
+	if len(m.Attachments) > 0 {
+		m.Attachments = slices.Clone(m.Attachments)
+		for i := range m.Attachments {
+			a := &m.Attachments[i]
+			a.Name, a.ContentType = h.red.String(a.Name), h.red.String(a.ContentType)
+		}
 	}
 	return m
 }

@@ -327,6 +327,38 @@ func TestGroupsAreBounded(t *testing.T) {
 	}
 }
 
+// What is kept of a message for its repeats is small, whatever it holds.
+func TestGroupsStaySmall(t *testing.T) {
+	t.Parallel()
+	f := &fake{}
+	hub := newHub(t, &notify.Options{Receivers: []notify.Receiver{{Name: "f", Notifier: f}}})
+	large := strings.Repeat("x", 1<<20)
+	m := notify.Message{
+		Key: "k", Level: slog.LevelError, Subject: large, Text: large, HTML: large,
+		Attrs:       []slog.Attr{slog.String("host", "a"), slog.String("dump", large)},
+		Attachments: []notify.Attachment{{Name: "a", Data: []byte(large)}},
+	}
+	for range 2 {
+		if err := hub.Notify(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := hub.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got := f.messages()
+	if len(got) != 2 || len(got[0].Text) != 1<<20 || len(got[0].Attrs) != 2 {
+		t.Fatalf("%d messages, the first is not whole", len(got))
+	}
+	size := len(got[1].Subject) + len(got[1].Text) + len(got[1].HTML) + len(got[1].Attachments)
+	for _, field := range got[1].Fields() {
+		size += len(field.Name) + len(field.Value)
+	}
+	if size > 12<<10 || len(got[1].Attrs) != 1 {
+		t.Errorf("word of the repeats has %d bytes and %d attributes", size, len(got[1].Attrs))
+	}
+}
+
 // A repeat costs next to nothing.
 func TestRepeatAllocations(t *testing.T) {
 	hub := newHub(t, &notify.Options{Receivers: []notify.Receiver{{Name: "f", Notifier: &fake{}}}})

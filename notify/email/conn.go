@@ -18,7 +18,7 @@ import (
 
 // conn is a connection that is ready for mails.
 type conn struct {
-	raw     net.Conn // below TLS: its deadline ends whatever is under way
+	raw     *boundedConn // below TLS: its deadline ends whatever is under way
 	client  *smtp.Client
 	born    time.Time
 	used    time.Time
@@ -36,11 +36,11 @@ type extensions struct {
 
 // dial connects, secures the connection and logs in.
 func dial(ctx context.Context, s *settings) (*conn, error) {
-	raw, err := s.DialContext(ctx, "tcp", net.JoinHostPort(s.Host, strconv.Itoa(s.Port)))
+	nc, err := s.DialContext(ctx, "tcp", net.JoinHostPort(s.Host, strconv.Itoa(s.Port)))
 	if err != nil {
 		return nil, failure(ctx, "dial", err)
 	}
-	raw = ackQuickly(raw)
+	raw := &boundedConn{Conn: ackQuickly(nc)}
 	c := &conn{raw: raw, born: time.Now()}
 	release := c.watch(ctx)
 	op, err := c.setUp(ctx, s)
@@ -58,6 +58,7 @@ func dial(ctx context.Context, s *settings) (*conn, error) {
 // whether ctx had not ended.
 func (c *conn) watch(ctx context.Context) (release func() bool) {
 	_ = c.raw.SetDeadline(time.Time{})
+	c.raw.left = maxReplies
 	return context.AfterFunc(ctx, func() { _ = c.raw.SetDeadline(time.Unix(1, 0)) })
 }
 

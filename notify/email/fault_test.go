@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/notify"
+	"github.com/svcblocks/svcblocks/notify/email"
 	"github.com/svcblocks/svcblocks/notify/notifytest"
 )
 
@@ -126,6 +129,43 @@ func TestFaultsThatNobodyNotices(t *testing.T) {
 			t.Errorf("%d mails, want 3", n)
 		}
 	})
+}
+
+// A server that never stops talking is cut off before it fills the memory.
+func TestEndlessReplies(t *testing.T) {
+	t.Parallel()
+	for name, line := range map[string]string{"one line": "220 " + strings.Repeat("x", 1000), "many lines": "220-" + strings.Repeat("x", 1000) + "\r\n"} {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		said := make(chan int, 1)
+		go func() {
+			n := 0
+			defer func() { said <- n }()
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			defer func() { _ = c.Close() }()
+			for err == nil && n < 64<<20 {
+				var w int
+				w, err = io.WriteString(c, line)
+				n += w
+			}
+		}()
+		c := newClient(t, &email.Options{
+			Host: "127.0.0.1", Port: ln.Addr().(*net.TCPAddr).Port, From: "a@example.com", To: []string{"b@example.com"},
+		})
+		errs := notify.Errors(c.Send(t.Context(), "s", "t"))
+		if len(errs) != 1 || errs[0].Op != "greeting" || errs[0].Temporary() || !strings.Contains(errs[0].Reason, "cut off") {
+			t.Errorf("%s: errors %v", name, errs)
+		}
+		if n := <-said; n > 32<<20 {
+			t.Errorf("%s: %d bytes were taken", name, n)
+		}
+		_ = ln.Close()
+	}
 }
 
 // When the answer to a whole mail is lost, it is not sent again behind the

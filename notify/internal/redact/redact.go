@@ -20,6 +20,7 @@ const minLen = 4
 // Redactor replaces known secrets. The zero value and nil know none.
 type Redactor struct {
 	replacer *strings.Replacer
+	forms    []string // the longest first
 }
 
 // New returns a Redactor that knows each secret as it is and in the forms it
@@ -31,6 +32,9 @@ func New(secrets ...string) *Redactor {
 			continue
 		}
 		forms = append(forms, s, url.PathEscape(s), url.QueryEscape(s))
+		if flat := flatten(s); len(flat) >= minLen {
+			forms = append(forms, flat)
+		}
 		for _, e := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
 			forms = append(forms, e.EncodeToString([]byte(s)))
 		}
@@ -53,16 +57,41 @@ func New(secrets ...string) *Redactor {
 	for _, f := range forms {
 		pairs = append(pairs, f, Mask)
 	}
-	return &Redactor{replacer: strings.NewReplacer(pairs...)}
+	return &Redactor{replacer: strings.NewReplacer(pairs...), forms: forms}
 }
 
-// String returns s with every known secret replaced.
+// String returns s with every known secret replaced, also one that was cut off
+// at the end of what [Reason] shortened.
 func (r *Redactor) String(s string) string {
 	if r == nil || r.replacer == nil {
 		return s
 	}
-	return r.replacer.Replace(s)
+	s = r.replacer.Replace(s)
+	if start, ok := strings.CutSuffix(s, more); ok {
+		s = r.cutOff(start) + more
+	}
+	return s
 }
+
+// cutOff replaces the start of a secret that s ends with.
+func (r *Redactor) cutOff(s string) string {
+	longest := 0
+	for _, f := range r.forms {
+		for n := min(len(f)-1, len(s)); n >= max(minLen, longest+1); n-- {
+			if strings.HasSuffix(s, f[:n]) {
+				longest = n
+				break
+			}
+		}
+	}
+	if longest == 0 {
+		return s
+	}
+	return s[:len(s)-longest] + Mask
+}
+
+// more stands for what was left out.
+const more = "…"
 
 // maxReason bounds what is quoted of somebody else's text.
 const maxReason = 256
@@ -70,22 +99,26 @@ const maxReason = 256
 // Reason makes a foreign error text fit to be shown: addresses lose userinfo,
 // path and query, control characters become spaces, and at most 256 bytes stay.
 func Reason(s string) string {
-	s = URLs(s)
+	s = flatten(URLs(s))
+	if len(s) > maxReason {
+		n := maxReason
+		for n > 0 && !utf8.RuneStart(s[n]) {
+			n--
+		}
+		s = s[:n] + more
+	}
+	return s
+}
+
+// flatten makes one line of s, with single spaces.
+func flatten(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r < 0x20 || (r >= 0x7f && r < 0xa0) || r == '\u2028' || r == '\u2029' {
 			return ' '
 		}
 		return r
 	}, s)
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) > maxReason {
-		n := maxReason
-		for n > 0 && !utf8.RuneStart(s[n]) {
-			n--
-		}
-		s = s[:n] + "…"
-	}
-	return s
+	return strings.Join(strings.Fields(s), " ")
 }
 
 // URLs replaces every address in s by scheme, host and "/…".

@@ -62,6 +62,25 @@ func TestForms(t *testing.T) {
 	}
 }
 
+// A secret shows neither with its spaces made one, nor cut off at the end.
+func TestReasonAndSecret(t *testing.T) {
+	t.Parallel()
+	const s = "two  words\tand-a-long-tail"
+	r := redact.New(s)
+	if got := r.String(redact.Reason("535 wrong: " + s)); got != "535 wrong: "+redact.Mask {
+		t.Errorf("got %q", got)
+	}
+	for n := range 300 {
+		got := r.String(redact.Reason(strings.Repeat("x", n) + " two words and-a-long-tail and more" + strings.Repeat("y", 300)))
+		if strings.Contains(got, "two ") {
+			t.Fatalf("after %d bytes: %q", n, got)
+		}
+	}
+	if got := r.String("it goes on, two…"); got != "it goes on, two…" {
+		t.Errorf("three letters of a secret became %q", got)
+	}
+}
+
 func FuzzReason(f *testing.F) {
 	f.Add("Post \"https://a:b@c/d\": x")
 	f.Add("://://@/")
