@@ -303,6 +303,25 @@ func TestHandlerAllocatesNothing(t *testing.T) {
 	}
 }
 
+// TestNoKindAllocates logs an attribute of each kind.
+func TestNoKindAllocates(t *testing.T) {
+	logs := newLogs(t, logging.Config{
+		File:   logging.FileConfig{Path: filepath.Join(t.TempDir(), "app.log")},
+		Redact: []string{"password"}, Sample: logging.SampleConfig{First: 1 << 30},
+	}, nil)
+	log := logs.Logger("orders.http")
+	for _, a := range []slog.Attr{
+		slog.String("string", "b\n\"ü\xff"), slog.Int("int", -5), slog.Uint64("uint", 1<<63), slog.Float64("float", 1e-9), slog.Bool("bool", true),
+		slog.Duration("duration", 5), slog.Time("time", time.Now()), slog.Time("utc", time.Now().UTC()), slog.Group("group", "b", 1, "c", "d"),
+		slog.Any("valuer", valuer{slog.StringValue("x")}), slog.Any("error", io.EOF), slog.Any("nil", nil), slog.String("password", "x"),
+		slog.Any("struct", struct{ A int }{5}),
+	} {
+		if n := testing.AllocsPerRun(200, func() { log.LogAttrs(context.Background(), slog.LevelInfo, "m", a) }); n > 0 && !raceEnabled {
+			t.Errorf("%v allocations for %v", n, a)
+		}
+	}
+}
+
 func BenchmarkHandler(b *testing.B) {
 	run := func(name string, h slog.Handler) {
 		b.Run(name, func(b *testing.B) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -106,6 +107,34 @@ func FuzzSegment(f *testing.F) {
 		}
 		if int(res.Events+res.Quarantined) != lines || int(res.Events) != len(sink.took) {
 			t.Errorf("%+v, %d taken of %d lines", res, len(sink.took), lines)
+		}
+	})
+}
+
+// FuzzCheckpoint reads any bytes as the checkpoint of a segment: what it skips
+// was said to be sent by a checkpoint that is whole.
+func FuzzCheckpoint(f *testing.F) {
+	const seq = "20260102150405000000-000007"
+	f.Add([]byte(seq + " 00000000000000000005\n"))
+	f.Add([]byte(seq + " 00000000000000000005 00000000\n"))
+	f.Add([]byte(seq + " -0000000000000000005 ffffffff\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if text := string(data); len(text) == 58 && strings.HasPrefix(text, seq) &&
+			strings.HasSuffix(text, fmt.Sprintf(" %08x\n", crc32.ChecksumIEEE(data[:48]))) {
+			return // whole
+		}
+		dir := t.TempDir()
+		for name, content := range map[string]string{"app-" + seq + ".log": "one\ntwo\nthree\n", ".app.log.sent": string(data)} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s, err := logging.NewShipper(dir, sinkFunc(func(context.Context, *logging.Batch) error { return nil }), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res, err := s.SendBulk(minute(t)); err != nil || res.Events != 3 {
+			t.Errorf("SendBulk = %+v, %v", res, err)
 		}
 	})
 }

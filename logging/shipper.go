@@ -111,8 +111,8 @@ func (o *ShipperOptions) withDefaults() (ShipperOptions, error) {
 	return out, errors.Join(bad...)
 }
 
-// Result is the receipt of a SendBulk: what the receiver confirmed during the
-// call.
+// Result is the receipt of a SendBulk: what the receiver confirmed to it. What
+// Run, or another SendBulk, shipped at the same time is in Stats alone.
 type Result struct {
 	// Segments is the number of segments that were received whole and removed.
 	Segments int
