@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/svcblocks/svcblocks/examples/fleet/internal/queue"
+)
+
+// withQueue does something with the queue of a hub.
+func withQueue(ctx context.Context, e env, do func(*queue.Queue) error) error {
+	log := slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	starting, cancel := context.WithTimeoutCause(ctx, startWithin, fmt.Errorf("not within %v", startWithin))
+	defer cancel()
+	nc, err := dial(starting, e.settings, "client", log)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	q, err := queue.Open(starting, nc, log)
+	if err != nil {
+		return err
+	}
+	return do(q)
+}
+
+// submit queues the addresses in a file, or of the standard input.
+func submit(ctx context.Context, e env) error {
+	if len(e.args) != 1 {
+		return errors.New("submit takes one file of addresses, one a line, or - for the standard input; flags come before it")
+	}
+	var in io.Reader = e.stdin
+	if e.args[0] != "-" {
+		f, err := os.Open(e.args[0])
+		if err != nil {
+			return err
+		}
+		defer func() { _ = f.Close() }() // it was read only
+		in = f
+	}
+	return withQueue(ctx, e, func(q *queue.Queue) error {
+		done, err := q.Publish(ctx, readJobs(in))
+		_, _ = fmt.Fprintf(e.stdout, "fleet: %d jobs stored, %d of them were there already\n", done.Stored, done.Repeats)
+		return err
+	})
+}
+
+// readJobs reads addresses, one a line. Empty lines and those that begin with
+// # are skipped.
+func readJobs(in io.Reader) iter.Seq2[queue.Job, error] {
+	return func(yield func(queue.Job, error) bool) {
+		scanner := bufio.NewScanner(in)
+		for number := 1; scanner.Scan(); number++ {
+			line := strings.TrimSpace(scanner.Text())
+			if line == "" || strings.HasPrefix(line, "#") {
+				continue
+			}
+			if err := queue.Check(queue.Job{URL: line}); err != nil {
+				yield(queue.Job{}, fmt.Errorf("line %d: %w", number, err))
+				return
+			}
+			if !yield(queue.Job{URL: line}, nil) {
+				return
+			}
+		}
+		if err := scanner.Err(); err != nil {
+			yield(queue.Job{}, err)
+		}
+	}
+}
+
+// results prints what was fetched.
+func results(ctx context.Context, e env) error {
+	return withQueue(ctx, e, func(q *queue.Queue) error {
+		out := json.NewEncoder(e.stdout)
+		for r, err := range q.Results(ctx) {
+			if err != nil {
+				return err
+			}
+			line := struct {
+				ID          string    `json:"id"`
+				URL         string    `json:"url"`
+				FinalURL    string    `json:"final_url,omitempty"`
+				Status      int       `json:"status"`
+				ContentType string    `json:"content_type,omitempty"`
+				Bytes       int       `json:"bytes"`
+				Worker      string    `json:"worker"`
+				Time        time.Time `json:"time"`
+				Body        []byte    `json:"body,omitempty"` // in base64: a page need not be text
+			}{r.ID, r.URL, r.FinalURL, r.Status, r.ContentType, len(r.Body), r.Worker, r.Time, nil}
+			if line.FinalURL == line.URL {
+				line.FinalURL = ""
+			}
+			if e.settings.Bodies {
+				line.Body = r.Body
+			}
+			if err := out.Encode(line); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// dead prints what was given up, and with -requeue tries it again.
+func dead(ctx context.Context, e env) error {
+	return withQueue(ctx, e, func(q *queue.Queue) error {
+		if e.settings.Requeue {
+			n, err := q.Requeue(ctx)
+			_, _ = fmt.Fprintf(e.stdout, "fleet: %d jobs put back\n", n)
+			return err
+		}
+		out := json.NewEncoder(e.stdout)
+		for d, err := range q.DeadLetters(ctx) {
+			if err != nil {
+				return err
+			}
+			if err := out.Encode(struct {
+				ID     string    `json:"id"`
+				URL    string    `json:"url"`
+				Reason string    `json:"reason"`
+				Tries  int       `json:"tries"`
+				Worker string    `json:"worker"`
+				Time   time.Time `json:"time"`
+			}{d.ID, d.URL, d.Reason, d.Tries, d.Worker, d.Time}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

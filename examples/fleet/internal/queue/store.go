@@ -1,0 +1,329 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Headers of results and dead letters.
+const (
+	urlHeader     = "Fleet-Url"
+	finalHeader   = "Fleet-Final-Url"
+	statusHeader  = "Fleet-Status"
+	typeHeader    = "Content-Type"
+	workerHeader  = "Fleet-Worker"
+	reasonHeader  = "Fleet-Reason"
+	triesHeader   = "Fleet-Tries"
+	maxReason     = 500 // bytes of a reason that are kept
+	headerReserve = 8 << 10
+)
+
+// Page is what a job's address gave.
+type Page struct {
+	// FinalURL is where redirects led. Empty: the job's address.
+	FinalURL string
+	// Status is the HTTP status code.
+	Status int
+	// ContentType is the header of that name.
+	ContentType string
+	// Body is the page.
+	Body []byte
+}
+
+// Result is a stored page.
+type Result struct {
+	Page
+
+	// ID and URL are the job's.
+	ID, URL string
+	// Worker fetched it, at Time by the server's clock.
+	Worker string
+	Time   time.Time
+}
+
+// DeadLetter is a job that was given up.
+type DeadLetter struct {
+	// ID and URL are the job's; URL is empty where the message was no job.
+	ID, URL string
+	// Reason says why, Tries how often it was given out.
+	Reason string
+	Tries  int
+	// Worker gave it up, at Time by the server's clock.
+	Worker string
+	Time   time.Time
+
+	sequence uint64
+	data     []byte
+}
+
+// MaxBodyBytes returns how large a page can be: what the server takes in one
+// message, without what the headers may need.
+func MaxBodyBytes(nc *nats.Conn) int64 { return nc.MaxPayload() - headerReserve }
+
+// storeOnce publishes msg if nothing is stored under its subject, and reports
+// whether it was the first. The subject is made from the job's ID, so that
+// there is one result per job, however long ago the first was stored.
+func (q *Queue) storeOnce(ctx context.Context, msg *nats.Msg, id string) (first bool, err error) {
+	err = patiently(ctx, func() error {
+		again := &nats.Msg{Subject: msg.Subject, Header: nats.Header{}, Data: msg.Data}
+		for k, v := range msg.Header {
+			again.Header[k] = v
+		}
+		ack, err := q.js.PublishMsg(ctx, again, jetstream.WithMsgID(id), jetstream.WithExpectLastSequencePerSubject(0))
+		switch {
+		case err == nil:
+			first = !ack.Duplicate
+		case conflicts(err):
+			err = nil // somebody was first
+		}
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("queue: store %s: %w", id, err)
+	}
+	return first, nil
+}
+
+// conflicts reports whether the server refused a message as another holds its
+// subject.
+func conflicts(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
+}
+
+// settled reports whether a job has its result already.
+func (q *Queue) settled(ctx context.Context, id string) (bool, error) {
+	_, err := q.results.GetLastMsgForSubject(ctx, resultsPrefix+id)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// keepResult stores a page as the result of a job.
+func (q *Queue) keepResult(ctx context.Context, job Job, page Page, worker string) (first bool, err error) {
+	msg := nats.NewMsg(resultsPrefix + job.ID)
+	msg.Data = page.Body
+	set(msg, urlHeader, job.URL)
+	set(msg, finalHeader, page.FinalURL)
+	set(msg, statusHeader, strconv.Itoa(page.Status))
+	set(msg, typeHeader, page.ContentType)
+	set(msg, workerHeader, worker)
+	return q.storeOnce(ctx, msg, job.ID)
+}
+
+// keepDead stores why a job was given up.
+func (q *Queue) keepDead(ctx context.Context, id, url string, data []byte, reason string, tries uint64, worker string) error {
+	msg := nats.NewMsg(deadPrefix + id)
+	msg.Data = data
+	set(msg, urlHeader, url)
+	set(msg, reasonHeader, reason[:min(len(reason), maxReason)])
+	set(msg, triesHeader, strconv.FormatUint(tries, 10))
+	set(msg, workerHeader, worker)
+	// Not with the job's own ID: after Requeue it may die a second time
+	// within the time that the server remembers IDs.
+	_, err := q.storeOnce(ctx, msg, id+"."+strconv.FormatInt(time.Now().UnixNano(), 36))
+	return err
+}
+
+// set sets a header if it has a value, on one line, and short enough.
+func set(msg *nats.Msg, name, value string) {
+	clean := []byte(value[:min(len(value), 2048)])
+	for i, c := range clean {
+		if c < ' ' || c == 0x7f {
+			clean[i] = ' '
+		}
+	}
+	if len(clean) > 0 {
+		msg.Header.Set(name, string(clean))
+	}
+}
+
+// Results returns all results in the order in which they were stored, up to
+// the last there is at the call.
+func (q *Queue) Results(ctx context.Context) iter.Seq2[Result, error] {
+	return func(yield func(Result, error) bool) {
+		for raw, err := range q.each(ctx, q.results, 1) {
+			var r Result
+			if err == nil {
+				r = resultOf(raw)
+			}
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+// DeadLetters returns all dead letters, the oldest first, up to the last there
+// is at the call.
+func (q *Queue) DeadLetters(ctx context.Context) iter.Seq2[DeadLetter, error] {
+	return func(yield func(DeadLetter, error) bool) {
+		for raw, err := range q.each(ctx, q.dead, 1) {
+			var d DeadLetter
+			if err == nil {
+				d = deadOf(raw.Subject, raw.Header, raw.Data, raw.Sequence, raw.Time)
+			}
+			if !yield(d, err) {
+				return
+			}
+		}
+	}
+}
+
+// LastDeadLetters returns at most n dead letters, the newest first.
+func (q *Queue) LastDeadLetters(ctx context.Context, n int) ([]DeadLetter, error) {
+	info, err := q.dead.Info(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("queue: dead letters: %w", err)
+	}
+	var out []DeadLetter
+	// Requeued ones leave gaps; looking at a few of them is enough here.
+	for seq, looked := info.State.LastSeq, 0; seq >= info.State.FirstSeq && seq > 0 && len(out) < n && looked < 5*n; seq, looked = seq-1, looked+1 {
+		raw, err := q.dead.GetMsg(ctx, seq)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("queue: dead letters: %w", err)
+		}
+		out = append(out, deadOf(raw.Subject, raw.Header, raw.Data, raw.Sequence, raw.Time))
+	}
+	return out, nil
+}
+
+// each reads a stream from a sequence number on to its last message of now.
+func (q *Queue) each(ctx context.Context, s jetstream.Stream, from uint64) iter.Seq2[*jetstream.RawStreamMsg, error] {
+	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
+		info, err := s.Info(ctx)
+		if err != nil {
+			yield(nil, fmt.Errorf("queue: read: %w", err))
+			return
+		}
+		if info.State.Msgs == 0 {
+			return
+		}
+		consumer, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(from, 1)})
+		if err != nil {
+			yield(nil, fmt.Errorf("queue: read: %w", err))
+			return
+		}
+		messages, err := consumer.Messages()
+		if err != nil {
+			yield(nil, fmt.Errorf("queue: read: %w", err))
+			return
+		}
+		defer messages.Stop()
+		for {
+			msg, err := messages.Next(jetstream.NextContext(ctx))
+			if err != nil {
+				yield(nil, fmt.Errorf("queue: read: %w", err))
+				return
+			}
+			md, err := msg.Metadata()
+			if err != nil {
+				yield(nil, fmt.Errorf("queue: read: %w", err))
+				return
+			}
+			if md.Sequence.Stream > info.State.LastSeq {
+				return
+			}
+			raw := &jetstream.RawStreamMsg{Subject: msg.Subject(), Sequence: md.Sequence.Stream, Header: msg.Headers(), Data: msg.Data(), Time: md.Timestamp}
+			if !yield(raw, nil) || md.NumPending == 0 {
+				return
+			}
+		}
+	}
+}
+
+func resultOf(raw *jetstream.RawStreamMsg) Result {
+	status, _ := strconv.Atoi(raw.Header.Get(statusHeader)) // of our own making
+	return Result{
+		Page: Page{FinalURL: raw.Header.Get(finalHeader), Status: status, ContentType: raw.Header.Get(typeHeader), Body: raw.Data},
+		ID:   raw.Subject[len(resultsPrefix):], URL: raw.Header.Get(urlHeader), Worker: raw.Header.Get(workerHeader), Time: raw.Time,
+	}
+}
+
+func deadOf(subject string, header nats.Header, data []byte, sequence uint64, at time.Time) DeadLetter {
+	tries, _ := strconv.Atoi(header.Get(triesHeader)) // of our own making
+	return DeadLetter{
+		ID: subject[len(deadPrefix):], URL: header.Get(urlHeader), Reason: header.Get(reasonHeader), Tries: tries,
+		Worker: header.Get(workerHeader), Time: at, sequence: sequence, data: data,
+	}
+}
+
+// Requeue puts all dead letters back into the queue, with all their tries, and
+// returns how many. Those that were no jobs stay.
+func (q *Queue) Requeue(ctx context.Context) (int, error) {
+	n := 0
+	for d, err := range q.DeadLetters(ctx) {
+		if err != nil {
+			return n, err
+		}
+		if _, err := decodeJob(d.data); err != nil {
+			continue
+		}
+		msg := nats.NewMsg(jobsPrefix + d.ID)
+		msg.Data = d.data
+		// The sequence number tells this time from the first one.
+		msg.Header.Set(nats.MsgIdHdr, fmt.Sprintf("%s.dead-%d", d.ID, d.sequence))
+		var counted Published
+		if err := q.publishAll(ctx, []*nats.Msg{msg}, &counted); err != nil {
+			return n, err
+		}
+		if err := q.dead.DeleteMsg(ctx, d.sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+			return n, fmt.Errorf("queue: requeue %s: %w", d.ID, err)
+		}
+		n++
+	}
+	return n, nil
+}
+
+// Sequence names the dead letter among all there ever were.
+func (d DeadLetter) Sequence() string { return strconv.FormatUint(d.sequence, 10) }
+
+// FollowDead calls tell for each dead letter, old and new, until ctx ends. It
+// keeps its place on the server under a name: after a restart it goes on. A
+// dead letter of which tell returns an error is told again later.
+func (q *Queue) FollowDead(ctx context.Context, name string, tell func(context.Context, DeadLetter) error) error {
+	var consumer jetstream.Consumer
+	err := patiently(ctx, func() (err error) {
+		consumer, err = q.dead.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{Durable: name, AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 1})
+		return err
+	})
+	for ctx.Err() == nil {
+		if err != nil {
+			return fmt.Errorf("queue: follow dead letters: %w", err)
+		}
+		msg, nextErr := consumer.Next(jetstream.FetchMaxWait(pullWait))
+		if nextErr != nil {
+			wait(ctx, 100*time.Millisecond) // nothing there, or the server is away
+			continue
+		}
+		md, mdErr := msg.Metadata()
+		if mdErr != nil {
+			continue
+		}
+		if telling := tell(ctx, deadOf(msg.Subject(), msg.Headers(), msg.Data(), md.Sequence.Stream, md.Timestamp)); telling != nil {
+			q.log.WarnContext(ctx, "dead letter not told", "sequence", md.Sequence.Stream, "error", telling)
+			_ = msg.NakWithDelay(10 * time.Second) // else it comes again after the wait for an answer
+			continue
+		}
+		_ = msg.DoubleAck(ctx) // else it is told again, under the same ID
+	}
+	return nil
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}

@@ -1,0 +1,306 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/svcblocks/svcblocks/internal/backoff"
+)
+
+// Fetch gets the page of a job. An error is final if it says so by
+// Temporary() bool, and may say by RetryAfter() time.Duration when to come
+// again; every other error is tried again.
+type Fetch func(ctx context.Context, job Job) (Page, error)
+
+// Worker takes jobs from a queue. Make it with [Queue.Worker], and let it work
+// by [Worker.Run].
+type Worker struct {
+	queue *Queue
+	fetch Fetch
+	opts  WorkerOptions
+
+	running                                          atomic.Bool
+	done, repeats, known, retried, dead, lost, inNow atomic.Int64
+}
+
+// WorkerOptions are the settings of a [Worker]. Name is required.
+type WorkerOptions struct {
+	// Name tells the workers apart.
+	Name string
+	// Concurrency is how many jobs are worked at at a time. Defaults to 16.
+	Concurrency int
+	// JobTimeout bounds one try. Defaults to 5m.
+	JobTimeout time.Duration
+	// DrainTimeout bounds how long jobs may go on once Run is to end; then
+	// they are given back. Defaults to 20s.
+	DrainTimeout time.Duration
+	// Retry is how long a failed job rests: it doubles with each try. Its zero
+	// value waits up to 1s after the first and up to 5m later on.
+	Retry backoff.Policy
+}
+
+// Counts are what a worker has done so far.
+type Counts struct {
+	// Done are jobs whose result this worker was the first to store.
+	Done int64 `json:"done"`
+	// Repeats are jobs that were fetched although another was first.
+	Repeats int64 `json:"repeats"`
+	// Known are jobs that had a result before they were begun.
+	Known int64 `json:"known"`
+	// Retried are tries that failed and were put back.
+	Retried int64 `json:"retried"`
+	// Dead are jobs that were given up.
+	Dead int64 `json:"dead"`
+	// Unsettled are tries of which the server could not be told; it gives the
+	// job out again.
+	Unsettled int64 `json:"unsettled"`
+	// InFlight are jobs that are worked at now.
+	InFlight int64 `json:"in_flight"`
+}
+
+// Worker returns a worker that gets pages by fetch.
+func (q *Queue) Worker(fetch Fetch, opts WorkerOptions) (*Worker, error) {
+	if opts.Concurrency == 0 {
+		opts.Concurrency = 16
+	}
+	if opts.JobTimeout == 0 {
+		opts.JobTimeout = 5 * time.Minute
+	}
+	if opts.DrainTimeout == 0 {
+		opts.DrainTimeout = 20 * time.Second
+	}
+	var errs []error
+	if opts.Name == "" {
+		errs = append(errs, errors.New("Name is empty: name the worker"))
+	}
+	if opts.Concurrency < 1 || opts.JobTimeout < 0 || opts.DrainTimeout < 0 {
+		errs = append(errs, fmt.Errorf("concurrency %d, timeouts %v and %v: want at least 1 and none below 0", opts.Concurrency, opts.JobTimeout, opts.DrainTimeout))
+	}
+	if len(errs) > 0 {
+		return nil, fmt.Errorf("queue: worker: %w", errors.Join(errs...))
+	}
+	return &Worker{queue: q, fetch: fetch, opts: opts}, nil
+}
+
+// Counts returns what the worker has done so far.
+func (w *Worker) Counts() Counts {
+	return Counts{
+		Done: w.done.Load(), Repeats: w.repeats.Load(), Known: w.known.Load(), Retried: w.retried.Load(),
+		Dead: w.dead.Load(), Unsettled: w.lost.Load(), InFlight: w.inNow.Load(),
+	}
+}
+
+// ErrRunning says that Run is running already.
+var ErrRunning = errors.New("the worker is running already")
+
+// pullWait bounds one request for a job. Run returns after at most this long:
+// a request that was taken back could lose the job that is on its way.
+const pullWait = 2 * time.Second
+
+// Run works until ctx ends, and then finishes the jobs that it has begun. It
+// returns nil after a clean end.
+func (w *Worker) Run(ctx context.Context) error {
+	if !w.running.CompareAndSwap(false, true) {
+		return fmt.Errorf("queue: worker %s: %w", w.opts.Name, ErrRunning)
+	}
+	defer w.running.Store(false)
+	// Jobs outlive ctx by the time to drain.
+	jobs, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+	ended := context.AfterFunc(ctx, func() {
+		time.AfterFunc(w.opts.DrainTimeout, func() { stop(errors.New("the worker stops")) })
+	})
+	defer ended()
+	var wg sync.WaitGroup
+	for range w.opts.Concurrency {
+		wg.Go(func() { w.loop(ctx, jobs) })
+	}
+	wg.Wait()
+	return nil
+}
+
+// loop takes one job at a time: what waits here would be kept from workers
+// that are free.
+func (w *Worker) loop(ctx, jobs context.Context) {
+	policy := backoff.Policy{Base: 100 * time.Millisecond, Max: 5 * time.Second}
+	failures := 0
+	for ctx.Err() == nil {
+		msg, err := w.queue.consumer.Next(jetstream.FetchMaxWait(pullWait))
+		if err == nil {
+			failures = 0
+			w.inNow.Add(1)
+			w.handle(jobs, msg)
+			w.inNow.Add(-1)
+			continue
+		}
+		if errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) {
+			continue // nothing to do
+		}
+		failures++
+		if failures == 1 {
+			w.queue.log.WarnContext(ctx, "no jobs can be asked for", "worker", w.opts.Name, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(policy.Delay(failures)):
+		}
+	}
+}
+
+// handle settles one message: a result, a dead letter, or back into the queue.
+// If the server cannot be told, it gives the message out again by itself.
+func (w *Worker) handle(ctx context.Context, msg jetstream.Msg) {
+	md, err := msg.Metadata()
+	if err != nil {
+		w.unsettled(ctx, "", err)
+		return
+	}
+	job, err := decodeJob(msg.Data())
+	if err != nil {
+		// Its subject may be anything, so the stream's number names it.
+		w.giveUp(ctx, msg, fmt.Sprintf("message-%d", md.Sequence.Stream), "", err.Error(), md.NumDelivered)
+		return
+	}
+	if md.NumDelivered > uint64(w.queue.maxDeliver) {
+		reason := fmt.Sprintf("given out %d times and not settled: the workers that had it were killed, or could not reach the server", md.NumDelivered-1)
+		w.giveUp(ctx, msg, job.ID, job.URL, reason, md.NumDelivered-1)
+		return
+	}
+	stop := w.keep(msg)
+	defer stop()
+	if known, err := w.queue.settled(ctx, job.ID); err != nil {
+		w.unsettled(ctx, job.ID, err)
+		return
+	} else if known {
+		if w.acknowledge(ctx, msg, job.ID) {
+			w.known.Add(1)
+		}
+		return
+	}
+	page, err := w.try(ctx, job)
+	if err != nil {
+		w.failed(ctx, msg, job, md.NumDelivered, err)
+		return
+	}
+	first, err := w.queue.keepResult(ctx, job, page, w.opts.Name)
+	if err != nil {
+		if !passing(err) && ctx.Err() == nil {
+			w.failed(ctx, msg, job, md.NumDelivered, err) // such as a page that no message can hold
+			return
+		}
+		w.unsettled(ctx, job.ID, err)
+		return
+	}
+	if first {
+		w.done.Add(1)
+	} else {
+		w.repeats.Add(1)
+	}
+	w.acknowledge(ctx, msg, job.ID)
+}
+
+// try fetches once, within JobTimeout. A panic is a failure of that job alone.
+func (w *Worker) try(ctx context.Context, job Job) (_ Page, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, w.opts.JobTimeout, fmt.Errorf("not done within %v", w.opts.JobTimeout))
+	defer cancel()
+	defer func() {
+		if r := recover(); r != nil {
+			w.queue.log.ErrorContext(ctx, "fetch panicked", "id", job.ID, "panic", r, "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic: %v", r)
+		}
+	}()
+	return w.fetch(ctx, job)
+}
+
+// keep tells the server that the message is being worked on, until stop is
+// called.
+func (w *Worker) keep(msg jetstream.Msg) (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(w.queue.ackWait / 3)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				_ = msg.InProgress() // the next one, or a repeat, makes up for it
+			}
+		}
+	}()
+	return func() { close(done); <-ended }
+}
+
+// failed puts a job back, or gives it up where trying again is no use.
+func (w *Worker) failed(ctx context.Context, msg jetstream.Msg, job Job, tries uint64, cause error) {
+	if ctx.Err() != nil {
+		if err := msg.Nak(); err != nil { // at once: this worker stops
+			w.unsettled(ctx, job.ID, err)
+			return
+		}
+		w.retried.Add(1)
+		return
+	}
+	final := false
+	if t, ok := errors.AsType[interface {
+		error
+		Temporary() bool
+	}](cause); ok {
+		final = !t.Temporary()
+	}
+	if final || tries >= uint64(w.queue.maxDeliver) {
+		w.giveUp(ctx, msg, job.ID, job.URL, cause.Error(), tries)
+		return
+	}
+	delay := w.opts.Retry.Delay(int(tries))
+	if r, ok := errors.AsType[interface {
+		error
+		RetryAfter() time.Duration
+	}](cause); ok {
+		delay = min(max(delay, r.RetryAfter()), time.Hour)
+	}
+	if err := msg.NakWithDelay(delay); err != nil {
+		w.unsettled(ctx, job.ID, err)
+		return
+	}
+	w.retried.Add(1)
+	w.queue.log.DebugContext(ctx, "job put back", "id", job.ID, "try", tries, "delay", delay, "error", cause)
+}
+
+// giveUp stores the dead letter, and then lets the server forget the job.
+func (w *Worker) giveUp(ctx context.Context, msg jetstream.Msg, id, url, reason string, tries uint64) {
+	if err := w.queue.keepDead(ctx, id, url, msg.Data(), reason, tries, w.opts.Name); err != nil {
+		w.unsettled(ctx, id, err)
+		return
+	}
+	w.queue.log.WarnContext(ctx, "job given up", "id", id, "url", url, "tries", tries, "reason", reason)
+	if w.acknowledge(ctx, msg, id) {
+		w.dead.Add(1)
+	}
+}
+
+// acknowledge waits for the server to confirm. If it does not, it gives the
+// job out once more; whoever gets it finds the result and acknowledges again.
+func (w *Worker) acknowledge(ctx context.Context, msg jetstream.Msg, id string) bool {
+	ctx, cancel := context.WithTimeout(ctx, w.queue.ackWait)
+	defer cancel()
+	if err := msg.DoubleAck(ctx); err != nil {
+		w.unsettled(ctx, id, err)
+		return false
+	}
+	return true
+}
+
+func (w *Worker) unsettled(ctx context.Context, id string, err error) {
+	w.lost.Add(1)
+	w.queue.log.InfoContext(ctx, "the server could not be told about a job, and will give it out again", "id", id, "error", err)
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/svcblocks/svcblocks/config"
+	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/notify/email"
+	"github.com/svcblocks/svcblocks/notify/slack"
+	"github.com/svcblocks/svcblocks/scrape"
+)
+
+// Settings are all settings of the fleet; each command uses those that concern
+// it.
+type Settings struct {
+	NATS    NATS           `koanf:"nats"`
+	Queue   Queue          `koanf:"queue"`
+	Host    Host           `koanf:"host"`
+	Worker  Worker         `koanf:"worker"`
+	Listen  string         `koanf:"listen" required:"true" doc:"hub: host:port of the page; port 0 takes a free one"`
+	DataDir string         `koanf:"data_dir" required:"true" doc:"hub: folder of the streams and of messages on their way"`
+	Workers int            `koanf:"workers" min:"0" max:"64" doc:"hub: workers in the hub's own process; demo: 3 if 0"`
+	Jobs    int            `koanf:"jobs" min:"1" max:"10000000" doc:"demo: pages of the site that comes along"`
+	Egress  string         `koanf:"egress" required:"true" doc:"worker: the SOCKS port of Tor, host:port, or direct for this machine's own address"`
+	Scrape  scrape.Config  `koanf:"scrape" doc:"worker: how pages are fetched; host_limit and retry are the fleet's business"`
+	Log     logging.Config `koanf:"log"`
+	Mail    email.Options  `koanf:"mail"`
+	Slack   Slack          `koanf:"slack"`
+	Requeue bool           `koanf:"requeue" doc:"dead: put all of them back into the queue"`
+	Bodies  bool           `koanf:"bodies" doc:"results: print the pages, too"`
+}
+
+// NATS says where the queue is.
+type NATS struct {
+	URL         string        `koanf:"url" doc:"address of a NATS server or cluster with JetStream; empty: the one embedded in the hub"`
+	Token       config.Secret `koanf:"token" doc:"token of the server, embedded or not"`
+	Credentials string        `koanf:"credentials" doc:"file with the credentials for url"`
+	CA          string        `koanf:"ca" doc:"file with certificates to trust for url"`
+	Listen      string        `koanf:"listen" required:"true" doc:"host:port of the embedded server, for workers"`
+	DisableSync bool          `koanf:"disable_sync" doc:"embedded: leave it to the operating system when messages reach the disk"`
+	Replicas    int           `koanf:"replicas" min:"1" max:"5" doc:"how many servers of a cluster keep each stream"`
+}
+
+// address is where clients connect to.
+func (n NATS) address() string {
+	if n.URL != "" {
+		return n.URL
+	}
+	return "nats://" + n.Listen
+}
+
+// Queue says how jobs are handed out.
+type Queue struct {
+	AckWait       time.Duration `koanf:"ack_wait" min:"100ms" doc:"how long a worker may be silent about a job"`
+	MaxDeliver    int           `koanf:"max_deliver" min:"1" doc:"tries of a job before it is given up"`
+	MaxAckPending int           `koanf:"max_ack_pending" min:"1" doc:"jobs that are out at all workers at a time"`
+	MaxJobs       int64         `koanf:"max_jobs" doc:"jobs that may wait; submitting waits beyond it; negative: no bound"`
+}
+
+// Host says how hosts are spared, by all workers together.
+type Host struct {
+	PerSecond float64 `koanf:"per_second" doc:"requests a second to one host from all workers together"`
+	Burst     int     `koanf:"burst" min:"1" doc:"requests that may come at once after a pause"`
+}
+
+// Worker says how one worker works.
+type Worker struct {
+	Name         string        `koanf:"name" doc:"name on the page; empty: machine and process"`
+	Concurrency  int           `koanf:"concurrency" min:"1" max:"10000" doc:"jobs at a time"`
+	JobTimeout   time.Duration `koanf:"job_timeout" min:"1s" doc:"time of one try at most, the wait for the host's turn included"`
+	DrainTimeout time.Duration `koanf:"drain_timeout" min:"0s" doc:"time for jobs under way at the end"`
+	RetryBase    time.Duration `koanf:"retry_base" min:"1ms" doc:"rest of a job after its first failure, at most; it doubles"`
+}
+
+// Slack is the Slack receiver; without a webhook there is none.
+type Slack struct {
+	slack.Options
+
+	Webhook config.Secret `koanf:"webhook" doc:"address of an incoming webhook, or empty for none"`
+}
+
+func defaults() Settings {
+	return Settings{
+		NATS:   NATS{Listen: "127.0.0.1:4222", Replicas: 1},
+		Queue:  Queue{AckWait: 30 * time.Second, MaxDeliver: 5, MaxAckPending: 1000, MaxJobs: 1_000_000},
+		Host:   Host{PerSecond: 5, Burst: 1},
+		Worker: Worker{Concurrency: 16, JobTimeout: 5 * time.Minute, DrainTimeout: 20 * time.Second, RetryBase: time.Second},
+		Listen: "127.0.0.1:8080", DataDir: "var/fleet", Jobs: 1000, Egress: "127.0.0.1:9050",
+		Log: logging.Config{Level: "info", Redact: []string{"token", "password", "webhook"}},
+	}
+}
+
+// Validate reports what no tag can say.
+func (s Settings) Validate() error {
+	var errs []error
+	for key, value := range map[string]string{"listen": s.Listen, "nats.listen": s.NATS.Listen, "egress": s.Egress} {
+		if _, _, err := net.SplitHostPort(value); err != nil && value != "" && (key != "egress" || value != direct) {
+			errs = append(errs, fmt.Errorf("%s %q: write host:port, as 127.0.0.1:8080", key, value))
+		}
+	}
+	if s.Host.PerSecond < 0.001 || s.Host.PerSecond > 1e6 {
+		errs = append(errs, fmt.Errorf("host.per_second %g: from 0.001 to 1,000,000", s.Host.PerSecond))
+	}
+	return errors.Join(errs...)
+}
+
+// direct as egress is this machine's own address.
+const direct = "direct"
+
+// load reads the settings file if one is named, secrets, FLEET_… variables and
+// flags; the last win. It returns the arguments that are no flags, too.
+func load(ctx context.Context, command string, args []string, stderr io.Writer) (Settings, []string, error) {
+	flags := flag.NewFlagSet("fleet "+command, flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	file := flags.String("config", "", "settings `file`")
+	config.DefineFlags(flags, defaults())
+	if err := flags.Parse(args); err != nil {
+		return Settings{}, nil, err
+	}
+	var layers []config.Option
+	if *file != "" {
+		layers = append(layers, config.File(*file))
+	}
+	layers = append(layers, config.SecretsDir("/run/secrets"), config.Env("FLEET"), config.Flags(flags))
+	store, err := config.Load(ctx, defaults(), layers...)
+	if err != nil {
+		return Settings{}, nil, err
+	}
+	return *store.Get(), flags.Args(), store.Close()
+}

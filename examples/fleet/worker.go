@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/examples/fleet/internal/broker"
+	"github.com/svcblocks/svcblocks/examples/fleet/internal/crew"
+	"github.com/svcblocks/svcblocks/examples/fleet/internal/hostlimit"
+	"github.com/svcblocks/svcblocks/examples/fleet/internal/queue"
+	"github.com/svcblocks/svcblocks/internal/backoff"
+	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/scrape"
+)
+
+// openLog opens the log. Its console goes to stderr if the settings name no
+// file.
+func openLog(s Settings) (*logging.Logs, error) {
+	return logging.New(s.Log, &logging.Options{Secrets: []secret.Secret{s.NATS.Token, s.Mail.Password, s.Slack.Webhook}})
+}
+
+// dial connects to the queue's server, or waits until it is there.
+func dial(ctx context.Context, s Settings, name string, log *slog.Logger) (*nats.Conn, error) {
+	return broker.Dial(ctx, broker.DialOptions{
+		URL: s.NATS.address(), Name: "fleet " + name, Token: s.NATS.Token, Credentials: s.NATS.Credentials, CA: s.NATS.CA, Logger: log,
+	})
+}
+
+// worker works until ctx ends.
+func worker(ctx context.Context, e env) (err error) {
+	logs, err := openLog(e.settings)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, logs.Close()) }()
+	log := logs.Logger("worker")
+	nc, err := dial(ctx, e.settings, "worker", log)
+	if err != nil {
+		return stopped(ctx, err)
+	}
+	defer nc.Close()
+	_, _ = fmt.Fprintf(e.stdout, "fleet: worker %s at %s\n", e.settings.workerName(), nc.ConnectedUrlRedacted())
+	return stopped(ctx, work(ctx, e.settings, nc, log))
+}
+
+// stopped turns an error that the end of ctx has brought into none.
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}
+
+func (s Settings) workerName() string {
+	if s.Worker.Name != "" {
+		return s.Worker.Name
+	}
+	return fmt.Sprintf("%s-%d", hostname(), os.Getpid())
+}
+
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "unknown"
+	}
+	return name
+}
+
+// work takes jobs by nc and fetches them, until ctx ends.
+func work(ctx context.Context, s Settings, nc *nats.Conn, log *slog.Logger) (err error) {
+	q, err := queue.Open(ctx, nc, log)
+	if err != nil {
+		return err
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	limiter, err := hostlimit.New(ctx, js, hostlimit.Options{PerSecond: s.Host.PerSecond, Burst: s.Host.Burst, Replicas: s.NATS.Replicas, Logger: log})
+	if err != nil {
+		return err
+	}
+	members, err := crew.Open(ctx, js, s.NATS.Replicas, log)
+	if err != nil {
+		return err
+	}
+	client, err := newClient(ctx, s, queue.MaxBodyBytes(nc), log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	// The client's own, with the turn of the host before each request.
+	fetching := *client.HTTPClient()
+	fetching.Transport = limiter.Transport(fetching.Transport)
+	w, err := q.Worker(fetch(&fetching), queue.WorkerOptions{
+		Name: s.workerName(), Concurrency: s.Worker.Concurrency, JobTimeout: s.Worker.JobTimeout, DrainTimeout: s.Worker.DrainTimeout,
+		Retry: backoff.Policy{Base: s.Worker.RetryBase},
+	})
+	if err != nil {
+		return err
+	}
+	log.InfoContext(ctx, "worker started", "worker", s.workerName(), "concurrency", s.Worker.Concurrency)
+	// It reports until it has put its last job away.
+	reporting, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		defer end()
+		return w.Run(ctx)
+	})
+	group.Go(func() error {
+		return members.Run(reporting, crew.Report{Name: s.workerName(), Host: hostname()}, w.Counts)
+	})
+	err = group.Wait()
+	c := w.Counts()
+	log.InfoContext(ctx, "worker stopped", "worker", s.workerName(), "done", c.Done, "repeats", c.Repeats, "dead", c.Dead)
+	return err
+}
+
+// newClient returns the scrape client of a worker. Hosts are spared by the
+// whole fleet, so the client's own limits are off; and failed jobs go back into
+// the queue, where another worker may have them.
+func newClient(ctx context.Context, s Settings, most int64, log *slog.Logger) (*scrape.Client, error) {
+	opts, err := s.Scrape.Options()
+	if err != nil {
+		return nil, err
+	}
+	if opts.Limits.BodyBytes > most {
+		return nil, fmt.Errorf("scrape.limits.body_bytes %d: the server takes pages up to %d (its max_payload)", opts.Limits.BodyBytes, most)
+	}
+	if opts.Limits.BodyBytes <= 0 {
+		opts.Limits.BodyBytes = most
+	}
+	opts.HostLimit = scrape.HostLimit{PerSecond: -1, InFlight: -1}
+	opts.Retry = scrape.Retry{Attempts: -1}
+	opts.Logger = log
+	opts.DisableStartCheck = true // jobs wait in the queue until Tor is there
+	if s.Egress == direct {
+		opts.Egress = scrape.Direct()
+	} else {
+		opts.Egress = scrape.SOCKS(s.Egress)
+	}
+	return scrape.New(ctx, opts)
+}
+
+// fetch gets a page. What is no page is an error: a status of 500 or more, 408,
+// 425 or 429 may pass, others not.
+func fetch(client *http.Client) queue.Fetch {
+	return func(ctx context.Context, job queue.Job) (queue.Page, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, job.URL, nil)
+		if err != nil {
+			return queue.Page{}, &statusError{text: "the address cannot be asked for"}
+		}
+		res, err := client.Do(req)
+		if err != nil {
+			return queue.Page{}, err
+		}
+		defer func() { _ = res.Body.Close() }()
+		if res.StatusCode/100 != 2 {
+			return queue.Page{}, &statusError{
+				text: fmt.Sprintf("the site answers %d %s", res.StatusCode, http.StatusText(res.StatusCode)), status: res.StatusCode,
+				after: retryAfter(res),
+			}
+		}
+		body, err := io.ReadAll(res.Body)
+		if err != nil {
+			return queue.Page{}, err
+		}
+		return queue.Page{FinalURL: res.Request.URL.Redacted(), Status: res.StatusCode, ContentType: res.Header.Get("Content-Type"), Body: body}, nil
+	}
+}
+
+func retryAfter(res *http.Response) time.Duration {
+	wait, _ := backoff.RetryAfter(res.Header.Get("Retry-After"), time.Now())
+	return wait
+}
+
+// statusError is an answer that is no page.
+type statusError struct {
+	text   string
+	status int
+	after  time.Duration
+}
+
+func (e *statusError) Error() string { return e.text }
+
+// Temporary reports whether another try may help.
+func (e *statusError) Temporary() bool {
+	switch e.status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return true
+	}
+	return e.status >= 500
+}
+
+// RetryAfter is how long the site asked to wait.
+func (e *statusError) RetryAfter() time.Duration { return e.after }
+
+// allowLoopback lets the demo's site be fetched.
+func (s *Settings) allowLoopback() {
+	s.Scrape.Allow = append(s.Scrape.Allow, netip.MustParsePrefix("127.0.0.0/8"))
+	s.Egress = direct
+}
