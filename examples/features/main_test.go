@@ -84,6 +84,11 @@ func TestFiles(t *testing.T) {
 	if m.Version != 1 || m.Seed != 7 || m.Label != "accepted" || cmp.Diff([]string{"no", "yes"}, m.Classes) != "" {
 		t.Errorf("features.json begins %+v", m)
 	}
+	for _, want := range []string{"moisture_missing", "aroma_missing", "altitude_missing", "grade=whole_leaf", "estate=e16"} {
+		if !slices.Contains(m.Features, want) {
+			t.Errorf("no feature %s in %v", want, m.Features)
+		}
+	}
 	for name, want := range map[string]int{"train.csv": m.TrainRows, "test.csv": m.TestRows} {
 		records, err := csv.NewReader(strings.NewReader(files[name])).ReadAll()
 		if err != nil {
