@@ -118,7 +118,7 @@ type site struct {
 	began   chan int    // pages that are being answered; nobody has to read
 }
 
-func newSite(t *testing.T) *site {
+func newSite(t testing.TB) *site {
 	s := &site{
 		pages: 5, perPage: 4, price: map[int]int64{}, gone: map[int]bool{}, special: map[int]http.HandlerFunc{},
 		served: map[int]int{}, began: make(chan int, 100_000),

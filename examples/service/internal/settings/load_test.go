@@ -127,6 +127,13 @@ func TestValidate(t *testing.T) {
 		{[]string{"-listen", "8080", "-data-dir", ""}, []string{"listen", "host:port", "data_dir"}},
 		{[]string{"-site.selectors.item", "li["}, []string{"selector item"}},
 		{[]string{"-profile", "prod"}, []string{"site.url"}},
+		{[]string{"-mail.port", "99999"}, []string{"mail"}},
+		{[]string{"-profiling.listen", "0.0.0.0:6060"}, []string{"profiling.listen", "127.0.0.1"}},
+		{[]string{"-site.url", "https://shop.example/", "-site.trace"}, []string{"site.trace", "tor.disabled"}},
+		{[]string{"-auth.issuer", "http://id.example", "-auth.client-id", "x"}, []string{"auth.issuer", "https"}},
+		{[]string{"-auth.client-id", "x"}, []string{"auth.issuer is empty"}},
+		{[]string{"-telegram.token", "1:hunter2"}, []string{"telegram.chat"}},
+		{[]string{"-discord.webhook", "hunter2", "-teams.webhook", "http://x.example/hunter2"}, []string{"discord.webhook", "teams.webhook"}},
 	} {
 		_, err := load(t, tt.args...)
 		if err == nil {
@@ -140,6 +147,15 @@ func TestValidate(t *testing.T) {
 		}
 		if strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("the password shows:\n%v", err)
+		}
+	}
+}
+
+func TestListensLocally(t *testing.T) {
+	t.Parallel()
+	for listen, want := range map[string]bool{"127.0.0.1:8080": true, "localhost:1": true, "[::1]:1": true, "0.0.0.0:1": false, ":1": false, "192.0.2.1:1": false} {
+		if got := (settings.Settings{Listen: listen}).ListensLocally(); got != want {
+			t.Errorf("%s: %t, want %t", listen, got, want)
 		}
 	}
 }
