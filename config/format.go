@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/url"
 	"reflect"
 	"slices"
@@ -313,6 +314,28 @@ func equal(a, b reflect.Value, s *shape) bool {
 			}
 		}
 		return true
+	case codeSlice, codeArray:
+		if a.Len() != b.Len() || s.code == codeSlice && a.IsNil() != b.IsNil() {
+			return false
+		}
+		for i := range a.Len() {
+			if !equal(a.Index(i), b.Index(i), s.elem) {
+				return false
+			}
+		}
+		return true
+	case codeMap:
+		if a.Len() != b.Len() || a.IsNil() != b.IsNil() {
+			return false
+		}
+		for it := a.MapRange(); it.Next(); {
+			if other := b.MapIndex(it.Key()); !other.IsValid() || !equal(it.Value(), other, s.elem) {
+				return false
+			}
+		}
+		return true
+	case codeFloat: // one that is no number is the same as another one
+		return a.Float() == b.Float() || math.IsNaN(a.Float()) && math.IsNaN(b.Float())
 	}
 	if !a.CanInterface() {
 		return true // of an embedded type that is not exported, and no key

@@ -332,11 +332,13 @@ func TestReportSaysEachMistakeOnce(t *testing.T) {
 		{"unparsed file", "token: x\n list: [1\nhost: y\n", nil, []string{"s.yaml:2: invalid YAML"}},
 		{"unparsed file that does not have the key", "mail:\n host: x\n  list: [1]\n", nil, []string{"s.yaml:3: invalid YAML", "token: required, but no layer sets it"}},
 		{
-			"secret file that is not there", "mail: {host: h, port: 1, list: [1]}\n", []string{"APP_TOKEN_FILE=/nonexistent"},
+			"secret file that is not there", "mail: {host: h, port: 1, list: [1]}\n",
+			[]string{"APP_TOKEN_FILE=/nonexistent"},
 			[]string{"/nonexistent: token: the file is missing (APP_TOKEN_FILE names it)"},
 		},
 		{
-			"list that cannot be read", "token: x\nmail: {host: h, port: 1}\n", []string{"APP_MAIL_LIST=[1"},
+			"list that cannot be read", "token: x\nmail: {host: h, port: 1}\n",
+			[]string{"APP_MAIL_LIST=[1"},
 			[]string{"env APP_MAIL_LIST: mail.list: got"},
 		},
 		{"value for a section", "token: x\nmail: hello\n", nil, []string{`s.yaml:2:7: mail: got "hello", want a section`}},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -14,7 +15,31 @@ type edit struct {
 	value *node
 }
 
-func (x edit) key() string { return strings.Join(x.path, ".") }
+func (x edit) key() string { return dotted(x.path) }
+
+// indexPart is the part of a path that names an item of a list. No key begins
+// so in a list.
+func indexPart(i int) string { return "\x00" + strconv.Itoa(i) }
+
+// item returns the item of a list of n that part names.
+func itemOf(part string, n int) (i int, ok bool) {
+	text, ok := strings.CutPrefix(part, "\x00")
+	i, err := strconv.Atoi(text)
+	return i, ok && err == nil && i < n
+}
+
+// dotted writes a path as a key: s[0].port.
+func dotted(path []string) string {
+	key := ""
+	for _, part := range path {
+		if i, ok := strings.CutPrefix(part, "\x00"); ok {
+			key += "[" + i + "]"
+			continue
+		}
+		key = joinKey(key, part)
+	}
+	return key
+}
 
 // splice applies edits to a document and changes nothing but the text of
 // those keys: comments, order, quotes and line ends stay. The result is read
@@ -77,6 +102,13 @@ func withEdit(n *node, path []string, value *node) *node {
 	if len(path) == 0 {
 		return value
 	}
+	if n != nil && n.kind == listNode {
+		if i, ok := itemOf(path[0], len(n.items)); ok {
+			out := &node{kind: listNode, items: slices.Clone(n.items)}
+			out.items[i] = withEdit(n.items[i], path[1:], value)
+			return out
+		}
+	}
 	out := &node{kind: mapNode}
 	if n != nil && n.kind == mapNode {
 		out.names, out.items = slices.Clone(n.names), slices.Clone(n.items)
@@ -101,7 +133,7 @@ func sameTree(a, b *node) bool {
 	if empty(a) && empty(b) {
 		return true
 	}
-	if a == nil || b == nil || a.kind != b.kind || a.text != b.text || len(a.items) != len(b.items) {
+	if a == nil || b == nil || a.kind != b.kind || a.text != b.text && !sameFloat(a, b) || len(a.items) != len(b.items) {
 		return false
 	}
 	for i, item := range a.items {
@@ -116,6 +148,16 @@ func sameTree(a, b *node) bool {
 		}
 	}
 	return true
+}
+
+// sameFloat compares the names that formats have for odd floats.
+func sameFloat(a, b *node) bool {
+	name := func(n *node) string { return strings.TrimPrefix(strings.ToLower(yamlFloat(n.text)), "+") }
+	switch text := name(a); text {
+	case "nan", "inf", "-inf":
+		return a.plain && b.plain && text == name(b)
+	}
+	return false
 }
 
 func empty(n *node) bool {
@@ -192,6 +234,10 @@ func spliceJSON(data []byte, f format, x edit) ([]byte, error) {
 	}
 	parent, at := root, 0
 	for ; at < len(x.path); at++ {
+		if i, ok := itemOf(x.path[at], len(parent.items)); ok && parent.kind == listNode {
+			parent = parent.items[i]
+			continue
+		}
 		next := parent.child(x.path[at])
 		if next == nil {
 			break
@@ -213,7 +259,7 @@ func spliceJSON(data []byte, f format, x edit) ([]byte, error) {
 			}
 			return replace(data, next.start, next.end, text), nil
 		}
-		if next.kind != mapNode {
+		if next.kind != mapNode && next.kind != listNode {
 			text, err := jsonText(nest(x.path[at+1:], x.value))
 			if err != nil || next.kind != nullNode {
 				return nil, errors.Join(errNotInPlace, err)
@@ -224,6 +270,9 @@ func spliceJSON(data []byte, f format, x edit) ([]byte, error) {
 	}
 	if x.value == nil {
 		return data, nil
+	}
+	if parent.kind != mapNode {
+		return nil, errNotInPlace
 	}
 	text, err := jsonText(nest(x.path[at+1:], x.value))
 	if err != nil {

@@ -15,6 +15,13 @@ func spliceTOML(data []byte, x edit) ([]byte, error) {
 	}
 	parent := root
 	for i, part := range x.path {
+		if item, ok := itemOf(part, len(parent.items)); ok && parent.kind == listNode {
+			parent = parent.items[item]
+			if parent.end > 0 {
+				return insertInline(data, parent, x.path[i+1:], x.value)
+			}
+			continue
+		}
 		at := slices.IndexFunc(parent.names, func(k name) bool { return k.text == part })
 		if at < 0 {
 			break
@@ -43,16 +50,19 @@ func spliceTOML(data []byte, x edit) ([]byte, error) {
 			}
 			return replace(data, next.start, next.end, text), nil
 		}
-		if next.kind != mapNode {
+		if next.kind != mapNode && next.kind != listNode {
 			return nil, errNotInPlace
 		}
-		if next.end > 0 { // an inline table
+		if next.end > 0 && next.kind == mapNode { // an inline table
 			return insertInline(data, next, x.path[i+1:], x.value)
 		}
 		parent = next
 	}
-	if x.value == nil {
+	switch {
+	case x.value == nil:
 		return data, nil
+	case slices.ContainsFunc(x.path, func(part string) bool { return strings.HasPrefix(part, "\x00") }): // in an array of tables
+		return nil, errNotInPlace
 	}
 	return insertTOML(data, x)
 }

@@ -26,6 +26,9 @@ func spliceYAML(data []byte, x edit) ([]byte, error) {
 		return nil, err
 	}
 	e := &yamlEditor{data, newLineIndex(data)}
+	if bytes.HasPrefix(data, []byte("\ufeff")) { // the library does not count it
+		e.lines.starts[0] = len("\ufeff")
+	}
 	if doc == nil || len(doc.Content) == 0 {
 		if x.value == nil {
 			return data, nil
@@ -40,6 +43,15 @@ func spliceYAML(data []byte, x edit) ([]byte, error) {
 		return insertLine(data, len(data), yamlBlock(0, x.path, x.value)), nil
 	}
 	for i, part := range x.path {
+		if at.Kind == yaml.SequenceNode {
+			item, ok := itemOf(part, len(at.Content))
+			if !ok {
+				return nil, errNotInPlace
+			}
+			at = at.Content[item]
+			indent = at.Column - 2
+			continue
+		}
 		if at.Kind != yaml.MappingNode {
 			return nil, errNotInPlace
 		}

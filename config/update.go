@@ -186,7 +186,7 @@ func (e *engine) plan(ctx context.Context, op string, data []byte, f format, cha
 	}
 	if len(texts) == 0 {
 		if left, err := e.edits(snap, rv, nil); err != nil || len(left) > 0 {
-			return nil, nil, errors.Join(fmt.Errorf("config: %s: key %s: the file cannot express the value", op, edits[0].key()), err)
+			return nil, nil, errors.Join(fmt.Errorf("config: %s: key %s: the file cannot express the value", op, append(left, edits...)[0].key()), err)
 		}
 	}
 	return next, snap, nil
@@ -220,147 +220,6 @@ func (e *engine) edits(base *snapshot, rv reflect.Value, texts map[string]*node)
 		return nil
 	}
 	return out, visit(e.schema.root, base.rv.Elem(), rv.Elem())
-}
-
-func (e *engine) leafEdits(base *snapshot, leaf *entry, ov, nv reflect.Value, texts map[string]*node) ([]edit, error) {
-	if _, named := texts[leaf.key]; !ov.IsValid() && nv.IsZero() && !named {
-		return nil, nil
-	}
-	d := &differ{engine: e, base: base, leaf: leaf, texts: texts}
-	path := strings.Split(leaf.key, ".")
-	if leaf.shape.code == codeMap && !ov.IsValid() {
-		ov = reflect.Zero(leaf.shape.rt)
-	}
-	err := d.value(leaf.shape, base.heads[leaf.id], ov, nv, path)
-	return d.out, err
-}
-
-// plainEdit is the node to write for a value.
-func plainEdit(key string, s *shape, n *node, nv reflect.Value) (*node, error) {
-	if n != nil && n.ref != "" {
-		return nil, fmt.Errorf("config: update %s: its value is held at %s: %w", key, maskUserinfo(n.ref), ErrSecret)
-	}
-	text, err := encode(nv, s)
-	if err != nil {
-		return nil, fmt.Errorf("config: update %s: %w", key, err)
-	}
-	return text, nil
-}
-
-// mapEdits edits the entries of a map one by one, and within an entry the keys
-// that differ.
-func (d *differ) mapEdits(s *shape, n *node, ov, nv reflect.Value, path []string) error {
-	keys := map[string][2]reflect.Value{}
-	for i, rv := range []reflect.Value{ov, nv} {
-		if !rv.IsValid() {
-			continue
-		}
-		for it := rv.MapRange(); it.Next(); {
-			k := plainText(it.Key(), s.key)
-			pair := keys[k]
-			pair[i] = it.Value()
-			keys[k] = pair
-		}
-	}
-	for _, k := range sortedKeys(keys) {
-		if err := d.value(s.elem, n.find(k), keys[k][0], keys[k][1], append(slices.Clone(path), k)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// differ collects the edits below one leaf.
-type differ struct {
-	engine *engine
-	base   *snapshot
-	leaf   *entry
-	texts  map[string]*node
-	out    []edit
-}
-
-// value compares one value, whose node in the layers is n; an invalid
-// reflect.Value stands for an entry that is not there.
-func (d *differ) value(s *shape, n *node, ov, nv reflect.Value, path []string) error {
-	key := strings.Join(path, ".")
-	text, named := d.texts[key]
-	if ov.IsValid() && nv.IsValid() && !named {
-		if reflect.DeepEqual(ov.Interface(), nv.Interface()) {
-			if s.code == codeMap {
-				return d.mapEdits(s, n, ov, nv, path) // an entry may be named
-			}
-			return nil
-		}
-		for s.code == codePointer && !ov.IsNil() && !nv.IsNil() {
-			s, ov, nv = s.elem, ov.Elem(), nv.Elem()
-		}
-		switch {
-		case s.code == codeMap && !nv.IsNil():
-			return d.mapEdits(s, n, ov, nv, path)
-		case s.code == codeStruct:
-			for _, k := range sortedKeys(s.str.names) {
-				f := s.str.names[k]
-				of, ok := readPath(ov, f.path)
-				nf, also := readPath(nv, f.path)
-				if !ok || !also {
-					continue
-				}
-				if err := d.value(f.shape, n.find(k), of, nf, append(slices.Clone(path), k)); err != nil {
-					return err
-				}
-			}
-			return nil
-		}
-	}
-	if err := d.engine.mayWrite(d.base, key, n); err != nil {
-		return err
-	}
-	x := edit{path: path}
-	switch {
-	case named:
-		x.value = text
-	case nv.IsValid():
-		var err error
-		if x.value, err = plainEdit(key, s, n, nv); err != nil {
-			return err
-		}
-	case n == nil || n.over != nil || !n.from.writable || d.engine.defaultHas(d.leaf, path[len(path)-1]):
-		x.value = &node{kind: nullNode} // set below the file: take it away there
-	}
-	d.out = append(d.out, x)
-	return nil
-}
-
-// find is child for a node that may be none.
-func (n *node) find(key string) *node {
-	if n == nil || n.kind != mapNode {
-		return nil
-	}
-	return n.child(key)
-}
-
-// defaultHas reports whether the default of a map has the entry.
-func (e *engine) defaultHas(leaf *entry, k string) bool {
-	copied := deepCopy(e.defaults, e.schema.root.shape)
-	m := e.leafValue(copied, leaf)
-	for it := m.MapRange(); it.Next(); {
-		if plainText(it.Key(), leaf.shape.key) == k {
-			return true
-		}
-	}
-	return false
-}
-
-// mayWrite refuses a key whose value comes from a layer above the file.
-func (e *engine) mayWrite(base *snapshot, key string, n *node) error {
-	if n == nil || n.from == nil {
-		return nil
-	}
-	file := slices.IndexFunc(base.layers, func(l *layer) bool { return l.writable })
-	if slices.Index(base.layers, n.from) > file {
-		return &OverriddenError{Key: key, Origin: n.origin()}
-	}
-	return nil
 }
 
 // setText reads value as text for the key.
@@ -399,7 +258,8 @@ func (e *engine) setText(rv reflect.Value, key, value string) (map[string]*node,
 	d := &decoder{}
 	target := reflect.New(leaf.shape.rt).Elem()
 	field := e.leafValue(rv, leaf)
-	before := deepCopy(field, leaf.shape).Interface()
+	before := reflect.New(field.Type()).Elem()
+	before.Set(deepCopy(field, leaf.shape))
 	if err == nil && entryKey == "" {
 		if leaf.shape.code == codeMap {
 			target.Set(deepCopy(field, leaf.shape))
@@ -425,7 +285,7 @@ func (e *engine) setText(rv reflect.Value, key, value string) (map[string]*node,
 	if len(d.problems) > 0 {
 		return nil, fmt.Errorf("config: set %s: %w", key, &Report{d.problems})
 	}
-	if reflect.DeepEqual(before, field.Interface()) {
+	if equal(before, field, leaf.shape) {
 		return nil, nil // it has the value already
 	}
 	return e.keptText(leaf, s, key, value, expanded), nil

@@ -1,0 +1,300 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+func (e *engine) leafEdits(base *snapshot, leaf *entry, ov, nv reflect.Value, texts map[string]*node) ([]edit, error) {
+	if _, named := texts[leaf.key]; !ov.IsValid() && nv.IsZero() && !named {
+		return nil, nil
+	}
+	d := &differ{engine: e, base: base, leaf: leaf, texts: texts}
+	path := strings.Split(leaf.key, ".")
+	if leaf.shape.code == codeMap && !ov.IsValid() {
+		ov = reflect.Zero(leaf.shape.rt)
+	}
+	err := d.value(leaf.shape, base.heads[leaf.id], ov, nv, path)
+	return d.out, err
+}
+
+// mapEdits edits the entries of a map one by one, and within an entry the keys
+// that differ.
+func (d *differ) mapEdits(s *shape, n *node, ov, nv reflect.Value, path []string) error {
+	keys := map[string][2]reflect.Value{}
+	for i, rv := range []reflect.Value{ov, nv} {
+		if !rv.IsValid() {
+			continue
+		}
+		for it := rv.MapRange(); it.Next(); {
+			k := plainText(it.Key(), s.key)
+			pair := keys[k]
+			pair[i] = it.Value()
+			keys[k] = pair
+		}
+	}
+	for _, k := range sortedKeys(keys) {
+		if err := d.value(s.elem, n.find(k), keys[k][0], keys[k][1], append(slices.Clone(path), k)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// differ collects the edits below one leaf.
+type differ struct {
+	engine *engine
+	base   *snapshot
+	leaf   *entry
+	texts  map[string]*node
+	out    []edit
+
+	resolved map[string]bool // texts of the leaf that are held elsewhere
+}
+
+// value compares one value, whose node in the layers is n; an invalid
+// reflect.Value stands for an entry that is not there.
+func (d *differ) value(s *shape, n *node, ov, nv reflect.Value, path []string) error {
+	key := dotted(path)
+	text, named := d.texts[key]
+	if ov.IsValid() && nv.IsValid() && !named {
+		if equal(ov, nv, s) || (s.code == codeSlice || s.code == codeMap) && ov.Len() == 0 && nv.Len() == 0 {
+			if s.code == codeMap {
+				return d.mapEdits(s, n, ov, nv, path) // an entry may be named
+			}
+			return nil
+		}
+		for s.code == codePointer && !ov.IsNil() && !nv.IsNil() {
+			s, ov, nv = s.elem, ov.Elem(), nv.Elem()
+		}
+		switch {
+		case s.code == codeMap:
+			return d.mapEdits(s, n, ov, nv, path)
+		case d.itemByItem(s, n, ov, nv):
+			if err := d.engine.mayWrite(d.base, key, n); err != nil {
+				return err
+			}
+			for i, item := range n.items {
+				if err := d.value(s.elem, item, ov.Index(i), nv.Index(i), append(slices.Clone(path), indexPart(i))); err != nil {
+					return err
+				}
+			}
+			return nil
+		case s.code == codeStruct:
+			for _, k := range sortedKeys(s.str.names) {
+				f := s.str.names[k]
+				of, ok := readPath(ov, f.path)
+				nf, also := readPath(nv, f.path)
+				if !ok || !also {
+					continue
+				}
+				if err := d.value(f.shape, n.find(k), of, nf, append(slices.Clone(path), k)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	if err := d.engine.mayWrite(d.base, key, n); err != nil {
+		return err
+	}
+	x := edit{path: path}
+	switch {
+	case named:
+		x.value = text
+	case nv.IsValid():
+		var err error
+		if x.value, err = d.encode(s, n, ov, nv, key); err != nil {
+			return err
+		}
+		if d.holdsResolved(x.value, true) {
+			return fmt.Errorf("config: update %s: a value in it is held elsewhere: %w", key, ErrSecret)
+		}
+	case n == nil || n.over != nil || !n.from.writable || d.engine.defaultHas(d.leaf, path[len(path)-1]):
+		x.value = &node{kind: nullNode} // set below the file: take it away there
+	}
+	d.out = append(d.out, x)
+	return nil
+}
+
+// itemByItem reports a list of as many structs as before, each of which the
+// file has as a section: their keys are changed one by one.
+func (d *differ) itemByItem(s *shape, n *node, ov, nv reflect.Value) bool {
+	if s.code != codeSlice && s.code != codeArray || ov.Len() != nv.Len() || n == nil || n.kind != listNode ||
+		len(n.items) != ov.Len() || !n.from.writable || n.label != "" || n.ref != "" {
+		return false
+	}
+	elem := s.elem
+	for elem.code == codePointer {
+		elem = elem.elem
+	}
+	if elem.code != codeStruct {
+		return false
+	}
+	for i, item := range n.items {
+		if item.kind != mapNode || item.alias || !indirect(ov.Index(i)).IsValid() || !indirect(nv.Index(i)).IsValid() {
+			return false
+		}
+	}
+	return true
+}
+
+// find is child for a node that may be none.
+func (n *node) find(key string) *node {
+	if n == nil || n.kind != mapNode {
+		return nil
+	}
+	return n.child(key)
+}
+
+// defaultHas reports whether the default of a map has the entry.
+func (e *engine) defaultHas(leaf *entry, k string) bool {
+	copied := deepCopy(e.defaults, e.schema.root.shape)
+	m := e.leafValue(copied, leaf)
+	if m.Kind() != reflect.Map {
+		return false
+	}
+	for it := m.MapRange(); it.Next(); {
+		if plainText(it.Key(), leaf.shape.key) == k {
+			return true
+		}
+	}
+	return false
+}
+
+// mayWrite refuses a key whose value comes from a layer above the file.
+func (e *engine) mayWrite(base *snapshot, key string, n *node) error {
+	if n == nil || n.from == nil {
+		return nil
+	}
+	file := slices.IndexFunc(base.layers, func(l *layer) bool { return l.writable })
+	if slices.Index(base.layers, n.from) > file {
+		return &OverriddenError{Key: key, Origin: n.origin()}
+	}
+	return nil
+}
+
+// encode makes the node to write for a value. What did not change keeps the
+// text that the file has: a reference is written, never what it stands for.
+func (d *differ) encode(s *shape, n *node, ov, nv reflect.Value, key string) (*node, error) {
+	if n != nil && n.kind != nullNode && ov.IsValid() && equal(ov, nv, s) && (n.from.writable || n.holdsReference()) {
+		return n.raw(), nil
+	}
+	if s.code == codePointer && !nv.IsNil() {
+		if ov.IsValid() {
+			ov = ov.Elem() // invalid for nil
+		}
+		return d.encode(s.elem, n, ov, nv.Elem(), key)
+	}
+	if n != nil && n.ref != "" {
+		return nil, fmt.Errorf("config: update %s: its value is held at %s: %w", key, maskUserinfo(n.ref), ErrSecret)
+	}
+	switch s.code {
+	case codeSlice, codeArray:
+		out := &node{kind: listNode}
+		for i := range nv.Len() {
+			item, old := d.oldItem(s, n, ov, nv, i)
+			v, err := d.encode(s.elem, item, old, nv.Index(i), fmt.Sprintf("%s[%d]", key, i))
+			if err != nil {
+				return nil, err
+			}
+			out.items = append(out.items, v)
+		}
+		return out, nil
+	case codeStruct:
+		out := &node{kind: mapNode}
+		for _, k := range sortedKeys(s.str.names) {
+			f := s.str.names[k]
+			nf, ok := readPath(nv, f.path)
+			item := n.find(k)
+			if !ok || nf.IsZero() && item == nil {
+				continue
+			}
+			var of reflect.Value
+			if ov.IsValid() {
+				if at, ok := readPath(ov, f.path); ok {
+					of = at
+				}
+			}
+			v, err := d.encode(f.shape, item, of, nf, joinKey(key, k))
+			if err != nil {
+				return nil, err
+			}
+			out.put(name{text: k}, v)
+		}
+		return out, nil
+	}
+	text, err := encode(nv, s)
+	if err != nil {
+		return nil, fmt.Errorf("config: update %s: %w", key, err)
+	}
+	return text, nil
+}
+
+// oldItem finds what item i of a new list was: the same item in its place or,
+// where items went or came, in another one.
+func (d *differ) oldItem(s *shape, n *node, ov, nv reflect.Value, i int) (*node, reflect.Value) {
+	if n == nil || n.kind != listNode || !ov.IsValid() || len(n.items) != ov.Len() {
+		return nil, reflect.Value{}
+	}
+	for j := range ov.Len() {
+		if j = (i + j) % ov.Len(); equal(ov.Index(j), nv.Index(i), s.elem) {
+			return n.items[j], ov.Index(j)
+		}
+	}
+	if ov.Len() == nv.Len() {
+		return n.items[i], ov.Index(i)
+	}
+	return nil, reflect.Value{}
+}
+
+// holdsResolved reports a text that a reference or a secret file of the leaf
+// gave: it is not written, wherever the change has put it.
+func (d *differ) holdsResolved(n *node, top bool) bool {
+	if n == nil {
+		return false
+	}
+	if top && d.resolved == nil {
+		d.resolved = map[string]bool{}
+		d.base.heads[d.leaf.id].visit(func(n *node) {
+			if n.kind == textNode && (n.ref != "" || n.tainted) && n.text != "" {
+				d.resolved[n.text] = true
+			}
+		})
+	}
+	if n.kind == textNode && d.resolved[n.text] {
+		return true
+	}
+	return slices.ContainsFunc(n.items, func(item *node) bool { return d.holdsResolved(item, false) })
+}
+
+// visit calls f for a node and all within.
+func (n *node) visit(f func(*node)) {
+	if n == nil {
+		return
+	}
+	f(n)
+	for _, item := range n.items {
+		item.visit(f)
+	}
+}
+
+// holdsReference reports whether a reference was resolved in n.
+func (n *node) holdsReference() (found bool) {
+	n.visit(func(n *node) { found = found || n.ref != "" })
+	return found
+}
+
+// raw is the tree as the file has it, with references in place of values.
+func (n *node) raw() *node {
+	out := &node{kind: n.kind, text: n.text, plain: n.plain, names: n.names}
+	if n.ref != "" {
+		return &node{kind: textNode, text: n.ref}
+	}
+	for _, item := range n.items {
+		out.items = append(out.items, item.raw())
+	}
+	return out
+}
