@@ -1,0 +1,4 @@
+package main
+
+// Run is main, for tests that are their own worker processes.
+var Run = run
