@@ -280,7 +280,7 @@ func (b *body) open() error {
 		case "deflate":
 			b.src = newDeflate(in)
 		case "br":
-			b.src = brotli.NewReader(in)
+			b.src = newBrotli(in)
 		case "zstd":
 			r, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
 				zstd.WithDecoderMaxWindow(maxWindow))
@@ -291,6 +291,25 @@ func (b *body) open() error {
 		}
 	}
 	return nil
+}
+
+// newBrotli reads "br". The decoder starts with a small window and doubles it as
+// the body grows, and holds two of them then: 24 MiB and more for the largest.
+// A body that may come to that is given the whole window at once.
+func newBrotli(in *bufio.Reader) io.Reader {
+	const (
+		largest = 0x0f // the window's size in the first bits: 16 MiB (RFC 7932 §9.1)
+		// A stream that ends after the head of an uncompressed block of 16 MiB.
+		allocates = "\xcf\xff\xff\xff"
+	)
+	head, err := in.Peek(1)
+	if err != nil || head[0]&0x0f != largest {
+		return brotli.NewReader(in)
+	}
+	r := brotli.NewReader(strings.NewReader(allocates))
+	_, _ = r.Read(make([]byte, 1)) // it ends too soon, and keeps the window
+	_ = r.Reset(in)                // documented never to fail
+	return r
 }
 
 // newDeflate reads "deflate", which is zlib (RFC 9110 §8.4.1.2) but raw DEFLATE
