@@ -35,7 +35,11 @@ func (f *File) rescue(j *journal) (err error) {
 	if _, err := io.Copy(target, io.NewSectionReader(f.file, 0, info.Size())); err != nil {
 		return errors.Join(err, os.Remove(target.Name()))
 	}
-	j.noteSealed(filepath.Base(target.Name()), info.Size())
+	copied, err := target.Stat()
+	if err != nil {
+		return err
+	}
+	j.noteSealed(filepath.Base(target.Name()), copied)
 	return nil
 }
 

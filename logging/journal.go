@@ -20,9 +20,9 @@ import (
 // made of, so that one which somebody else renamed, removed or shortened while
 // no process looked is noticed and said. Its lines:
 //
-//	open <name>          an active file was opened
-//	sealed <name> <size> a file became, or is, this segment
-//	gone <name>          the file is no longer expected
+//	open <name>               an active file was opened
+//	sealed <size> <id> <name> a file became, or is, this segment
+//	gone <name>               the file is no longer expected
 //
 // It is advice: without it, or with a part of it, nothing is lost but the
 // notice.
@@ -31,9 +31,17 @@ type journal struct {
 	f       *os.File
 	size    int64
 	open    map[string]bool
-	sealed  map[string]int64
+	sealed  map[string]sealed
 	pending strings.Builder
 }
+
+// sealed is what a segment was when it was sealed.
+type sealed struct {
+	size int64
+	id   string // fileID
+}
+
+const unknownID = "-"
 
 const (
 	// maxJournalBytes is the size beyond which a journal is rewritten.
@@ -63,8 +71,12 @@ func (q queue) journaled(perm os.FileMode, work func(j *journal) error) (err err
 }
 
 func (j *journal) noteOpen(name string) { fmt.Fprintf(&j.pending, "open %s\n", name) }
-func (j *journal) noteSealed(name string, size int64) {
-	fmt.Fprintf(&j.pending, "sealed %s %d\n", name, size)
+func (j *journal) noteSealed(name string, info fs.FileInfo) {
+	j.note(name, sealed{info.Size(), fileID(info)})
+}
+
+func (j *journal) note(name string, s sealed) {
+	fmt.Fprintf(&j.pending, "sealed %d %s %s\n", s.size, s.id, name)
 }
 
 // noteGone comes before the file is renamed or removed, and is written at once:
@@ -100,8 +112,8 @@ func (j *journal) read() error {
 }
 
 // parseJournal reads what it understands and skips the rest.
-func parseJournal(data string) (open map[string]bool, sealed map[string]int64) {
-	open, sealed = map[string]bool{}, map[string]int64{}
+func parseJournal(data string) (open map[string]bool, segments map[string]sealed) {
+	open, segments = map[string]bool{}, map[string]sealed{}
 	for line := range strings.Lines(data) {
 		line, whole := strings.CutSuffix(line, "\n")
 		verb, rest, ok := strings.Cut(line, " ")
@@ -113,18 +125,16 @@ func parseJournal(data string) (open map[string]bool, sealed map[string]int64) {
 			open[rest] = true
 		case "gone":
 			delete(open, rest)
-			delete(sealed, rest)
+			delete(segments, rest)
 		case "sealed":
-			i := strings.LastIndexByte(rest, ' ')
-			if i < 0 {
-				continue
-			}
-			if n, err := strconv.ParseInt(rest[i+1:], 10, 64); err == nil && n >= 0 {
-				sealed[rest[:i]] = n
+			size, rest, _ := strings.Cut(rest, " ")
+			id, name, ok := strings.Cut(rest, " ")
+			if n, err := strconv.ParseInt(size, 10, 64); err == nil && n >= 0 && ok {
+				segments[name] = sealed{n, id}
 			}
 		}
 	}
-	return open, sealed
+	return open, segments
 }
 
 // check compares the journal with the folder, returns what is amiss, once, and
@@ -145,13 +155,22 @@ func (q queue) check(perm os.FileMode) (amiss []error) {
 			info, err := os.Lstat(q.path(name))
 			switch was := j.sealed[name]; {
 			case errors.Is(err, fs.ErrNotExist):
-				amiss = append(amiss, &Error{Op: "check", Path: q.path(name), Err: fmt.Errorf("a segment of %d bytes that was not shipped is not there: %w", was, ErrMoved)})
+				now, err := q.takeBack(name, was)
+				if err != nil {
+					amiss = append(amiss, &Error{Op: "check", Path: q.path(name), Err: fmt.Errorf("a segment is %s now: %w", now, err)})
+					continue
+				}
+				if now != "" {
+					amiss = append(amiss, &Error{Op: "check", Path: q.path(name), Err: fmt.Errorf("a segment was found as %s, and has its name again: %w", now, ErrMoved)})
+					continue
+				}
+				amiss = append(amiss, &Error{Op: "check", Path: q.path(name), Err: fmt.Errorf("a segment of %d bytes that was not shipped is not there: %w", was.size, ErrMoved)})
 				j.noteGone(name)
 				delete(j.sealed, name)
-			case err == nil && info.Size() < was:
-				amiss = append(amiss, &Error{Op: "check", Path: q.path(name), Err: fmt.Errorf("%d of %d bytes of a segment are gone: %w", was-info.Size(), was, ErrTruncated)})
-				j.noteSealed(name, info.Size())
-				j.sealed[name] = info.Size()
+			case err == nil && info.Size() < was.size:
+				amiss = append(amiss, &Error{Op: "check", Path: q.path(name), Err: fmt.Errorf("%d of %d bytes of a segment are gone: %w", was.size-info.Size(), was.size, ErrTruncated)})
+				j.noteSealed(name, info)
+				j.sealed[name] = sealed{info.Size(), fileID(info)}
 				if seq, ok := q.segmentOf(name); ok && q.sent(seq) > info.Size() {
 					_ = q.setSent(seq, info.Size()) // failing that, it is said again
 				}
@@ -168,6 +187,39 @@ func (q queue) check(perm os.FileMode) (amiss []error) {
 	return amiss
 }
 
+// takeBack looks in the folder for the segment that had the given name, and
+// gives it that name again. It returns the name that somebody else gave it, ""
+// if it is not there.
+func (q queue) takeBack(name string, was sealed) (found string, err error) {
+	if was.id == unknownID {
+		return "", nil
+	}
+	entries, err := os.ReadDir(q.dir)
+	if err != nil {
+		return "", err
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || !info.Mode().IsRegular() || info.Size() != was.size || fileID(info) != was.id {
+			continue
+		}
+		path := q.path(e.Name())
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			return e.Name(), err
+		}
+		held, err := filelock.TryLock(f)
+		if err == nil && !held {
+			err = ErrLocked
+		}
+		if err == nil {
+			err = release(f, func() error { return os.Rename(path, q.path(name)) })
+		}
+		return e.Name(), errors.Join(err, closed(f.Close()))
+	}
+	return "", nil
+}
+
 // rewrite leaves what is still expected.
 func (j *journal) rewrite() error {
 	if err := j.f.Truncate(0); err != nil {
@@ -178,7 +230,7 @@ func (j *journal) rewrite() error {
 		j.noteOpen(name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(j.sealed)) {
-		j.noteSealed(name, j.sealed[name])
+		j.note(name, j.sealed[name])
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package logging_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,12 +22,21 @@ func TestTouchedWhileAway(t *testing.T) {
 		target error
 		lose   bool
 	}{
-		{"segment renamed", func(s []string) error { return os.Rename(s[0], s[0]+".1") }, logging.ErrMoved, true},
+		{"segment renamed", func(s []string) error { return os.Rename(s[0], s[0]+".1") }, logging.ErrMoved, false},
+		{"segment renamed among others", func(s []string) error {
+			data, err := os.ReadFile(s[1])
+			return errors.Join(err, os.WriteFile(s[1]+".copy", data, 0o600), os.Rename(s[1], filepath.Join(filepath.Dir(s[1]), "app.log.2")))
+		}, logging.ErrMoved, false},
+		{"segment moved elsewhere", func(s []string) error { return os.Rename(s[0], filepath.Join(t.TempDir(), "x")) }, logging.ErrMoved, true},
+		{"segment replaced", func(s []string) error { // the new file may get the inode of the old
+			info, err := os.Stat(s[1])
+			return errors.Join(err, os.Remove(s[1]), os.WriteFile(s[1]+".other", make([]byte, info.Size()), 0o600))
+		}, logging.ErrMoved, true},
 		{"segment removed", func(s []string) error { return os.Remove(s[1]) }, logging.ErrMoved, true},
 		{"segment truncated", func(s []string) error { return os.Truncate(s[0], 1000) }, logging.ErrTruncated, true},
 		{"journal removed", func(s []string) error { return os.Remove(filepath.Join(filepath.Dir(s[0]), ".app.log.queue")) }, nil, false},
 		{"journal broken", func(s []string) error {
-			return os.WriteFile(filepath.Join(filepath.Dir(s[0]), ".app.log.queue"), []byte("sealed x\nopen\n\x00 nonsense 5\nsealed ../x 5\ngone"), 0o600)
+			return os.WriteFile(filepath.Join(filepath.Dir(s[0]), ".app.log.queue"), []byte("sealed x\nopen\n\x00 nonsense 5\nsealed 5 - ../x\nsealed -5 - x\nsealed 5\ngone"), 0o600)
 		}, nil, false},
 		{"folder moved and back", func(s []string) error {
 			dir := filepath.Dir(s[0])
@@ -60,7 +70,7 @@ func TestTouchedWhileAway(t *testing.T) {
 			}
 			for i := range total {
 				want := 0
-				if strings.Contains(left, fmt.Sprintf("{\"n\":%d,\"msg\":\"some words\"}\n", i)) {
+				if !tt.lose || strings.Contains(left, fmt.Sprintf("{\"n\":%d,\"msg\":\"some words\"}\n", i)) {
 					want = 1
 				}
 				if r.n[i] != want && i > 0 { // what a truncation tears counts as 0

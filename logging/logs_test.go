@@ -155,7 +155,7 @@ func TestRunShipsAndDrains(t *testing.T) {
 	r := newReceiver(t)
 	r.answer = func(n int, _ []byte) int { return map[bool]int{true: 503, false: 200}[n%3 == 1] }
 	logs, err := logging.New(logging.Config{File: logging.FileConfig{Path: filepath.Join(t.TempDir(), "app.log"), SegmentBytes: 16 << 10}},
-		&logging.Options{Sink: r.sink(t), Ship: &logging.ShipperOptions{BatchBytes: 8 << 10, Interval: 5 * time.Millisecond, MinBackoff: time.Millisecond, MaxBackoff: 5 * time.Millisecond}})
+		&logging.Options{Sink: r.sink(t), Ship: &logging.ShipperOptions{BatchBytes: 8 << 10, DrainTimeout: time.Minute, Interval: 5 * time.Millisecond, MinBackoff: time.Millisecond, MaxBackoff: 5 * time.Millisecond}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -300,7 +300,7 @@ func (q queue) rename(j *journal, f *os.File, path string, seqs *sequence) error
 	if err := release(f, func() error { return os.Rename(path, target) }); err != nil {
 		return err
 	}
-	j.noteSealed(filepath.Base(target), info.Size())
+	j.noteSealed(filepath.Base(target), info)
 	return nil
 }
 

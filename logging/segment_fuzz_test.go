@@ -141,8 +141,8 @@ func FuzzCheckpoint(f *testing.F) {
 
 // FuzzJournal reads any bytes as the journal of a queue.
 func FuzzJournal(f *testing.F) {
-	f.Add([]byte("open app.log\nsealed app-20260102150405000000-000007.log 5\ngone app.log\n"))
-	f.Add([]byte("sealed ../../etc/passwd 5\nsealed  -1\nopen\n"))
+	f.Add([]byte("open app.log\nsealed 5 - app-20260102150405000000-000007.log\nsealed 5 1.2 x\ngone app.log\n"))
+	f.Add([]byte("sealed 5 - ../../etc/passwd\nsealed -1  \nopen\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, ".app.log.queue"), data, 0o600); err != nil {
