@@ -373,12 +373,14 @@ func (w *worker) check(ctx context.Context, c Checker) []*Error {
 	defer cancel()
 	done := make(chan []*Error, 1)
 	go func() {
+		errs := []*Error{goexit("check")}
 		defer func() {
 			if p := recover(); p != nil {
-				done <- []*Error{panicError("check", p)}
+				errs = []*Error{panicError("check", p)}
 			}
+			done <- errs
 		}()
-		done <- toErrors("check", c.Check(ctx))
+		errs = toErrors("check", c.Check(ctx))
 	}()
 	var errs []*Error
 	select {

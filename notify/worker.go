@@ -329,25 +329,28 @@ func (w *worker) start(j *job) {
 		})
 	})
 	go func() {
-		errs := w.call(ctx, j)
-		watch()
-		graceMu.Lock()
-		if grace != nil {
-			grace.Stop()
-		}
-		graceMu.Unlock()
-		ended := call.end()
-		closed()
-		cancel()
-		if ended {
-			w.finish(j, errs)
-			return
-		}
-		// The result of an abandoned call comes too late to be used.
-		w.mu.Lock()
-		w.abandoned--
-		w.mu.Unlock()
-		w.pump()
+		errs := []*Error{goexit("send")}
+		defer func() {
+			watch()
+			graceMu.Lock()
+			if grace != nil {
+				grace.Stop()
+			}
+			graceMu.Unlock()
+			ended := call.end()
+			closed()
+			cancel()
+			if ended {
+				w.finish(j, errs)
+				return
+			}
+			// The result of an abandoned call comes too late to be used.
+			w.mu.Lock()
+			w.abandoned--
+			w.mu.Unlock()
+			w.pump()
+		}()
+		errs = w.call(ctx, j)
 	}()
 }
 
@@ -374,6 +377,11 @@ func (w *worker) call(ctx context.Context, j *job) (errs []*Error) {
 		}
 	}()
 	return toErrors("send", w.send(ctx, j))
+}
+
+// goexit is the error of a call that did not return and did not panic.
+func goexit(op string) *Error {
+	return &Error{Op: op, Class: ClassPanic, Reason: "receiver ended the goroutine that called it (runtime.Goexit, as t.Fatal does)"}
 }
 
 // panicError makes an error of what a receiver panicked with.

@@ -3,6 +3,7 @@ package notify_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -10,6 +11,29 @@ import (
 	"github.com/svcblocks/svcblocks/notify"
 	"github.com/svcblocks/svcblocks/notify/notifytest"
 )
+
+// A receiver that ends its goroutine, as one that calls t.Fatal does, is
+// contained like one that panics.
+func TestReceiverEndsItsGoroutine(t *testing.T) {
+	t.Parallel()
+	hub := newHub(t, &notify.Options{Receivers: []notify.Receiver{
+		{Name: "gone", Notifier: sendFunc(func(context.Context, string, string) error { runtime.Goexit(); return nil })},
+		{Name: "check", Notifier: checkFunc(func(context.Context) error { runtime.Goexit(); return nil })},
+	}})
+	begin := time.Now()
+	for i := range 10 {
+		errs := notify.Errors(hub.Send(t.Context(), fmt.Sprint("s", i), "m"))
+		if len(errs) != 1 || errs[0].Receiver != "gone" || errs[0].Class != notify.ClassPanic {
+			t.Fatalf("errors %v", errs)
+		}
+	}
+	if errs := notify.Errors(hub.Check(t.Context())); len(errs) != 1 || errs[0].Receiver != "check" || errs[0].Class != notify.ClassPanic {
+		t.Errorf("check: %v", errs)
+	}
+	if took := time.Since(begin); took > 20*time.Second {
+		t.Errorf("took %v", took)
+	}
+}
 
 // A caller who cannot wait for the next try is told at once, and the fallback
 // is still in time.

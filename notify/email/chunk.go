@@ -13,9 +13,9 @@ const (
 	// maxEager is the largest mail that goes out before its recipients are
 	// accepted: a round trip is not worth more.
 	maxEager = 64 << 10
-	// maxQuiet is how long after the last reply a connection is trusted with a
+	// trustFor is how long after the last reply a connection is trusted with a
 	// whole mail at once.
-	maxQuiet = time.Second
+	trustFor = time.Second
 )
 
 // chunks returns the content as BDAT commands (RFC 3030 §2), or none if it is
@@ -28,7 +28,7 @@ func (c *conn) chunks(e *envelope) []string {
 	if !c.ext.chunking || !c.ext.pipelining || !inLines(e.content) {
 		return nil
 	}
-	if c.proven && len(e.content) <= maxEager && time.Since(c.used) < maxQuiet && c.quiet() {
+	if c.proven && len(e.content) <= maxEager && time.Since(c.used) < c.trust && c.quiet() {
 		return []string{chunk(e.content, " LAST")}
 	}
 	line := bytes.IndexByte(e.content, '\n') + 1

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/svcblocks/svcblocks/notify"
+	"github.com/svcblocks/svcblocks/notify/email"
 	"github.com/svcblocks/svcblocks/notify/notifytest"
 )
 
@@ -45,10 +46,15 @@ func TestChunks(t *testing.T) {
 		{"step by step", notifytest.SMTPOptions{NoPipelining: true}, byData},
 		{"no chunks", notifytest.SMTPOptions{NoChunking: true}, byData},
 		{"chunks", notifytest.SMTPOptions{}, "MAIL RCPT BDAT BDAT-LAST MAIL RCPT BDAT-LAST MAIL RCPT BDAT BDAT-LAST"},
+		{"chunks, long after", notifytest.SMTPOptions{}, "MAIL RCPT BDAT BDAT-LAST MAIL RCPT BDAT BDAT-LAST MAIL RCPT BDAT BDAT-LAST"},
 		{"a false promise", notifytest.SMTPOptions{FalseChunking: true}, "MAIL RCPT BDAT header " + byData},
 	} {
 		s := startServer(t, &tc.smtp)
 		c := newClient(t, options(s))
+		email.SetTrust(c, time.Hour) // however slow this machine is
+		if strings.HasSuffix(tc.name, "long after") {
+			email.SetTrust(c, 0)
+		}
 		for _, m := range []notify.Message{small, small, large} {
 			if err := c.Notify(t.Context(), m); err != nil {
 				t.Fatalf("%s: %v", tc.name, err)
@@ -102,6 +108,7 @@ func TestChunksInDoubt(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, nil)
 	c := newClient(t, options(s))
+	email.SetTrust(c, time.Hour)
 	if err := c.Send(t.Context(), "first", "text"); err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,7 @@ type conn struct {
 	client  *smtp.Client
 	born    time.Time
 	used    time.Time
+	trust   time.Duration // how long after used a whole mail may go at once
 	mails   int
 	dirty   bool // a transaction is open: RSET goes first
 	proven  bool // the server took a chunk
@@ -41,7 +42,7 @@ func dial(ctx context.Context, s *settings) (*conn, error) {
 		return nil, failure(ctx, "dial", err)
 	}
 	raw := &boundedConn{Conn: ackQuickly(nc)}
-	c := &conn{raw: raw, born: time.Now()}
+	c := &conn{raw: raw, born: time.Now(), trust: s.trust}
 	release := c.watch(ctx)
 	op, err := c.setUp(ctx, s)
 	if !release() && err == nil {

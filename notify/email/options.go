@@ -124,6 +124,7 @@ type settings struct {
 	to, bcc        []*mail.Address
 	reply          *mail.Address
 	tls            *tls.Config
+	trust          time.Duration // see trustFor
 }
 
 // withDefaults returns checked settings, or every mistake.
@@ -223,6 +224,7 @@ func (s *settings) fill() {
 	if s.DialContext == nil {
 		s.DialContext = (&net.Dialer{}).DialContext
 	}
+	s.trust = trustFor
 	if s.Logger == nil {
 		s.Logger = slog.New(slog.DiscardHandler)
 	}

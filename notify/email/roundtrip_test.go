@@ -139,6 +139,7 @@ func TestRoundTrips(t *testing.T) {
 			return &turns{Conn: c, n: &trips}, err
 		}
 		c := newClient(t, o)
+		email.SetTrust(c, time.Hour) // however slow this machine is
 		for i := range 3 {
 			trips.Store(0)
 			if err := c.Send(t.Context(), fmt.Sprint("s", i), "t"); err != nil {
