@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,52 +25,6 @@ func blocks(t *testing.T, language string) (out []string) {
 	return out
 }
 
-// Each command of the README does what it is there for: those that start the
-// service print its address and end at a signal, the others end with 0.
-func TestReadmeCommands(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	for name, text := range map[string]string{"my.yaml": blocks(t, "yaml")[0], "password.txt": "hunter2\n"} {
-		if err := os.WriteFile(dir+"/"+name, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	commands := 0
-	for line := range strings.Lines(strings.Join(blocks(t, "sh"), "")) {
-		line, _, _ = strings.Cut(strings.TrimSpace(line), "  #")
-		env, command, ok := strings.Cut(line, "go run ./service")
-		if !ok {
-			t.Errorf("no command of the service: %q", line)
-			continue
-		}
-		commands++
-		args := strings.Fields(command)
-		// A port of the test's own, and no look outside.
-		serves := !slices.Contains(args, "config") && !slices.Contains(args, "-version")
-		if serves {
-			args = append(args, "-listen", "127.0.0.1:0", "-tor.socks", "127.0.0.1:1")
-		}
-		if slices.Contains(args, "-config") {
-			args = append(args, "-mail.host", "127.0.0.1", "-mail.port", "1")
-		}
-		p := startEnv(t, dir, strings.Fields(env), args...)
-		if !serves {
-			if code := p.wait(); code != 0 {
-				_, stderr := p.output()
-				t.Errorf("%s: exit code %d\n%s", line, code, stderr)
-			}
-			continue
-		}
-		p.awaitAddress()
-		if code, _ := p.terminate(); code != 0 {
-			t.Errorf("%s: exit code %d", line, code)
-		}
-	}
-	if commands < 8 {
-		t.Errorf("%d commands were found", commands)
-	}
-}
-
 // The settings in the README are right, and what they leave out is fail
 // closed.
 func TestReadmeSettings(t *testing.T) {
@@ -87,5 +40,22 @@ func TestReadmeSettings(t *testing.T) {
 	s := store.Get()
 	if s.Site.Every != 15*time.Minute || s.UsesDemo() || s.Tor.Disabled || s.Scrape.Fallback.String() != "never" {
 		t.Errorf("settings = %+v", s)
+	}
+}
+
+// The settings of the login in the README are right.
+func TestReadmeLogin(t *testing.T) {
+	t.Parallel()
+	path := t.TempDir() + "/my.yaml"
+	text := blocks(t, "yaml")[0] + blocks(t, "yaml")[1]
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	store, err := config.Load(t.Context(), settings.Defaults(), config.File(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := store.Get().Auth; !a.Enabled() || a.WriteScope == a.Scope || a.PublicURL == "" || len(a.Users) != 1 {
+		t.Errorf("auth = %+v", a)
 	}
 }
