@@ -31,7 +31,7 @@ samples: ## run each sample on data that it makes itself, into examples/var/samp
 	cd examples && go run ./retrieve -out var/samples/retrieve
 	cd examples && go run ./features -in var/samples/retrieve -out var/samples/features
 	@if [ -f examples/ml/go.mod ]; then set -ex; cd examples/ml; go run . train -in ../var/samples/features -models ../var/samples/models; go run . demo; fi
-	@if [ -f examples/fleet/main.go ]; then set -ex; cd examples; go run ./fleet demo; fi
+	@if [ -f examples/fleet/main.go ]; then set -ex; cd examples; FLEET_LISTEN=127.0.0.1:0 go run ./fleet demo; fi
 
 .PHONY: test
 test: deps check race weight fuzz ## all that a change must pass: checks, tests under -race, short fuzzing (25 minutes at most)
