@@ -38,6 +38,8 @@ images)
   ;;
 up)
   go run ./secrets ../secrets
+  VAULT_DEV_TOKEN=$(cat ../secrets/vault_token)
+  export VAULT_DEV_TOKEN
   build ./compose.sh -f ../compose.yaml --profile "${2:-prod}" up -d --build
   ;;
 down)

@@ -5,7 +5,6 @@ package deploy_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -118,16 +117,6 @@ func remove(t testing.TB, id string) {
 	}
 }
 
-// exitCode waits for a container's end.
-func exitCode(t testing.TB, id string) int {
-	t.Helper()
-	var code int
-	if _, err := fmt.Sscan(docker(t, "wait", id), &code); err != nil {
-		t.Fatal(err)
-	}
-	return code
-}
-
 func fileSize(t *testing.T, path string) int64 {
 	t.Helper()
 	info, err := os.Stat(path)
@@ -136,5 +125,3 @@ func fileSize(t *testing.T, path string) int64 {
 	}
 	return info.Size()
 }
-
-var errNotYet = errors.New("not yet")

@@ -1,5 +1,6 @@
 // Command secrets makes the files that compose.yaml mounts as secrets, each
-// unless it is there: a password for Tor's control port, a self-signed
+// unless it is there: a password for Tor's control port, a token for the vault
+// to try things with, a self-signed
 // certificate for nginx, and empty files for what only the operator knows.
 //
 //	secrets FOLDER [NAME…]   NAME is a further name of the certificate
@@ -43,13 +44,15 @@ func run(dir string, names []string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	for _, name := range []string{"mail_password", "slack_webhook", "ship_token", "vault_token"} {
+	for _, name := range []string{"mail_password", "slack_webhook", "ship_token"} {
 		if err := write(dir, name, nil); err != nil {
 			return err
 		}
 	}
-	if err := write(dir, "tor_password", []byte(rand.Text()+"\n")); err != nil {
-		return err
+	for _, name := range []string{"tor_password", "vault_token"} {
+		if err := write(dir, name, []byte(rand.Text()+"\n")); err != nil {
+			return err
+		}
 	}
 	// A key without its certificate, or the other way round, is somebody's
 	// mistake that nginx explains better.
