@@ -74,15 +74,19 @@ func endLine(mail []byte, soft bool) []byte {
 
 // messageID makes the Message-ID of a message: the same each time it is sent.
 func (c *Client) messageID(id string) string {
-	id = strings.Map(func(r rune) rune {
-		if r <= ' ' || r >= 0x7f || strings.ContainsRune(`<>()[]\,;:@"`, r) {
-			return '-'
-		}
-		return r
-	}, id)
-	id = id[:min(len(id), 200)] // a Hub's are shorter
 	_, domain, _ := cutLast(c.s.from.Address, "@")
-	return id + "@" + domain
+	return atom(id[:min(len(id), 200)]) + "@" + atom(domain) // a Hub's are shorter
+}
+
+// atom replaces what cannot stand in a Message-ID.
+func atom(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`<>()[]\,;:@"`, c) >= 0 {
+			b[i] = '-'
+		}
+	}
+	return string(b)
 }
 
 // encodingFor returns quoted-printable for text whose line ends are all of one

@@ -259,9 +259,23 @@ func TestAddressesBeyondASCII(t *testing.T) {
 	if m := s.Mails()[0]; !strings.Contains(m.MailArgs, "SMTPUTF8") || m.To[0] != "jürgen@example.com" {
 		t.Errorf("mail %v with %q", m.To, m.MailArgs)
 	}
+	// An address in the header needs it as well.
+	o = options(s)
+	o.From, o.EnvelopeFrom = "Shöp <shöp@bücher.example>", "bounces@example.com"
+	if err := newClient(t, o).Notify(t.Context(), notify.Message{ID: "m1", Thread: "m0", Subject: "s", Text: "t"}); err != nil {
+		t.Fatal(err)
+	}
+	m := s.Mails()[1]
+	h, err := mail.ReadMessage(bytes.NewReader(m.Data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id := h.Header.Get("Message-ID"); !strings.Contains(m.MailArgs, "SMTPUTF8") || id != "<m1@b--cher.example>" || h.Header.Get("References") != "<m0@b--cher.example>" {
+		t.Errorf("arguments %q, headers %v", m.MailArgs, h.Header)
+	}
 	old := startServer(t, &notifytest.SMTPOptions{NoUTF8: true})
 	o.Port, o.TLSConfig = old.Port(), old.TLSConfig()
-	err := newClient(t, o).Send(t.Context(), "s", "t")
+	err = newClient(t, o).Send(t.Context(), "s", "t")
 	if errs := notify.Errors(err); len(errs) != 1 || errs[0].Class != notify.ClassRejected || !strings.Contains(err.Error(), "SMTPUTF8") {
 		t.Errorf("server without SMTPUTF8: %v", err)
 	}

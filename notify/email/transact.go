@@ -20,10 +20,13 @@ type envelope struct {
 	dsn     bool
 }
 
-// utf8 reports whether an address needs SMTPUTF8.
+// utf8 reports whether an address needs SMTPUTF8: one of the envelope, or one
+// in the header, the only thing in the content that may not be ASCII.
 func (e *envelope) utf8() bool {
-	return !isASCII(e.from) || slices.ContainsFunc(e.to, func(r string) bool { return !isASCII(r) })
+	return !isASCII(e.from) || !isASCII(e.content) || slices.ContainsFunc(e.to, isBeyondASCII)
 }
+
+func isBeyondASCII(s string) bool { return !isASCII(s) }
 
 // outcome is what became of a transaction.
 type outcome struct {
@@ -56,7 +59,7 @@ func (c *conn) exchange(ctx context.Context, e *envelope) outcome {
 	if e.utf8() && !c.ext.utf8 {
 		return outcome{err: &notify.Error{
 			Op: "MAIL", Class: notify.ClassRejected,
-			Reason: "an address is not ASCII, and the server does not offer SMTPUTF8",
+			Reason: "an address is not ASCII, and the server does not offer SMTPUTF8; a domain can be written in ASCII, as xn--bcher-kva.example",
 		}}
 	}
 	reset, chunks := c.dirty, c.chunks(e)
@@ -287,9 +290,9 @@ func isGoodbye(err error) bool {
 	return ok && reply.Code == 421
 }
 
-func isASCII(s string) bool {
-	for _, c := range []byte(s) {
-		if c >= 0x80 {
+func isASCII[T string | []byte](s T) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
 			return false
 		}
 	}
