@@ -346,6 +346,14 @@ func copyRepository(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ignored, err := os.ReadFile(filepath.Join(root, ".gitignore"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := map[string]bool{".git": true}
+	for line := range strings.Lines(string(ignored)) {
+		left[strings.Trim(line, "/\n")] = true
+	}
 	dir := t.TempDir()
 	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -359,8 +367,7 @@ func copyRepository(t *testing.T) string {
 			return err
 		}
 		if d.IsDir() {
-			switch d.Name() {
-			case ".git", ".cache", "bin", "var", "node_modules", "fuzz":
+			if left[filepath.ToSlash(rel)] {
 				return filepath.SkipDir
 			}
 			return os.MkdirAll(filepath.Join(dir, rel), 0o755)
