@@ -118,6 +118,8 @@ func TestCanaryInErrors(t *testing.T) {
 		"yaml: list entry":            {file("s.yaml", "list: [{a: CANARY}]")},
 		"yaml: url":                   {file("s.yaml", "url: \"http://u:CANARY@h:99999999/%zz\"")},
 		"yaml: url in a string":       {file("s.yaml", "dsn: postgres://u:CANARY@h/db")},
+		"yaml: query of a url":        {file("s.yaml", "dsn: [postgres://h/db?sslmode=x&password=CANARY]")},
+		"yaml: connection string":     {file("s.yaml", "n: host=h user=u Password=CANARY sslmode=x")},
 		"yaml: odd url in a string":   {file("s.yaml", "dsn: postgres://u:CAN/ARY#CANARY@h/db?x=y")},
 		"yaml: a validator's words":   {file("s.yaml", "reckless: {key: CANARY}")},
 		"yaml: scalar for a section":  {file("s.yaml", "reckless: ref+env://VALUE")},

@@ -84,11 +84,14 @@ func command[T any](ctx context.Context, defaults T, args []string, stdout, stde
 		low, high = 2, 2
 	case "check", "schema", "env", "docs":
 	default:
+		if name != "" {
+			fmt.Fprintf(stderr, "config: unknown command %q\n\n", name)
+		}
 		fmt.Fprint(stderr, usage)
 		return ExitUsage
 	}
 	if len(args) < low || len(args) > high {
-		fmt.Fprint(stderr, usage)
+		fmt.Fprintf(stderr, "config: %s: %d arguments after it, want %s\n\n%s", name, len(args), count(low, high), usage)
 		return ExitUsage
 	}
 	switch name {
@@ -114,6 +117,13 @@ func command[T any](ctx context.Context, defaults T, args []string, stdout, stde
 		return setCommand(store.Set(ctx, args[0], args[1]), stderr)
 	}
 	return ExitOK
+}
+
+func count(low, high int) string {
+	if low == high {
+		return fmt.Sprint(low)
+	}
+	return fmt.Sprintf("%d to %d", low, high)
 }
 
 func generateCommand[T any](name string, defaults T, stdout, stderr io.Writer, opts []Option) int {

@@ -113,8 +113,8 @@ func TestMainCommands(t *testing.T) {
 		{"docs", broken, "docs", config.ExitOK, "| `mode` |", ""},
 		{"help", file, "help", config.ExitOK, "Usage:", ""},
 		{"nothing", file, "", config.ExitUsage, "", "Usage:"},
-		{"unknown command", file, "dance", config.ExitUsage, "", "Usage:"},
-		{"too many", file, "check it", config.ExitUsage, "", "Usage:"},
+		{"unknown command", file, "dance", config.ExitUsage, "", "config: unknown command \"dance\"\n\nUsage:"},
+		{"too many", file, "check it", config.ExitUsage, "", "config: check: 1 arguments after it, want 0\n\nUsage:"},
 		{"unknown flag", file, "check -x", config.ExitUsage, "", "Usage:"},
 	} {
 		t.Run(tc.name, func(t *testing.T) { // one after the other: they share the file

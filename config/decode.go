@@ -48,7 +48,7 @@ func (n *node) shown(s *shape, key string) string {
 	if n.tainted || s.secret() || sensitiveKey(key) {
 		return redact(n.text)
 	}
-	return strconv.Quote(shorten(maskUserinfo(n.text)))
+	return strconv.Quote(shorten(maskSecrets(n.text)))
 }
 
 // value sets rv, of shape s, from n. It reports whether it could.
@@ -319,10 +319,10 @@ func setUnmarshaler(rv reflect.Value, s *shape, text string, hidden bool) (want,
 	if err == nil {
 		return "", ""
 	}
-	if hidden || maskUserinfo(text) != text {
+	if hidden || maskSecrets(text) != text {
 		return s.describe(), ""
 	}
-	return s.describe(), maskUserinfo(strings.TrimPrefix(err.Error(), "config: "))
+	return s.describe(), maskSecrets(strings.TrimPrefix(err.Error(), "config: "))
 }
 
 func newSecret(text string) Secret {

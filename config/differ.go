@@ -189,7 +189,7 @@ func (d *differ) encode(s *shape, n *node, ov, nv reflect.Value, key string) (*n
 		return d.encode(s.elem, n, ov, nv.Elem(), key)
 	}
 	if n != nil && n.ref != "" {
-		return nil, fmt.Errorf("config: update %s: its value is held at %s: %w", key, maskUserinfo(n.ref), ErrSecret)
+		return nil, fmt.Errorf("config: update %s: its value is held at %s: %w", key, maskSecrets(n.ref), ErrSecret)
 	}
 	switch s.code {
 	case codeSlice, codeArray:

@@ -176,7 +176,7 @@ func (n *node) origin() Origin {
 	if n == nil || n.from == nil {
 		return Origin{Layer: string(layerDefault)}
 	}
-	o := Origin{Layer: string(n.from.kind), Name: n.label, Reference: maskUserinfo(n.ref)}
+	o := Origin{Layer: string(n.from.kind), Name: n.label, Reference: maskSecrets(n.ref)}
 	if n.label == "" {
 		o.Name, o.Line, o.Column = n.from.name, n.line, n.col
 	}
@@ -203,7 +203,7 @@ func (n *node) display(s *shape, key string) string {
 		return redact("x")
 	}
 	if n.kind == textNode && isReference(n.text) {
-		return maskUserinfo(n.text)
+		return maskSecrets(n.text)
 	}
 	rv := reflect.New(s.rt).Elem()
 	d := &decoder{lenient: true}
@@ -216,7 +216,7 @@ func (n *node) display(s *shape, key string) string {
 func (n *node) plainText(s *shape, key string) string {
 	switch n.kind {
 	case textNode:
-		return maskUserinfo(n.text)
+		return maskSecrets(n.text)
 	case listNode, mapNode:
 		parts := make([]string, len(n.items))
 		for i, item := range n.items {

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/url"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,7 +56,19 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return "", s, false
 }
 
-// maskUserinfo hides the password of every URL in text.
+// parameter matches a password in a connection string: in the query of a URL,
+// or in the form of password=….
+var parameter = regexp.MustCompile(`(?i)\b([a-z0-9_.-]*(?:password|passwd|passphrase|secret|token|api_?key)=)[^&;#\s"']+`)
+
+// maskSecrets hides the password of every URL and connection string in text.
+func maskSecrets(text string) string {
+	if strings.Contains(text, "=") {
+		text = parameter.ReplaceAllString(text, "${1}xxxxx")
+	}
+	return maskUserinfo(text)
+}
+
+// maskUserinfo hides the password before the host of every URL in text.
 func maskUserinfo(text string) string {
 	from := 0
 	for {
@@ -202,7 +215,7 @@ func display(rv reflect.Value, s *shape, key string, hidden bool) string {
 		}
 		return secret.Redacted
 	}
-	return maskUserinfo(text)
+	return maskSecrets(text)
 }
 
 // redactAny copies a value of type any for showing.
@@ -224,7 +237,7 @@ func redactAny(v any, key string) any {
 		if sensitiveKey(key) {
 			return redact(v)
 		}
-		return maskUserinfo(v)
+		return maskSecrets(v)
 	}
 	if sensitiveKey(key) {
 		return secret.Redacted

@@ -80,7 +80,7 @@ func envDefault(e *entry, fv reflect.Value) string {
 	case codeSlice, codeArray, codeMap:
 		if n, err := encode(fv, e.shape); err == nil {
 			if line, err := jsonText(n); err == nil {
-				return maskUserinfo(line)
+				return maskSecrets(line)
 			}
 		}
 		return ""
@@ -210,7 +210,7 @@ func (e *entry) jsonLeaf(fv reflect.Value) *node {
 	}
 	if fv.IsValid() && !fv.IsZero() && !e.shape.holdsSecret() && !sensitiveKey(e.key) {
 		if value, err := encode(fv, e.shape); err == nil {
-			if line, err := jsonText(value); err == nil && maskUserinfo(line) == line {
+			if line, err := jsonText(value); err == nil && maskSecrets(line) == line {
 				n.put(name{text: "default"}, value)
 			}
 		}

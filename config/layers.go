@@ -336,7 +336,7 @@ func (r *reading) source(s *sourceSpec) {
 	r.layers = append(r.layers, l)
 	values, err := readProvider(s)
 	if err != nil {
-		r.fail(Problem{Layer: l.describe(), Message: "cannot be read: " + maskUserinfo(err.Error()), Err: err})
+		r.fail(Problem{Layer: l.describe(), Message: "cannot be read: " + maskSecrets(err.Error()), Err: err})
 		return
 	}
 	l.root = fromMap(l, values)

@@ -80,16 +80,33 @@ type Report struct {
 }
 
 // Error lists all problems, one a line.
-func (r *Report) Error() string {
+func (r *Report) Error() string { return "config: load: " + r.text() }
+
+func (r *Report) text() string {
 	if len(r.Problems) == 1 {
-		return "config: load: " + r.Problems[0].Error()
+		return r.Problems[0].Error()
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "config: load: %d problems:", len(r.Problems))
+	fmt.Fprintf(&b, "%d problems:", len(r.Problems))
 	for _, p := range r.Problems {
 		b.WriteString("\n  " + strings.ReplaceAll(p.Error(), "\n", "\n    "))
 	}
 	return b.String()
+}
+
+// reportOf is a report within the error of another operation than a load.
+type reportOf struct{ *Report }
+
+func (r reportOf) Error() string { return r.text() }
+func (r reportOf) Unwrap() error { return r.Report }
+
+// within takes the name of the operation off a report.
+func within(err error) error {
+	var r *Report
+	if errors.As(err, &r) {
+		return reportOf{r}
+	}
+	return err
 }
 
 // Unwrap returns the problems, so that errors.Is finds their causes.

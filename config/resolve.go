@@ -133,7 +133,7 @@ func (e *engine) resolveAll(ctx context.Context, b *builder) {
 			b.references[text] = append(b.references[text], u.key)
 			if results[i].err != nil {
 				p := u.n.problem(u.key)
-				p.Message = fmt.Sprintf("cannot resolve %s: %s", maskUserinfo(text), maskUserinfo(results[i].err.Error()))
+				p.Message = fmt.Sprintf("cannot resolve %s: %s", maskSecrets(text), maskSecrets(results[i].err.Error()))
 				p.Err = results[i].err
 				b.fail(p)
 				b.decoder.skip(u.n)

@@ -40,7 +40,7 @@ func (l *bracketList) splice(value *node) ([]byte, bool, error) {
 		out = l.add(added)
 	case surplus < 0:
 		last = len(value.items) - 1
-		out = replace(out, l.spans[last][1], l.spans[len(l.items)-1][1], "")
+		out = l.cut(last)
 	}
 	for i := last; i >= 0; i-- {
 		if sameTree(l.items[i], value.items[i]) {
@@ -53,6 +53,21 @@ func (l *bracketList) splice(value *node) ([]byte, bool, error) {
 		out = replace(out, l.spans[i][0], l.spans[i][1], text)
 	}
 	return out, true, nil
+}
+
+// cut takes the items after the last one to keep out: with their lines where
+// they have lines of their own, so that a comment on the last one's line stays.
+func (l *bracketList) cut(last int) []byte {
+	kept, end := l.spans[last][1], l.spans[len(l.spans)-1][1]
+	from, to := nextLine(l.data, kept), nextLine(l.data, end)
+	if from > l.spans[last+1][0] || to >= l.end || bytes.Contains(l.data[kept:from], []byte("/*")) {
+		return replace(l.data, kept, end, "")
+	}
+	out := replace(l.data, from, to, "")
+	if comma := l.comma(kept); comma >= 0 && l.comma(end) < 0 {
+		out = replace(out, comma, comma+1, "")
+	}
+	return out
 }
 
 // add puts items after the last one: on lines of their own where it has one.

@@ -55,7 +55,7 @@ func (s *Store[T]) Status() Status {
 func (c *references) status(text string, keys []string) ReferenceStatus {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	out := ReferenceStatus{Reference: maskUserinfo(text), Keys: slices.Clone(keys)}
+	out := ReferenceStatus{Reference: maskSecrets(text), Keys: slices.Clone(keys)}
 	if r := c.known[text]; r != nil {
 		out.ResolvedAt, out.Err = r.at, r.err
 		if r.lease > 0 {

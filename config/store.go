@@ -244,7 +244,7 @@ func (e *engine) refresh(ctx context.Context, texts []string) error {
 	var errs []error
 	for i, r := range resolveMany(ctx, e.opt.resolvers, texts) {
 		if err := e.refs.renewed(texts[i], r); err != nil {
-			errs = append(errs, fmt.Errorf("config: refresh %s: %w", maskUserinfo(texts[i]), err))
+			errs = append(errs, fmt.Errorf("config: refresh %s: %w", maskSecrets(texts[i]), err))
 		}
 	}
 	errs = append(errs, e.reloadLocked(ctx, nil))

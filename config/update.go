@@ -157,7 +157,7 @@ func (e *engine) updateLocked(ctx context.Context, op string, change changeFunc)
 func (e *engine) plan(ctx context.Context, op string, data []byte, f format, change changeFunc) ([]byte, *snapshot, error) {
 	base, err := e.build(ctx, data)
 	if err != nil {
-		return nil, nil, fmt.Errorf("config: %s: the settings as they are: %w", op, err)
+		return nil, nil, fmt.Errorf("config: %s: the settings as they are: %w", op, within(err))
 	}
 	rv := reflect.New(e.schema.rt)
 	rv.Elem().Set(deepCopy(base.rv.Elem(), e.schema.root.shape))
@@ -182,7 +182,7 @@ func (e *engine) plan(ctx context.Context, op string, data []byte, f format, cha
 	}
 	snap, err := e.build(ctx, next)
 	if err != nil {
-		return nil, nil, fmt.Errorf("config: %s: %w", op, err)
+		return nil, nil, fmt.Errorf("config: %s: %w", op, within(err))
 	}
 	if len(texts) == 0 {
 		if left, err := e.edits(snap, rv, nil); err != nil || len(left) > 0 {
@@ -283,7 +283,7 @@ func (e *engine) setText(rv reflect.Value, key, value string) (map[string]*node,
 		d.problems[i].Layer = ""
 	}
 	if len(d.problems) > 0 {
-		return nil, fmt.Errorf("config: set %s: %w", key, &Report{d.problems})
+		return nil, fmt.Errorf("config: set %s: %w", key, reportOf{&Report{d.problems}})
 	}
 	if equal(before, field, leaf.shape) {
 		return nil, nil // it has the value already
@@ -299,7 +299,7 @@ func (e *engine) keptText(leaf *entry, s *shape, key, value string, n *node) map
 	}
 	switch s.code {
 	case codeDuration, codeText, codeTime, codeURL:
-		if n.kind == textNode && leaf.key == key && (s.rt != reflect.TypeFor[URL]() || maskUserinfo(value) == value) {
+		if n.kind == textNode && leaf.key == key && (s.rt != reflect.TypeFor[URL]() || maskSecrets(value) == value) {
 			return map[string]*node{key: {kind: textNode, text: strings.TrimSpace(value)}}
 		}
 	}

@@ -130,11 +130,11 @@ func TestUpdateRefuses(t *testing.T) {
 	}{
 		{
 			"out of range", func(ctx context.Context, s *config.Store[U]) error { return s.Set(ctx, "scrape.rotate_every", "1000") },
-			isReport, "from 1 to 100",
+			isReport, "config: set scrape.rotate_every: /",
 		},
 		{
 			"wrong type", func(ctx context.Context, s *config.Store[U]) error { return s.Set(ctx, "scrape.wait", "soon") },
-			isReport, `got "soon", want a duration`,
+			isReport, `config: set scrape.wait: scrape.wait: got "soon", want a duration`,
 		},
 		{
 			"not one of", func(ctx context.Context, s *config.Store[U]) error {
