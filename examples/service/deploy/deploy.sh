@@ -21,7 +21,9 @@ build() {
   fi
 }
 
-compose() { ./compose.sh -f ../compose.yaml "$@"; }
+# Settings of your own go into compose.override.yaml.
+files=(-f ../compose.yaml)
+if [ -e ../compose.override.yaml ]; then files+=(-f ../compose.override.yaml); fi
 
 case ${1:-} in
 image)
@@ -40,11 +42,11 @@ up)
   go run ./secrets ../secrets
   VAULT_DEV_TOKEN=$(cat ../secrets/vault_token)
   export VAULT_DEV_TOKEN
-  build ./compose.sh -f ../compose.yaml --profile "${2:-prod}" up -d --build
+  build ./compose.sh "${files[@]}" --profile "${2:-prod}" up -d --build
   ;;
 down)
   # A profile that is not named is not ended.
-  compose --profile prod --profile dev --profile vault down
+  ./compose.sh "${files[@]}" --profile prod --profile dev --profile vault down
   ;;
 *)
   sed -n '2,7s/^# \{0,1\}//p' "$0" >&2

@@ -50,8 +50,12 @@ func take[T any](m map[string]T, name string, text []byte) error {
 
 func decode(text []byte) (*manifests, error) {
 	m := &manifests{
-		map[string]core.ConfigMap{}, map[string]core.Secret{}, map[string]core.PersistentVolumeClaim{},
-		map[string]core.Service{}, map[string]apps.Deployment{}, map[string]networking.NetworkPolicy{},
+		map[string]core.ConfigMap{},
+		map[string]core.Secret{},
+		map[string]core.PersistentVolumeClaim{},
+		map[string]core.Service{},
+		map[string]apps.Deployment{},
+		map[string]networking.NetworkPolicy{},
 	}
 	for i, object := range bytes.Split(text, []byte("\n---\n")) {
 		var head struct {

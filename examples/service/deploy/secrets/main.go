@@ -1,7 +1,7 @@
 // Command secrets makes the files that compose.yaml mounts as secrets, each
 // unless it is there: a password for Tor's control port, a token for the vault
-// to try things with, a self-signed
-// certificate for nginx, and empty files for what only the operator knows.
+// to try things with, a self-signed certificate for nginx, and empty files for
+// what only the operator knows.
 //
 //	secrets FOLDER [NAME…]   NAME is a further name of the certificate
 //

@@ -163,7 +163,8 @@ func slack(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "invalid_payload", http.StatusBadRequest)
 		return
 	}
-	if err := keep(messages, strings.ReplaceAll(string(body), "\n", " ")+"\n"); err != nil {
+	line := fmt.Sprintf(`{"webhook":%q,"message":%s}`, r.URL.Path, strings.ReplaceAll(string(body), "\n", " "))
+	if err := keep(messages, line+"\n"); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
