@@ -47,6 +47,9 @@ func fill(t testing.TB, total int, more func(i int) string) string {
 // quick are options for tests in which requests fail.
 func quick(o logging.ShipperOptions) *logging.ShipperOptions {
 	o.MinBackoff, o.MaxBackoff, o.Interval = time.Millisecond, 5*time.Millisecond, time.Millisecond
+	if o.DrainTimeout == 0 {
+		o.DrainTimeout = time.Minute // of a busy machine
+	}
 	return &o
 }
 

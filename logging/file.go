@@ -126,7 +126,8 @@ type File struct {
 	unsealed time.Time // after a seal that failed: when to try again
 	unsynced bool      // the last sync failed
 	closed   bool
-	overfull bool // segments were dropped for the quota
+	overfull bool  // segments were dropped for the quota
+	room     int64 // bytes to be sealed before the quota is looked at again
 	notices  []error
 	syncing  *time.Timer
 	scratch  []byte
@@ -432,7 +433,7 @@ func (f *File) seal() error {
 	if f.file == nil || f.size == 0 {
 		return nil
 	}
-	settled := false
+	settled, size := false, f.size
 	work := func(j *journal) error {
 		if err := f.settle(j); err != nil {
 			return err
@@ -447,7 +448,7 @@ func (f *File) seal() error {
 		}
 	}
 	if settled {
-		f.keepQuota()
+		f.keepQuota(size)
 		if f.sealed != nil {
 			f.sealed()
 		}

@@ -43,10 +43,18 @@ func (f *File) rescue(j *journal) (err error) {
 	return nil
 }
 
-// keepQuota drops the oldest segments beyond the quota. A segment that a
-// shipper holds is left to it.
-func (f *File) keepQuota() {
+// quotaShare is the part of the room that a File fills before it looks again:
+// small, as other processes fill it too.
+const quotaShare = 64
+
+// keepQuota drops the oldest segments beyond the quota, after one more of so
+// many bytes. A segment that a shipper holds is left to it. While there is room
+// it does not look each time: in an outage there may be many segments.
+func (f *File) keepQuota(size int64) {
 	if f.opts.QuotaBytes < 0 {
+		return
+	}
+	if f.room -= size; f.room > 0 {
 		return
 	}
 	segments, err := f.queue.segments()
@@ -79,6 +87,7 @@ func (f *File) keepQuota() {
 		f.fail("quota", fmt.Errorf("%w: %d segments with %d events dropped to keep %d bytes", ErrQuota, dropped, events, f.opts.QuotaBytes))
 	}
 	f.overfull = dropped > 0
+	f.room = (f.opts.QuotaBytes - used) / quotaShare
 }
 
 // drop removes the segment and returns how many events were lost with it.

@@ -280,6 +280,25 @@ func TestQuotaDropsOldest(t *testing.T) {
 	}
 }
 
+// TestManySegments seals very many: each seal costs about the same.
+func TestManySegments(t *testing.T) {
+	t.Parallel()
+	const total = 8000
+	dir := t.TempDir()
+	f := open(t, filepath.Join(dir, "app.log"), &logging.FileOptions{SegmentBytes: 4096})
+	line := strings.Repeat("x", 4000)
+	begin := time.Now()
+	for range total {
+		put(t, f, line)
+	}
+	if took := time.Since(begin); took > testenv.Within(20*time.Second, 2*time.Minute) {
+		t.Errorf("%d seals took %v", total, took)
+	}
+	if n := len(segmentsIn(t, dir)); n != total-1 {
+		t.Errorf("%d segments", n)
+	}
+}
+
 func TestFlushEvery(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -153,20 +153,22 @@ func (s *sequence) after(seq string) {
 const lastYear = 9000
 
 // nextSegment returns the path of a segment to come. It is younger than those
-// that are there, also where the clock was set back. Call it with the journal
-// locked.
+// that are there, also where the clock was set back: then, and at first, it
+// looks. Call it with the journal locked.
 func (q queue) nextSegment(seqs *sequence) (string, error) {
-	entries, err := os.ReadDir(q.dir)
-	if err != nil {
-		return "", err
-	}
-	newest := ""
-	for _, e := range entries {
-		if seq, ok := q.segmentOf(e.Name()); ok {
-			newest = max(newest, seq)
+	if time.Now().Before(seqs.last) || seqs.last.IsZero() {
+		entries, err := os.ReadDir(q.dir)
+		if err != nil {
+			return "", err
 		}
+		newest := ""
+		for _, e := range entries {
+			if seq, ok := q.segmentOf(e.Name()); ok {
+				newest = max(newest, seq)
+			}
+		}
+		seqs.after(newest)
 	}
-	seqs.after(newest)
 	for {
 		path := q.path(q.stem + "-" + seqs.next() + q.ext)
 		if _, err := os.Lstat(path); err != nil {
