@@ -99,9 +99,12 @@ func defaults() Settings {
 // Validate reports what no tag can say.
 func (s Settings) Validate() error {
 	var errs []error
-	for key, value := range map[string]string{"listen": s.Listen, "nats.listen": s.NATS.Listen, "egress": s.Egress} {
-		if _, _, err := net.SplitHostPort(value); err != nil && value != "" && (key != "egress" || value != direct) {
-			errs = append(errs, fmt.Errorf("%s %q: write host:port, as 127.0.0.1:8080", key, value))
+	for _, a := range []struct{ key, value string }{{"listen", s.Listen}, {"nats.listen", s.NATS.Listen}, {"egress", s.Egress}} {
+		if a.value == "" || a.key == "egress" && a.value == direct {
+			continue
+		}
+		if _, _, err := net.SplitHostPort(a.value); err != nil {
+			errs = append(errs, fmt.Errorf("%s %q: write host:port, as 127.0.0.1:8080", a.key, a.value))
 		}
 	}
 	if s.Host.PerSecond < 0.001 || s.Host.PerSecond > 1e6 {

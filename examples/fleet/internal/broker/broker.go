@@ -169,8 +169,13 @@ func Dial(ctx context.Context, opts DialOptions) (*nats.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("broker: connect: %w", err)
 	}
-	for !nc.IsConnected() {
+	patience := time.Now().Add(time.Second)
+	for told := false; !nc.IsConnected(); {
 		last := nc.LastError()
+		if !told && time.Now().After(patience) {
+			log.WarnContext(ctx, "no server answers yet; waiting for it", "error", last)
+			told = true
+		}
 		if errors.Is(last, nats.ErrAuthorization) || errors.Is(last, nats.ErrAuthExpired) {
 			nc.Close()
 			return nil, fmt.Errorf("broker: connect: %w (set nats.token or nats.credentials as the server asks for)", last)

@@ -84,10 +84,10 @@ func New(ctx context.Context, js jetstream.JetStream, opts Options) (*Limiter, e
 	}
 	var errs []error
 	if !(opts.PerSecond >= 0.001 && opts.PerSecond <= 1e6) {
-		errs = append(errs, fmt.Errorf("PerSecond %g: from 0.001 to 1,000,000", opts.PerSecond))
+		errs = append(errs, fmt.Errorf("requests a second (PerSecond) %g: from 0.001 to 1,000,000", opts.PerSecond))
 	}
 	if opts.Burst < 1 || opts.Burst > 1_000_000 {
-		errs = append(errs, fmt.Errorf("Burst %d: from 1 to 1,000,000", opts.Burst))
+		errs = append(errs, fmt.Errorf("requests at once (Burst) %d: from 1 to 1,000,000", opts.Burst))
 	}
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("hostlimit: options: %w", errors.Join(errs...))

@@ -190,7 +190,7 @@ func TestOptions(t *testing.T) {
 	t.Parallel()
 	js, _ := start(t)
 	_, err := hostlimit.New(t.Context(), js, hostlimit.Options{PerSecond: -1, Burst: -1})
-	if err == nil || !strings.Contains(err.Error(), "PerSecond -1") || !strings.Contains(err.Error(), "Burst -1") {
+	if err == nil || !strings.Contains(err.Error(), "(PerSecond) -1") || !strings.Contains(err.Error(), "(Burst) -1") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -70,15 +70,18 @@ func (o Options) withDefaults() (Options, error) {
 		o.Replicas = 1
 	}
 	var errs []error
-	for name, bad := range map[string]bool{
-		"AckWait: at least 100ms":    o.AckWait < 100*time.Millisecond,
-		"MaxDeliver: at least 1":     o.MaxDeliver < 1,
-		"MaxAckPending: at least 1":  o.MaxAckPending < 1,
-		"Duplicates: at least 100ms": o.Duplicates < 100*time.Millisecond,
-		"Replicas: 1 to 5":           o.Replicas < 1 || o.Replicas > 5,
+	for _, check := range []struct {
+		bad  bool
+		want string
+	}{
+		{o.AckWait < 100*time.Millisecond, "AckWait: at least 100ms"},
+		{o.MaxDeliver < 1, "MaxDeliver: at least 1"},
+		{o.MaxAckPending < 1, "MaxAckPending: at least 1"},
+		{o.Duplicates < 100*time.Millisecond, "Duplicates: at least 100ms"},
+		{o.Replicas < 1 || o.Replicas > 5, "Replicas: 1 to 5"},
 	} {
-		if bad {
-			errs = append(errs, errors.New(name))
+		if check.bad {
+			errs = append(errs, errors.New(check.want))
 		}
 	}
 	if len(errs) > 0 {
@@ -171,9 +174,12 @@ func Open(ctx context.Context, nc *nats.Conn, logger *slog.Logger) (*Queue, erro
 
 // find looks for the parts of the queue.
 func (q *Queue) find(ctx context.Context) (err error) {
-	for name, stream := range map[string]*jetstream.Stream{jobsStream: &q.jobs, resultsStream: &q.results, deadStream: &q.dead} {
-		if *stream, err = q.js.Stream(ctx, name); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+	for _, part := range []struct {
+		name string
+		into *jetstream.Stream
+	}{{jobsStream, &q.jobs}, {resultsStream, &q.results}, {deadStream, &q.dead}} {
+		if *part.into, err = q.js.Stream(ctx, part.name); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
 		}
 	}
 	if q.consumer, err = q.jobs.Consumer(ctx, consumerName); err != nil {

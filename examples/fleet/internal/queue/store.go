@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"strconv"
 	"time"
 
@@ -73,9 +74,7 @@ func MaxBodyBytes(nc *nats.Conn) int64 { return nc.MaxPayload() - headerReserve 
 func (q *Queue) storeOnce(ctx context.Context, msg *nats.Msg, id string) (first bool, err error) {
 	err = patiently(ctx, func() error {
 		again := &nats.Msg{Subject: msg.Subject, Header: nats.Header{}, Data: msg.Data}
-		for k, v := range msg.Header {
-			again.Header[k] = v
-		}
+		maps.Copy(again.Header, msg.Header)
 		ack, err := q.js.PublishMsg(ctx, again, jetstream.WithMsgID(id), jetstream.WithExpectLastSequencePerSubject(0))
 		switch {
 		case err == nil:

@@ -79,7 +79,7 @@ func (q *Queue) Worker(fetch Fetch, opts WorkerOptions) (*Worker, error) {
 	}
 	var errs []error
 	if opts.Name == "" {
-		errs = append(errs, errors.New("Name is empty: name the worker"))
+		errs = append(errs, errors.New("no Name: name the worker"))
 	}
 	if opts.Concurrency < 1 || opts.JobTimeout < 0 || opts.DrainTimeout < 0 {
 		errs = append(errs, fmt.Errorf("concurrency %d, timeouts %v and %v: want at least 1 and none below 0", opts.Concurrency, opts.JobTimeout, opts.DrainTimeout))
@@ -103,7 +103,7 @@ var ErrRunning = errors.New("the worker is running already")
 
 // pullWait bounds one request for a job. Run returns after at most this long:
 // a request that was taken back could lose the job that is on its way.
-const pullWait = 2 * time.Second
+const pullWait = time.Second
 
 // Run works until ctx ends, and then finishes the jobs that it has begun. It
 // returns nil after a clean end.
