@@ -184,6 +184,26 @@ func TestCodeOfAnother(t *testing.T) {
 	}
 }
 
+// A page whose client has a secret: the right one is needed beside PKCE.
+func TestConfidentialClient(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]int{"client-s3cr3t": http.StatusSeeOther, "wrong-s3cr3t": http.StatusBadGateway} {
+		f := start(t, func(o *auth.Options) { o.ClientSecret = secret.New(given) })
+		f.idp.RegisterConfidential(f.URL, "client-s3cr3t")
+		f.run(t).ready(t)
+		back, asked := f.begin(t)
+		if asked.Get("code_challenge_method") != "S256" {
+			t.Error("no PKCE with a secret")
+		}
+		if a := f.get(t, back.RequestURI()); a.status != want || strings.Contains(a.body, "s3cr3t") {
+			t.Errorf("%s: %d %s, want %d", given, a.status, a.body, want)
+		}
+		if strings.Contains(f.log.String(), "s3cr3t") {
+			t.Error("the secret is in the log")
+		}
+	}
+}
+
 func TestUsers(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -99,7 +99,7 @@ func TestGuarded(t *testing.T) {
 		}
 	}()
 	testenv.Eventually(t, func() error { return guard.Check(t.Context()) })
-	f := start(t, &fixture{auth: guard})
+	f := start(t, &fixture{auth: guard, optional: errors.New("mail: no route to 10.0.0.7")})
 	bearer := []string{"Authorization", "Bearer " + idp.Issue(t, authtest.Token{Audience: []string{"api"}, Scope: "watch"})}
 	for _, tt := range []struct {
 		method, path string
@@ -125,6 +125,12 @@ func TestGuarded(t *testing.T) {
 		if status, _, body := f.do(t, tt.method, tt.path, tt.header...); status != tt.status {
 			t.Errorf("%s %s = %d %s, want %d", tt.method, tt.path, status, body, tt.status)
 		}
+	}
+	if _, _, body := f.do(t, "GET", "/readyz"); !strings.Contains(body, "10.0.0.7") {
+		t.Errorf("this machine is not told what fails: %s", body)
+	}
+	if _, _, body := f.do(t, "GET", "/readyz", "X-Forwarded-For", "203.0.113.7"); strings.Contains(body, "10.0.0.7") || !strings.Contains(body, "mail") {
+		t.Errorf("anybody is told: %s", body)
 	}
 	testenv.Eventually(t, func() error {
 		if line := f.access.last(`"route":"/api/runs"`, `"status":202`); line["user"] != authtest.APIClient {

@@ -69,8 +69,15 @@ func Start(t testing.TB) *Provider {
 // Register makes the provider ready for a page at base, such as
 // http://127.0.0.1:8080/. It must be called before the provider is used, as the
 // address of a service may not be known before the provider's.
-func (p *Provider) Register(base string) {
-	page := storage.NativeClient(PageClient, strings.TrimSuffix(base, "/")+"/login/callback")
+func (p *Provider) Register(base string) { p.RegisterConfidential(base, "") }
+
+// RegisterConfidential is Register for a page whose client has a secret.
+func (p *Provider) RegisterConfidential(base, clientSecret string) {
+	back := strings.TrimSuffix(base, "/") + "/login/callback"
+	page := storage.NativeClient(PageClient, back)
+	if clientSecret != "" {
+		page = storage.WebClient(PageClient, clientSecret, back)
+	}
 	users := storage.NewUserStore(p.Issuer())
 	inner := storage.NewStorageWithClients(users, map[string]*storage.Client{PageClient: page})
 	handler := exampleop.SetupServer(p.Issuer(), &store{Storage: inner, provider: p}, nil, false, op.WithAllowInsecure())
