@@ -21,7 +21,7 @@ type conn struct {
 	raw     *boundedConn // below TLS: its deadline ends whatever is under way
 	client  *smtp.Client
 	born    time.Time
-	used    time.Time
+	used    time.Time     // when it was put back; zero before
 	trust   time.Duration // how long after used a whole mail may go at once
 	mails   int
 	dirty   bool // a transaction is open: RSET goes first

@@ -100,6 +100,18 @@ func TestFaultsThatNobodyNotices(t *testing.T) {
 			t.Errorf("%d mails, want 3", n)
 		}
 	})
+	t.Run("connection of a check dropped while idle", func(t *testing.T) {
+		t.Parallel()
+		s := startServer(t, nil)
+		c := newClient(t, options(s))
+		if err := c.Check(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.Drop()
+		if err := c.Send(t.Context(), "subject", "text"); err != nil || s.Conns() != 2 {
+			t.Errorf("%v, %d connections", err, s.Conns())
+		}
+	})
 	t.Run("421 between mails", func(t *testing.T) {
 		t.Parallel()
 		s := startServer(t, nil)

@@ -46,7 +46,7 @@ func (p *pool) deliver(ctx context.Context, e *envelope) ([]*notify.Error, error
 		if out.broken {
 			_ = c.raw.Close()
 			switch {
-			case out.again && c.mails > 1 && !stale:
+			case out.again && !c.used.IsZero() && !stale:
 				stale = true
 				p.s.Logger.DebugContext(ctx, "server closed an idle connection", "error", out.err)
 				continue
