@@ -236,27 +236,65 @@ func (a *Auth) exchange(ctx context.Context, code string, x attempt) (User, erro
 	if subtle.ConstantTimeCompare([]byte(token.Nonce), []byte(x.Nonce)) != 1 {
 		return User{}, errors.New("the ID token belongs to another sign-in")
 	}
-	var c struct {
-		Party     string `json:"azp"`
-		Email     string `json:"email"`
-		Verified  any    `json:"email_verified"`
-		Name      string `json:"name"`
-		Preferred string `json:"preferred_username"`
-	}
+	var c person
 	if err := token.Claims(&c); err != nil {
 		return User{}, err
 	}
 	if c.Party != "" && c.Party != a.opts.ClientID || c.Party == "" && len(token.Audience) > 1 {
 		return User{}, errors.New("the ID token was issued to another client")
 	}
-	// Some providers write the text "true".
-	verified := c.Verified == true || c.Verified == "true"
-	if len(a.opts.Users) > 0 && !slices.Contains(a.opts.Users, token.Subject) &&
-		!(verified && slices.ContainsFunc(a.opts.Users, func(u string) bool { return strings.EqualFold(u, c.Email) })) {
+	if c.Email == "" || c.Name == "" {
+		if err := c.complete(ctx, at, answer, token.Subject); err != nil {
+			a.opts.Logger.InfoContext(ctx, "the provider tells no more of the person", "subject", token.Subject, "error", err)
+		}
+	}
+	if !c.admitted(token.Subject, a.opts.Users) {
 		return User{}, errNotAdmitted
 	}
 	name := []rune(firstOf(c.Name, c.Preferred, c.Email, token.Subject))
 	return User{Subject: token.Subject, Name: string(name[:min(len(name), 80)])}, nil
+}
+
+// person is what the provider says of who logs in.
+type person struct {
+	Party     string `json:"azp"`
+	Email     string `json:"email"`
+	Verified  any    `json:"email_verified"`
+	Name      string `json:"name"`
+	Preferred string `json:"preferred_username"`
+}
+
+// complete asks the UserInfo endpoint for what the ID token left out, as it may
+// (OpenID Connect Core 1.0 §5.4).
+func (c *person) complete(ctx context.Context, at endpoint, token *oauth2.Token, subject string) error {
+	if at.provider.UserInfoEndpoint() == "" {
+		return nil
+	}
+	info, err := at.provider.UserInfo(ctx, oauth2.StaticTokenSource(token))
+	if err != nil {
+		return errors.New(short(err.Error()))
+	}
+	if info.Subject != subject { // §5.3.2
+		return errors.New("its UserInfo is about somebody else")
+	}
+	more := *c
+	if err := info.Claims(&more); err != nil {
+		return err
+	}
+	if c.Email == "" { // an address and whether it is verified belong together
+		c.Email, c.Verified = more.Email, more.Verified
+	}
+	c.Name, c.Preferred = firstOf(c.Name, more.Name), firstOf(c.Preferred, more.Preferred)
+	return nil
+}
+
+// admitted reports whether users name the person.
+func (c *person) admitted(subject string, users []string) bool {
+	if len(users) == 0 || slices.Contains(users, subject) {
+		return true
+	}
+	verified := c.Verified == true || c.Verified == "true" // some providers write text
+	return verified && slices.ContainsFunc(users, func(u string) bool { return strings.EqualFold(u, c.Email) })
 }
 
 func (a *Auth) logout(w http.ResponseWriter, r *http.Request) {

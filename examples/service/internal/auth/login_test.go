@@ -16,13 +16,18 @@ import (
 // sends the browser back to.
 func (f *fixture) begin(t *testing.T) (back *url.URL, at url.Values) {
 	t.Helper()
+	return f.beginAs(t, authtest.User)
+}
+
+func (f *fixture) beginAs(t *testing.T, user string) (back *url.URL, at url.Values) {
+	t.Helper()
 	a := f.get(t, "/login/start")
 	to, err := url.Parse(a.header.Get("Location"))
 	if err != nil || a.status != http.StatusSeeOther || !strings.HasPrefix(to.String(), f.idp.Issuer()) {
 		t.Fatalf("start: %d to %q", a.status, a.header.Get("Location"))
 	}
 	next := f.follow(t, http.MethodGet, to.String(), nil) // to the provider's own login
-	form := url.Values{"username": {authtest.User}, "password": {authtest.Password}, "id": {next.Query().Get("authRequestID")}}
+	form := url.Values{"username": {user}, "password": {authtest.Password}, "id": {next.Query().Get("authRequestID")}}
 	next = f.follow(t, http.MethodPost, f.idp.Issuer()+"login/username", form)
 	return f.follow(t, http.MethodGet, next.String(), nil), to.Query()
 }
@@ -79,7 +84,7 @@ func TestLogin(t *testing.T) {
 			t.Errorf("cookies lack %q:\n%s", want, cookies)
 		}
 	}
-	if a := f.get(t, "/"); a.status != 200 || !strings.Contains(a.body, "hello "+authtest.UserSubject) {
+	if a := f.get(t, "/"); a.status != 200 || a.body != "hello "+authtest.UserSubject+" "+authtest.UserName {
 		t.Errorf("the page after the login: %d %s", a.status, a.body)
 	}
 	if a := f.get(t, "/api/runs"); a.status != 200 {
@@ -207,17 +212,32 @@ func TestConfidentialClient(t *testing.T) {
 func TestUsers(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
+		user   string
 		users  []string
 		status int
 	}{
-		{[]string{"somebody@else.example"}, http.StatusForbidden},
-		{[]string{authtest.UserSubject}, http.StatusSeeOther},
+		{authtest.User, []string{"somebody@else.example"}, http.StatusForbidden},
+		{authtest.User, []string{"somebody@else.example", authtest.UserSubject}, http.StatusSeeOther},
+		{authtest.User, []string{authtest.UserEmail}, http.StatusForbidden}, // it is not verified
+		{authtest.Verified, []string{strings.ToUpper(authtest.VerifiedAt)}, http.StatusSeeOther},
+		{authtest.Verified, []string{authtest.UserEmail}, http.StatusForbidden},
 	} {
 		f := start(t, func(o *auth.Options) { o.Users = tt.users }).run(t).ready(t)
-		back, _ := f.begin(t)
+		back, _ := f.beginAs(t, tt.user)
 		if a := f.get(t, back.RequestURI()); a.status != tt.status {
-			t.Errorf("%v: %d %s, want %d", tt.users, a.status, a.body, tt.status)
+			t.Errorf("%s with %v: %d %s, want %d", tt.user, tt.users, a.status, a.body, tt.status)
 		}
+	}
+}
+
+// A token of another login is not taken, even from the provider itself.
+func TestNonce(t *testing.T) {
+	t.Parallel()
+	f := start(t, nil).run(t).ready(t)
+	f.idp.SetNonce("another")
+	back, _ := f.begin(t)
+	if a := f.get(t, back.RequestURI()); a.status != http.StatusBadGateway || !strings.Contains(f.log.String(), "belongs to another sign-in") {
+		t.Errorf("%d %s\n%s", a.status, a.body, f.log)
 	}
 }
 

@@ -42,7 +42,8 @@ type provider struct {
 type endpoint struct {
 	oauth2.Endpoint
 
-	endSession string // empty where the provider has none
+	endSession string         // empty where the provider has none
+	provider   *oidc.Provider // for its UserInfo
 }
 
 // newClient returns the client for requests to the provider. It follows no
@@ -109,7 +110,7 @@ func (p *provider) discover(ctx context.Context) error {
 	if err := found.Claims(&more); err != nil {
 		return fmt.Errorf("its description: %w", err)
 	}
-	at := endpoint{Endpoint: found.Endpoint(), endSession: more.EndSession}
+	at := endpoint{Endpoint: found.Endpoint(), endSession: more.EndSession, provider: found}
 	for name, address := range map[string]string{
 		"authorization_endpoint": at.AuthURL, "token_endpoint": at.TokenURL, "jwks_uri": more.KeysURL,
 	} {

@@ -33,7 +33,10 @@ const (
 	User        = "test-user2"
 	Password    = "verysecure"
 	UserSubject = "id2"
-	UserEmail   = "test-user2@zitadel.ch"
+	UserName    = "Test User2"
+	UserEmail   = "test-user2@zitadel.ch" // which is not verified
+	Verified    = "test-user@127.0.0.1"   // another person, with the same password,
+	VerifiedAt  = "test-user@zitadel.ch"  // whose address is
 )
 
 // Provider is a provider on a loopback port.
@@ -43,8 +46,9 @@ type Provider struct {
 
 	mu    sync.Mutex
 	down  bool
-	keys  []key // the last one signs
-	next  Token // of the next token
+	keys  []key  // the last one signs
+	next  Token  // of the next token
+	nonce string // instead of the one that is sent, unless empty
 	asked map[string]int
 }
 
@@ -79,6 +83,7 @@ func (p *Provider) RegisterConfidential(base, clientSecret string) {
 		page = storage.WebClient(PageClient, clientSecret, back)
 	}
 	users := storage.NewUserStore(p.Issuer())
+	users.GetUserByID(UserSubject).EmailVerified = false
 	inner := storage.NewStorageWithClients(users, map[string]*storage.Client{PageClient: page})
 	handler := exampleop.SetupServer(p.Issuer(), &store{Storage: inner, provider: p}, nil, false, op.WithAllowInsecure())
 	p.mu.Lock()
@@ -97,6 +102,13 @@ func (p *Provider) SetDown(down bool) {
 	if down {
 		p.server.CloseClientConnections()
 	}
+}
+
+// SetNonce makes ID tokens carry another nonce than the one that was sent.
+func (p *Provider) SetNonce(nonce string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.nonce = nonce
 }
 
 // Asked returns how often a path was asked for.
@@ -212,6 +224,16 @@ type store struct {
 	*storage.Storage
 
 	provider *Provider
+}
+
+func (s *store) CreateAuthRequest(ctx context.Context, asked *oidc.AuthRequest, user string) (op.AuthRequest, error) {
+	s.provider.mu.Lock()
+	nonce := s.provider.nonce
+	s.provider.mu.Unlock()
+	if nonce != "" {
+		asked.Nonce = nonce
+	}
+	return s.Storage.CreateAuthRequest(ctx, asked, user)
 }
 
 func (s *store) SigningKey(context.Context) (op.SigningKey, error) {
