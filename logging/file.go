@@ -38,7 +38,8 @@ type FileOptions struct {
 	// Perm is the permission of new files, before umask. Defaults to 0o640.
 	Perm os.FileMode
 	// OnError is told of what went wrong with the file, once per episode and
-	// not for each record. It may log. Nil: only Stats and Logger tell.
+	// not for each record. It may log. Several goroutines may call it at once,
+	// and OpenFile itself may. Nil: only Stats and Logger tell.
 	OnError func(error)
 	// Logger gets the file's own reports. It must not write to this file. Nil:
 	// discard.

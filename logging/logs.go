@@ -79,8 +79,8 @@ type Options struct {
 	Logger *slog.Logger
 	// OnError is told what needs attention, once per episode: a full disk, a
 	// receiver that refuses the token, quarantined events, segments dropped
-	// for the quota. It may log; it must not ship. What New finds amiss with
-	// the files is told before New returns.
+	// for the quota. It may log; it must not ship. Several goroutines may call
+	// it at once, and New itself may: for files that are not as they were left.
 	OnError func(error)
 	// Secrets are values whose text is taken out of everything written,
 	// wherever it stands: in messages, error texts, panics. Those shorter than

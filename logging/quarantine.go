@@ -56,6 +56,26 @@ func (s *Shipper) quarantine(b *batch, indices []int, reason error, res *Result)
 	s.mu.Lock()
 	s.stats.Quarantined += n
 	s.mu.Unlock()
-	s.trouble(&Error{Op: "ship", Path: path, Err: fmt.Errorf("%w: %d, first %s: %w", ErrQuarantined, n, b.id(indices[0]), reason)})
+	s.aside.n, s.aside.path, s.aside.id, s.aside.reason = s.aside.n+n, path, b.id(indices[0]), reason
+	s.tellAside(false)
 	return nil
+}
+
+// aside is what was put aside and not told yet.
+type aside struct {
+	n        int64
+	path, id string // id of the last
+	reason   error  // for that
+	told     time.Time
+}
+
+// tellAside tells of the events that were put aside: of the first at once, of
+// more after a while, or now.
+func (s *Shipper) tellAside(now bool) {
+	a := &s.aside
+	if a.n == 0 || !now && time.Since(a.told) < quietAfter {
+		return
+	}
+	s.trouble(&Error{Op: "ship", Path: a.path, Err: fmt.Errorf("%w: %d, the last is %s: %w", ErrQuarantined, a.n, a.id, a.reason)})
+	*a = aside{told: time.Now()}
 }

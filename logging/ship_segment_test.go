@@ -372,3 +372,24 @@ func TestForeignFiles(t *testing.T) {
 		}
 	}
 }
+
+// TestMuchPoisonIsToldInSum has a poison event every now and then.
+func TestMuchPoisonIsToldInSum(t *testing.T) {
+	t.Parallel()
+	dir := fill(t, 10_000, nil)
+	sink := &partialSink{took: map[string]int{}, kind: logging.KindRejected, refuse: func(_ int, line []byte) bool {
+		return bytes.Contains(line, []byte(`7,`))
+	}}
+	var told problems
+	s, err := logging.NewShipper(dir, sink, quick(logging.ShipperOptions{OnError: told.add}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := s.SendBulk(minute(t))
+	if err != nil || res.Quarantined != 1000 {
+		t.Fatalf("SendBulk = %+v, %v", res, err)
+	}
+	if len(told.errs) != 2 || !strings.Contains(told.errs[0].Error(), "quarantined: 10,") || !strings.Contains(told.errs[1].Error(), "quarantined: 990,") {
+		t.Errorf("told %d times: %v", len(told.errs), told.errs)
+	}
+}

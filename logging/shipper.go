@@ -52,8 +52,8 @@ type ShipperOptions struct {
 	QuarantineBytes int64
 	// OnError is told when the receiver refuses the configuration, when events
 	// are quarantined, and when files are not as they were left. Outages are
-	// no errors: see [Shipper.Stats]. It may log; it must not ship. Nil: only
-	// Stats and Logger tell.
+	// no errors: see [Shipper.Stats]. What goes on is told again each minute.
+	// It may log; it must not ship. Nil: only Stats and Logger tell.
 	OnError func(error)
 }
 
@@ -154,6 +154,7 @@ type Shipper struct {
 	patience time.Duration        // left in this pass, for segments that others hold
 	failures int
 	rejected int // events in a row that were quarantined
+	aside    aside
 
 	mu    sync.Mutex
 	stats ShipStats
@@ -350,6 +351,7 @@ func (s *Shipper) pass(ctx context.Context, res *Result, patience bool) (err err
 	var problems []error
 	there := map[string]bool{}
 	s.patience = heldPatience
+	defer func() { s.tellAside(patience) }()
 	for _, q := range todo {
 		for _, err := range q.check(defaultPerm) {
 			s.trouble(err)
