@@ -48,7 +48,8 @@ vault: ## config/vault against a real Vault, which takes minutes to build
 .PHONY: test-docker
 test-docker: ## what needs a Docker engine, images included (20 minutes at most)
 	@$(DEPLOY) images
-	$(call each,$(GOTEST) -tags docker -timeout $(TIMEOUT) -p 1 -run '^TestDocker' ./...)
+	@set -e; for d in $$(grep -rl --include='*_test.go' '^//go:build docker' . | xargs -n 1 dirname | sort -u); do \
+	  echo "-- $$d"; (cd $$d && $(GOTEST) -tags docker -count=1 -timeout $(TIMEOUT) -run '^TestDocker' .); done
 
 DEPLOY := examples/service/deploy/deploy.sh
 

@@ -1,12 +1,18 @@
 // Package live holds a receiver of messages that is exchanged while it is in
 // use, so that a new password takes effect without a restart.
+//
+// A receiver whose credentials were refused is left alone for some minutes, as
+// a further try could lock the account; but a new one is tried at once.
 package live
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/notify"
@@ -25,7 +31,21 @@ type holder struct {
 
 	users  sync.RWMutex // held for reading by each user
 	closed bool
+
+	refused atomic.Pointer[refusal] // of the credentials; nil while they are good
 }
+
+type refusal struct {
+	until time.Time
+	why   string
+}
+
+const (
+	// refusedPause is how long refused credentials are not tried again.
+	refusedPause = 5 * time.Minute
+	// retryAfter is how soon it shows that there are new ones.
+	retryAfter = 5 * time.Second
+)
 
 var (
 	_ notify.RecipientNotifier = (*Receiver)(nil)
@@ -71,7 +91,7 @@ func (h *holder) close() error {
 }
 
 // use calls f with the receiver that is held now, which stays open meanwhile.
-func (r *Receiver) use(f func(notify.MessageNotifier) error) error {
+func (r *Receiver) use(f func(*holder) error) error {
 	for {
 		h := r.current.Load()
 		h.users.RLock()
@@ -80,24 +100,50 @@ func (r *Receiver) use(f func(notify.MessageNotifier) error) error {
 			continue
 		}
 		defer h.users.RUnlock()
-		return f(h.notifier)
+		return f(h)
+	}
+}
+
+// deliver is use for a message. Refused credentials are the operator's to
+// change, so the message waits.
+func (r *Receiver) deliver(f func(notify.MessageNotifier) error) error {
+	return r.use(func(h *holder) error {
+		if no := h.refused.Load(); no != nil && time.Now().Before(no.until) {
+			return no.error()
+		}
+		err := f(h.notifier)
+		if e, ok := errors.AsType[*notify.Error](err); ok && e.Class == notify.ClassAuth {
+			no := &refusal{time.Now().Add(refusedPause), e.Error()}
+			h.refused.Store(no)
+			return no.error()
+		}
+		return err
+	})
+}
+
+// error makes the hub ask again soon, and not stop the receiver as it would
+// for refused credentials.
+func (no *refusal) error() error {
+	return &notify.Error{
+		Op: "send", Class: notify.ClassThrottled, RetryAfter: retryAfter,
+		Reason: fmt.Sprintf("not tried until %s or until there are new settings: %s", no.until.UTC().Format("15:04:05 UTC"), no.why),
 	}
 }
 
 // Send implements [notify.Notifier].
 func (r *Receiver) Send(ctx context.Context, subject, message string) error {
-	return r.use(func(n notify.MessageNotifier) error { return n.Send(ctx, subject, message) })
+	return r.deliver(func(n notify.MessageNotifier) error { return n.Send(ctx, subject, message) })
 }
 
 // Notify implements [notify.MessageNotifier].
 func (r *Receiver) Notify(ctx context.Context, m notify.Message) error {
-	return r.use(func(n notify.MessageNotifier) error { return n.Notify(ctx, m) })
+	return r.deliver(func(n notify.MessageNotifier) error { return n.Notify(ctx, m) })
 }
 
 // NotifyRecipients implements [notify.RecipientNotifier]. A receiver without
 // recipients of its own gets the message as it is.
 func (r *Receiver) NotifyRecipients(ctx context.Context, m notify.Message, recipients []string) error {
-	return r.use(func(n notify.MessageNotifier) error {
+	return r.deliver(func(n notify.MessageNotifier) error {
 		if some, ok := n.(notify.RecipientNotifier); ok {
 			return some.NotifyRecipients(ctx, m, recipients)
 		}
@@ -107,8 +153,8 @@ func (r *Receiver) NotifyRecipients(ctx context.Context, m notify.Message, recip
 
 // Check implements [notify.Checker]; a receiver that cannot be asked works.
 func (r *Receiver) Check(ctx context.Context) error {
-	return r.use(func(n notify.MessageNotifier) error {
-		if checker, ok := n.(notify.Checker); ok {
+	return r.use(func(h *holder) error {
+		if checker, ok := h.notifier.(notify.Checker); ok {
 			return checker.Check(ctx)
 		}
 		return nil
@@ -117,8 +163,8 @@ func (r *Receiver) Check(ctx context.Context) error {
 
 // Preview implements [notify.Previewer].
 func (r *Receiver) Preview(m notify.Message) (preview []byte, err error) {
-	err = r.use(func(n notify.MessageNotifier) error {
-		if previewer, ok := n.(notify.Previewer); ok {
+	err = r.use(func(h *holder) error {
+		if previewer, ok := h.notifier.(notify.Previewer); ok {
 			preview, err = previewer.Preview(m)
 			return err
 		}

@@ -3,9 +3,12 @@ package live_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -137,4 +140,51 @@ func TestWhatAReceiverCannotDo(t *testing.T) {
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// locked refuses the credentials.
+type locked struct {
+	receiver
+
+	asked atomic.Int64
+}
+
+func (r *locked) Notify(context.Context, notify.Message) error {
+	r.asked.Add(1)
+	return errors.Join(&notify.Error{Op: "AUTH", Class: notify.ClassAuth, Code: 535, Reason: "no"})
+}
+
+// TestRefusedCredentials: they are not tried again for minutes, new ones are at
+// once, and the hub hears of neither as a reason to stop.
+func TestRefusedCredentials(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		old := &locked{}
+		r := live.New(old)
+		send := func() *notify.Error {
+			err := r.Notify(context.Background(), notify.Message{Subject: "s"})
+			e, _ := errors.AsType[*notify.Error](err)
+			return e
+		}
+		for range 3 {
+			if e := send(); e == nil || !e.Temporary() || e.Class == notify.ClassAuth || e.RetryAfter != 5*time.Second || !strings.Contains(e.Reason, "535") {
+				t.Errorf("Notify = %+v", e)
+			}
+		}
+		if n := old.asked.Load(); n != 1 {
+			t.Errorf("refused credentials were tried %d times", n)
+		}
+		time.Sleep(5*time.Minute + time.Second)
+		if send(); old.asked.Load() != 2 {
+			t.Error("they were not tried again after a while")
+		}
+		good := &receiver{}
+		r.Replace(good)
+		if e := send(); e != nil || good.got.Load() != 1 {
+			t.Errorf("with new ones: %v", e)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
