@@ -33,6 +33,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // serves: each line is started by itself, says the address that it serves, gets
 // SIGINT as Ctrl-C sends it, and must then end with exit code 0. With
 // says=REGEXP it is started once that is in its output.
+// stays: as serves, but it ends after the last block. With as=URL, where URL
+// stands in the blocks below is what it said instead, of the same scheme: a
+// README tells the usual port, and the test takes a free one.
 // fails: the block must end with another exit code than 0.
 // docker: the block needs a Docker engine, and runs under the tag docker alone.
 // NAME=value: is in the environment of this block, for what the reader does not
@@ -48,7 +51,9 @@ type block struct {
 	language, text        string
 	file                  string // to be written to
 	serves, fails, docker bool
+	stays                 bool
 	says                  *regexp.Regexp
+	as                    string
 	env                   []string
 }
 
@@ -58,6 +63,9 @@ var (
 	fence     = regexp.MustCompile("^(\\s*)```+(.*)$")
 	variable  = regexp.MustCompile(`^[A-Z][A-Z0-9_]*=`)
 )
+
+// commands are how lines begin that belong into a block which is run.
+var commands = regexp.MustCompile(`(?m)^(\$ |sudo |cd |go |make |curl |docker|kubectl |git |export |logship )`)
 
 // shells are languages in which a command would be shown that nobody runs.
 var shells = []string{"bash", "shell", "zsh", "console", "shell-session", "sh-session", "powershell", "bat"}
@@ -71,6 +79,9 @@ func blocks(text string) ([]block, error) {
 		n := i + 1
 		switch m := fence.FindStringSubmatch(line); {
 		case open != nil && m != nil && strings.TrimSpace(m[2]) == "":
+			if cmd := commands.FindString(open.text); cmd != "" && open.language != "sh" && open.file == "" {
+				return nil, fmt.Errorf("line %d: a command (%s…) that is not run: put it into a block of sh", open.line, strings.TrimSpace(cmd))
+			}
 			out, open = append(out, *open), nil
 		case open != nil:
 			open.text += line + "\n"
@@ -122,9 +133,14 @@ func (b *block) direct(kind, words string) error {
 	}
 	for word := range strings.FieldsSeq(words) {
 		says, isSays := strings.CutPrefix(word, "says=")
+		as, isAs := strings.CutPrefix(word, "as=")
 		switch {
 		case word == "serves":
 			b.serves = true
+		case word == "stays":
+			b.stays = true
+		case isAs && strings.Contains(as, "://"):
+			b.as = as
 		case word == "fails":
 			b.fails = true
 		case word == "docker":
@@ -138,7 +154,7 @@ func (b *block) direct(kind, words string) error {
 		case variable.MatchString(word):
 			b.env = append(b.env, word)
 		default:
-			return fmt.Errorf("%q is none of serves, fails, docker, says=… and NAME=…", word)
+			return fmt.Errorf("%q is none of serves, stays, fails, docker, says=…, as=URL and NAME=…", word)
 		}
 	}
 	return nil
@@ -195,24 +211,46 @@ func runReadme(t *testing.T, name string, bs []block, docker bool) {
 		return
 	}
 	dir := filepath.Join(copyRepository(t), "examples")
+	var usual []string // old and new, as strings.NewReplacer takes them
 	for _, b := range bs {
 		at := fmt.Sprintf("%s/README.md:%d", name, b.line)
+		addresses := strings.NewReplacer(usual...)
+		b.text = addresses.Replace(b.text)
+		for i, kv := range b.env {
+			b.env[i] = addresses.Replace(kv)
+		}
 		switch {
 		case b.file != "":
 			if err := os.WriteFile(filepath.Join(dir, b.file), []byte(b.text), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		case b.language != "sh" || b.docker != docker:
+		case b.stays:
+			line := strings.TrimSpace(b.text)
+			c := serve(t, at, dir, line, b)
+			defer end(t, at, line, c)
+			if scheme, _, ok := strings.Cut(b.as, "://"); ok {
+				said := regexp.MustCompile(regexp.QuoteMeta(scheme) + `://[^\s,;")/]+`).FindString(c.output())
+				if said == "" {
+					t.Fatalf("%s: says no %s://…\n%s", at, scheme, c.output())
+				}
+				usual = append(usual, b.as, said)
+			}
 		case b.serves:
 			for line := range strings.Lines(b.text) {
 				line, _, _ = strings.Cut(strings.TrimSpace(line), "  #")
 				if line != "" && !strings.HasPrefix(line, "#") {
-					serve(t, at, dir, line, b)
+					end(t, at, line, serve(t, at, dir, line, b))
 				}
 			}
 		default:
-			c := command(t, dir, b.text, b.env)
-			if code := c.wait(5 * time.Minute); (code != 0) != b.fails {
+			script, bound := b.text, 5*time.Minute
+			if docker {
+				b.env = append(b.env, "README_SCRIPT="+script)
+				script, bound = inContainers, 15*time.Minute
+			}
+			c := command(t, dir, script, b.env)
+			if code := c.wait(bound); (code != 0) != b.fails {
 				t.Fatalf("%s: exit code %d\n%s%s", at, code, b.text, c.output())
 			}
 		}
@@ -222,8 +260,22 @@ func runReadme(t *testing.T, name string, bs []block, docker bool) {
 	}
 }
 
-// serve starts a line, waits until it serves, and ends it.
-func serve(t *testing.T, at, dir, line string, b block) {
+// inContainers runs a block with base images that were made on this machine and
+// a module proxy on loopback, as no registry and no network can be counted on,
+// and with whichever Compose there is.
+const inContainers = `
+command -v docker-compose >/dev/null || {
+  mkdir -p ../bin
+  printf '#!/bin/sh\nexec docker compose "$@"\n' > ../bin/docker-compose
+  chmod +x ../bin/docker-compose
+  PATH=$PWD/../bin:$PATH
+}
+cd service/deploy
+exec ./bases.sh go run ./goproxy sh -c 'cd ../.. && exec sh -eu -c "$README_SCRIPT"'
+`
+
+// serve starts a line and waits until it serves.
+func serve(t *testing.T, at, dir, line string, b block) *running {
 	t.Helper()
 	// The shell waits for the program, whose exit code is its own.
 	c := command(t, dir, "trap : INT\nset +e\n"+line+"\nexit $?\n", b.env)
@@ -234,8 +286,14 @@ func serve(t *testing.T, at, dir, line string, b block) {
 	if !c.await(says, 3*time.Minute) {
 		t.Fatalf("%s: %s: does not say %s\n%s", at, line, says, c.output())
 	}
+	return c
+}
+
+// end ends what serve started.
+func end(t *testing.T, at, line string, c *running) {
+	t.Helper()
 	if err := syscall.Kill(-c.cmd.Process.Pid, syscall.SIGINT); err != nil {
-		t.Fatal(err)
+		t.Fatalf("%s: %s: %v\n%s", at, line, err, c.output())
 	}
 	code := c.wait(time.Minute)
 	switch {
