@@ -6,7 +6,10 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"io"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"regexp"
@@ -365,6 +368,103 @@ func TestHostLimit(t *testing.T) {
 		if n := j - i + 1; float64(n) > 1.1*perSecond*window.Seconds()+1 {
 			t.Fatalf("%d requests within %v, want at most %.0f", n, window, 1.1*perSecond*window.Seconds()+1)
 		}
+	}
+}
+
+// TestHubRestarts kills the hub, and with it the server, while a worker works:
+// it goes on with the next one, at its limit.
+func TestHubRestarts(t *testing.T) {
+	t.Parallel()
+	pages, err := site.Start(t.Context(), 5*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = pages.Close() })
+	jobs := func(yield func(queue.Job, error) bool) {
+		for i := range 90 {
+			if !yield(queue.Job{ID: fmt.Sprintf("page-%d", i), URL: pages.URL(i)}, nil) {
+				return
+			}
+		}
+	}
+	dir := t.TempDir()
+	server, url, port := hub(t, dir, "0")
+	nc := dial(t, url)
+	q, err := queue.Open(t.Context(), nc, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := q.Publish(t.Context(), jobs); err != nil {
+		t.Fatal(err)
+	}
+	start(t, "worker", "-nats.url", url, "-egress", "direct", "-host.per-second=60")
+	results := func(want int64) {
+		t.Helper()
+		testenv.EventuallyWithin(t, time.Minute, func() error {
+			st, err := q.Stats(t.Context())
+			if err == nil && st.Results < want {
+				err = fmt.Errorf("stats %+v, want %d results", st, want)
+			}
+			return err
+		})
+	}
+	results(20)
+	server.kill()
+	p, _, _ := hub(t, dir, port)
+	results(90)
+	// The worker reports to the new one.
+	_, at, _ := strings.Cut(p.line, "page at ")
+	at, _, _ = strings.Cut(at, ",")
+	testenv.Eventually(t, func() error {
+		res, err := http.Get(at + "/api/status")
+		if err != nil {
+			return err
+		}
+		defer func() { _ = res.Body.Close() }()
+		text, err := io.ReadAll(res.Body)
+		if err == nil && !strings.Contains(string(text), `"done":`) {
+			err = fmt.Errorf("no worker reports: %s", text)
+		}
+		return err
+	})
+}
+
+// The queue may be on a server elsewhere, by one setting, and operators are
+// told of what was given up.
+func TestServerElsewhere(t *testing.T) {
+	t.Parallel()
+	s, err := broker.StartServer(t.Context(), broker.ServerOptions{Listen: "127.0.0.1:0", Dir: t.TempDir(), DisableSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	pages, err := site.Start(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = pages.Close() })
+	told := make(chan string, 10)
+	slack := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		text, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		told <- string(text)
+		_, _ = io.WriteString(w, "ok")
+	}))
+	t.Cleanup(slack.Close)
+	start(t, "hub", "-listen", "127.0.0.1:0", "-nats.url", s.URL(), "-data-dir", t.TempDir(), "-workers", "1", "-egress", "direct",
+		"-slack.webhook", slack.URL+"/services/T0/B0/hunter2")
+	if stdout, stderr, code := run(t, pages.URL(99)+"\n"+pages.URL(1)+"\n", "submit", "-nats.url", s.URL(), "-"); code != 0 {
+		t.Fatalf("submit: %d %s%s", code, stdout, stderr)
+	}
+	select {
+	case text := <-told:
+		if !strings.Contains(text, "404 Not Found") || !strings.Contains(text, "/page/99") {
+			t.Errorf("told %s", text)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("nobody was told of the page that was given up")
 	}
 }
 

@@ -54,23 +54,27 @@ type Member struct {
 
 // Crew is the bucket. Make it with [Open]. Safe for concurrent use.
 type Crew struct {
+	create func(context.Context) (jetstream.KeyValue, error)
 	bucket jetstream.KeyValue
 	log    *slog.Logger
 }
 
 // Open opens the bucket, and makes it if it is not there. Nil logger discards.
 func Open(ctx context.Context, js jetstream.JetStream, replicas int, logger *slog.Logger) (*Crew, error) {
-	bucket, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket: bucketName, Description: "what each worker does", History: 1, TTL: forget,
-		Storage: jetstream.MemoryStorage, Replicas: max(1, replicas),
-	})
+	create := func(ctx context.Context) (jetstream.KeyValue, error) {
+		return js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+			Bucket: bucketName, Description: "what each worker does", History: 1, TTL: forget,
+			Storage: jetstream.MemoryStorage, Replicas: max(1, replicas),
+		})
+	}
+	bucket, err := create(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("crew: bucket %s: %w", bucketName, err)
 	}
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	return &Crew{bucket: bucket, log: logger}, nil
+	return &Crew{create: create, bucket: bucket, log: logger}, nil
 }
 
 // Run reports once a second until ctx ends, and then once more.
@@ -110,6 +114,8 @@ func (c *Crew) put(ctx context.Context, r Report) {
 	}
 	if err != nil {
 		c.log.DebugContext(ctx, "not reported", "worker", r.Name, "error", err)
+		// A server that was started again has forgotten the bucket.
+		_, _ = c.create(ctx) // if not now, then with the next report
 	}
 }
 

@@ -48,6 +48,7 @@ type Options struct {
 
 // Limiter hands out turns. Make it with [New]. Safe for concurrent use.
 type Limiter struct {
+	create func(context.Context) (jetstream.KeyValue, error)
 	bucket jetstream.KeyValue
 	clock  clock
 	every  time.Duration
@@ -92,10 +93,13 @@ func New(ctx context.Context, js jetstream.JetStream, opts Options) (*Limiter, e
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("hostlimit: options: %w", errors.Join(errs...))
 	}
-	bucket, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket: bucketName, Description: "when each host has its next turn", History: 1, TTL: bucketTTL,
-		Storage: jetstream.MemoryStorage, Replicas: opts.Replicas,
-	})
+	create := func(ctx context.Context) (jetstream.KeyValue, error) {
+		return js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+			Bucket: bucketName, Description: "when each host has its next turn", History: 1, TTL: bucketTTL,
+			Storage: jetstream.MemoryStorage, Replicas: opts.Replicas,
+		})
+	}
+	bucket, err := create(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("hostlimit: bucket %s: %w", bucketName, err)
 	}
@@ -104,7 +108,7 @@ func New(ctx context.Context, js jetstream.JetStream, opts Options) (*Limiter, e
 		return nil, fmt.Errorf("hostlimit: bucket %s: %w", bucketName, err)
 	}
 	return &Limiter{
-		bucket: bucket, clock: clock{ask: askStream(stream)}, log: opts.Logger.With("component", "hostlimit"),
+		create: create, bucket: bucket, clock: clock{ask: askStream(stream)}, log: opts.Logger.With("component", "hostlimit"),
 		every: time.Duration(math.Round(float64(time.Second) / opts.PerSecond)), burst: int64(opts.Burst),
 		hosts: map[string]*host{},
 	}, nil
@@ -174,6 +178,10 @@ func (l *Limiter) take(ctx context.Context, name string, h *host) (time.Time, er
 			wait = policy.Delay(failures)
 			if failures == 1 {
 				l.log.WarnContext(ctx, "no turns can be taken", "host", name, "error", err)
+			}
+			// A server that was started again has forgotten the bucket.
+			if _, err := l.create(ctx); err == nil {
+				continue
 			}
 		}
 		if err := sleep(ctx, wait); err != nil {
