@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/examples/service/internal/auth"
@@ -297,5 +298,29 @@ func TestSessionKey(t *testing.T) {
 	value, _, _ := strings.Cut(strings.TrimPrefix(a.header.Get("Set-Cookie"), "login="), ";")
 	if a := start(t, given(key)).get(t, "/", "Cookie", "session="+value); a.status != 401 {
 		t.Errorf("a login's cookie as a session: %d", a.status)
+	}
+}
+
+// Cookies end at their time, whatever a browser does with them.
+func TestExpired(t *testing.T) {
+	t.Parallel()
+	f := start(t, nil).run(t).ready(t)
+	for end, want := range map[time.Duration]int{time.Minute: http.StatusOK, -time.Second: http.StatusUnauthorized} {
+		value, err := f.auth.SealSession(time.Now().Add(end))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := f.get(t, "/", "Cookie", "session="+value); a.status != want {
+			t.Errorf("a session that ends in %v: %d, want %d", end, a.status, want)
+		}
+	}
+	for end, want := range map[time.Duration]int{time.Minute: http.StatusForbidden, -time.Second: http.StatusBadRequest} {
+		value, err := f.auth.SealAttempt("state", time.Now().Add(end))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := f.get(t, "/login/callback?state=state&error=access_denied", "Cookie", "login="+value); a.status != want {
+			t.Errorf("a login that ends in %v: %d %s, want %d", end, a.status, a.body, want)
+		}
 	}
 }

@@ -53,6 +53,12 @@ func TestKeysAreKept(t *testing.T) {
 	f := start(t, nil).run(t).ready(t)
 	ok := f.idp.Issue(t, good())
 	begun, keys := time.Now(), f.idp.Asked("/keys")
+	for range 5 {
+		f.token(t, ok[:len(ok)-8]+"AAAAAAAA")
+	}
+	if n := f.idp.Asked("/keys") - keys; n != 0 {
+		t.Errorf("bad signatures by a known key made %d requests for keys", n)
+	}
 	var wg sync.WaitGroup
 	for i := range 30 {
 		wg.Go(func() {

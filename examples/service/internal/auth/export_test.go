@@ -1,0 +1,17 @@
+package auth
+
+import (
+	"crypto/rand"
+	"time"
+)
+
+// SealSession returns the value of the cookie of a session that ends at until.
+func (a *Auth) SealSession(until time.Time) (string, error) {
+	return a.sessions.seal(sessionCookie, session{ID: rand.Text(), Subject: "ada", Name: "Ada", Until: until})
+}
+
+// SealAttempt returns the value of the cookie of a login that was begun, which
+// has to be done by until.
+func (a *Auth) SealAttempt(state string, until time.Time) (string, error) {
+	return a.sessions.seal(loginCookie, attempt{State: state, Nonce: rand.Text(), Verifier: rand.Text(), Until: until})
+}
