@@ -2,7 +2,10 @@ package config
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -36,6 +39,7 @@ func (e *engine) build(ctx context.Context, replaced []byte) (*snapshot, error) 
 	b.heads = make([]*node, len(e.schema.leaves))
 	b.references = map[string][]string{}
 	b.replaced, b.before = replaced, e.filled()
+	b.anew = replaced != nil && e.writableGone()
 	b.run()
 	for _, l := range b.layers {
 		b.apply(l)
@@ -67,6 +71,14 @@ func (e *engine) build(ctx context.Context, replaced []byte) (*snapshot, error) 
 		rv: rv, heads: b.heads, layers: b.layers, warnings: warnings,
 		inputs: sortedInputs(b.inputs), references: b.references, at: time.Now(),
 	}, nil
+}
+
+// writableGone reports that the writable file does not exist.
+func (e *engine) writableGone() bool {
+	return slices.ContainsFunc(e.opt.sources, func(s sourceSpec) bool {
+		_, err := os.Stat(s.path)
+		return s.writable && errors.Is(err, fs.ErrNotExist)
+	})
 }
 
 // filled lists the files that held something in the current snapshot.

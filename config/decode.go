@@ -415,6 +415,9 @@ func (n *node) any() any {
 			if i, err := strconv.ParseInt(n.text, 0, 64); err == nil {
 				return i
 			}
+			if u, err := strconv.ParseUint(n.text, 0, 64); err == nil {
+				return u
+			}
 			if f, err := strconv.ParseFloat(yamlFloat(n.text), 64); err == nil && strings.ContainsAny(n.text, "0123456789.") {
 				return f
 			}

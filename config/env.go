@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -69,11 +70,15 @@ func (r *reading) variable(l *layer, e *entry, v string, values map[string]strin
 	if names[v+fileSuffix] != nil { // a key of its own
 		path, indirect = "", false
 	}
+	service := links[v]
+	if stem, ok := strings.CutSuffix(v, "_PORT"); ok && direct && service == "" && isAddress(text) && e.shape.number() {
+		service = serviceName(stem)
+	}
 	switch {
-	case direct && links[v] != "":
+	case direct && service != "":
 		r.reject(Problem{
 			Key: e.key, Layer: "env " + v,
-			Message: fmt.Sprintf("set by Kubernetes for its service %q, not for this key", links[v]),
+			Message: fmt.Sprintf("set by Kubernetes for its service %q, not for this key", service),
 			Hint:    "set enableServiceLinks: false in the pod's spec, or choose another prefix",
 		})
 	case direct && indirect:
@@ -94,7 +99,7 @@ func (r *reading) variable(l *layer, e *entry, v string, values map[string]strin
 // unknownVariables reports what begins with the prefix and is no key.
 func (r *reading) unknownVariables(prefix string, values map[string]string, names map[string]*entry, links map[string]string) {
 	for _, v := range sortedKeys(values) {
-		if !strings.HasPrefix(v, prefix+"_") || names[v] != nil || links[v] != "" || r.ownVariable(v) {
+		if !strings.HasPrefix(v, prefix+"_") || names[v] != nil || links[v] != "" || lonelyLink(v, values) || r.ownVariable(v) {
 			continue
 		}
 		if base, ok := strings.CutSuffix(v, fileSuffix); ok && names[base] != nil {
@@ -163,7 +168,7 @@ func serviceLinks(values map[string]string) map[string]string {
 		if _, host := values[stem+"_SERVICE_HOST"]; !host {
 			continue
 		}
-		service := strings.ToLower(strings.ReplaceAll(stem, "_", "-"))
+		service := serviceName(stem)
 		links[v], links[stem+"_SERVICE_HOST"] = service, service
 		for other, text := range values {
 			rest, ok := strings.CutPrefix(other, stem+"_")
@@ -176,6 +181,36 @@ func serviceLinks(values map[string]string) map[string]string {
 		}
 	}
 	return links
+}
+
+func serviceName(stem string) string { return strings.ToLower(strings.ReplaceAll(stem, "_", "-")) }
+
+// lonelyLink reports a variable which has the form of a service link, and is
+// no key, where the others of its service were taken out of the environment.
+func lonelyLink(v string, values map[string]string) bool {
+	switch {
+	case strings.HasSuffix(v, "_PORT") && isAddress(values[v]):
+		return true
+	case strings.HasSuffix(v, "_SERVICE_HOST"):
+		_, err := netip.ParseAddr(values[v])
+		return err == nil
+	}
+	if stem, _, ok := strings.Cut(v, "_SERVICE_PORT"); ok {
+		return isPort(values[v]) && values[stem+"_SERVICE_HOST"] != ""
+	}
+	i := strings.LastIndex(v, "_PORT_")
+	if i > 0 && strings.HasSuffix(v, "_PORT") { // its last part
+		i = strings.LastIndex(v[:len(v)-len("_PORT")], "_PORT_")
+	}
+	return i > 0 && isPortLink(v[i+1:])
+}
+
+// number reports a shape that reads a number.
+func (s *shape) number() bool {
+	for s.code == codePointer {
+		s = s.elem
+	}
+	return s.code == codeInt || s.code == codeUint || s.code == codeFloat
 }
 
 func isAddress(text string) bool {

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -226,6 +228,8 @@ func FuzzSplice(f *testing.F) {
 			f.Add(uint8(kind), text, "a.b", `[1, "x"]`)
 			f.Add(uint8(kind), text, "z.y", `4711`)
 			f.Add(uint8(kind), text, "c.d", `[1, 2, 4, "y"]`)
+			f.Add(uint8(kind), text, "a.b.\x001.c", `"item"`)
+			f.Add(uint8(kind), text, "l.\x001.y.z", `"item"`)
 		}
 	})
 	f.Fuzz(func(t *testing.T, kind uint8, text, key, value string) {
@@ -262,6 +266,13 @@ func FuzzSplice(f *testing.F) {
 
 // without returns a tree without the key, and without what is empty.
 func without(v any, path []string) any {
+	if list, ok := v.([]any); ok && len(path) > 1 && strings.HasPrefix(path[0], "\x00") { // an item
+		out := slices.Clone(list)
+		if i, err := strconv.Atoi(path[0][1:]); err == nil && i >= 0 && i < len(list) {
+			out[i] = without(list[i], path[1:])
+		}
+		return out
+	}
 	m, ok := v.(map[string]any)
 	if !ok {
 		return v

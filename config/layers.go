@@ -26,6 +26,7 @@ type reading struct {
 	warnings []Problem
 	inputs   []input         // files and folders that the result depends on
 	replaced []byte          // stands for the content of the writable file, if not nil
+	anew     bool            // the writable file is gone, and is made again
 	before   map[string]bool // files that had content when last read well
 	unparsed [][]byte        // documents that could not be parsed
 	emptied  bool            // a file that had content is empty
@@ -120,7 +121,7 @@ func (r *reading) file(kind layerKind, name string, s *sourceSpec) {
 		r.fail(p)
 		return
 	}
-	if len(data) == 0 && r.before[name] {
+	if len(data) == 0 && r.before[name] && !(l.writable && r.anew) {
 		r.emptied = true
 		r.fail(Problem{
 			Layer: l.describe(), File: name, Message: "the file is empty, and was not before",

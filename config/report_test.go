@@ -278,6 +278,19 @@ func TestKubernetesServiceLinks(t *testing.T) {
 	if own.Get().Port != "tcp://0.0.0.0:80" {
 		t.Errorf("port %q", own.Get().Port)
 	}
+	// A number cannot mean it, though.
+	type numbered struct{ Port int }
+	_, err = config.Load(t.Context(), numbered{}, config.Env("APP"), config.Environ("APP_PORT=tcp://10.0.0.1:80"))
+	if err == nil || !strings.Contains(err.Error(), "enableServiceLinks: false") {
+		t.Errorf("a lonely link that collides with a number gives %v", err)
+	}
+	load(t, numbered{}, config.Env("APP"), config.Environ("APP_DB_PORT=tcp://10.0.0.1:80", "APP_QUEUE_SERVICE_HOST=fd00::1",
+		"APP_QUEUE_SERVICE_PORT_HTTP=80", "APP_WEB_PORT_80_TCP=x", "APP_WEB_PORT_80_TCP_ADDR=10.0.0.1", "APP_WEB_PORT_80_TCP_PORT=80"))
+	for _, typo := range []string{"APP_PROT=80", "APP_SERVICE_HOST=host", "APP_SERVICE_PORT=80", "APP_DB_PORT=80", "APP_WEB_PORT_HTTP=80"} {
+		if _, err := config.Load(t.Context(), numbered{}, config.Env("APP"), config.Environ(typo)); err == nil {
+			t.Errorf("%s is taken for a service link", typo)
+		}
+	}
 }
 
 type inner struct {

@@ -122,38 +122,37 @@ func (s *Store[T]) Get() *T { return s.current.Load() }
 // resolved again; see [Store.Refresh].
 func (s *Store[T]) Reload(ctx context.Context) error { return s.engine.reload(ctx) }
 
-// begin waits for its turn to build, write or swap; end gives it back.
-func (e *engine) begin(ctx context.Context, op string) error {
+// exclusive waits for its turn to build, write or swap, does the work and tells
+// of the changes. A panic in the work, such as of a function of the caller,
+// gives the turn back.
+func (e *engine) exclusive(ctx context.Context, op string, work func() error) error {
 	select {
 	case e.building <- struct{}{}:
-		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("config: %s: %w", op, context.Cause(ctx))
 	}
+	err := func() error {
+		defer func() { <-e.building }()
+		if e.isClosed() {
+			return ErrClosed
+		}
+		return work()
+	}()
+	e.changes.deliver()
+	return err
 }
-
-func (e *engine) end() { <-e.building }
 
 func (e *engine) reload(ctx context.Context) error { return e.reloadIf(ctx, nil) }
 
 // reloadIf reloads, unless the inputs read differ from those expected.
 func (e *engine) reloadIf(ctx context.Context, expected []input) error {
-	if err := e.begin(ctx, "reload"); err != nil {
-		return err
-	}
-	err := e.reloadLocked(ctx, expected)
-	e.end()
-	e.changes.deliver()
-	return err
+	return e.exclusive(ctx, "reload", func() error { return e.reloadLocked(ctx, expected) })
 }
 
 // errUnsettled says that files changed while they were read.
 var errUnsettled = errors.New("config: files are changing")
 
 func (e *engine) reloadLocked(ctx context.Context, expected []input) error {
-	if e.isClosed() {
-		return ErrClosed
-	}
 	snap, err := e.build(ctx, nil)
 	if expected != nil && snap != nil && !consistent(expected, snap.inputs) {
 		return errUnsettled
@@ -231,26 +230,18 @@ func (s *Store[T]) Refresh(ctx context.Context) error { return s.engine.refresh(
 
 // refresh resolves the given references again, or all for nil.
 func (e *engine) refresh(ctx context.Context, texts []string) error {
-	if err := e.begin(ctx, "refresh"); err != nil {
-		return err
-	}
-	if e.isClosed() {
-		e.end()
-		return ErrClosed
-	}
-	if texts == nil {
-		texts = sortedKeys(e.snapshot().references)
-	}
-	var errs []error
-	for i, r := range resolveMany(ctx, e.opt.resolvers, texts) {
-		if err := e.refs.renewed(texts[i], r); err != nil {
-			errs = append(errs, fmt.Errorf("config: refresh %s: %w", maskSecrets(texts[i]), err))
+	return e.exclusive(ctx, "refresh", func() error {
+		if texts == nil {
+			texts = sortedKeys(e.snapshot().references)
 		}
-	}
-	errs = append(errs, e.reloadLocked(ctx, nil))
-	e.end()
-	e.changes.deliver()
-	return errors.Join(errs...)
+		var errs []error
+		for i, r := range resolveMany(ctx, e.opt.resolvers, texts) {
+			if err := e.refs.renewed(texts[i], r); err != nil {
+				errs = append(errs, fmt.Errorf("config: refresh %s: %w", maskSecrets(texts[i]), err))
+			}
+		}
+		return errors.Join(append(errs, e.reloadLocked(ctx, nil))...)
+	})
 }
 
 // Close ends a running [Store.Run] and waits for it. Get keeps working; what

@@ -24,7 +24,7 @@ var (
 	// file. A reference, such as ref+vault://…, may be written in its place.
 	ErrSecret = errors.New("a secret is not written to a plain file; set a reference (ref+…), or change it where it is kept")
 	// ErrUnknownKey is wrapped by Set for a key that the settings do not have.
-	ErrUnknownKey = errors.New(unknownMessage)
+	ErrUnknownKey = errors.New("unknown key")
 )
 
 var errSecretInFile = ErrSecret
@@ -97,19 +97,10 @@ func (s *Store[T]) Update(ctx context.Context, change func(*T) error) error {
 type changeFunc func(rv reflect.Value) (map[string]*node, error)
 
 func (e *engine) update(ctx context.Context, op string, change changeFunc) error {
-	if err := e.begin(ctx, op); err != nil {
-		return err
-	}
-	err := e.updateLocked(ctx, op, change)
-	e.end()
-	e.changes.deliver()
-	return err
+	return e.exclusive(ctx, op, func() error { return e.updateLocked(ctx, op, change) })
 }
 
 func (e *engine) updateLocked(ctx context.Context, op string, change changeFunc) (err error) {
-	if e.isClosed() {
-		return ErrClosed
-	}
 	i := slices.IndexFunc(e.opt.sources, func(s sourceSpec) bool { return s.writable })
 	if i < 0 {
 		return ErrNotWritable
@@ -130,7 +121,7 @@ func (e *engine) updateLocked(ctx context.Context, op string, change changeFunc)
 	for {
 		data, readErr := readFile(nil, path)
 		missing := errors.Is(readErr, fs.ErrNotExist)
-		if missing {
+		if missing && e.opt.sources[i].optional {
 			data, readErr = []byte{}, nil
 		}
 		if readErr != nil {

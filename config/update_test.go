@@ -86,6 +86,57 @@ func TestUpdate(t *testing.T) {
 	}
 }
 
+// TestSetAfterRemoval: an optional file is made again, another one is missed.
+func TestSetAfterRemoval(t *testing.T) {
+	t.Parallel()
+	for _, optional := range []bool{true, false} {
+		path := write(t, t.TempDir(), "s.yaml", "mode: dev\n")
+		opts := []config.FileOption{config.Writable()}
+		if optional {
+			opts = append(opts, config.Optional())
+		}
+		s := load(t, updatable{}, config.File(path, opts...))
+		must(t, os.Remove(path))
+		err := s.Set(t.Context(), "scrape.rotate_every", "7")
+		var failed *config.WriteError
+		switch {
+		case !optional:
+			if !errors.As(err, &failed) || !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("error %v, want a WriteError that the file is missing", err)
+			}
+		case err != nil:
+			t.Error(err)
+		case readAll(t, path) != "scrape:\n  rotate_every: 7\n" || s.Get().Mode != "":
+			t.Errorf("file %q, settings %+v", readAll(t, path), s.Get())
+		}
+	}
+}
+
+// TestUpdatePanics: a server's handler may recover from what its function does.
+func TestUpdatePanics(t *testing.T) {
+	t.Parallel()
+	s := load(t, updatable{}, config.File(write(t, t.TempDir(), "s.yaml", updatableYAML), config.Writable()))
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the panic is gone")
+			}
+		}()
+		_ = s.Update(t.Context(), func(*updatable) error { panic("mine") })
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- s.Set(ctx, "mode", "prod") }()
+	select {
+	case err := <-done:
+		must(t, err)
+	case <-time.After(20 * time.Second):
+		cancel()
+		t.Errorf("the store is stuck: %v", <-done)
+	}
+}
+
 func TestSet(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ key, value, want string }{
