@@ -82,6 +82,29 @@ func TestSecretsInMessages(t *testing.T) {
 	}
 }
 
+// What is kept of a long text for its repeats ends with no part of a secret.
+func TestSecretAtTheCut(t *testing.T) {
+	t.Parallel()
+	f := &fake{}
+	hub := newHub(t, &notify.Options{Receivers: []notify.Receiver{{Name: "f", Notifier: f}}, Secrets: []secret.Secret{secret.New(canaryToken)}})
+	for n := 4080; n <= 4100; n++ {
+		m := notify.Message{Key: fmt.Sprint(n), Subject: "s", Text: strings.Repeat("x", n) + canaryToken + strings.Repeat("y", 1000)}
+		for range 2 {
+			if err := hub.Notify(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := hub.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range f.messages() {
+		if strings.Contains(m.Text, canaryToken[:4]) {
+			t.Errorf("text ends in %q", m.Text[len(m.Text)-30:])
+		}
+	}
+}
+
 // webService posts to an address with a secret in it, with net/http's errors as
 // they are, as services of nikoksr/notify do.
 type webService struct {

@@ -213,7 +213,8 @@ func isControl(r rune) bool {
 }
 
 // cutText returns the first n bytes of s, without a broken rune at the end, and
-// lets go of the rest.
+// lets go of the rest. The mark that it sets in its place lets a secret that
+// was cut be found.
 func cutText(s string, n int) string {
 	if len(s) <= n {
 		return s
@@ -221,7 +222,7 @@ func cutText(s string, n int) string {
 	for n > 0 && s[n]&0xC0 == 0x80 {
 		n--
 	}
-	return strings.Clone(s[:n])
+	return s[:n] + "…"
 }
 
 // NewID returns a message ID that sorts by time and does not repeat, for

@@ -61,16 +61,20 @@ func New(secrets ...string) *Redactor {
 }
 
 // String returns s with every known secret replaced, also one that was cut off
-// at the end of what [Reason] shortened.
+// before a "…", as [Reason] sets.
 func (r *Redactor) String(s string) string {
 	if r == nil || r.replacer == nil {
 		return s
 	}
 	s = r.replacer.Replace(s)
-	if start, ok := strings.CutSuffix(s, more); ok {
-		s = r.cutOff(start) + more
+	if !strings.Contains(s, more) {
+		return s
 	}
-	return s
+	parts := strings.Split(s, more)
+	for i := range parts[:len(parts)-1] {
+		parts[i] = r.cutOff(parts[i])
+	}
+	return strings.Join(parts, more)
 }
 
 // cutOff replaces the start of a secret that s ends with.

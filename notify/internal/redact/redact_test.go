@@ -76,6 +76,9 @@ func TestReasonAndSecret(t *testing.T) {
 			t.Fatalf("after %d bytes: %q", n, got)
 		}
 	}
+	if got, want := r.String("- two words a…\n- more"), "- "+redact.Mask+"…\n- more"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 	if got := r.String("it goes on, two…"); got != "it goes on, two…" {
 		t.Errorf("three letters of a secret became %q", got)
 	}
