@@ -8,11 +8,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
-	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/internal/testenv/tornet"
 	"github.com/svcblocks/svcblocks/scrape"
-	"github.com/svcblocks/svcblocks/scrape/tor"
 	"github.com/svcblocks/svcblocks/scrape/useragent"
 )
 
@@ -84,47 +83,75 @@ func BenchmarkPages(b *testing.B) {
 	}
 }
 
-// BenchmarkTorRotation fetches 10 KB pages through the private Tor network one
-// after another: with one identity, with a new one every 25 pages, and by
-// NEWNYM every 25 pages. Run it with -benchtime 150x at least.
+// BenchmarkTorRotation fetches 10 KB pages through the private Tor network: with
+// one identity, with a new one every 25 pages, and by NEWNYM every 25 pages.
+// They take turns of 100 pages, so that what else the machine does falls on all
+// alike. Run it with -benchtime 10x at least, each of which is one turn.
 func BenchmarkTorRotation(b *testing.B) {
 	network := tornet.Shared(b)
 	page := []byte(strings.Repeat("0123456789abcdef", 640))
 	site := network.ServeSite(b, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write(page) // the client reads it all
 	}))
-	for _, impl := range []struct {
+	const turn = 100
+	urls := func(yield func(string) bool) {
+		for range turn {
+			if !yield(site.URL("bench.test", "/")) {
+				return
+			}
+		}
+	}
+	impls := []struct {
 		name     string
 		rotation scrape.Rotation
 	}{
 		{"none", scrape.Rotation{Every: -1, MaxAge: -1}},
 		{"isolation", scrape.Rotation{Every: 25}},
 		{"newnym", scrape.Rotation{Every: 25, By: scrape.NewNym}},
-	} {
-		b.Run("impl="+impl.name, func(b *testing.B) {
-			egress, err := tor.Dial(b.Context(), &tor.Options{SOCKS: network.Client.SOCKSAddr, Control: network.Client.ControlAddr, Password: secret.New(network.Client.Password)})
-			if err != nil {
-				b.Fatal(err)
+	}
+	for _, workers := range []int{1, 8} {
+		b.Run(fmt.Sprintf("workers=%d", workers), func(b *testing.B) {
+			impls := impls
+			if workers > 1 { // NEWNYM takes its 10 s, however many wait for it
+				impls = impls[:2]
 			}
-			defer func() { _ = egress.Close() }()
-			opts := options(egress)
-			opts.Rotation = impl.rotation
-			c := newClient(b, opts)
-			address := site.URL("bench.test", "/")
-			b.ResetTimer()
-			for range b.N {
-				res, err := c.Get(b.Context(), address)
-				if err != nil {
-					b.Fatal(err)
-				}
-				n, err := io.Copy(io.Discard, res.Body)
-				_ = res.Body.Close()
-				if err != nil || n != int64(len(page)) {
-					b.Fatalf("%d bytes, %v", n, err)
+			took := make([]time.Duration, len(impls))
+			clients := make([]*scrape.Client, len(impls))
+			for i, impl := range impls {
+				opts := options(dialTor(b, network.Client))
+				opts.Rotation = impl.rotation
+				clients[i] = newClient(b, opts)
+			}
+			for n := range b.N + 1 {
+				for k := range impls {
+					i := (n + k) % len(impls)
+					began := time.Now()
+					err := clients[i].Each(b.Context(), urls, workers, func(_ string, res *http.Response, err error) error {
+						if err != nil {
+							return err
+						}
+						n, err := io.Copy(io.Discard, res.Body)
+						if err == nil && n != int64(len(page)) {
+							err = fmt.Errorf("%d bytes", n)
+						}
+						return err
+					})
+					if err != nil {
+						b.Fatal(err)
+					}
+					if n > 0 { // the first turn builds the circuits
+						took[i] += time.Since(began)
+					}
 				}
 			}
-			b.StopTimer()
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "pages/s")
+			for i, impl := range impls {
+				b.ReportMetric(turn*float64(b.N)/took[i].Seconds(), impl.name+"-pages/s")
+			}
+			b.ReportMetric(took[0].Seconds()/took[1].Seconds(), "isolation/none")
+			if len(took) > 2 {
+				b.ReportMetric(took[2].Seconds()/took[1].Seconds(), "isolation/newnym")
+			}
+			b.ReportMetric(0, "ns/op")
 		})
 	}
 }

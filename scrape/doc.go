@@ -31,8 +31,9 @@
 //     ([ErrForbiddenAddress]); Options.Allow makes exceptions.
 //   - Every answer is bounded: header, wire bytes, decoded bytes, redirects,
 //     time ([Limits], [ErrBodyTooLarge]).
-//   - robots.txt is obeyed ([ErrRobots]), hosts are spared ([HostLimit]), and
-//     Retry-After is waited out ([Retry]).
+//   - robots.txt is obeyed ([ErrRobots]), hosts are spared ([HostLimit]),
+//     Retry-After is waited out ([Retry]), and what has not changed need not be
+//     sent again ([Cache], package scrape/diskcache).
 //
 // What it does not do: it runs no browser and no JavaScript, and its TLS
 // greeting and HTTP/2 settings are Go's. Headers agree with the user agent that

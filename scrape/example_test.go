@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/proxy"
+
 	"github.com/svcblocks/svcblocks/scrape"
 	"github.com/svcblocks/svcblocks/scrape/diskcache"
 	"github.com/svcblocks/svcblocks/scrape/useragent"
@@ -332,6 +334,33 @@ func ExampleEgress() {
 	defer res.Body.Close()
 	fmt.Println(res.StatusCode, c.Stats().Egress.Direct)
 	// Output: 200 false
+}
+
+// viaDialer is the egress of anybody's dialer, here that of x/net/proxy.
+type viaDialer struct{ addr string }
+
+func (v viaDialer) DialContext(ctx context.Context, isolation, network, addr string) (net.Conn, error) {
+	dialer, err := proxy.SOCKS5("tcp", v.addr, &proxy.Auth{User: isolation, Password: "x"}, nil)
+	if err != nil {
+		return nil, err
+	}
+	return dialer.(proxy.ContextDialer).DialContext(ctx, network, addr)
+}
+
+func (v viaDialer) Check(ctx context.Context) error {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", v.addr)
+	if err != nil {
+		return fmt.Errorf("%w: %w", scrape.ErrTorUnavailable, err)
+	}
+	return conn.Close()
+}
+
+func ExampleEgress_dialer() {
+	c, err := scrape.New(context.Background(), &scrape.Options{Egress: viaDialer{"127.0.0.1:9050"}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
 }
 
 func ExampleConfig() {

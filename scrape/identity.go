@@ -48,13 +48,15 @@ type identity struct {
 	ownJar    bool        // jar was made here
 	cookied   atomic.Bool // cookies were put into jar
 
-	used int  // guarded by client.mu
-	left bool // no more requests; guarded by client.mu
+	used   int  // guarded by client.mu
+	left   bool // no more requests; guarded by client.mu
+	opened bool // connections were opened in advance; guarded by client.mu
 
 	mu      sync.Mutex
 	refs    int // requests in flight
 	retired bool
-	conns   map[net.Conn]struct{}
+	conns   map[*trackedConn]struct{}
+	ready   map[string][]*trackedConn // opened in advance, by address
 }
 
 // newIsolation returns a key that no other identity of any process has. It
@@ -64,7 +66,7 @@ func newIsolation() string { return "sb-" + rand.Text() }
 // newIdentity makes an identity with nothing in it. It makes no connection.
 func (c *Client) newIdentity(isolation string, direct bool) *identity {
 	id := &identity{
-		client: c, egress: c.opts.Egress, guard: c.guard, conns: map[net.Conn]struct{}{},
+		client: c, egress: c.opts.Egress, guard: c.guard, conns: map[*trackedConn]struct{}{},
 		info: Identity{
 			Number: int(c.numbers.Add(1)), Isolation: isolation, Since: time.Now(),
 			Direct: direct || c.guard.direct,
@@ -126,8 +128,20 @@ func (id *identity) snapshot() Identity {
 	return info
 }
 
-// dial is the only way by which a connection of this identity comes to be.
+// dial returns a connection for a request.
 func (id *identity) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	if conn := id.take(addr); conn != nil {
+		return conn, nil
+	}
+	conn, err := id.dialNew(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
+}
+
+// dialNew is the only way by which a connection of this identity comes to be.
+func (id *identity) dialNew(ctx context.Context, network, addr string) (*trackedConn, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, err
@@ -144,7 +158,7 @@ func (id *identity) dial(ctx context.Context, network, addr string) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	tracked := &trackedConn{Conn: conn, id: id}
+	tracked := &trackedConn{Conn: conn, id: id, addr: addr}
 	id.mu.Lock()
 	unused := id.retired && id.refs <= 0
 	if !unused {
@@ -183,7 +197,8 @@ func (id *identity) connect(ctx context.Context, network, addr string) (net.Conn
 // trackedConn is a connection that its identity knows of.
 type trackedConn struct {
 	net.Conn
-	id *identity
+	id   *identity
+	addr string
 }
 
 // Close closes the connection.

@@ -98,7 +98,10 @@ type Rotation struct {
 	// Warm is how many identities are made ready in advance. Defaults to 1;
 	// negative: none. It has an effect with Isolation and an egress that can be
 	// warmed: Tor resolves the current host under the next identity's key, of
-	// which the site sees nothing.
+	// which the site sees nothing. Where several requests are under way at a
+	// time, the next identity also connects to that host in advance, once the
+	// current one has few requests left. With more than ten workers, 2 or 3 keep
+	// up with the changes better than 1.
 	Warm int
 	// By is the way to get a new identity. Defaults to Isolation.
 	By RotationBy

@@ -55,6 +55,7 @@ func (c *Client) acquire(ctx context.Context, s *slot, host string, ch *chain) (
 			}
 			id.hold()
 			c.warmLocked(s, host)
+			c.openLocked(s, id)
 			return id, nil
 		}
 		if err := c.changeLocked(ctx, s, host); err != nil {

@@ -254,3 +254,29 @@ func TestFolderLost(t *testing.T) {
 		t.Errorf("nothing was logged: %s", log.String())
 	}
 }
+
+// FuzzStored reads files of any content: what is given is what the site sends.
+func FuzzStored(f *testing.F) {
+	f.Add([]byte("page"))
+	s := &site{answer: func(*http.Request, int) (int, http.Header, string) {
+		return 200, fields("Cache-Control: max-age=3600"), "page"
+	}}
+	dir := f.TempDir()
+	c := open(f, dir, nil)
+	ask(f, c, s, address)
+	path := paths(f, dir)[0]
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(whole)
+	f.Add(append([]byte("page"), whole...))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, body, stored := ask(t, c, s, address); body != "page" && !stored {
+			t.Errorf("%q", body)
+		}
+	})
+}
