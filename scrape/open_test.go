@@ -37,8 +37,9 @@ func TestConnectionsAreOpenedInAdvance(t *testing.T) {
 				if n <= workers { // so that there are as many connections
 					<-together
 				}
-				// The last request of the identity waits until the next has connected.
-				if workers > 1 && n == every {
+				// The last requests of the identity, one of each worker, wait until the
+				// next has connected.
+				if workers > 1 && n > every-workers && n <= every {
 					testenv.Eventually(t, func() error {
 						if len(proxy.Users()) < 2 {
 							return errors.New("the next identity has not connected")

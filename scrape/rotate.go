@@ -331,6 +331,9 @@ func (c *Client) warmLocked(s *slot, host string) {
 		keep := err == nil && !c.closed
 		if keep {
 			s.spares = append(s.spares, id)
+			if s.cur != nil {
+				c.openLocked(s, s.cur)
+			}
 		}
 		c.mu.Unlock()
 		if keep {
