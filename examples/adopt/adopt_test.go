@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -40,7 +41,13 @@ func TestMain(m *testing.M) {
 	binaries = dir
 	args := []string{"build", "-o", dir + string(filepath.Separator)}
 	for i := range steps {
-		args = append(args, fmt.Sprintf("./step%d", i))
+		step := fmt.Sprintf("./step%d", i)
+		args = append(args, step)
+		// The cache of go test knows of a file only if the test itself reads it.
+		if _, err := os.ReadFile(filepath.Join(step, "main.go")); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	}
 	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
@@ -311,6 +318,58 @@ func TestLogging(t *testing.T) {
 		if !found {
 			t.Errorf("step %d: no such line in %v", step, lines())
 		}
+	}
+}
+
+// Step 2, too: what is under way when it is asked to end gets its answer.
+func TestStopWithRequestUnderWay(t *testing.T) {
+	t.Parallel()
+	for step := 2; step < steps; step++ {
+		t.Run(fmt.Sprint(step), func(t *testing.T) {
+			t.Parallel()
+			asked, release := make(chan struct{}), make(chan struct{})
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != "/slow" {
+					http.NotFound(w, r)
+					return
+				}
+				close(asked)
+				<-release
+				fmt.Fprint(w, "<title>At last</title>")
+			}))
+			t.Cleanup(srv.Close)
+			p := start(t, step, envOf(step)...)
+			answer := make(chan string, 1)
+			go func() {
+				res, err := http.Get(p.url + title(srv.URL+"/slow")) // no Fatal in here
+				if err != nil {
+					answer <- err.Error()
+					return
+				}
+				defer res.Body.Close()
+				text, err := io.ReadAll(res.Body)
+				answer <- fmt.Sprint(res.StatusCode, " ", strings.TrimSpace(string(text)), " ", err)
+				http.DefaultClient.CloseIdleConnections()
+			}()
+			<-asked
+			if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			testenv.Eventually(t, func() error { // it takes no more
+				c, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+				if err != nil {
+					return nil
+				}
+				return errors.Join(errors.New("it still listens"), c.Close())
+			})
+			close(release)
+			if got, want := <-answer, "200 At last <nil>"; got != want {
+				t.Errorf("answer %q, want %q", got, want)
+			}
+			if code := p.wait(); code != 0 {
+				t.Errorf("exit code %d\n%s", code, p.output())
+			}
+		})
 	}
 }
 
