@@ -73,7 +73,7 @@ func TestService(t *testing.T) {
 listen: 127.0.0.1:0
 data_dir: data
 shutdown_timeout: 20s
-site: {name: Lamps, url: "%s", every: -1s, workers: 8}
+site: {name: Lamps, url: "%s", every: 24h, workers: 8}
 tor: {socks: "%s", control: "%s", cookie_file: "%s"}
 scrape:
   fallback: never

@@ -25,7 +25,7 @@ func TestTorDies(t *testing.T) {
 	configure(t, dir, fmt.Sprintf(`
 listen: 127.0.0.1:0
 data_dir: data
-site: {name: Lamps, url: "%s", every: -1s, workers: 4}
+site: {name: Lamps, url: "%s", every: 24h, workers: 4}
 tor: {socks: "%s", control: "%s", password: "%s"}
 scrape: {fallback: never, rotation: {every: 5}, retry: {base: 50ms}, host_limit: {per_second: -1}}
 log: {file: {path: log/service.log}, console: {format: json}}
