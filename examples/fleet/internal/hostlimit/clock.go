@@ -45,8 +45,10 @@ func (c *clock) now(ctx context.Context) (time.Time, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	elapsed := time.Since(c.local)
-	if c.local.IsZero() || elapsed > clockEvery || (time.Now().Round(0).Sub(c.local.Round(0))-elapsed).Abs() > clockJump {
-		if err := c.sync(ctx); err != nil {
+	jumped := (time.Now().Round(0).Sub(c.local.Round(0)) - elapsed).Abs() > clockJump
+	if c.local.IsZero() || jumped || elapsed > clockEvery {
+		// What was measured a minute ago will do until the server answers.
+		if err := c.sync(ctx); err != nil && (c.local.IsZero() || jumped) {
 			return time.Time{}, err
 		}
 	}
@@ -56,6 +58,8 @@ func (c *clock) now(ctx context.Context) (time.Time, error) {
 // sync asks the server for its time. The answer of the fastest round trip is
 // the best one, and lies at its middle, give or take half of it.
 func (c *clock) sync(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
 	best := time.Duration(-1)
 	for range clockSamples {
 		before := time.Now()

@@ -28,3 +28,9 @@ func NewClock(ask func(context.Context) (time.Time, error)) *Clock { return &Clo
 
 // Now returns the server's time.
 func (c *Clock) Now(ctx context.Context) (time.Time, error) { return c.c.now(ctx) }
+
+// Reserve takes one turn, or none if another limiter was first.
+func Reserve(ctx context.Context, l *Limiter, name string) ([]time.Time, error) {
+	turns, _, err := l.reserve(ctx, name, 1)
+	return turns, err
+}

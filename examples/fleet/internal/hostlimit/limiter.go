@@ -30,6 +30,9 @@ const (
 	bucketName = "fleet_hosts"
 	// bucketTTL is how long a host is remembered that nobody asks for.
 	bucketTTL = 24 * time.Hour
+	// answerWithin bounds a request to the server. One that a dying server
+	// took along would be waited for as long as the job may take.
+	answerWithin = 2 * time.Second
 )
 
 // Options are the settings of a [Limiter]; all workers of a fleet must have
@@ -180,7 +183,7 @@ func (l *Limiter) take(ctx context.Context, name string, h *host) (time.Time, er
 				l.log.WarnContext(ctx, "no turns can be taken", "host", name, "error", err)
 			}
 			// A server that was started again has forgotten the bucket.
-			if _, err := l.create(ctx); err == nil {
+			if l.recreate(ctx) {
 				continue
 			}
 		}
@@ -193,6 +196,14 @@ func (l *Limiter) take(ctx context.Context, name string, h *host) (time.Time, er
 	return turn, nil
 }
 
+// recreate makes the bucket if it is not there, and reports whether it is.
+func (l *Limiter) recreate(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	_, err := l.create(ctx)
+	return err == nil
+}
+
 // entry is the value of a host in the bucket.
 type entry struct {
 	Host string    `json:"host"`
@@ -202,6 +213,8 @@ type entry struct {
 // reserve takes n turns, or says how long to wait before it is time to. Losing
 // to another worker is a wait of 0 turns and no time.
 func (l *Limiter) reserve(ctx context.Context, name string, n int64) ([]time.Time, time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
 	sum := sha256.Sum256([]byte(name)) // a key may not hold a colon
 	key := hex.EncodeToString(sum[:16])
 	var e entry

@@ -137,6 +137,42 @@ func TestManyWorkers(t *testing.T) {
 	}
 }
 
+// Of workers that take turns at the same moment, no two get the same one.
+func TestTurnsAreTakenOnce(t *testing.T) {
+	t.Parallel()
+	js, _ := start(t)
+	const workers, each = 8, 25
+	var mu sync.Mutex
+	taken := map[int64]bool{}
+	var wg sync.WaitGroup
+	for range workers {
+		// As many are due as are taken, so that nobody has to wait.
+		l := limiter(t, js, hostlimit.Options{PerSecond: 10, Burst: 2 * workers * each})
+		wg.Go(func() {
+			for got := 0; got < each; {
+				turns, err := hostlimit.Reserve(t.Context(), l, "a:80")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				for _, turn := range turns {
+					if taken[turn.UnixNano()] {
+						t.Errorf("the turn at %v was taken twice", turn)
+					}
+					taken[turn.UnixNano()] = true
+				}
+				mu.Unlock()
+				got += len(turns)
+			}
+		})
+	}
+	wg.Wait()
+	if len(taken) != workers*each {
+		t.Errorf("%d turns were taken, want %d", len(taken), workers*each)
+	}
+}
+
 // Hosts do not wait for each other.
 func TestHostsAreApart(t *testing.T) {
 	t.Parallel()

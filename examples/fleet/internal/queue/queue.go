@@ -135,17 +135,24 @@ func Create(ctx context.Context, nc *nats.Conn, opts Options, logger *slog.Logge
 		},
 	}
 	for _, cfg := range streams {
-		if _, err := js.CreateOrUpdateStream(ctx, cfg); err != nil {
+		if err := soon(ctx, func(ctx context.Context) error {
+			_, err := js.CreateOrUpdateStream(ctx, cfg)
+			return err
+		}); err != nil {
 			return nil, fmt.Errorf("queue: create %s: %w", cfg.Name, err)
 		}
 	}
-	if _, err := js.CreateOrUpdateConsumer(ctx, jobsStream, jetstream.ConsumerConfig{
+	consumer := jetstream.ConsumerConfig{
 		Durable: consumerName, AckPolicy: jetstream.AckExplicitPolicy, AckWait: opts.AckWait, MaxAckPending: opts.MaxAckPending,
 		// Without a bound here: a message that reached it would stay in the
 		// stream, and only a notice that is not kept would tell. Workers
 		// count instead, see Work.
 		MaxDeliver: -1,
 		Metadata:   map[string]string{maxDeliverKey: strconv.Itoa(opts.MaxDeliver)},
+	}
+	if err := soon(ctx, func(ctx context.Context) error {
+		_, err := js.CreateOrUpdateConsumer(ctx, jobsStream, consumer)
+		return err
 	}); err != nil {
 		return nil, fmt.Errorf("queue: create consumer %s: %w", consumerName, err)
 	}
@@ -165,7 +172,7 @@ func Open(ctx context.Context, nc *nats.Conn, logger *slog.Logger) (*Queue, erro
 		return nil, fmt.Errorf("queue: open: %w", err)
 	}
 	q := &Queue{js: js, log: logger}
-	err = patiently(ctx, func() error { return q.find(ctx) })
+	err = soon(ctx, q.find)
 	if err != nil {
 		return nil, fmt.Errorf("queue: open: %w (is the hub running, and does it use the same server?)", err)
 	}
@@ -192,6 +199,16 @@ func (q *Queue) find(ctx context.Context) (err error) {
 		return fmt.Errorf("consumer %s has no %s: it was made by another program", consumerName, maxDeliverKey)
 	}
 	return nil
+}
+
+// soon is patiently for a request that a cluster without a leader leaves
+// unanswered: each gets a few seconds.
+func soon(ctx context.Context, f func(context.Context) error) error {
+	return patiently(ctx, func() error {
+		ctx, cancel := context.WithTimeout(ctx, asyncTimeout)
+		defer cancel()
+		return f(ctx)
+	})
 }
 
 // patiently calls f until it works, fails for good, or ctx ends.

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"maps"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -118,17 +119,18 @@ func (q *Queue) keepResult(ctx context.Context, job Job, page Page, worker strin
 	return q.storeOnce(ctx, msg, job.ID)
 }
 
-// keepDead stores why a job was given up.
-func (q *Queue) keepDead(ctx context.Context, id, url string, data []byte, reason string, tries uint64, worker string) error {
-	msg := nats.NewMsg(deadPrefix + id)
+// keepDead stores why a job was given up. The subject has the number of the
+// job's message, too: a job that was requeued may die again before its first
+// dead letter is gone.
+func (q *Queue) keepDead(ctx context.Context, id, url string, data []byte, reason string, tries, sequence uint64, worker string) error {
+	name := id + "." + strconv.FormatUint(sequence, 10)
+	msg := nats.NewMsg(deadPrefix + name)
 	msg.Data = data
 	set(msg, urlHeader, url)
 	set(msg, reasonHeader, reason[:min(len(reason), maxReason)])
 	set(msg, triesHeader, strconv.FormatUint(tries, 10))
 	set(msg, workerHeader, worker)
-	// Not with the job's own ID: after Requeue it may die a second time
-	// within the time that the server remembers IDs.
-	_, err := q.storeOnce(ctx, msg, id+"."+strconv.FormatInt(time.Now().UnixNano(), 36))
+	_, err := q.storeOnce(ctx, msg, name)
 	return err
 }
 
@@ -252,8 +254,9 @@ func resultOf(raw *jetstream.RawStreamMsg) Result {
 
 func deadOf(subject string, header nats.Header, data []byte, sequence uint64, at time.Time) DeadLetter {
 	tries, _ := strconv.Atoi(header.Get(triesHeader)) // of our own making
+	id, _, _ := strings.Cut(subject[len(deadPrefix):], ".")
 	return DeadLetter{
-		ID: subject[len(deadPrefix):], URL: header.Get(urlHeader), Reason: header.Get(reasonHeader), Tries: tries,
+		ID: id, URL: header.Get(urlHeader), Reason: header.Get(reasonHeader), Tries: tries,
 		Worker: header.Get(workerHeader), Time: at, sequence: sequence, data: data,
 	}
 }

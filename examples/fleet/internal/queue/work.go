@@ -165,13 +165,12 @@ func (w *Worker) handle(ctx context.Context, msg jetstream.Msg) {
 	}
 	job, err := decodeJob(msg.Data())
 	if err != nil {
-		// Its subject may be anything, so the stream's number names it.
-		w.giveUp(ctx, msg, fmt.Sprintf("message-%d", md.Sequence.Stream), "", err.Error(), md.NumDelivered)
+		w.giveUp(ctx, msg, md, Job{ID: "unknown"}, err.Error(), md.NumDelivered)
 		return
 	}
 	if md.NumDelivered > uint64(w.queue.maxDeliver) {
 		reason := fmt.Sprintf("given out %d times and not settled: the workers that had it were killed, or could not reach the server", md.NumDelivered-1)
-		w.giveUp(ctx, msg, job.ID, job.URL, reason, md.NumDelivered-1)
+		w.giveUp(ctx, msg, md, job, reason, md.NumDelivered-1)
 		return
 	}
 	stop := w.keep(msg)
@@ -187,13 +186,13 @@ func (w *Worker) handle(ctx context.Context, msg jetstream.Msg) {
 	}
 	page, err := w.try(ctx, job)
 	if err != nil {
-		w.failed(ctx, msg, job, md.NumDelivered, err)
+		w.failed(ctx, msg, md, job, err)
 		return
 	}
 	first, err := w.queue.keepResult(ctx, job, page, w.opts.Name)
 	if err != nil {
 		if !passing(err) && ctx.Err() == nil {
-			w.failed(ctx, msg, job, md.NumDelivered, err) // such as a page that no message can hold
+			w.failed(ctx, msg, md, job, err) // such as a page that no message can hold
 			return
 		}
 		w.unsettled(ctx, job.ID, err)
@@ -241,7 +240,8 @@ func (w *Worker) keep(msg jetstream.Msg) (stop func()) {
 }
 
 // failed puts a job back, or gives it up where trying again is no use.
-func (w *Worker) failed(ctx context.Context, msg jetstream.Msg, job Job, tries uint64, cause error) {
+func (w *Worker) failed(ctx context.Context, msg jetstream.Msg, md *jetstream.MsgMetadata, job Job, cause error) {
+	tries := md.NumDelivered
 	if ctx.Err() != nil {
 		if err := msg.Nak(); err != nil { // at once: this worker stops
 			w.unsettled(ctx, job.ID, err)
@@ -258,7 +258,7 @@ func (w *Worker) failed(ctx context.Context, msg jetstream.Msg, job Job, tries u
 		final = !t.Temporary()
 	}
 	if final || tries >= uint64(w.queue.maxDeliver) {
-		w.giveUp(ctx, msg, job.ID, job.URL, cause.Error(), tries)
+		w.giveUp(ctx, msg, md, job, cause.Error(), tries)
 		return
 	}
 	delay := w.opts.Retry.Delay(int(tries))
@@ -277,13 +277,13 @@ func (w *Worker) failed(ctx context.Context, msg jetstream.Msg, job Job, tries u
 }
 
 // giveUp stores the dead letter, and then lets the server forget the job.
-func (w *Worker) giveUp(ctx context.Context, msg jetstream.Msg, id, url, reason string, tries uint64) {
-	if err := w.queue.keepDead(ctx, id, url, msg.Data(), reason, tries, w.opts.Name); err != nil {
-		w.unsettled(ctx, id, err)
+func (w *Worker) giveUp(ctx context.Context, msg jetstream.Msg, md *jetstream.MsgMetadata, job Job, reason string, tries uint64) {
+	if err := w.queue.keepDead(ctx, job.ID, job.URL, msg.Data(), reason, tries, md.Sequence.Stream, w.opts.Name); err != nil {
+		w.unsettled(ctx, job.ID, err)
 		return
 	}
-	w.queue.log.WarnContext(ctx, "job given up", "id", id, "url", url, "tries", tries, "reason", reason)
-	if w.acknowledge(ctx, msg, id) {
+	w.queue.log.WarnContext(ctx, "job given up", "id", job.ID, "url", job.URL, "tries", tries, "reason", reason)
+	if w.acknowledge(ctx, msg, job.ID) {
 		w.dead.Add(1)
 	}
 }
