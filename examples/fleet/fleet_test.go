@@ -559,11 +559,11 @@ func TestWrongCalls(t *testing.T) {
 }
 
 // BenchmarkWorkers measures one worker process and two, each for the same
-// number of pages that take 50 ms, alternating, and reports the ratio of their
+// number of pages that take 200 ms, alternating, and reports the ratio of their
 // throughputs.
 func BenchmarkWorkers(b *testing.B) {
-	const jobs, concurrency = 400, 8
-	w := newWorld(b, 50*time.Millisecond, queue.Options{})
+	const jobs, concurrency = 240, 8
+	w := newWorld(b, 200*time.Millisecond, queue.Options{})
 	next := 0
 	measure := func(n int) float64 {
 		workers := w.workers(b, n, fast, fmt.Sprintf("-worker.concurrency=%d", concurrency))
