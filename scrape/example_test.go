@@ -356,11 +356,10 @@ func (v viaDialer) Check(ctx context.Context) error {
 }
 
 func ExampleEgress_dialer() {
-	c, err := scrape.New(context.Background(), &scrape.Options{Egress: viaDialer{"127.0.0.1:9050"}})
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer c.Close()
+	// Nothing listens on port 1: there is no client, and no request leaves.
+	_, err := scrape.New(context.Background(), &scrape.Options{Egress: viaDialer{"127.0.0.1:1"}})
+	fmt.Println(errors.Is(err, scrape.ErrTorUnavailable))
+	// Output: true
 }
 
 func ExampleConfig() {

@@ -160,7 +160,7 @@ func TestTokens(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	stdout, stderr := p.output()
-	for _, part := range strings.Split(good, ".") {
+	for part := range strings.SplitSeq(good, ".") {
 		if w.logs.holds(part) > 0 || strings.Contains(stdout+stderr, part) {
 			t.Error("a part of a token is in the log")
 		}

@@ -3,6 +3,7 @@ package chat_test
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -47,9 +48,7 @@ func (p *platform) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.paths, p.raw = append(p.paths, r.URL.Path), append(p.raw, string(body))
 	p.texts = append(p.texts, textOf(string(body)))
 	p.mu.Unlock()
-	for k, v := range p.header {
-		w.Header()[k] = v
-	}
+	maps.Copy(w.Header(), p.header)
 	w.WriteHeader(p.status)
 	_, _ = io.WriteString(w, p.answer)
 }
@@ -70,13 +69,14 @@ func textOf(body string) string {
 		} `json:"attachments"`
 	}
 	_ = json.Unmarshal([]byte(body), &m)
-	text := m.Content
+	var text strings.Builder
+	text.WriteString(m.Content)
 	for _, a := range m.Attachments {
 		for _, b := range a.Content.Body {
-			text += b.Text + "\n"
+			text.WriteString(b.Text + "\n")
 		}
 	}
-	return text
+	return text.String()
 }
 
 // redirected sends each request to another host.

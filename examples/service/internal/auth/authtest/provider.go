@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -288,8 +289,6 @@ func (s *store) GetPrivateClaimsFromScopes(_ context.Context, _, _ string, _ []s
 	s.provider.mu.Lock()
 	defer s.provider.mu.Unlock()
 	claims := map[string]any{"scope": s.provider.next.Scope}
-	for k, v := range s.provider.next.Claims {
-		claims[k] = v
-	}
+	maps.Copy(claims, s.provider.next.Claims)
 	return claims, nil
 }
