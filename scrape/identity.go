@@ -92,12 +92,18 @@ func (c *Client) newIdentity(isolation string, direct bool) *identity {
 		TLSHandshakeTimeout:    30 * time.Second,
 		ForceAttemptHTTP2:      true,
 		DisableCompression:     true, // decoded by body.go, within limits
-		MaxIdleConnsPerHost:    256,
+		MaxIdleConns:           maxIdleConns,
+		MaxIdleConnsPerHost:    maxIdleConns,
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: c.opts.Limits.HeaderBytes,
 	}
 	return id
 }
+
+// maxIdleConns bounds the connections that an identity keeps for later, of one
+// host or of many: a walk over thousands of hosts must not use up the
+// process's file descriptors.
+const maxIdleConns = 256
 
 // cookies returns what to send to u. A jar that was never given any is not
 // asked: its answer costs a look into the public suffix list.

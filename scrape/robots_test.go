@@ -162,6 +162,13 @@ func TestRobotsCacheIsBounded(t *testing.T) {
 	}
 	close(jobs)
 	wg.Wait()
+	// At most 256 stay idle, each with the proxy's connection to the site.
+	testenv.Eventually(t, func() error {
+		if n := proxy.Open(); n > 2*256 {
+			return fmt.Errorf("%d connections are open after %d hosts", n, hosts)
+		}
+		return nil
+	})
 	if n := fetched.Load(); n != int64(hosts) {
 		t.Errorf("robots.txt was fetched %d times for %d hosts", n, hosts)
 	}

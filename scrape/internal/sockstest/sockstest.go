@@ -123,6 +123,13 @@ func (s *Server) Users() []string {
 	return users
 }
 
+// Open returns how many connections are open, of clients and to sites.
+func (s *Server) Open() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
 func (s *Server) track(conn net.Conn) Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -130,14 +137,16 @@ func (s *Server) track(conn net.Conn) Fault {
 	return s.fault
 }
 
+func (s *Server) untrack(conn net.Conn) {
+	_ = conn.Close()
+	s.mu.Lock()
+	delete(s.conns, conn)
+	s.mu.Unlock()
+}
+
 func (s *Server) serve(conn net.Conn) {
 	fault := s.track(conn)
-	defer func() {
-		_ = conn.Close()
-		s.mu.Lock()
-		delete(s.conns, conn)
-		s.mu.Unlock()
-	}()
+	defer s.untrack(conn)
 	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	if err := s.talk(conn, fault); err != nil {
 		return
@@ -248,8 +257,9 @@ func (s *Server) request(conn net.Conn, fault Fault, r Request) error {
 		return err
 	}
 	s.track(far)
+	defer s.untrack(far)
 	if _, err := conn.Write(reply); err != nil {
-		return far.Close()
+		return err
 	}
 	_ = conn.SetDeadline(time.Time{})
 	done := make(chan struct{})
