@@ -63,12 +63,18 @@ func TestProviderDownAtStart(t *testing.T) {
 	if status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" || !strings.Contains(body, "identity provider") {
 		t.Errorf("the API without its provider: %d, Retry-After %q, %s", status, header.Get("Retry-After"), body)
 	}
-	for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/metrics": 200, "/login": 503, "/api/runs": 401} {
+	for path, want := range map[string]int{"/healthz": 200, "/metrics": 200, "/login": 503, "/api/runs": 401} {
 		if status, body := p.get(path); status != want {
 			t.Errorf("%s without the provider: %d %s, want %d", path, status, body, want)
 		}
 	}
 	w.awaitPages(t) // and it works on
+	testenv.Eventually(t, func() error { // every part is asked first
+		if status, body := p.get("/readyz"); status != http.StatusOK {
+			return fmt.Errorf("readyz without the provider: %d %s", status, body)
+		}
+		return nil
+	})
 	testenv.EventuallyWithin(t, 30*time.Second, func() error {
 		if _, body := p.get("/readyz"); !strings.Contains(body, "auth.issuer") {
 			return fmt.Errorf("readyz does not tell of the login: %s", body)

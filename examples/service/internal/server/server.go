@@ -182,7 +182,10 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	open := s.opts.Auth == nil || local(r)
 	for _, r := range s.opts.Health.Results() {
 		p := part{Name: r.Name, OK: r.Err == nil && !r.At.IsZero(), Required: r.Required}
-		if r.Err != nil && open {
+		switch {
+		case r.At.IsZero():
+			p.Error = "not asked yet"
+		case r.Err != nil && open:
 			p.Error, p.Advice = r.Err.Error(), r.Advice
 		}
 		if !p.OK {

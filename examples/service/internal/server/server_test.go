@@ -35,6 +35,7 @@ type fixture struct {
 	optional error
 	asked    atomic.Int64
 	held     bool
+	silent   bool // a part that does not answer
 	auth     *auth.Auth
 	access   lines // of the access log
 }
@@ -78,12 +79,19 @@ func start(t *testing.T, f *fixture) *fixture {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	monitor := health.New([]health.Check{
-		{Name: "history", Required: true, Func: func(context.Context) error { return f.required }, Advice: func(error) string { return "free some space" }},
+		{Name: "history", Required: true, Func: func(ctx context.Context) error {
+			if f.silent {
+				<-ctx.Done()
+			}
+			return f.required
+		}, Advice: func(error) string { return "free some space" }},
 		{Name: "mail", Func: func(context.Context) error { return f.optional }},
 	}, health.Options{})
 	monitored, served := make(chan error, 1), make(chan error, 1)
 	go func() { monitored <- monitor.Run(ctx) }()
-	<-monitor.Asked()
+	if !f.silent {
+		<-monitor.Asked()
+	}
 	l, err := server.Listen(t.Context(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -223,6 +231,15 @@ func TestNotReady(t *testing.T) {
 	f := start(t, &fixture{required: errors.New("disk full")})
 	status, _, body := f.do(t, "GET", "/readyz")
 	if status != http.StatusServiceUnavailable || !strings.Contains(body, "disk full") || !strings.Contains(body, "free some space") {
+		t.Errorf("%d %s", status, body)
+	}
+}
+
+func TestNotAskedYet(t *testing.T) {
+	t.Parallel()
+	f := start(t, &fixture{silent: true})
+	status, _, body := f.do(t, "GET", "/readyz")
+	if status != http.StatusServiceUnavailable || !strings.Contains(body, "not asked yet") {
 		t.Errorf("%d %s", status, body)
 	}
 }
