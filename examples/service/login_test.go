@@ -68,7 +68,7 @@ func TestProviderDownAtStart(t *testing.T) {
 			t.Errorf("%s without the provider: %d %s, want %d", path, status, body, want)
 		}
 	}
-	w.awaitPages(t) // and it works on
+	w.awaitPages(t)                      // and it works on
 	testenv.Eventually(t, func() error { // every part is asked first
 		if status, body := p.get("/readyz"); status != http.StatusOK {
 			return fmt.Errorf("readyz without the provider: %d %s", status, body)
