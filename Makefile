@@ -18,8 +18,8 @@ help: ## list the targets
 
 .PHONY: run
 run: ## build and start the reference service; Ctrl-C ends it
-	@cd examples && go build -trimpath -o $(ROOT)/bin/service ./service
-	@trap '' INT; exec bin/service
+	@cd examples && go build -trimpath -o $(ROOT)/bin/shopwatch ./shopwatch
+	@trap '' INT; exec bin/shopwatch
 
 .PHONY: samples
 samples: ## run each sample on data that it makes itself, into examples/var/samples
@@ -51,7 +51,7 @@ test-docker: ## what needs a Docker engine, images included (20 minutes at most)
 	@set -e; for d in $$(grep -rl --include='*_test.go' '^//go:build docker' . | xargs -n 1 dirname | sort -u); do \
 	  echo "-- $$d"; (cd $$d && $(GOTEST) -tags docker -count=1 -timeout $(TIMEOUT) -run '^TestDocker' .); done
 
-DEPLOY := examples/service/deploy/deploy.sh
+DEPLOY := examples/shopwatch/deploy/deploy.sh
 
 .PHONY: image
 image: ## build the reference service's image, svcblocks-service (TARGET=dev: with the demo parts)

@@ -32,7 +32,7 @@
 //
 // The usual order in main is: config.Load, logging.New, notify.New and
 // scrape.New, each handed the logger; then every Run in one errgroup under a
-// context that ends at SIGTERM. The program in examples/service does so, with a
+// context that ends at SIGTERM. The program in examples/shopwatch does so, with a
 // status page, a history and graceful shutdown; examples is a module of its
 // own, so its dependencies are not yours.
 package svcblocks

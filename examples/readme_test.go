@@ -270,7 +270,7 @@ command -v docker-compose >/dev/null || {
   chmod +x ../bin/docker-compose
   PATH=$PWD/../bin:$PATH
 }
-cd service/deploy
+cd shopwatch/deploy
 exec ./bases.sh go run ./goproxy sh -c 'cd ../.. && exec sh -eu -c "$README_SCRIPT"'
 `
 

@@ -16,7 +16,7 @@ import (
 
 // deploy is where the samples' containers are prepared: base images, a module
 // proxy, and Compose in the version that there is.
-const deploy = "../service/deploy"
+const deploy = "../shopwatch/deploy"
 
 // TestDockerCompose builds the image, starts a hub and two workers, has pages
 // fetched, and kills a worker: it comes back, and nothing is lost.

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"github.com/svcblocks/svcblocks/config"
+	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/health"
+	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/settings"
+	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink/httpjson"
+	"github.com/svcblocks/svcblocks/notify/email"
+)
+
+// serviceLogs is the log and how it came about.
+type serviceLogs struct {
+	*logging.Logs
+
+	path, sink string // for the page
+	degraded   error  // why lines go to the console alone; nil if they don't
+	reports    *atomic.Pointer[slog.Logger]
+}
+
+// reportTo says where the log's own trouble is reported, from now on.
+func (l *serviceLogs) reportTo(logger *slog.Logger) {
+	l.reports.Store(logger)
+	if l.degraded != nil {
+		logger.Error("the log file cannot be written", "error", l.degraded, "advice", logAdvice)
+	}
+}
+
+// openLogs opens the log. Where its file cannot be written, the lines go to
+// the console as JSON, and degraded says why.
+func openLogs(cfg settings.Settings, stderr io.Writer) (*serviceLogs, error) {
+	// What the log has to say about itself cannot go into the log.
+	own := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	reports := new(atomic.Pointer[slog.Logger])
+	opts := &logging.Options{
+		Logger: own, Secrets: cfg.Secrets(),
+		Ship: &logging.ShipperOptions{DrainTimeout: part(cfg.ShutdownTimeout, shipPart)},
+		OnError: func(err error) {
+			if l := reports.Load(); l != nil {
+				l.Error("the log needs attention", "error", err)
+			}
+		},
+	}
+	out := &serviceLogs{path: cfg.Log.File.Path, reports: reports}
+	if cfg.Log.Console.Format == "off" {
+		opts.Handlers = append(opts.Handlers, own.Handler())
+	}
+	if cfg.Ship.URL != "" {
+		sink, err := httpjson.New(&httpjson.Options{URL: cfg.Ship.URL, Token: cfg.Ship.Token, IDField: cfg.Ship.IDField})
+		if err != nil {
+			return nil, fmt.Errorf("ship.url: %w", err)
+		}
+		opts.Sink, out.sink = sink, host(cfg.Ship.URL)
+	}
+	logs, err := logging.New(cfg.Log, opts)
+	if _, unwritable := errors.AsType[*logging.Error](err); unwritable {
+		out.degraded = fmt.Errorf("log lines go to the console alone and are not shipped: %w", err)
+		out.path, out.sink = "", ""
+		onlyConsole := cfg.Log
+		onlyConsole.File = logging.FileConfig{}
+		onlyConsole.Console.Format = "json"
+		opts.Sink, opts.Handlers = nil, nil
+		logs, err = logging.New(onlyConsole, opts)
+	}
+	if err != nil {
+		return nil, err
+	}
+	out.Logs = logs
+	return out, nil
+}
+
+const logAdvice = "set log.file.path to a file in a folder that the service may write, and restart"
+
+// check says whether lines are kept.
+func (l *serviceLogs) check(context.Context) error {
+	if l.degraded != nil {
+		return l.degraded
+	}
+	if text := l.Stats().WriteError; text != "" {
+		return errors.New(text)
+	}
+	return nil
+}
+
+// checkShipping says whether lines arrive; until they do, they are kept.
+func (l *serviceLogs) checkShipping(ctx context.Context) error {
+	if st := l.Stats().Ship; st.Failures > 0 {
+		return fmt.Errorf("%d lines wait: %s", st.WaitingEvents, st.LastError)
+	}
+	return l.Check(ctx)
+}
+
+// host is what of an address may be shown.
+func host(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+func wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// level reads a level that the settings have checked.
+func level(text string) slog.Level {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(text)); err != nil {
+		return slog.LevelInfo
+	}
+	return l
+}
+
+// checks are the parts that /readyz and the page ask. Only the history and the
+// log are needed to serve: the others' trouble is the operator's, and taking
+// the page away would not help.
+func (s *service) checks(logs *serviceLogs) []health.Check {
+	advice := func(text string) func(error) string { return func(error) string { return text } }
+	checks := []health.Check{
+		{Name: "history", Required: true, Func: s.history.Check, Advice: advice("see that data_dir can be written and is not full")},
+		{Name: "log", Required: true, Func: logs.check, Advice: advice(logAdvice)},
+		{Name: "runs", Func: s.watcher.Check, Advice: advice("the log says what happened; notices wait until they can be handed on")},
+		{Name: "egress", Func: s.checkEgress, Advice: torAdvice},
+		{Name: "config", Func: func(context.Context) error { return s.settings.Status().Err }, Advice: advice("correct the settings; until then the last good ones hold")},
+	}
+	if logs.sink != "" {
+		checks = append(checks, health.Check{Name: "ship", Func: logs.checkShipping, Advice: advice("lines are kept on disk and sent once the receiver takes them; see ship.url and ship.token")})
+	}
+	if s.auth != nil {
+		checks = append(checks, health.Check{Name: "login", Func: s.auth.Check, Advice: advice("see that the provider at auth.issuer is up and reached from here; sessions and tokens whose keys are known go on working")})
+	}
+	if s.hub != nil {
+		checks = append(checks, health.Check{Name: "notify", Every: time.Minute, Func: s.hub.Check, Advice: advice("messages wait in the outbox and go out once the receiver is back; see the settings mail, slack, telegram, discord and teams")})
+	}
+	return checks
+}
+
+// checkEgress asks the client, and then the egress itself: a client that may
+// fall back works without it, but the operator is to know.
+func (s *service) checkEgress(ctx context.Context) error {
+	if err := s.scrape.Check(ctx); err != nil {
+		return err
+	}
+	return s.egress.Check(ctx)
+}
+
+// follow applies what may change while the service runs, and returns how to
+// end that.
+func (s *service) follow(logs *serviceLogs) func() error {
+	stopEvery := config.OnChange(s.settings, func(c *settings.Settings) time.Duration { return c.Site.Every }, func(old, d time.Duration) {
+		s.watcher.SetEvery(d)
+		s.log.Info("schedule changed", "from", old, "to", d)
+	})
+	stopLevel := config.OnChange(s.settings, func(c *settings.Settings) string { return c.Log.Level }, func(old, text string) {
+		if err := logs.SetLevel("*", level(cmp.Or(text, "info")), 0); err != nil {
+			s.log.Warn("level not changed", "error", err)
+			return
+		}
+		s.log.Info("log level changed", "from", old, "to", text)
+	})
+	stopReceivers := s.followReceivers()
+	rest := func(c *settings.Settings) settings.Settings {
+		r := *c
+		r.Site.Every, r.Log.Level, r.SecretsEvery = 0, "", 0
+		if s.receivers.mail != nil {
+			r.Mail = email.Options{}
+		}
+		if s.receivers.slack != nil {
+			r.Slack = settings.Slack{}
+		}
+		return r
+	}
+	stopRest := config.OnChange(s.settings, rest, func(_, _ settings.Settings) {
+		s.log.Warn("settings changed that take effect at the next start; those that do at once are site.every, log.level, secrets_every, mail and slack")
+	})
+	return func() error { stopEvery(); stopLevel(); stopReceivers(); stopRest(); return nil }
+}
+
+// shutdownServer lets requests finish for at most d.
+func (s *service) shutdownServer(ctx context.Context, d time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d)
+	defer cancel()
+	return s.server.Shutdown(ctx)
+}

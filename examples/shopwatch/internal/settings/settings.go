@@ -1,0 +1,172 @@
+// Package settings is the service's configuration: its keys, their defaults,
+// and what of it belongs to which block.
+package settings
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"time"
+
+	"github.com/svcblocks/svcblocks/config"
+	"github.com/svcblocks/svcblocks/examples/internal/extract"
+	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/auth"
+	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/chat"
+	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/profiling"
+	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/notify"
+	"github.com/svcblocks/svcblocks/notify/email"
+	"github.com/svcblocks/svcblocks/notify/slack"
+	"github.com/svcblocks/svcblocks/scrape"
+)
+
+// Demo in place of an address stands for the part that the service brings
+// along.
+const Demo = "demo"
+
+// Settings are all settings of the service.
+type Settings struct {
+	Listen          string         `koanf:"listen" doc:"host:port of the status page; port 0 takes a free one"`
+	DataDir         string         `koanf:"data_dir" doc:"folder for the history and the outbox"`
+	ShutdownTimeout time.Duration  `koanf:"shutdown_timeout" min:"1s" max:"10m" doc:"how long pages on their way, log lines and messages may take at the end"`
+	SecretsEvery    time.Duration  `koanf:"secrets_every" doc:"how often references such as ref+vault://… are resolved anew, beside what their leases ask for; negative: never"`
+	Site            Site           `koanf:"site"`
+	Tor             Tor            `koanf:"tor"`
+	Scrape          scrape.Config  `koanf:"scrape"`
+	Log             logging.Config `koanf:"log"`
+	Ship            Ship           `koanf:"ship"`
+	Mail            email.Options  `koanf:"mail"` // without a host there is no mail
+	Slack           Slack          `koanf:"slack"`
+	Telegram        chat.Telegram  `koanf:"telegram"`
+	Discord         chat.Discord   `koanf:"discord"`
+	Teams           chat.Teams     `koanf:"teams"`
+	Notify          notify.Config  `koanf:"notify"` // receivers are called mail, slack, telegram, discord and teams
+	Auth            auth.Config    `koanf:"auth"`   // without an issuer page and API are open
+	Profiling       Profiling      `koanf:"profiling"`
+}
+
+// Site is the listing that is watched.
+type Site struct {
+	Name       string            `koanf:"name" doc:"name in messages; default: the host"`
+	URL        string            `koanf:"url" required:"true" doc:"first page of the listing, or demo for the shop that comes along"`
+	Every      time.Duration     `koanf:"every" doc:"time from run to run; 15m if 0; negative: only when asked, not even at the start"`
+	MaxPages   int               `koanf:"max_pages" min:"1" max:"100000" doc:"pages of one run at most"`
+	Workers    int               `koanf:"workers" min:"1" max:"256" doc:"pages fetched at the same time"`
+	RunTimeout time.Duration     `koanf:"run_timeout" doc:"time of one run at most; negative: no bound"`
+	GoneAfter  int               `koanf:"gone_after" min:"1" max:"1000" doc:"complete runs in a row that must miss an item before it counts as gone"`
+	Trace      bool              `koanf:"trace" doc:"send the header traceparent: for a site of your own, and only without Tor, as it shows which requests belong together"`
+	Selectors  extract.Selectors `koanf:"selectors"`
+}
+
+// Profiling is for finding out where time and memory go.
+type Profiling struct {
+	Listen string `koanf:"listen" doc:"host:port of net/http/pprof, on this machine's own address; empty for none"`
+}
+
+// Validate reports an address that others could reach.
+func (p Profiling) Validate() error {
+	if p.Listen == "" {
+		return nil
+	}
+	if err := profiling.CheckAddress(p.Listen); err != nil {
+		return fmt.Errorf("profiling.listen %w", err)
+	}
+	return nil
+}
+
+// Ship is where log lines are sent in bulk.
+type Ship struct {
+	URL     string        `koanf:"url" doc:"endpoint that takes JSON lines, demo, or empty for none"`
+	Token   config.Secret `koanf:"token" doc:"bearer token"`
+	IDField string        `koanf:"id_field" doc:"member of each line that holds the event's id"`
+}
+
+// Slack is the Slack receiver; without a webhook there is none.
+type Slack struct {
+	slack.Options
+
+	Webhook config.Secret `koanf:"webhook" doc:"address of an incoming webhook, demo, or empty for none"`
+}
+
+// Defaults are the values of keys that no layer sets. Those of scrape are
+// written out, for the page; and the service starts without Tor, as its page
+// then says what is wrong and requests work once it is right.
+func Defaults() Settings {
+	fetching := scrape.DefaultConfig()
+	fetching.DisableStartCheck = true
+	return Settings{
+		Listen:          "127.0.0.1:8080",
+		DataDir:         "var",
+		ShutdownTimeout: 10 * time.Second,
+		SecretsEvery:    time.Minute,
+		Site:            Site{Every: 15 * time.Minute, MaxPages: 1000, Workers: 4, RunTimeout: 30 * time.Minute, GoneAfter: 1},
+		Scrape:          fetching,
+		Log: logging.Config{
+			Level:   "info",
+			File:    logging.FileConfig{Path: "var/log/service.log"},
+			Console: logging.ConsoleConfig{Format: "off"},
+			Redact:  []string{"password", "authorization", "token", "webhook"},
+		},
+		Ship: Ship{IDField: "event_id"},
+	}
+}
+
+// RotateEvery is the number of requests of one identity; 0 if it has no bound.
+func (s Settings) RotateEvery() int {
+	return max(0, s.Scrape.Rotation.Every)
+}
+
+// Validate reports what no tag can say.
+func (s Settings) Validate() error {
+	var errs []error
+	if _, _, err := net.SplitHostPort(s.Listen); err != nil {
+		errs = append(errs, fmt.Errorf("listen %q: write host:port, as 127.0.0.1:8080", s.Listen))
+	}
+	if s.DataDir == "" {
+		errs = append(errs, errors.New("data_dir is empty: name a folder"))
+	}
+	if s.Site.Trace && !s.Tor.Disabled && s.Site.URL != Demo {
+		errs = append(errs, errors.New("site.trace would show which requests belong together, which Tor is there to hide: set tor.disabled, or leave site.trace out"))
+	}
+	if s.Mail.Port < 0 || s.Mail.Port > 65535 {
+		errs = append(errs, fmt.Errorf("mail.port %d: write 1 to 65535, or 0 for the usual one", s.Mail.Port))
+	}
+	return errors.Join(errs...)
+}
+
+// Validate reports an address that cannot be fetched.
+func (s Site) Validate() error { return webAddress("site.url", s.URL) }
+
+// Validate reports an address that cannot be posted to.
+func (s Ship) Validate() error { return webAddress("ship.url", s.URL) }
+
+// webAddress checks an address; an empty one is somebody else's business.
+func webAddress(key, value string) error {
+	if value == Demo || value == "" {
+		return nil
+	}
+	u, err := url.Parse(value)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return fmt.Errorf("%s: write an address that begins with http:// or https://, or %s", key, Demo)
+	}
+	if u.User != nil {
+		return fmt.Errorf("%s: a user name or password in the address would show on the page: leave it out", key)
+	}
+	return nil
+}
+
+// Secrets are all values that must not show anywhere.
+func (s Settings) Secrets() []config.Secret {
+	return []config.Secret{
+		s.Ship.Token, s.Mail.Password, s.Slack.Webhook, s.Telegram.Token, s.Discord.Webhook, s.Teams.Webhook, s.Tor.Password,
+		s.Auth.ClientSecret, s.Auth.SessionKey,
+	}
+}
+
+// ListensLocally reports whether the page is for this machine alone.
+func (s Settings) ListensLocally() bool {
+	host, _, err := net.SplitHostPort(s.Listen)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+}
