@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // sumFile condenses what was read from a file.
@@ -34,14 +35,80 @@ func sumDir(entries []fs.DirEntry, err error) uint64 {
 	return h.Sum64()
 }
 
+// input is a file or folder that a snapshot depends on, with the sum of what
+// was read from it.
+type input struct {
+	path string
+	dir  bool
+	sum  uint64
+	info fs.FileInfo // as it was after reading; nil where it is missing
+}
+
+func newInput(path string, dir bool, sum uint64) input {
+	info, err := os.Stat(path)
+	if err != nil {
+		info = nil
+	}
+	return input{path, dir, sum, info}
+}
+
 // currentInput reads an input as it is now.
 func currentInput(path string, dir bool) input {
 	if dir {
 		entries, err := os.ReadDir(path)
-		return input{path, dir, sumDir(entries, err)}
+		return newInput(path, dir, sumDir(entries, err))
 	}
 	data, err := readFile(nil, path)
-	return input{path, dir, sumFile(data, err)}
+	return newInput(path, dir, sumFile(data, err))
+}
+
+// age is how long before now the input was last written. What no clock of this
+// machine wrote is old.
+func (in input) age(now time.Time) time.Duration {
+	if in.info == nil {
+		return settleTime
+	}
+	if age := now.Sub(in.info.ModTime()); age > -settleTime {
+		return max(age, 0)
+	}
+	return settleTime
+}
+
+// restless returns how long to wait before inputs that were read at a time, and
+// differ from those known, may be taken, and which input that is due to: none of
+// them may have changed for settleTime by then.
+func restless(at time.Time, known, read []input) (wait time.Duration, path string) {
+	for _, in := range read {
+		i := slices.IndexFunc(known, func(k input) bool { return k.path == in.path })
+		if i >= 0 && known[i].sum == in.sum {
+			continue
+		}
+		if w := settleTime - in.age(at); w > wait {
+			wait, path = w, in.path
+		}
+	}
+	return wait, path
+}
+
+// untouched reports whether both lists hold the same inputs with the same
+// content, and nobody wrote to them in between.
+func untouched(a, b []input) bool {
+	return slices.EqualFunc(a, b, func(x, y input) bool {
+		if x.path != y.path || x.sum != y.sum || (x.info == nil) != (y.info == nil) {
+			return false
+		}
+		return x.info == nil || x.info.ModTime().Equal(y.info.ModTime())
+	})
+}
+
+// without lists the inputs that are not among others.
+func without(inputs, others []input) (out []input) {
+	for _, in := range inputs {
+		if !slices.ContainsFunc(others, func(o input) bool { return o.path == in.path }) {
+			out = append(out, in)
+		}
+	}
+	return out
 }
 
 // unsteady reports an input that looks as files do in the middle of being
@@ -50,8 +117,7 @@ func (in input) unsteady() bool {
 	if in.dir {
 		return false
 	}
-	info, err := os.Stat(in.path)
-	return err != nil || info.Size() == 0
+	return in.info == nil || in.info.Size() == 0
 }
 
 func sortedInputs(in []input) []input {

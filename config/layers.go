@@ -34,13 +34,6 @@ type reading struct {
 	scrub    scrubber
 }
 
-// input is a file or folder to watch, with the sum of what was read from it.
-type input struct {
-	path string
-	dir  bool
-	sum  uint64
-}
-
 func (r *reading) run() {
 	for i := range r.opt.sources {
 		s := &r.opt.sources[i]
@@ -103,7 +96,7 @@ func (r *reading) file(kind layerKind, name string, s *sourceSpec) {
 		data, err = readFile(s.fsys, name)
 	}
 	if s.fsys == nil {
-		r.inputs = append(r.inputs, input{path: name, sum: sumFile(data, err)})
+		r.inputs = append(r.inputs, newInput(name, false, sumFile(data, err)))
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && s.optional && kind == layerFile:
@@ -213,7 +206,7 @@ func (r *reading) secretsDir(s *sourceSpec) {
 	l := &layer{kind: layerSecrets, name: s.path, flat: true}
 	r.layers = append(r.layers, l)
 	entries, err := os.ReadDir(s.path)
-	r.inputs = append(r.inputs, input{path: s.path, dir: true, sum: sumDir(entries, err)})
+	r.inputs = append(r.inputs, newInput(s.path, true, sumDir(entries, err)))
 	if errors.Is(err, fs.ErrNotExist) {
 		l.missing = true
 		return
@@ -266,7 +259,7 @@ func (r *reading) strangeSecret(l *layer, full, name string, byName map[string]*
 // textFile reads a file that holds one value.
 func (r *reading) textFile(l *layer, e *entry, path, label string) (*node, bool) {
 	data, err := readFile(nil, path)
-	r.inputs = append(r.inputs, input{path: path, sum: sumFile(data, err)})
+	r.inputs = append(r.inputs, newInput(path, false, sumFile(data, err)))
 	if err != nil {
 		p := Problem{Key: e.key, Layer: string(l.kind) + " " + label, File: path, Message: "cannot read the file: " + cause(err), Err: err}
 		if errors.Is(err, fs.ErrNotExist) {

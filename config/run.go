@@ -9,11 +9,12 @@ import (
 )
 
 const (
-	// settleTime is how long files must rest before they are read, as editors
-	// write in several steps.
+	// settleTime is how long a file must not have changed before it is taken, as
+	// editors write in several steps.
 	settleTime = 60 * time.Millisecond
-	// settleMax bounds the wait for files that do not rest.
-	settleMax = time.Second
+	// settleMax bounds how long Reload and Update wait for that. Run waits as
+	// long as it takes: a file that keeps changing is never taken half.
+	settleMax = 5 * time.Second
 	// missingTime is how long a file may be missing or empty before that counts.
 	missingTime = 1500 * time.Millisecond
 
@@ -67,22 +68,24 @@ type follower struct {
 	*engine
 	watch     *fileWatch
 	seen      []input   // as of the last attempt to load
-	last      []input   // as of the last look, while settling
-	since     time.Time // when settling began; zero while all is at rest
+	joined    []input   // files that a reload would read for the first time
+	last      []input   // as of the last look; nil while nothing has changed
+	changedAt time.Time // when last was found to differ from the look before
 	unsteady  time.Time // when a file was first found missing or empty
+	outdated  bool      // a reload is due although no file differs from seen
 	nextPoll  time.Time
 	recheckAt time.Time
 }
 
 func (f *follower) loop(ctx context.Context) {
-	f.seen = f.snapshot().inputs
+	f.begin()
 	f.look(ctx) // what changed between Load and Run
 	for ctx.Err() == nil {
 		timer := time.NewTimer(time.Until(f.due()))
 		select {
 		case <-ctx.Done():
 		case <-f.wake:
-			f.seen = f.snapshot().inputs
+			f.begin()
 			f.look(ctx)
 		case event := <-f.watch.events():
 			if f.watch.concerns(event) {
@@ -110,21 +113,38 @@ func (f *follower) due() time.Time {
 
 func (f *follower) tick(ctx context.Context) {
 	now := time.Now()
+
 	if due := f.refs.due(f.snapshot().references); !due.IsZero() && !due.After(now) {
 		limited, cancel := context.WithTimeout(ctx, refreshTimeout)
-		err := f.refresh(limited, f.refs.dueBy(now, f.snapshot().references))
+		err, reloading := f.refreshIf(limited, f.refs.dueBy(now, f.snapshot().references), f.seen)
 		cancel()
+		f.postponed(reloading) // another failure is logged and kept in the status
 		if err != nil && ctx.Err() == nil {
 			f.opt.logger.Warn("a reference cannot be renewed, its last value stays", "error", err)
 		}
 	}
+
 	if !f.nextPoll.IsZero() && !f.nextPoll.After(now) {
 		f.nextPoll = time.Time{}
 		if f.hasSources() {
-			_ = f.reload(ctx) // logged and kept in the status
+			f.postponed(f.reloadIf(ctx, f.seen)) // a failure is logged and kept in the status
 		}
 	}
+
 	f.look(ctx)
+}
+
+// postponed reports a reload that was not made because files are changing. A
+// lease that ends meanwhile is no reason to take half a file: look makes up
+// for it once they rest.
+func (f *follower) postponed(err error) bool {
+	var u *unsettledError
+	if !errors.As(err, &u) {
+		return false
+	}
+	f.outdated = true
+	f.joined = mergeInputs(u.joined, f.joined)
+	return true
 }
 
 func (f *follower) hasSources() bool {
@@ -136,51 +156,60 @@ func (f *follower) hasSources() bool {
 	return false
 }
 
+// begin starts to follow from what the current snapshot was read from.
+func (f *follower) begin() {
+	f.seen, f.joined, f.last, f.outdated = f.snapshot().inputs, nil, nil, false
+	f.unsteady = time.Time{}
+}
+
 // look arms the watches, compares the files with what was read, and reloads
-// once they rest.
+// once none of them has changed for settleTime. The time counts from the last
+// change; other events make it look again, but never sooner ready.
 func (f *follower) look(ctx context.Context) {
 	f.arm()
 	f.recheckAt = time.Time{}
 	now := time.Now()
-	found := current(f.seen)
-	if consistent(f.seen, found) {
-		f.since, f.unsteady, f.last = time.Time{}, time.Time{}, nil
+	found := current(mergeInputs(f.seen, f.joined))
+	if !f.outdated && consistent(f.seen, found) {
+		f.begin()
 		return
 	}
-	if f.since.IsZero() {
-		f.since = now
+
+	// Time stamps count too: a file may be caught twice at the same half. The
+	// change was at the latest when it had been read, the look began before.
+	if f.last == nil || !untouched(f.last, found) {
+		f.changedAt = time.Now()
 	}
-	rests := f.last != nil && consistent(f.last, found)
 	f.last = found
+
+	wait := settleTime - now.Sub(f.changedAt)
 	if f.anyUnsteady(found) {
 		if f.unsteady.IsZero() {
 			f.unsteady = now
 		}
-		rests = rests && now.Sub(f.unsteady) >= missingTime
+		wait = max(wait, min(settleTime, missingTime-now.Sub(f.unsteady)))
 	} else {
 		f.unsteady = time.Time{}
-		rests = rests || now.Sub(f.since) >= settleMax
 	}
-	if !rests {
+	if wait > 0 {
+		f.recheckAt = now.Add(wait)
+		return
+	}
+
+	if f.postponed(f.reloadIf(ctx, found)) {
 		f.recheckAt = now.Add(settleTime)
 		return
 	}
-	err := f.reloadIf(ctx, found)
-	if errors.Is(err, errUnsettled) {
-		f.last, f.recheckAt = nil, now.Add(settleTime)
-		return
-	}
-	f.since, f.unsteady, f.last = time.Time{}, time.Time{}, nil
 	if ctx.Err() == nil {
-		f.seen = f.snapshot().inputs
+		f.begin()
 		f.arm()
 	}
 }
 
 // anyUnsteady reports an input that changed and is now missing or empty.
 func (f *follower) anyUnsteady(found []input) bool {
-	for i, in := range found {
-		if in.sum != f.seen[i].sum && in.unsteady() {
+	for _, in := range found {
+		if in.unsteady() && !consistent(f.seen, []input{in}) {
 			return true
 		}
 	}
@@ -189,7 +218,7 @@ func (f *follower) anyUnsteady(found []input) bool {
 
 // arm watches what the inputs depend on now, and sets the next poll.
 func (f *follower) arm() {
-	ok := f.watch.arm(f.seen)
+	ok := f.watch.arm(mergeInputs(f.seen, f.joined))
 	mode, every := "events", pollWithEvents
 	if !watchesAncestors {
 		every = pollPartly

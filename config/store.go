@@ -46,7 +46,7 @@ type engine struct {
 	changes  changes
 }
 
-// Load reads all layers into a Store. defaults, a struct, is the value of keys
+// Load reads all layers, as they are, into a Store. defaults, a struct, is the value of keys
 // that no layer sets. Every mistake is found at once: the error is a [*Report]
 // where the settings are wrong, and another error where opts are. Load makes
 // no goroutine that outlives it; [Store.Run] follows changes.
@@ -118,8 +118,9 @@ func (s *Store[T]) Get() *T { return s.current.Load() }
 
 // Reload reads all layers again. If they are right, the new snapshot becomes
 // current and OnChange functions run; if not, the last good one stays and the
-// error, a [*Report], says why. References that are resolved already are not
-// resolved again; see [Store.Refresh].
+// error, a [*Report], says why. It waits for files that were written within the
+// last 60 ms, at most 5 s, as they may be half written. References that are
+// resolved already are not resolved again; see [Store.Refresh].
 func (s *Store[T]) Reload(ctx context.Context) error { return s.engine.reload(ctx) }
 
 // exclusive waits for its turn to build, write or swap, does the work and tells
@@ -144,23 +145,29 @@ func (e *engine) exclusive(ctx context.Context, op string, work func() error) er
 
 func (e *engine) reload(ctx context.Context) error { return e.reloadIf(ctx, nil) }
 
-// reloadIf reloads, unless the inputs read differ from those expected.
+// reloadIf reloads. With inputs expected, it gives an [*unsettledError] where
+// those that it reads are others.
 func (e *engine) reloadIf(ctx context.Context, expected []input) error {
 	return e.exclusive(ctx, "reload", func() error { return e.reloadLocked(ctx, expected) })
 }
 
-// errUnsettled says that files changed while they were read.
-var errUnsettled = errors.New("config: files are changing")
+// unsettledError says that files changed while they were read, or that some
+// were read which nobody has seen at rest.
+type unsettledError struct{ joined []input }
+
+func (e *unsettledError) Error() string { return "config: reload: files are changing" }
 
 func (e *engine) reloadLocked(ctx context.Context, expected []input) error {
-	snap, err := e.build(ctx, nil)
-	if expected != nil && snap != nil && !consistent(expected, snap.inputs) {
-		return errUnsettled
+	snap, err := e.buildAtRest(ctx, expected)
+	var u *unsettledError
+	if errors.As(err, &u) {
+		return err
 	}
 	if err != nil {
 		e.failed(snap, err)
 		return err
 	}
+
 	e.logWarnings(snap)
 	if old := e.snapshot(); old != nil && equal(old.rv.Elem(), snap.rv.Elem(), e.schema.root.shape) {
 		snap.rv = old.rv // the same values: keep the pointer that readers hold
@@ -171,6 +178,54 @@ func (e *engine) reloadLocked(ctx context.Context, expected []input) error {
 		e.opt.logger.Info("settings are right again")
 	}
 	return nil
+}
+
+// buildAtRest builds a snapshot from files that are not being written. Run says
+// which files it has seen at rest. Other callers wait here, for what was
+// written in the last settleTime.
+func (e *engine) buildAtRest(ctx context.Context, expected []input) (*snapshot, error) {
+	if expected != nil {
+		snap, err := e.build(ctx, nil)
+		if snap == nil {
+			return nil, err
+		}
+		joined := without(snap.inputs, expected)
+		if len(joined) > 0 || !consistent(expected, snap.inputs) {
+			return nil, &unsettledError{joined}
+		}
+		return snap, err
+	}
+
+	for begun := time.Now(); ; {
+		at := time.Now()
+		snap, err := e.build(ctx, nil)
+		if snap == nil {
+			return nil, err
+		}
+		wait, path := restless(at, e.snapshot().inputs, snap.inputs)
+		if wait <= 0 {
+			return snap, err
+		}
+		if err := awaitRest(ctx, begun, wait, path); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// awaitRest sleeps until the file at path may have come to rest.
+func awaitRest(ctx context.Context, begun time.Time, wait time.Duration, path string) error {
+	if time.Since(begun) > settleMax {
+		return fmt.Errorf("config: %s has been changing for %s; try again when it is written", path, settleMax)
+	}
+
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("config: %s is being written: %w", path, context.Cause(ctx))
+	}
 }
 
 // failed notes a reload that kept the last good snapshot, and logs it once.
@@ -226,11 +281,14 @@ func (e *engine) isClosed() bool {
 // Refresh resolves all references again and reads all layers. A reference that
 // cannot be resolved keeps its last good value; the error names it, and
 // [Status] shows it until it works again.
-func (s *Store[T]) Refresh(ctx context.Context) error { return s.engine.refresh(ctx, nil) }
+func (s *Store[T]) Refresh(ctx context.Context) error {
+	return errors.Join(s.engine.refreshIf(ctx, nil, nil))
+}
 
-// refresh resolves the given references again, or all for nil.
-func (e *engine) refresh(ctx context.Context, texts []string) error {
-	return e.exclusive(ctx, "refresh", func() error {
+// refreshIf resolves the given references again, or all for nil, and reloads as
+// reloadIf does.
+func (e *engine) refreshIf(ctx context.Context, texts []string, expected []input) (resolving, reloading error) {
+	reloading = e.exclusive(ctx, "refresh", func() error {
 		if texts == nil {
 			texts = sortedKeys(e.snapshot().references)
 		}
@@ -240,8 +298,10 @@ func (e *engine) refresh(ctx context.Context, texts []string) error {
 				errs = append(errs, fmt.Errorf("config: refresh %s: %w", maskSecrets(texts[i]), err))
 			}
 		}
-		return errors.Join(append(errs, e.reloadLocked(ctx, nil))...)
+		resolving = errors.Join(errs...)
+		return e.reloadLocked(ctx, expected)
 	})
+	return resolving, reloading
 }
 
 // Close ends a running [Store.Run] and waits for it. Get keeps working; what

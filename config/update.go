@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/svcblocks/svcblocks/internal/atomicfile"
 	"github.com/svcblocks/svcblocks/internal/filelock"
@@ -118,7 +119,9 @@ func (e *engine) updateLocked(ctx context.Context, op string, change changeFunc)
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	removeLeftovers(path)
-	for {
+
+	for begun := time.Now(); ; {
+		at := time.Now()
 		data, readErr := readFile(nil, path)
 		missing := errors.Is(readErr, fs.ErrNotExist)
 		if missing && e.opt.sources[i].optional {
@@ -127,7 +130,21 @@ func (e *engine) updateLocked(ctx context.Context, op string, change changeFunc)
 		if readErr != nil {
 			return writeError(path, readErr)
 		}
-		next, snap, err := e.plan(ctx, op, data, formatOf(e.opt.sources[i].path), change)
+		base, err := e.build(ctx, data)
+		if base != nil {
+			wait, written := restless(at, e.snapshot().inputs, e.inPlace(base.inputs, e.opt.sources[i].path))
+			if wait > 0 {
+				if err := awaitRest(ctx, begun, wait, written); err != nil {
+					return err
+				}
+				continue
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("config: %s: the settings as they are: %w", op, within(err))
+		}
+
+		next, snap, err := e.plan(ctx, op, base, data, formatOf(e.opt.sources[i].path), change)
 		if err != nil || next == nil {
 			return err
 		}
@@ -143,13 +160,20 @@ func (e *engine) updateLocked(ctx context.Context, op string, change changeFunc)
 	}
 }
 
+// inPlace leaves the writable file out where another file has taken its place
+// since it was read last: so do the writers that take our lock, and theirs are
+// whole. An editor that writes into the file itself is waited for.
+func (e *engine) inPlace(inputs []input, writable string) []input {
+	known := e.snapshot().inputs
+	return slices.DeleteFunc(slices.Clone(inputs), func(in input) bool {
+		i := slices.IndexFunc(known, func(k input) bool { return k.path == in.path })
+		return in.path == writable && (i < 0 || in.info == nil || known[i].info == nil || !os.SameFile(in.info, known[i].info))
+	})
+}
+
 // plan makes the file's next content and the snapshot it gives; nil content if
-// nothing changes.
-func (e *engine) plan(ctx context.Context, op string, data []byte, f format, change changeFunc) ([]byte, *snapshot, error) {
-	base, err := e.build(ctx, data)
-	if err != nil {
-		return nil, nil, fmt.Errorf("config: %s: the settings as they are: %w", op, within(err))
-	}
+// nothing changes. data is what the file holds in base.
+func (e *engine) plan(ctx context.Context, op string, base *snapshot, data []byte, f format, change changeFunc) ([]byte, *snapshot, error) {
 	rv := reflect.New(e.schema.rt)
 	rv.Elem().Set(deepCopy(base.rv.Elem(), e.schema.root.shape))
 	texts, err := change(rv)
