@@ -10,12 +10,14 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/svcblocks/svcblocks/config/internal/doc"
 )
 
 // snapshot is one complete reading of the settings.
 type snapshot struct {
 	rv         reflect.Value // pointer to the settings
-	heads      []*node       // by leaf id: the value that won, nil for the default
+	heads      []*doc.Node   // by leaf id: the value that won, nil for the default
 	layers     []*layer
 	warnings   []Problem
 	inputs     []input
@@ -27,7 +29,7 @@ type snapshot struct {
 type builder struct {
 	*reading
 	decoder
-	heads      []*node
+	heads      []*doc.Node
 	references map[string][]string
 }
 
@@ -36,7 +38,7 @@ type builder struct {
 func (e *engine) build(ctx context.Context, replaced []byte) (*snapshot, error) {
 	b := &builder{reading: &reading{opt: e.opt, schema: e.schema, environ: e.opt.environ()}}
 	b.lenient = e.opt.lenient
-	b.heads = make([]*node, len(e.schema.leaves))
+	b.heads = make([]*doc.Node, len(e.schema.leaves))
 	b.references = map[string][]string{}
 	b.replaced, b.before = replaced, e.filled()
 	b.anew = replaced != nil && e.writableGone()
@@ -100,35 +102,35 @@ func (b *builder) apply(l *layer) {
 		return
 	}
 	if l.flat {
-		for i, k := range l.root.names {
-			b.set(b.schema.byKey[k.text], l.root.items[i])
+		for i, k := range l.root.Names {
+			b.set(b.schema.byKey[k.Text], l.root.Items[i])
 		}
 		return
 	}
 	b.walk(b.schema.root, l.root)
 }
 
-func (b *builder) walk(section *entry, n *node) {
-	for i, k := range n.names {
-		item := n.items[i]
-		e := section.names[k.text]
+func (b *builder) walk(section *entry, n *doc.Node) {
+	for i, k := range n.Names {
+		item := n.Items[i]
+		e := section.names[k.Text]
 		switch {
 		case e == nil:
-			b.decoder.unknown(item, k, section.key, b.keyHint(section, k.text))
+			b.decoder.unknown(item, k, section.key, b.keyHint(section, k.Text))
 		case !e.section:
 			b.set(e, item)
-		case item.kind == mapNode:
+		case item.Kind == doc.Map:
 			b.walk(e, item)
-		case item.kind == textNode && isReference(item.text):
+		case item.Kind == doc.Text && isReference(item.Text):
 			b.wrongSection(item, e, "a reference stands for one value, not for a section")
-		case item.kind != nullNode:
+		case item.Kind != doc.Null:
 			b.wrongSection(item, e, "")
 		}
 	}
 }
 
 // wrongSection reports what stands where a section goes.
-func (b *builder) wrongSection(n *node, e *entry, hint string) {
+func (b *builder) wrongSection(n *doc.Node, e *entry, hint string) {
 	b.decoder.wrong(n, e.shape, e.key, "a section", hint)
 	last := len(b.decoder.problems) - 1
 	b.reject(b.decoder.problems[last])
@@ -136,25 +138,27 @@ func (b *builder) wrongSection(n *node, e *entry, hint string) {
 }
 
 // set makes n the value of a leaf.
-func (b *builder) set(e *entry, n *node) {
+func (b *builder) set(e *entry, n *doc.Node) {
 	inner := e.shape
 	for inner.code == codePointer {
 		inner = inner.elem
 	}
-	if n.kind == nullNode && e.shape.code != codePointer && inner.code != codeSlice && inner.code != codeMap {
+	if n.Kind == doc.Null && e.shape.code != codePointer && inner.code != codeSlice && inner.code != codeMap {
 		return // a scalar without a value leaves what is below
 	}
 	if inner.code == codeMap {
 		b.heads[e.id] = mergeNodes(b.heads[e.id], n)
 		return
 	}
-	n.over = b.heads[e.id]
+	if below := b.heads[e.id]; below != nil {
+		remark(n, func(o *origin) { o.over = below })
+	}
 	b.heads[e.id] = n
 }
 
 // keyHint says what an unknown key may have meant.
 func (b *builder) keyHint(section *entry, key string) string {
-	if e := b.schema.byKey[joinKey(section.key, key)]; e != nil && strings.Contains(key, ".") {
+	if e := b.schema.byKey[doc.JoinKey(section.key, key)]; e != nil && strings.Contains(key, ".") {
 		return "nest it: a dot in a key does not open a section"
 	}
 	if hint := nearest(key, mapKeys(section.names)); hint != "" {
@@ -200,7 +204,7 @@ func (b *builder) section(e *entry, rv reflect.Value) {
 
 func (b *builder) leaf(e *entry, fv reflect.Value) {
 	n, r := b.heads[e.id], e.field.rules
-	if n != nil && (n.failed || !b.value(fv, e.shape, n, e.key)) {
+	if n != nil && (from(n).failed || !b.value(fv, e.shape, n, e.key)) {
 		return // reported already
 	}
 	if n == nil && fv.IsZero() {
@@ -209,16 +213,16 @@ func (b *builder) leaf(e *entry, fv reflect.Value) {
 		}
 		return
 	}
-	if r.required && n != nil && n.kind == nullNode && fv.IsZero() {
+	if r.required && n != nil && n.Kind == doc.Null && fv.IsZero() {
 		b.missing(e)
 		return
 	}
 	if want := r.check(fv, e.shape); want != "" {
 		if n == nil {
-			n = &node{kind: textNode, from: &layer{kind: layerDefault}}
+			n = &doc.Node{Kind: doc.Text, Mark: noOrigin}
 		}
-		p := n.problem(e.key)
-		p.Value = display(fv, e.shape, e.key, n.hidden())
+		p := problemAt(n, e.key)
+		p.Value = display(fv, e.shape, e.key, hidden(n))
 		if c := e.shape.code; c == codeString || c == codeText {
 			p.Value = fmt.Sprintf("%q", shorten(p.Value))
 		}
@@ -276,7 +280,7 @@ func (b *builder) validateTree(rv reflect.Value, s *shape, key string, found []P
 			for it := rv.MapRange(); it.Next(); {
 				item := reflect.New(s.elem.rt).Elem()
 				item.Set(it.Value())
-				problems = append(problems, b.validateTree(item, s.elem, joinKey(key, plainText(it.Key(), s.key)), found)...)
+				problems = append(problems, b.validateTree(item, s.elem, doc.JoinKey(key, plainText(it.Key(), s.key)), found)...)
 			}
 		}
 	case codeStruct:
@@ -289,7 +293,7 @@ func (b *builder) validateTree(rv reflect.Value, s *shape, key string, found []P
 			}
 			full := key
 			if f.name != "" {
-				full = joinKey(key, f.name)
+				full = doc.JoinKey(key, f.name)
 			}
 			problems = append(problems, b.validateTree(rv.Field(f.index), inner, full, found)...)
 		}
@@ -410,12 +414,12 @@ func (b *builder) locate(key string) Problem {
 		if l.root == nil || l.flat {
 			continue
 		}
-		at, n := name{}, l.root
+		at, n := doc.Name{}, l.root
 		for part := range strings.SplitSeq(key, ".") {
 			found := false
-			for j := range n.names {
-				if n.names[j].text == part {
-					at, n, found = n.names[j], n.items[j], true
+			for j := range n.Names {
+				if n.Names[j].Text == part {
+					at, n, found = n.Names[j], n.Items[j], true
 					break
 				}
 			}
@@ -425,7 +429,7 @@ func (b *builder) locate(key string) Problem {
 			}
 		}
 		if n != nil {
-			return Problem{Key: key, Layer: l.describe(), File: l.path(), Line: at.line, Column: at.col}
+			return Problem{Key: key, Layer: l.describe(), File: l.path(), Line: at.Line, Column: at.Column}
 		}
 	}
 	return Problem{Key: key}

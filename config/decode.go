@@ -4,11 +4,12 @@ import (
 	"encoding"
 	"fmt"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/svcblocks/svcblocks/config/internal/doc"
 )
 
 // decoder sets Go values from nodes and collects what does not fit.
@@ -19,42 +20,21 @@ type decoder struct {
 }
 
 // wrong reports a value that does not fit its key.
-func (d *decoder) wrong(n *node, s *shape, key, want, hint string) {
-	p := n.problem(key)
-	if n.kind == textNode {
-		p.Value = n.shown(s, key)
+func (d *decoder) wrong(n *doc.Node, s *shape, key, want, hint string) {
+	p := problemAt(n, key)
+	if n.Kind == doc.Text {
+		p.Value = shown(n, s, key)
 	} else {
-		p.Value = n.kind.String()
+		p.Value = n.Kind.String()
 	}
 	p.Want, p.Hint = want, hint
 	d.problems = append(d.problems, p)
 }
 
-// problem starts a Problem at the place of n.
-func (n *node) problem(key string) Problem {
-	p := Problem{Key: key, Line: n.line, Column: n.col}
-	if n.from != nil {
-		p.Layer, p.File = n.from.describe(), n.from.path()
-	}
-	if n.label != "" {
-		p.Layer = string(n.from.kind) + " " + n.label
-		p.Line, p.Column = 0, 0
-	}
-	return p
-}
-
-// shown is the text of n for a message.
-func (n *node) shown(s *shape, key string) string {
-	if n.tainted || s.secret() || sensitiveKey(key) {
-		return redact(n.text)
-	}
-	return strconv.Quote(shorten(maskSecrets(n.text)))
-}
-
 // value sets rv, of shape s, from n. It reports whether it could.
-func (d *decoder) value(rv reflect.Value, s *shape, n *node, key string) bool {
+func (d *decoder) value(rv reflect.Value, s *shape, n *doc.Node, key string) bool {
 	if s.code == codePointer {
-		if n.kind == nullNode {
+		if n.Kind == doc.Null {
 			rv.SetZero()
 			return true
 		}
@@ -67,11 +47,11 @@ func (d *decoder) value(rv reflect.Value, s *shape, n *node, key string) bool {
 	case codeSlice, codeArray, codeMap, codeAny, codeStruct:
 		return d.composite(rv, s, n, key)
 	}
-	switch n.kind {
-	case nullNode:
+	switch n.Kind {
+	case doc.Null:
 		return true // as below: the value stays
-	case textNode:
-		want, hint := setText(rv, s, n.text, n.tainted || sensitiveKey(key))
+	case doc.Text:
+		want, hint := setText(rv, s, n.Text, from(n).tainted || sensitiveKey(key))
 		if want != "" {
 			d.wrong(n, s, key, want, hint)
 		}
@@ -81,8 +61,8 @@ func (d *decoder) value(rv reflect.Value, s *shape, n *node, key string) bool {
 	return false
 }
 
-func (d *decoder) composite(rv reflect.Value, s *shape, n *node, key string) bool {
-	if n.kind == textNode && s.code != codeAny && (n.label != "" || n.ref != "") {
+func (d *decoder) composite(rv reflect.Value, s *shape, n *doc.Node, key string) bool {
+	if n.Kind == doc.Text && s.code != codeAny && (from(n).label != "" || from(n).ref != "") {
 		expanded, err := expandText(n, s)
 		if err != nil {
 			d.wrong(n, s, key, s.describe(), err.Error())
@@ -90,7 +70,7 @@ func (d *decoder) composite(rv reflect.Value, s *shape, n *node, key string) boo
 		}
 		n = expanded
 	}
-	if n.kind == nullNode {
+	if n.Kind == doc.Null {
 		if s.code == codeSlice || s.code == codeMap || s.code == codeAny {
 			rv.SetZero()
 		}
@@ -100,66 +80,66 @@ func (d *decoder) composite(rv reflect.Value, s *shape, n *node, key string) boo
 	case codeSlice, codeArray:
 		return d.list(rv, s, n, key)
 	case codeMap:
-		if n.kind != mapNode {
+		if n.Kind != doc.Map {
 			break
 		}
 		return d.mapping(rv, s, n, key)
 	case codeStruct:
-		if n.kind != mapNode {
+		if n.Kind != doc.Map {
 			break
 		}
 		return d.structure(rv, s, n, key)
 	case codeAny:
-		rv.Set(reflect.ValueOf(n.any()))
+		rv.Set(reflect.ValueOf(n.Any()))
 		return true
 	}
 	d.wrong(n, s, key, s.describe(), "")
 	return false
 }
 
-func (d *decoder) list(rv reflect.Value, s *shape, n *node, key string) bool {
-	if n.kind != listNode {
+func (d *decoder) list(rv reflect.Value, s *shape, n *doc.Node, key string) bool {
+	if n.Kind != doc.List {
 		hint := ""
-		if n.kind == textNode {
+		if n.Kind == doc.Text {
 			hint = "write a list, even of one"
 		}
 		d.wrong(n, s, key, s.describe(), hint)
 		return false
 	}
-	if s.code == codeArray && len(n.items) != rv.Len() {
-		d.wrong(n, s, key, s.describe(), fmt.Sprintf("there are %d", len(n.items)))
+	if s.code == codeArray && len(n.Items) != rv.Len() {
+		d.wrong(n, s, key, s.describe(), fmt.Sprintf("there are %d", len(n.Items)))
 		return false
 	}
 	if s.code == codeSlice {
-		rv.Set(reflect.MakeSlice(s.rt, len(n.items), len(n.items)))
+		rv.Set(reflect.MakeSlice(s.rt, len(n.Items), len(n.Items)))
 	}
 	ok := true
-	for i, item := range n.items {
+	for i, item := range n.Items {
 		ok = d.value(rv.Index(i), s.elem, item, fmt.Sprintf("%s[%d]", key, i)) && ok
 	}
 	return ok
 }
 
-func (d *decoder) mapping(rv reflect.Value, s *shape, n *node, key string) bool {
+func (d *decoder) mapping(rv reflect.Value, s *shape, n *doc.Node, key string) bool {
 	if rv.IsNil() {
-		rv.Set(reflect.MakeMapWithSize(s.rt, len(n.names)))
+		rv.Set(reflect.MakeMapWithSize(s.rt, len(n.Names)))
 	}
 	ok := true
-	for i, k := range n.names {
-		item, full := n.items[i], joinKey(key, k.text)
+	for i, k := range n.Names {
+		item, full := n.Items[i], doc.JoinKey(key, k.Text)
 		kv := reflect.New(s.key.rt).Elem()
-		if want, hint := setText(kv, s.key, k.text, false); want != "" {
-			p := item.problem(full)
-			p.Value, p.Want, p.Hint = strconv.Quote(shorten(k.text)), "as a key "+want, hint
+		if want, hint := setText(kv, s.key, k.Text, false); want != "" {
+			p := problemAt(item, full)
+			p.Value, p.Want, p.Hint = strconv.Quote(shorten(k.Text)), "as a key "+want, hint
 			d.problems = append(d.problems, p)
 			ok = false
 			continue
 		}
-		if item.kind == nullNode && s.elem.code != codePointer && s.elem.code != codeAny {
+		if item.Kind == doc.Null && s.elem.code != codePointer && s.elem.code != codeAny {
 			rv.SetMapIndex(kv, reflect.Value{})
 			continue
 		}
-		if item.kind == nullNode {
+		if item.Kind == doc.Null {
 			rv.SetMapIndex(kv, reflect.Value{})
 			continue
 		}
@@ -177,31 +157,31 @@ func (d *decoder) mapping(rv reflect.Value, s *shape, n *node, key string) bool 
 }
 
 // structure sets a struct within a list or map, where keys are not static.
-func (d *decoder) structure(rv reflect.Value, s *shape, n *node, key string) bool {
+func (d *decoder) structure(rv reflect.Value, s *shape, n *doc.Node, key string) bool {
 	before := len(d.problems)
 	failed := map[string]bool{}
-	for i, k := range n.names {
-		f := s.str.names[k.text]
+	for i, k := range n.Names {
+		f := s.str.names[k.Text]
 		if f == nil {
-			d.unknown(n.items[i], k, key, nearest(k.text, mapKeys(s.str.names)))
+			d.unknown(n.Items[i], k, key, nearest(k.Text, mapKeys(s.str.names)))
 			continue
 		}
 		fv := fieldByPath(rv, f.path)
-		full := joinKey(key, k.text)
-		if n.items[i].kind == nullNode && f.shape.code != codePointer && f.shape.code != codeMap && f.shape.code != codeSlice {
+		full := doc.JoinKey(key, k.Text)
+		if n.Items[i].Kind == doc.Null && f.shape.code != codePointer && f.shape.code != codeMap && f.shape.code != codeSlice {
 			continue
 		}
-		failed[k.text] = !d.value(fv, f.shape, n.items[i], full)
+		failed[k.Text] = !d.value(fv, f.shape, n.Items[i], full)
 	}
 	for _, k := range sortedKeys(s.str.names) {
 		f := s.str.names[k]
 		fv, reachable := readPath(rv, f.path)
-		item := n.child(k)
-		full := joinKey(key, k)
+		item := n.Child(k)
+		full := doc.JoinKey(key, k)
 		switch {
 		case !reachable:
-		case f.rules.required && (item == nil || item.kind == nullNode) && fv.IsZero():
-			p := n.problem(full)
+		case f.rules.required && (item == nil || item.Kind == doc.Null) && fv.IsZero():
+			p := problemAt(n, full)
 			p.Message = "required, but not set"
 			d.problems = append(d.problems, p)
 		case item == nil && fv.IsZero():
@@ -218,10 +198,10 @@ func (d *decoder) structure(rv reflect.Value, s *shape, n *node, key string) boo
 	return len(d.problems) == before
 }
 
-func (d *decoder) unknown(n *node, k name, section, hint string) {
-	p := n.problem(joinKey(section, k.text))
-	if n.label == "" {
-		p.Line, p.Column = k.line, k.col
+func (d *decoder) unknown(n *doc.Node, k doc.Name, section, hint string) {
+	p := problemAt(n, doc.JoinKey(section, k.Text))
+	if from(n).label == "" {
+		p.Line, p.Column = k.Line, k.Column
 	}
 	p.Message, p.Hint = unknownMessage, hint
 	if d.lenient {
@@ -253,7 +233,7 @@ func setText(rv reflect.Value, s *shape, text string, hidden bool) (want, hint s
 		}
 		rv.SetBool(v)
 	case codeInt:
-		if leadingZero(trimmed) {
+		if doc.LeadingZero(trimmed) {
 			return s.describe(), "a leading zero is ambiguous: write it without, or 0o for octal"
 		}
 		v, err := strconv.ParseInt(trimmed, 0, rv.Type().Bits())
@@ -262,7 +242,7 @@ func setText(rv reflect.Value, s *shape, text string, hidden bool) (want, hint s
 		}
 		rv.SetInt(v)
 	case codeUint:
-		if leadingZero(trimmed) {
+		if doc.LeadingZero(trimmed) {
 			return s.describe(), "a leading zero is ambiguous: write it without, or 0o for octal"
 		}
 		v, err := strconv.ParseUint(strings.TrimPrefix(trimmed, "+"), 0, rv.Type().Bits())
@@ -271,7 +251,7 @@ func setText(rv reflect.Value, s *shape, text string, hidden bool) (want, hint s
 		}
 		rv.SetUint(v)
 	case codeFloat:
-		v, err := strconv.ParseFloat(yamlFloat(trimmed), rv.Type().Bits())
+		v, err := strconv.ParseFloat(doc.GoFloat(trimmed), rv.Type().Bits())
 		if err != nil {
 			return s.describe(), ""
 		}
@@ -341,37 +321,11 @@ func parseBool(text string) (v, ok bool) {
 	return false, false
 }
 
-// leadingZero reports a number such as 007, which is 7 in some formats and
-// octal in others.
-func leadingZero(text string) bool {
-	text = strings.TrimLeft(text, "+-")
-	return len(text) > 1 && text[0] == '0' && text[1] >= '0' && text[1] <= '9'
-}
-
 func intHint(text string) string {
 	if f, err := strconv.ParseFloat(text, 64); err == nil && strings.ContainsAny(text, ".eE") && f == float64(int64(f)) {
 		return fmt.Sprintf("write %d", int64(f))
 	}
 	return ""
-}
-
-// underscored matches digits that are grouped by underscores.
-var underscored = regexp.MustCompile(`^[+-]?[0-9]+(_[0-9]+)+(\.[0-9]+(_[0-9]+)*)?([eE][+-]?[0-9]+)?$`)
-
-// yamlFloat writes YAML's and TOML's names of the odd floats as Go's.
-func yamlFloat(text string) string {
-	switch strings.ToLower(text) {
-	case ".inf", "+.inf":
-		return "inf"
-	case "-.inf":
-		return "-inf"
-	case ".nan", "+nan", "-nan":
-		return "nan"
-	}
-	if underscored.MatchString(text) { // which Go reads in hexadecimal only
-		return strings.ReplaceAll(text, "_", "")
-	}
-	return text
 }
 
 func parseTime(text string) (time.Time, bool) {
@@ -386,68 +340,28 @@ func parseTime(text string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// any turns a tree into maps, lists and scalars, for values of type any.
-func (n *node) any() any {
-	switch n.kind {
-	case nullNode:
-		return nil
-	case listNode:
-		out := make([]any, len(n.items))
-		for i, item := range n.items {
-			out[i] = item.any()
-		}
-		return out
-	case mapNode:
-		out := make(map[string]any, len(n.items))
-		for i, k := range n.names {
-			out[k.text] = n.items[i].any()
-		}
-		return out
-	}
-	if n.plain {
-		switch n.text {
-		case "true", "True", "TRUE":
-			return true
-		case "false", "False", "FALSE":
-			return false
-		}
-		if !leadingZero(n.text) {
-			if i, err := strconv.ParseInt(n.text, 0, 64); err == nil {
-				return i
-			}
-			if u, err := strconv.ParseUint(n.text, 0, 64); err == nil {
-				return u
-			}
-			if f, err := strconv.ParseFloat(yamlFloat(n.text), 64); err == nil && strings.ContainsAny(n.text, "0123456789.") {
-				return f
-			}
-		}
-	}
-	return n.text
-}
-
 // expandText reads the text of a variable, flag, secret file or reference as a
 // list or a map: a list is separated by commas or JSON, a map is JSON.
-func expandText(n *node, s *shape) (*node, error) {
+func expandText(n *doc.Node, s *shape) (*doc.Node, error) {
 	for s.code == codePointer {
 		s = s.elem
 	}
-	text := strings.TrimSpace(n.text)
+	text := strings.TrimSpace(n.Text)
 	list := s.code == codeSlice || s.code == codeArray
 	if s.code != codeMap && s.code != codeStruct && !list {
 		return n, nil
 	}
-	var out *node
+	var out *doc.Node
 	switch {
 	case list && text == "":
-		out = &node{kind: listNode}
+		out = &doc.Node{Kind: doc.List}
 	case list && !strings.HasPrefix(text, "["):
-		out = &node{kind: listNode}
+		out = &doc.Node{Kind: doc.List}
 		for part := range strings.SplitSeq(text, ",") {
-			out.items = append(out.items, &node{kind: textNode, text: strings.TrimSpace(part), plain: true})
+			out.Items = append(out.Items, &doc.Node{Kind: doc.Text, Text: strings.TrimSpace(part), Plain: true})
 		}
 	default:
-		v, err := jsonValue(text)
+		v, err := doc.ParseValue(text)
 		if err != nil {
 			if !list && !strings.HasPrefix(text, "{") {
 				return nil, fmt.Errorf(`a map is written as JSON: {"key":"value"}`)
@@ -456,16 +370,8 @@ func expandText(n *node, s *shape) (*node, error) {
 		}
 		out = v
 	}
-	out.stamp(n)
+	stamp(out, n)
 	return out, nil
-}
-
-// stamp gives a tree the origin of the node it was read from.
-func (n *node) stamp(of *node) {
-	n.from, n.label, n.tainted, n.line, n.col, n.ref = of.from, of.label, of.tainted, of.line, of.col, of.ref
-	for _, item := range n.items {
-		item.stamp(of)
-	}
 }
 
 // fieldByPath walks to a field through embedded structs and makes those that

@@ -5,9 +5,11 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/svcblocks/svcblocks/config/internal/doc"
 )
 
-func (e *engine) leafEdits(base *snapshot, leaf *entry, ov, nv reflect.Value, texts map[string]*node) ([]edit, error) {
+func (e *engine) leafEdits(base *snapshot, leaf *entry, ov, nv reflect.Value, texts map[string]*doc.Node) ([]doc.Edit, error) {
 	if _, named := texts[leaf.key]; !ov.IsValid() && nv.IsZero() && !named {
 		return nil, nil
 	}
@@ -22,7 +24,7 @@ func (e *engine) leafEdits(base *snapshot, leaf *entry, ov, nv reflect.Value, te
 
 // mapEdits edits the entries of a map one by one, and within an entry the keys
 // that differ.
-func (d *differ) mapEdits(s *shape, n *node, ov, nv reflect.Value, path []string) error {
+func (d *differ) mapEdits(s *shape, n *doc.Node, ov, nv reflect.Value, path []string) error {
 	keys := map[string][2]reflect.Value{}
 	for i, rv := range []reflect.Value{ov, nv} {
 		if !rv.IsValid() {
@@ -36,7 +38,7 @@ func (d *differ) mapEdits(s *shape, n *node, ov, nv reflect.Value, path []string
 		}
 	}
 	for _, k := range sortedKeys(keys) {
-		if err := d.value(s.elem, n.find(k), keys[k][0], keys[k][1], append(slices.Clone(path), k)); err != nil {
+		if err := d.value(s.elem, n.Find(k), keys[k][0], keys[k][1], append(slices.Clone(path), k)); err != nil {
 			return err
 		}
 	}
@@ -48,16 +50,16 @@ type differ struct {
 	engine *engine
 	base   *snapshot
 	leaf   *entry
-	texts  map[string]*node
-	out    []edit
+	texts  map[string]*doc.Node
+	out    []doc.Edit
 
 	resolved map[string]bool // texts of the leaf that are held elsewhere
 }
 
 // value compares one value, whose node in the layers is n; an invalid
 // reflect.Value stands for an entry that is not there.
-func (d *differ) value(s *shape, n *node, ov, nv reflect.Value, path []string) error {
-	key := dotted(path)
+func (d *differ) value(s *shape, n *doc.Node, ov, nv reflect.Value, path []string) error {
+	key := doc.Dotted(path)
 	text, named := d.texts[key]
 	if ov.IsValid() && nv.IsValid() && !named {
 		if equal(ov, nv, s) || (s.code == codeSlice || s.code == codeMap) && ov.Len() == 0 && nv.Len() == 0 {
@@ -76,8 +78,8 @@ func (d *differ) value(s *shape, n *node, ov, nv reflect.Value, path []string) e
 			if err := d.engine.mayWrite(d.base, key, n); err != nil {
 				return err
 			}
-			for i, item := range n.items {
-				if err := d.value(s.elem, item, ov.Index(i), nv.Index(i), append(slices.Clone(path), indexPart(i))); err != nil {
+			for i, item := range n.Items {
+				if err := d.value(s.elem, item, ov.Index(i), nv.Index(i), append(slices.Clone(path), doc.IndexPart(i))); err != nil {
 					return err
 				}
 			}
@@ -90,7 +92,7 @@ func (d *differ) value(s *shape, n *node, ov, nv reflect.Value, path []string) e
 				if !ok || !also {
 					continue
 				}
-				if err := d.value(f.shape, n.find(k), of, nf, append(slices.Clone(path), k)); err != nil {
+				if err := d.value(f.shape, n.Find(k), of, nf, append(slices.Clone(path), k)); err != nil {
 					return err
 				}
 			}
@@ -100,20 +102,20 @@ func (d *differ) value(s *shape, n *node, ov, nv reflect.Value, path []string) e
 	if err := d.engine.mayWrite(d.base, key, n); err != nil {
 		return err
 	}
-	x := edit{path: path}
+	x := doc.Edit{Path: path}
 	switch {
 	case named:
-		x.value = text
+		x.Value = text
 	case nv.IsValid():
 		var err error
-		if x.value, err = d.encode(s, n, ov, nv, key); err != nil {
+		if x.Value, err = d.encode(s, n, ov, nv, key); err != nil {
 			return err
 		}
-		if d.holdsResolved(x.value, true) {
+		if d.holdsResolved(x.Value, true) {
 			return fmt.Errorf("config: update %s: a value in it is held elsewhere: %w", key, ErrSecret)
 		}
-	case n == nil || n.over != nil || !n.from.writable || d.engine.defaultHas(d.leaf, path[len(path)-1]):
-		x.value = &node{kind: nullNode} // set below the file: take it away there
+	case n == nil || from(n).over != nil || !from(n).layer.writable || d.engine.defaultHas(d.leaf, path[len(path)-1]):
+		x.Value = &doc.Node{Kind: doc.Null} // set below the file: take it away there
 	}
 	d.out = append(d.out, x)
 	return nil
@@ -121,9 +123,9 @@ func (d *differ) value(s *shape, n *node, ov, nv reflect.Value, path []string) e
 
 // itemByItem reports a list of as many structs as before, each of which the
 // file has as a section: their keys are changed one by one.
-func (d *differ) itemByItem(s *shape, n *node, ov, nv reflect.Value) bool {
-	if s.code != codeSlice && s.code != codeArray || ov.Len() != nv.Len() || n == nil || n.kind != listNode ||
-		len(n.items) != ov.Len() || !n.from.writable || n.label != "" || n.ref != "" {
+func (d *differ) itemByItem(s *shape, n *doc.Node, ov, nv reflect.Value) bool {
+	if s.code != codeSlice && s.code != codeArray || ov.Len() != nv.Len() || n == nil || n.Kind != doc.List ||
+		len(n.Items) != ov.Len() || !from(n).writable() || from(n).ref != "" {
 		return false
 	}
 	elem := s.elem
@@ -133,20 +135,12 @@ func (d *differ) itemByItem(s *shape, n *node, ov, nv reflect.Value) bool {
 	if elem.code != codeStruct {
 		return false
 	}
-	for i, item := range n.items {
-		if item.kind != mapNode || item.alias || !indirect(ov.Index(i)).IsValid() || !indirect(nv.Index(i)).IsValid() {
+	for i, item := range n.Items {
+		if item.Kind != doc.Map || item.Alias || !indirect(ov.Index(i)).IsValid() || !indirect(nv.Index(i)).IsValid() {
 			return false
 		}
 	}
 	return true
-}
-
-// find is child for a node that may be none.
-func (n *node) find(key string) *node {
-	if n == nil || n.kind != mapNode {
-		return nil
-	}
-	return n.child(key)
 }
 
 // defaultHas reports whether the default of a map has the entry.
@@ -165,22 +159,22 @@ func (e *engine) defaultHas(leaf *entry, k string) bool {
 }
 
 // mayWrite refuses a key whose value comes from a layer above the file.
-func (e *engine) mayWrite(base *snapshot, key string, n *node) error {
-	if n == nil || n.from == nil {
+func (e *engine) mayWrite(base *snapshot, key string, n *doc.Node) error {
+	if from(n) == noOrigin {
 		return nil
 	}
 	file := slices.IndexFunc(base.layers, func(l *layer) bool { return l.writable })
-	if slices.Index(base.layers, n.from) > file {
-		return &OverriddenError{Key: key, Origin: n.origin()}
+	if slices.Index(base.layers, from(n).layer) > file {
+		return &OverriddenError{Key: key, Origin: publicOrigin(n)}
 	}
 	return nil
 }
 
 // encode makes the node to write for a value. What did not change keeps the
 // text that the file has: a reference is written, never what it stands for.
-func (d *differ) encode(s *shape, n *node, ov, nv reflect.Value, key string) (*node, error) {
-	if n != nil && n.kind != nullNode && ov.IsValid() && equal(ov, nv, s) && (n.from.writable || n.holdsReference()) {
-		return n.raw(), nil
+func (d *differ) encode(s *shape, n *doc.Node, ov, nv reflect.Value, key string) (*doc.Node, error) {
+	if n != nil && n.Kind != doc.Null && ov.IsValid() && equal(ov, nv, s) && (from(n).layer.writable || holdsReference(n)) {
+		return raw(n), nil
 	}
 	if s.code == codePointer && !nv.IsNil() {
 		if ov.IsValid() {
@@ -188,27 +182,27 @@ func (d *differ) encode(s *shape, n *node, ov, nv reflect.Value, key string) (*n
 		}
 		return d.encode(s.elem, n, ov, nv.Elem(), key)
 	}
-	if n != nil && n.ref != "" {
-		return nil, fmt.Errorf("config: update %s: its value is held at %s: %w", key, maskSecrets(n.ref), ErrSecret)
+	if ref := from(n).ref; ref != "" {
+		return nil, fmt.Errorf("config: update %s: its value is held at %s: %w", key, maskSecrets(ref), ErrSecret)
 	}
 	switch s.code {
 	case codeSlice, codeArray:
-		out := &node{kind: listNode}
+		out := &doc.Node{Kind: doc.List}
 		for i := range nv.Len() {
 			item, old := d.oldItem(s, n, ov, nv, i)
 			v, err := d.encode(s.elem, item, old, nv.Index(i), fmt.Sprintf("%s[%d]", key, i))
 			if err != nil {
 				return nil, err
 			}
-			out.items = append(out.items, v)
+			out.Items = append(out.Items, v)
 		}
 		return out, nil
 	case codeStruct:
-		out := &node{kind: mapNode}
+		out := &doc.Node{Kind: doc.Map}
 		for _, k := range sortedKeys(s.str.names) {
 			f := s.str.names[k]
 			nf, ok := readPath(nv, f.path)
-			item := n.find(k)
+			item := n.Find(k)
 			if !ok || nf.IsZero() && item == nil {
 				continue
 			}
@@ -218,11 +212,11 @@ func (d *differ) encode(s *shape, n *node, ov, nv reflect.Value, key string) (*n
 					of = at
 				}
 			}
-			v, err := d.encode(f.shape, item, of, nf, joinKey(key, k))
+			v, err := d.encode(f.shape, item, of, nf, doc.JoinKey(key, k))
 			if err != nil {
 				return nil, err
 			}
-			out.put(name{text: k}, v)
+			out.Put(doc.Name{Text: k}, v)
 		}
 		return out, nil
 	}
@@ -235,66 +229,55 @@ func (d *differ) encode(s *shape, n *node, ov, nv reflect.Value, key string) (*n
 
 // oldItem finds what item i of a new list was: the same item in its place or,
 // where items went or came, in another one.
-func (d *differ) oldItem(s *shape, n *node, ov, nv reflect.Value, i int) (*node, reflect.Value) {
-	if n == nil || n.kind != listNode || !ov.IsValid() || len(n.items) != ov.Len() {
+func (d *differ) oldItem(s *shape, n *doc.Node, ov, nv reflect.Value, i int) (*doc.Node, reflect.Value) {
+	if n == nil || n.Kind != doc.List || !ov.IsValid() || len(n.Items) != ov.Len() {
 		return nil, reflect.Value{}
 	}
 	for j := range ov.Len() {
 		if j = (i + j) % ov.Len(); equal(ov.Index(j), nv.Index(i), s.elem) {
-			return n.items[j], ov.Index(j)
+			return n.Items[j], ov.Index(j)
 		}
 	}
 	if ov.Len() == nv.Len() {
-		return n.items[i], ov.Index(i)
+		return n.Items[i], ov.Index(i)
 	}
 	return nil, reflect.Value{}
 }
 
 // holdsResolved reports a text that a reference or a secret file of the leaf
 // gave: it is not written, wherever the change has put it.
-func (d *differ) holdsResolved(n *node, top bool) bool {
+func (d *differ) holdsResolved(n *doc.Node, top bool) bool {
 	if n == nil {
 		return false
 	}
 	if top && d.resolved == nil {
 		d.resolved = map[string]bool{}
-		d.base.heads[d.leaf.id].visit(func(n *node) {
-			if n.kind == textNode && (n.ref != "" || n.tainted) && n.text != "" {
-				d.resolved[n.text] = true
+		d.base.heads[d.leaf.id].Visit(func(n *doc.Node) {
+			if n.Kind == doc.Text && (from(n).ref != "" || from(n).tainted) && n.Text != "" {
+				d.resolved[n.Text] = true
 			}
 		})
 	}
-	if n.kind == textNode && d.resolved[n.text] {
+	if n.Kind == doc.Text && d.resolved[n.Text] {
 		return true
 	}
-	return slices.ContainsFunc(n.items, func(item *node) bool { return d.holdsResolved(item, false) })
-}
-
-// visit calls f for a node and all within.
-func (n *node) visit(f func(*node)) {
-	if n == nil {
-		return
-	}
-	f(n)
-	for _, item := range n.items {
-		item.visit(f)
-	}
+	return slices.ContainsFunc(n.Items, func(item *doc.Node) bool { return d.holdsResolved(item, false) })
 }
 
 // holdsReference reports whether a reference was resolved in n.
-func (n *node) holdsReference() (found bool) {
-	n.visit(func(n *node) { found = found || n.ref != "" })
+func holdsReference(n *doc.Node) (found bool) {
+	n.Visit(func(n *doc.Node) { found = found || from(n).ref != "" })
 	return found
 }
 
-// raw is the tree as the file has it, with references in place of values.
-func (n *node) raw() *node {
-	out := &node{kind: n.kind, text: n.text, plain: n.plain, names: n.names}
-	if n.ref != "" {
-		return &node{kind: textNode, text: n.ref}
+// raw is the tree of n as the file has it, with references in place of values.
+func raw(n *doc.Node) *doc.Node {
+	if ref := from(n).ref; ref != "" {
+		return &doc.Node{Kind: doc.Text, Text: ref}
 	}
-	for _, item := range n.items {
-		out.items = append(out.items, item.raw())
+	out := &doc.Node{Kind: n.Kind, Text: n.Text, Plain: n.Plain, Names: n.Names}
+	for _, item := range n.Items {
+		out.Items = append(out.Items, raw(item))
 	}
 	return out
 }

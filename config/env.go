@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/svcblocks/svcblocks/config/internal/doc"
 )
 
 // envName writes text as a part of a variable's name.
@@ -33,7 +35,7 @@ const fileSuffix = "_FILE"
 
 // env reads the variables of all keys.
 func (r *reading) env(s *sourceSpec) {
-	l := &layer{kind: layerEnv, name: s.path, flat: true, root: &node{kind: mapNode}}
+	l := &layer{kind: layerEnv, name: s.path, flat: true, root: &doc.Node{Kind: doc.Map}}
 	r.layers = append(r.layers, l)
 	values := map[string]string{}
 	for _, pair := range r.environ {
@@ -85,13 +87,13 @@ func (r *reading) variable(l *layer, e *entry, v string, values map[string]strin
 		r.reject(Problem{Key: e.key, Layer: "env " + v, Message: "set together with " + v + fileSuffix, Hint: "set one of the two"})
 	case direct:
 		if n, ok := r.textNode(l, e, text, v, false); ok {
-			l.root.names, l.root.items = append(l.root.names, name{text: e.key}), append(l.root.items, n)
+			l.root.Names, l.root.Items = append(l.root.Names, doc.Name{Text: e.key}), append(l.root.Items, n)
 		}
 	case indirect && path == "":
 		r.reject(Problem{Key: e.key, Layer: "env " + v + fileSuffix, Message: "empty, want the path of a file", Hint: "unset it"})
 	case indirect:
 		if n, ok := r.textFile(l, e, path, v+fileSuffix); ok {
-			l.root.names, l.root.items = append(l.root.names, name{text: e.key}), append(l.root.items, n)
+			l.root.Names, l.root.Items = append(l.root.Names, doc.Name{Text: e.key}), append(l.root.Items, n)
 		}
 	}
 }

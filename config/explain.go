@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/svcblocks/svcblocks/config/internal/doc"
 )
 
 // Origin is where a value comes from.
@@ -129,16 +131,16 @@ func indirect(rv reflect.Value) reflect.Value {
 	return rv
 }
 
-func explainLeaf(e *entry, n *node, fv, dv reflect.Value) Explanation {
+func explainLeaf(e *entry, n *doc.Node, fv, dv reflect.Value) Explanation {
 	if e.shape.code == codeMap && fv.IsValid() && fv.Len() > 0 {
 		return explainMap(e, n, fv, dv)
 	}
-	out := Entry{Key: e.key, Doc: e.field.doc, Origin: n.origin()}
+	out := Entry{Key: e.key, Doc: e.field.doc, Origin: publicOrigin(n)}
 	if fv.IsValid() {
-		out.Value = display(fv, e.shape, e.key, n.hidden())
+		out.Value = display(fv, e.shape, e.key, hidden(n))
 	}
 	if n != nil {
-		out.Overrode = overridden(n.over, e.shape, e.key)
+		out.Overrode = overridden(from(n).over, e.shape, e.key)
 		if dv.IsValid() && !dv.IsZero() && out.Origin.Layer != string(layerDefault) {
 			out.Overrode = append(out.Overrode, Overridden{Origin{Layer: string(layerDefault)}, display(dv, e.shape, e.key, false)})
 		}
@@ -147,21 +149,21 @@ func explainLeaf(e *entry, n *node, fv, dv reflect.Value) Explanation {
 }
 
 // explainMap lists the entries of a map one by one, as layers set them so.
-func explainMap(e *entry, n *node, fv, dv reflect.Value) (out Explanation) {
+func explainMap(e *entry, n *doc.Node, fv, dv reflect.Value) (out Explanation) {
 	keys := make(map[string]reflect.Value, fv.Len())
 	for it := fv.MapRange(); it.Next(); {
 		keys[plainText(it.Key(), e.shape.key)] = it.Key()
 	}
 	for _, k := range sortedKeys(keys) {
-		var item *node
+		var item *doc.Node
 		if n != nil {
-			item = n.child(k)
+			item = n.Child(k)
 		}
-		full := joinKey(e.key, k)
-		entry := Entry{Key: full, Doc: e.field.doc, Origin: item.origin()}
-		entry.Value = display(fv.MapIndex(keys[k]), e.shape.elem, full, item.hidden())
+		full := doc.JoinKey(e.key, k)
+		entry := Entry{Key: full, Doc: e.field.doc, Origin: publicOrigin(item)}
+		entry.Value = display(fv.MapIndex(keys[k]), e.shape.elem, full, hidden(item))
 		if item != nil {
-			entry.Overrode = overridden(item.over, e.shape.elem, full)
+			entry.Overrode = overridden(from(item).over, e.shape.elem, full)
 			if dv.IsValid() && dv.MapIndex(keys[k]).IsValid() {
 				entry.Overrode = append(entry.Overrode, Overridden{Origin{Layer: string(layerDefault)}, display(dv.MapIndex(keys[k]), e.shape.elem, full, false)})
 			}
@@ -171,58 +173,59 @@ func explainMap(e *entry, n *node, fv, dv reflect.Value) (out Explanation) {
 	return out
 }
 
-// origin of a node; nil stands for the default.
-func (n *node) origin() Origin {
-	if n == nil || n.from == nil {
+// publicOrigin is the origin of a node as Explain shows it.
+func publicOrigin(n *doc.Node) Origin {
+	from := from(n)
+	if from == noOrigin {
 		return Origin{Layer: string(layerDefault)}
 	}
-	o := Origin{Layer: string(n.from.kind), Name: n.label, Reference: maskSecrets(n.ref)}
-	if n.label == "" {
-		o.Name, o.Line, o.Column = n.from.name, n.line, n.col
+	o := Origin{Layer: string(from.layer.kind), Name: from.label, Reference: maskSecrets(from.ref)}
+	if from.label == "" {
+		o.Name, o.Line, o.Column = from.layer.name, n.Line, n.Column
 	}
 	return o
 }
 
-func overridden(n *node, s *shape, key string) (out []Overridden) {
-	for ; n != nil; n = n.over {
-		out = append(out, Overridden{n.origin(), n.display(s, key)})
+func overridden(n *doc.Node, s *shape, key string) (out []Overridden) {
+	for ; n != nil; n = from(n).over {
+		out = append(out, Overridden{publicOrigin(n), displayNode(n, s, key)})
 	}
 	return out
 }
 
-// display is the text of a value that was not decoded, as its type would show
+// displayNode is the text of a value that was not decoded, as its type would show
 // it where it can be read as one.
-func (n *node) display(s *shape, key string) string {
-	if n.kind == nullNode {
+func displayNode(n *doc.Node, s *shape, key string) string {
+	if n.Kind == doc.Null {
 		return "null"
 	}
-	if n.hidden() || s.secret() || sensitiveKey(key) {
-		if n.kind == textNode && n.text == "" {
+	if hidden(n) || s.secret() || sensitiveKey(key) {
+		if n.Kind == doc.Text && n.Text == "" {
 			return ""
 		}
 		return redact("x")
 	}
-	if n.kind == textNode && isReference(n.text) {
-		return maskSecrets(n.text)
+	if n.Kind == doc.Text && isReference(n.Text) {
+		return maskSecrets(n.Text)
 	}
 	rv := reflect.New(s.rt).Elem()
 	d := &decoder{lenient: true}
 	if d.value(rv, s, n, key) {
 		return display(rv, s, key, false)
 	}
-	return n.plainText(s, key)
+	return plainNode(n, s, key)
 }
 
-func (n *node) plainText(s *shape, key string) string {
-	switch n.kind {
-	case textNode:
-		return maskSecrets(n.text)
-	case listNode, mapNode:
-		parts := make([]string, len(n.items))
-		for i, item := range n.items {
-			parts[i] = item.display(s, key)
-			if n.kind == mapNode {
-				parts[i] = n.names[i].text + ": " + parts[i]
+func plainNode(n *doc.Node, s *shape, key string) string {
+	switch n.Kind {
+	case doc.Text:
+		return maskSecrets(n.Text)
+	case doc.List, doc.Map:
+		parts := make([]string, len(n.Items))
+		for i, item := range n.Items {
+			parts[i] = displayNode(item, s, key)
+			if n.Kind == doc.Map {
+				parts[i] = n.Names[i].Text + ": " + parts[i]
 			}
 		}
 		return "[" + strings.Join(parts, ", ") + "]"

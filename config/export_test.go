@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"strings"
+
+	"github.com/svcblocks/svcblocks/config/internal/doc"
 )
 
 // Environ replaces the process's environment, so that tests run in parallel.
@@ -18,7 +20,9 @@ func WithoutEvents() Option { return func(o *options) { o.noEvents = true } }
 // ParseDocument parses a document of the format that the file name says, and
 // reports the problems as an error.
 func ParseDocument(name string, data []byte) (any, error) {
-	root, problems := parse(&layer{kind: layerFile, name: name, format: formatOf(name), data: data})
+	l := &layer{kind: layerFile, name: name, format: formatOf(name), data: data}
+	problems := l.parse()
+	root := l.root
 	errs := make([]error, len(problems))
 	for i, p := range problems {
 		errs[i] = p
@@ -26,7 +30,7 @@ func ParseDocument(name string, data []byte) (any, error) {
 	if root == nil {
 		return nil, errors.Join(errs...)
 	}
-	return root.any(), errors.Join(errs...)
+	return root.Any(), errors.Join(errs...)
 }
 
 // SnakeCase is the key of a field name.
@@ -40,15 +44,15 @@ func ParseReference(text string) (scheme, path, key string, err error) {
 
 // Splice sets a dotted key of a document to the value of a JSON text.
 func Splice(name string, data []byte, key, json string) ([]byte, error) {
-	var value *node
+	var value *doc.Node
 	if json != "" {
-		n, err := jsonValue(json)
+		n, err := doc.ParseValue(json)
 		if err != nil {
 			return nil, err
 		}
 		value = n
 	}
-	return splice(data, formatOf(name), []edit{{strings.Split(key, "."), value}})
+	return doc.Splice(data, formatOf(name), []doc.Edit{{Path: strings.Split(key, "."), Value: value}})
 }
 
 // Command is Main with writers.

@@ -14,6 +14,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/svcblocks/svcblocks/config/internal/doc"
 	"github.com/svcblocks/svcblocks/config/secret"
 )
 
@@ -181,7 +182,7 @@ func display(rv reflect.Value, s *shape, key string, hidden bool) string {
 		parts := make([]string, 0, rv.Len())
 		for it := rv.MapRange(); it.Next(); {
 			k := plainText(it.Key(), s.key)
-			parts = append(parts, k+": "+display(it.Value(), s.elem, joinKey(key, k), hidden))
+			parts = append(parts, k+": "+display(it.Value(), s.elem, doc.JoinKey(key, k), hidden))
 		}
 		slices.Sort(parts)
 		return "{" + strings.Join(parts, ", ") + "}"
@@ -190,7 +191,7 @@ func display(rv reflect.Value, s *shape, key string, hidden bool) string {
 		for _, k := range sortedKeys(s.str.names) {
 			f := s.str.names[k]
 			if fv, ok := readPath(rv, f.path); ok && !fv.IsZero() {
-				parts = append(parts, k+": "+display(fv, f.shape, joinKey(key, k), hidden))
+				parts = append(parts, k+": "+display(fv, f.shape, doc.JoinKey(key, k), hidden))
 			}
 		}
 		return "{" + strings.Join(parts, ", ") + "}"
@@ -224,7 +225,7 @@ func redactAny(v any, key string) any {
 	case map[string]any:
 		out := make(map[string]any, len(v))
 		for k, item := range v {
-			out[k] = redactAny(item, joinKey(key, k))
+			out[k] = redactAny(item, doc.JoinKey(key, k))
 		}
 		return out
 	case []any:

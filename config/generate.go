@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/svcblocks/svcblocks/config/internal/doc"
 )
 
 // Schema returns a JSON Schema (draft 2020-12) of the settings files, for
@@ -26,7 +28,7 @@ func Schema[T any](defaults T) ([]byte, error) {
 		"properties", schema.root.jsonProperties(rv),
 		"additionalProperties", word("false"),
 	)
-	line, err := jsonText(root)
+	line, err := doc.JSONText(root)
 	if err != nil {
 		return nil, fmt.Errorf("config: schema: %w", err)
 	}
@@ -79,7 +81,7 @@ func envDefault(e *entry, fv reflect.Value) string {
 	switch e.shape.code {
 	case codeSlice, codeArray, codeMap:
 		if n, err := encode(fv, e.shape); err == nil {
-			if line, err := jsonText(n); err == nil {
+			if line, err := doc.JSONText(n); err == nil {
 				return maskSecrets(line)
 			}
 		}
@@ -87,7 +89,7 @@ func envDefault(e *entry, fv reflect.Value) string {
 	}
 	value := display(fv, e.shape, e.key, false)
 	if strings.ContainsAny(value, " #\"'$\\\n") {
-		return quoteJSON(value)
+		return doc.QuoteJSON(value)
 	}
 	return value
 }
@@ -157,61 +159,61 @@ func (e *entry) facts() string {
 }
 
 // object builds a mapNode from names and nodes in turn.
-func object(pairs ...any) *node {
-	n := &node{kind: mapNode}
+func object(pairs ...any) *doc.Node {
+	n := &doc.Node{Kind: doc.Map}
 	for i := 0; i < len(pairs); i += 2 {
-		n.put(name{text: pairs[i].(string)}, pairs[i+1].(*node))
+		n.Put(doc.Name{Text: pairs[i].(string)}, pairs[i+1].(*doc.Node))
 	}
 	return n
 }
 
-func text(s string) *node { return &node{kind: textNode, text: s} }
-func word(s string) *node { return &node{kind: textNode, text: s, plain: true} }
+func text(s string) *doc.Node { return &doc.Node{Kind: doc.Text, Text: s} }
+func word(s string) *doc.Node { return &doc.Node{Kind: doc.Text, Text: s, Plain: true} }
 
-func list(items ...*node) *node { return &node{kind: listNode, items: items} }
+func list(items ...*doc.Node) *doc.Node { return &doc.Node{Kind: doc.List, Items: items} }
 
 // referenceSchema accepts a reference in place of a value.
-func referenceSchema() *node {
+func referenceSchema() *doc.Node {
 	return object("type", text("string"), "pattern", text(`^ref\+[a-z][a-z0-9+-]*://.+`))
 }
 
-func (e *entry) jsonProperties(rv reflect.Value) *node {
+func (e *entry) jsonProperties(rv reflect.Value) *doc.Node {
 	out := object()
 	for _, child := range e.children {
 		fv := fieldOf(rv, child.index)
 		if !child.section {
-			out.put(name{text: child.field.name}, child.jsonLeaf(fv))
+			out.Put(doc.Name{Text: child.field.name}, child.jsonLeaf(fv))
 			continue
 		}
 		properties := child.jsonProperties(indirect(fv))
 		if child.field.name == "" { // embedded: its keys are the outer struct's
-			for i, k := range properties.names {
-				out.put(k, properties.items[i])
+			for i, k := range properties.Names {
+				out.Put(k, properties.Items[i])
 			}
 			continue
 		}
 		section := object("type", list(text("object"), text("null")), "properties", properties, "additionalProperties", word("false"))
 		if child.field.doc != "" {
-			section.put(name{text: "description"}, text(child.field.doc))
+			section.Put(doc.Name{Text: "description"}, text(child.field.doc))
 		}
-		out.put(name{text: child.field.name}, section)
+		out.Put(doc.Name{Text: child.field.name}, section)
 	}
 	return out
 }
 
-func (e *entry) jsonLeaf(fv reflect.Value) *node {
+func (e *entry) jsonLeaf(fv reflect.Value) *doc.Node {
 	n := jsonShape(e.shape, e.field.rules, nil)
 	description := e.field.doc
 	if e.field.rules.required {
 		description = strings.TrimSpace(description + " (required)")
 	}
 	if description != "" {
-		n.put(name{text: "description"}, text(description))
+		n.Put(doc.Name{Text: "description"}, text(description))
 	}
 	if fv.IsValid() && !fv.IsZero() && !e.shape.holdsSecret() && !sensitiveKey(e.key) {
 		if value, err := encode(fv, e.shape); err == nil {
-			if line, err := jsonText(value); err == nil && maskSecrets(line) == line {
-				n.put(name{text: "default"}, value)
+			if line, err := doc.JSONText(value); err == nil && maskSecrets(line) == line {
+				n.Put(doc.Name{Text: "default"}, value)
 			}
 		}
 	}
@@ -220,7 +222,7 @@ func (e *entry) jsonLeaf(fv reflect.Value) *node {
 
 // jsonShape describes a type; seen keeps types that contain themselves from
 // going on for ever.
-func jsonShape(s *shape, r rules, seen []*shape) *node {
+func jsonShape(s *shape, r rules, seen []*shape) *doc.Node {
 	for s.code == codePointer {
 		s = s.elem
 	}
@@ -228,23 +230,23 @@ func jsonShape(s *shape, r rules, seen []*shape) *node {
 		return object()
 	}
 	seen = append(seen, s)
-	limits := func(n *node, low, high string) *node {
+	limits := func(n *doc.Node, low, high string) *doc.Node {
 		if r.min != nil {
-			n.put(name{text: low}, word(r.min.text))
+			n.Put(doc.Name{Text: low}, word(r.min.text))
 		}
 		if r.max != nil {
-			n.put(name{text: high}, word(r.max.text))
+			n.Put(doc.Name{Text: high}, word(r.max.text))
 		}
 		return n
 	}
-	either := func(n *node) *node { return object("anyOf", list(n, referenceSchema())) }
+	either := func(n *doc.Node) *doc.Node { return object("anyOf", list(n, referenceSchema())) }
 	switch s.code {
 	case codeBool:
 		return either(object("type", text("boolean")))
 	case codeInt, codeUint:
 		n := limits(object("type", text("integer")), "minimum", "maximum")
-		if s.code == codeUint && n.child("minimum") == nil {
-			n.put(name{text: "minimum"}, word("0"))
+		if s.code == codeUint && n.Child("minimum") == nil {
+			n.Put(doc.Name{Text: "minimum"}, word("0"))
 		}
 		return either(numeric(n))
 	case codeFloat:
@@ -256,8 +258,8 @@ func jsonShape(s *shape, r rules, seen []*shape) *node {
 		n := limits(object("type", text("array"), "items", jsonShape(s.elem, rules{oneof: r.oneof}, seen)), "minItems", "maxItems")
 		if s.code == codeArray {
 			length := word(fmt.Sprint(s.rt.Len()))
-			n.put(name{text: "minItems"}, length)
-			n.put(name{text: "maxItems"}, length)
+			n.Put(doc.Name{Text: "minItems"}, length)
+			n.Put(doc.Name{Text: "maxItems"}, length)
 		}
 		return either(n)
 	case codeMap:
@@ -269,9 +271,9 @@ func jsonShape(s *shape, r rules, seen []*shape) *node {
 			f := s.str.names[k]
 			p := jsonShape(f.shape, f.rules, seen)
 			if f.doc != "" {
-				p.put(name{text: "description"}, text(f.doc))
+				p.Put(doc.Name{Text: "description"}, text(f.doc))
 			}
-			properties.put(name{text: k}, p)
+			properties.Put(doc.Name{Text: k}, p)
 		}
 		return object("type", text("object"), "properties", properties, "additionalProperties", word("false"))
 	case codeAny:
@@ -284,7 +286,7 @@ func jsonShape(s *shape, r rules, seen []*shape) *node {
 	if len(r.oneof) > 0 {
 		values := list()
 		for _, v := range r.oneof {
-			values.items = append(values.items, text(v))
+			values.Items = append(values.Items, text(v))
 		}
 		return either(object("enum", values))
 	}
@@ -296,10 +298,10 @@ func jsonShape(s *shape, r rules, seen []*shape) *node {
 }
 
 // numeric drops limits that JSON cannot write, such as hexadecimal ones.
-func numeric(n *node) *node {
-	for i, k := range n.names {
-		if (k.text == "minimum" || k.text == "maximum") && !isJSONNumber(n.items[i].text) {
-			n.names, n.items = append(n.names[:i:i], n.names[i+1:]...), append(n.items[:i:i], n.items[i+1:]...)
+func numeric(n *doc.Node) *doc.Node {
+	for i, k := range n.Names {
+		if (k.Text == "minimum" || k.Text == "maximum") && !doc.IsJSONNumber(n.Items[i].Text) {
+			n.Names, n.Items = append(n.Names[:i:i], n.Names[i+1:]...), append(n.Items[:i:i], n.Items[i+1:]...)
 			return numeric(n)
 		}
 	}

@@ -14,6 +14,8 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+
+	"github.com/svcblocks/svcblocks/config/internal/doc"
 )
 
 // reading is one pass over all layers.
@@ -123,9 +125,8 @@ func (r *reading) file(kind layerKind, name string, s *sourceSpec) {
 		return
 	}
 	l.data = data
-	root, problems := parse(l)
-	l.root = root
-	if root == nil && len(problems) > 0 {
+	problems := l.parse()
+	if l.root == nil && len(problems) > 0 {
 		r.unparsed = append(r.unparsed, data)
 	}
 	r.problems = append(r.problems, problems...)
@@ -219,7 +220,7 @@ func (r *reading) secretsDir(s *sourceSpec) {
 	for _, e := range r.schema.leaves {
 		byName[secretFileKey(e.key)] = e
 	}
-	l.root = &node{kind: mapNode, from: l}
+	l.root = &doc.Node{Kind: doc.Map}
 	for _, file := range entries {
 		full := filepath.Join(s.path, file.Name())
 		if strings.HasPrefix(file.Name(), ".") || file.IsDir() {
@@ -234,11 +235,11 @@ func (r *reading) secretsDir(s *sourceSpec) {
 		if !ok {
 			continue
 		}
-		if other := l.root.child(e.key); other != nil {
-			r.fail(Problem{Key: e.key, Layer: "secrets " + full, Message: "a second file for the key, besides " + other.label, Hint: "keep one of the two"})
+		if other := l.root.Child(e.key); other != nil {
+			r.fail(Problem{Key: e.key, Layer: "secrets " + full, Message: "a second file for the key, besides " + from(other).label, Hint: "keep one of the two"})
 			continue
 		}
-		l.root.put(name{text: e.key}, n)
+		l.root.Put(doc.Name{Text: e.key}, n)
 	}
 }
 
@@ -257,7 +258,7 @@ func (r *reading) strangeSecret(l *layer, full, name string, byName map[string]*
 }
 
 // textFile reads a file that holds one value.
-func (r *reading) textFile(l *layer, e *entry, path, label string) (*node, bool) {
+func (r *reading) textFile(l *layer, e *entry, path, label string) (*doc.Node, bool) {
 	data, err := readFile(nil, path)
 	r.inputs = append(r.inputs, newInput(path, false, sumFile(data, err)))
 	if err != nil {
@@ -283,8 +284,8 @@ func trimNewline(text string) string {
 }
 
 // textNode makes the node of a value that came as one text.
-func (r *reading) textNode(l *layer, e *entry, text, label string, tainted bool) (*node, bool) {
-	n := &node{kind: textNode, text: text, from: l, label: label, tainted: tainted}
+func (r *reading) textNode(l *layer, e *entry, text, label string, tainted bool) (*doc.Node, bool) {
+	n := &doc.Node{Kind: doc.Text, Text: text, Mark: &origin{layer: l, label: label, tainted: tainted}}
 	if tainted {
 		r.scrub.add(text)
 	}
@@ -293,8 +294,8 @@ func (r *reading) textNode(l *layer, e *entry, text, label string, tainted bool)
 	}
 	expanded, err := expandText(n, e.shape)
 	if err != nil {
-		p := n.problem(e.key)
-		p.Value, p.Want, p.Hint = n.shown(e.shape, e.key), e.shape.describe(), err.Error()
+		p := problemAt(n, e.key)
+		p.Value, p.Want, p.Hint = shown(n, e.shape, e.key), e.shape.describe(), err.Error()
 		r.reject(p)
 		return nil, false
 	}
@@ -305,7 +306,7 @@ func (r *reading) textNode(l *layer, e *entry, text, label string, tainted bool)
 func flagName(key string) string { return strings.ReplaceAll(key, "_", "-") }
 
 func (r *reading) flags(s *sourceSpec) {
-	l := &layer{kind: layerFlag, name: "command line", flat: true, root: &node{kind: mapNode}}
+	l := &layer{kind: layerFlag, name: "command line", flat: true, root: &doc.Node{Kind: doc.Map}}
 	r.layers = append(r.layers, l)
 	if !s.flags.Parsed() {
 		r.fail(Problem{Layer: "flag", Message: "the FlagSet is not parsed yet", Hint: "call its Parse before config.Load"})
@@ -318,7 +319,7 @@ func (r *reading) flags(s *sourceSpec) {
 	s.flags.Visit(func(f *flag.Flag) {
 		if e := byName[f.Name]; e != nil {
 			if n, ok := r.textNode(l, e, f.Value.String(), "-"+f.Name, false); ok {
-				l.root.put(name{text: e.key}, n)
+				l.root.Put(doc.Name{Text: e.key}, n)
 			}
 		}
 	})
@@ -333,7 +334,7 @@ func (r *reading) source(s *sourceSpec) {
 		r.fail(Problem{Layer: l.describe(), Message: "cannot be read: " + maskSecrets(err.Error()), Err: err})
 		return
 	}
-	l.root = fromMap(l, values)
+	l.root = fromMap(values, &origin{layer: l, label: l.name})
 }
 
 func readProvider(s *sourceSpec) (values map[string]any, err error) {
@@ -353,62 +354,64 @@ func readProvider(s *sourceSpec) (values map[string]any, err error) {
 }
 
 // fromMap turns a provider's map into a tree. A dot in a key nests.
-func fromMap(l *layer, values map[string]any) *node {
-	n := &node{kind: mapNode, from: l, label: l.name}
+func fromMap(values map[string]any, mark any) *doc.Node {
+	n := &doc.Node{Kind: doc.Map, Mark: mark}
 	for _, k := range sortedKeys(values) {
 		at := n
 		parts := strings.Split(k, ".")
 		for _, part := range parts[:len(parts)-1] {
-			next := at.child(part)
-			if next == nil || next.kind != mapNode {
-				next = &node{kind: mapNode, from: l, label: l.name}
-				at.put(name{text: part}, next)
+			next := at.Child(part)
+			if next == nil || next.Kind != doc.Map {
+				next = &doc.Node{Kind: doc.Map, Mark: mark}
+				at.Put(doc.Name{Text: part}, next)
 			}
 			at = next
 		}
-		last, v := parts[len(parts)-1], fromAny(l, values[k])
-		if have := at.child(last); have != nil && have.kind == mapNode && v.kind == mapNode {
-			v = mergeNodes(have, v)
-			v.over = nil
+		last, v := parts[len(parts)-1], fromAny(values[k], mark)
+		if have := at.Child(last); have != nil && have.Kind == doc.Map && v.Kind == doc.Map {
+			for i, k := range v.Names {
+				have.Put(k, v.Items[i])
+			}
+			v = have
 		}
-		at.put(name{text: last}, v)
+		at.Put(doc.Name{Text: last}, v)
 	}
 	return n
 }
 
-func fromAny(l *layer, v any) *node {
-	n := &node{kind: textNode, from: l, label: l.name}
+func fromAny(v, mark any) *doc.Node {
+	n := &doc.Node{Kind: doc.Text, Mark: mark}
 	switch v := v.(type) {
 	case nil:
-		n.kind = nullNode
+		n.Kind = doc.Null
 		return n
 	case string:
-		n.text = v
+		n.Text = v
 		return n
 	case map[string]any:
-		return fromMap(l, v)
+		return fromMap(v, mark)
 	case json.Number:
-		n.text, n.plain = v.String(), true
+		n.Text, n.Plain = v.String(), true
 		return n
 	case float64:
-		n.text, n.plain = strconv.FormatFloat(v, 'f', -1, 64), true
+		n.Text, n.Plain = strconv.FormatFloat(v, 'f', -1, 64), true
 		return n
 	case []byte:
-		n.text = string(v)
+		n.Text = string(v)
 		return n
 	}
 	rv := reflect.ValueOf(v)
 	switch rv.Kind() {
 	case reflect.Pointer, reflect.Interface:
 		if rv.IsNil() {
-			n.kind = nullNode
+			n.Kind = doc.Null
 			return n
 		}
-		return fromAny(l, rv.Elem().Interface())
+		return fromAny(rv.Elem().Interface(), mark)
 	case reflect.Slice, reflect.Array:
-		n.kind = listNode
+		n.Kind = doc.List
 		for i := range rv.Len() {
-			n.items = append(n.items, fromAny(l, rv.Index(i).Interface()))
+			n.Items = append(n.Items, fromAny(rv.Index(i).Interface(), mark))
 		}
 		return n
 	case reflect.Map:
@@ -416,8 +419,8 @@ func fromAny(l *layer, v any) *node {
 		for it := rv.MapRange(); it.Next(); {
 			values[fmt.Sprint(it.Key().Interface())] = it.Value().Interface()
 		}
-		return fromMap(l, values)
+		return fromMap(values, mark)
 	}
-	n.text, n.plain = fmt.Sprint(v), true
+	n.Text, n.Plain = fmt.Sprint(v), true
 	return n
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/knadh/koanf/v2"
+
+	"github.com/svcblocks/svcblocks/config/internal/doc"
 )
 
 // Option is a layer of settings, or a setting of the loading itself. Layers
@@ -57,7 +59,7 @@ func File(path string, opts ...FileOption) Option {
 		switch {
 		case path == "":
 			o.errs = append(o.errs, "File: the path is empty")
-		case formatOf(path) == formatNone:
+		case formatOf(path) == doc.Unknown:
 			o.errs = append(o.errs, fmt.Sprintf("File %s: unknown file type; use .yaml, .yml, .json, .jsonc or .toml", path))
 		case s.writable && s.fsys != nil:
 			o.errs = append(o.errs, fmt.Sprintf("File %s: a file of an fs.FS is not writable", path))

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/svcblocks/svcblocks/config/internal/doc"
 )
 
 // Resolver gives the value that a reference stands for.
@@ -90,28 +92,28 @@ type resolved struct {
 // known are taken from before, so that an outage does not stop a reload.
 func (e *engine) resolveAll(ctx context.Context, b *builder) {
 	type use struct {
-		n   *node
+		n   *doc.Node
 		key string
 		s   *shape
 	}
 	uses := map[string][]use{}
 	var order []string
-	var find func(n *node, key string, s *shape)
-	find = func(n *node, key string, s *shape) {
+	var find func(n *doc.Node, key string, s *shape)
+	find = func(n *doc.Node, key string, s *shape) {
 		if n == nil {
 			return
 		}
-		if n.kind == textNode && isReference(n.text) {
-			if uses[n.text] == nil {
-				order = append(order, n.text)
+		if n.Kind == doc.Text && isReference(n.Text) {
+			if uses[n.Text] == nil {
+				order = append(order, n.Text)
 			}
-			uses[n.text] = append(uses[n.text], use{n, key, s})
+			uses[n.Text] = append(uses[n.Text], use{n, key, s})
 			return
 		}
-		for i, item := range n.items {
+		for i, item := range n.Items {
 			full := fmt.Sprintf("%s[%d]", key, i)
-			if n.kind == mapNode {
-				full = joinKey(key, n.names[i].text)
+			if n.Kind == doc.Map {
+				full = doc.JoinKey(key, n.Names[i].Text)
 			}
 			find(item, full, s)
 		}
@@ -132,22 +134,26 @@ func (e *engine) resolveAll(ctx context.Context, b *builder) {
 		for _, u := range uses[text] {
 			b.references[text] = append(b.references[text], u.key)
 			if results[i].err != nil {
-				p := u.n.problem(u.key)
+				p := problemAt(u.n, u.key)
 				p.Message = fmt.Sprintf("cannot resolve %s: %s", maskSecrets(text), maskSecrets(results[i].err.Error()))
 				p.Err = results[i].err
 				b.fail(p)
-				b.decoder.skip(u.n)
+				skip(u.n)
 				continue
 			}
 			b.scrub.add(results[i].value)
-			u.n.text, u.n.ref, u.n.tainted, u.n.plain = results[i].value, text, true, false
+			u.n.Text, u.n.Plain = results[i].value, false
+			remark(u.n, func(o *origin) { o.ref, o.tainted = text, true })
 		}
 	}
 }
 
 // skip turns a node whose value is unknown into one that sets nothing, so that
 // the failure is reported once.
-func (d *decoder) skip(n *node) { n.kind, n.text, n.failed = nullNode, "", true }
+func skip(n *doc.Node) {
+	n.Kind, n.Text = doc.Null, ""
+	remark(n, func(o *origin) { o.failed = true })
+}
 
 // isLocal reports a resolver whose answers are as near as a file: they are
 // taken anew for each snapshot, never from memory.
@@ -161,7 +167,6 @@ func isLocal(r Resolver) bool {
 
 // defaultReferences gives defaults that are references a node of their own.
 func (b *builder) defaultReferences(defaults reflect.Value) {
-	l := &layer{kind: layerDefault}
 	var visit func(e *entry, rv reflect.Value)
 	visit = func(e *entry, rv reflect.Value) {
 		for _, child := range e.children {
@@ -175,7 +180,7 @@ func (b *builder) defaultReferences(defaults reflect.Value) {
 				visit(child, fv)
 			case b.heads[child.id] == nil && (child.shape.code == codeString || child.shape.code == codeSecret):
 				if text := plainText(fv, child.shape); isReference(text) {
-					b.heads[child.id] = &node{kind: textNode, text: text, from: l}
+					b.heads[child.id] = &doc.Node{Kind: doc.Text, Text: text, Mark: noOrigin}
 				}
 			}
 		}
@@ -305,18 +310,17 @@ func (fileResolver) Resolve(_ context.Context, path, key string) (string, time.D
 		return trimNewline(string(data)), 0, nil
 	}
 	l := &layer{kind: layerFile, name: path, format: formatOf(path), data: data}
-	root, problems := parse(l)
-	if len(problems) > 0 {
+	if problems := l.parse(); len(problems) > 0 {
 		return "", 0, fmt.Errorf("read %s: %w", position(path, problems[0].Line, problems[0].Column), errors.New(problems[0].Message))
 	}
-	n := root
+	n := l.root
 	for part := range strings.SplitSeq(key, ".") {
 		if n != nil {
-			n = n.child(part)
+			n = n.Child(part)
 		}
 	}
-	if n == nil || n.kind != textNode {
+	if n == nil || n.Kind != doc.Text {
 		return "", 0, fmt.Errorf("read %s: there is no single value at key %s", path, key)
 	}
-	return n.text, 0, nil
+	return n.Text, 0, nil
 }

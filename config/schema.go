@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/svcblocks/svcblocks/config/internal/doc"
 )
 
 // code is how a type is read.
@@ -132,7 +134,7 @@ func (b *schemaBuilder) section(e *entry, s *shape, flat *entry) {
 		for inner.code == codePointer {
 			inner, pointers = inner.elem, pointers+1
 		}
-		child := &entry{key: joinKey(flat.key, f.name), field: f, index: f.index, shape: f.shape, id: len(b.out.leaves)}
+		child := &entry{key: doc.JoinKey(flat.key, f.name), field: f, index: f.index, shape: f.shape, id: len(b.out.leaves)}
 		if f.name == "" {
 			child.key = flat.key
 		}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/svcblocks/svcblocks/config/internal/doc"
 	"github.com/svcblocks/svcblocks/internal/atomicfile"
 	"github.com/svcblocks/svcblocks/internal/filelock"
 )
@@ -72,7 +73,7 @@ func (e *WriteError) Unwrap() error { return e.Err }
 // entries that it names. The key of a map's entry is written map.entry. The
 // rest is as for [Store.Update].
 func (s *Store[T]) Set(ctx context.Context, key, value string) error {
-	return s.engine.update(ctx, "set "+key, func(rv reflect.Value) (map[string]*node, error) {
+	return s.engine.update(ctx, "set "+key, func(rv reflect.Value) (map[string]*doc.Node, error) {
 		return s.engine.setText(rv.Elem(), key, value)
 	})
 }
@@ -88,14 +89,14 @@ func (s *Store[T]) Set(ctx context.Context, key, value string) error {
 // an [*OverriddenError], a [*WriteError], [ErrNotWritable], or one that wraps
 // [ErrSecret].
 func (s *Store[T]) Update(ctx context.Context, change func(*T) error) error {
-	return s.engine.update(ctx, "update", func(rv reflect.Value) (map[string]*node, error) {
+	return s.engine.update(ctx, "update", func(rv reflect.Value) (map[string]*doc.Node, error) {
 		return nil, change(rv.Interface().(*T))
 	})
 }
 
 // changeFunc changes the settings in rv; it may give the nodes to write for
 // some keys, in place of those made from the values.
-type changeFunc func(rv reflect.Value) (map[string]*node, error)
+type changeFunc func(rv reflect.Value) (map[string]*doc.Node, error)
 
 func (e *engine) update(ctx context.Context, op string, change changeFunc) error {
 	return e.exclusive(ctx, op, func() error { return e.updateLocked(ctx, op, change) })
@@ -173,7 +174,7 @@ func (e *engine) inPlace(inputs []input, writable string) []input {
 
 // plan makes the file's next content and the snapshot it gives; nil content if
 // nothing changes. data is what the file holds in base.
-func (e *engine) plan(ctx context.Context, op string, base *snapshot, data []byte, f format, change changeFunc) ([]byte, *snapshot, error) {
+func (e *engine) plan(ctx context.Context, op string, base *snapshot, data []byte, f doc.Format, change changeFunc) ([]byte, *snapshot, error) {
 	rv := reflect.New(e.schema.rt)
 	rv.Elem().Set(deepCopy(base.rv.Elem(), e.schema.root.shape))
 	texts, err := change(rv)
@@ -188,7 +189,7 @@ func (e *engine) plan(ctx context.Context, op string, base *snapshot, data []byt
 	if err != nil || len(edits) == 0 {
 		return nil, nil, err
 	}
-	next, err := splice(data, f, edits)
+	next, err := doc.Splice(data, f, edits)
 	if err != nil {
 		return nil, nil, fmt.Errorf("config: %s: %w", op, err)
 	}
@@ -201,14 +202,14 @@ func (e *engine) plan(ctx context.Context, op string, base *snapshot, data []byt
 	}
 	if len(texts) == 0 {
 		if left, err := e.edits(snap, rv, nil); err != nil || len(left) > 0 {
-			return nil, nil, errors.Join(fmt.Errorf("config: %s: key %s: the file cannot express the value", op, append(left, edits...)[0].key()), err)
+			return nil, nil, errors.Join(fmt.Errorf("config: %s: key %s: the file cannot express the value", op, append(left, edits...)[0].Key()), err)
 		}
 	}
 	return next, snap, nil
 }
 
 // edits lists what differs between the base and the settings in rv.
-func (e *engine) edits(base *snapshot, rv reflect.Value, texts map[string]*node) (out []edit, err error) {
+func (e *engine) edits(base *snapshot, rv reflect.Value, texts map[string]*doc.Node) (out []doc.Edit, err error) {
 	var visit func(section *entry, old, now reflect.Value) error
 	visit = func(section *entry, old, now reflect.Value) error {
 		for _, child := range section.children {
@@ -238,7 +239,7 @@ func (e *engine) edits(base *snapshot, rv reflect.Value, texts map[string]*node)
 }
 
 // setText reads value as text for the key.
-func (e *engine) setText(rv reflect.Value, key, value string) (map[string]*node, error) {
+func (e *engine) setText(rv reflect.Value, key, value string) (map[string]*doc.Node, error) {
 	leaf, entryKey := e.schema.byKey[key], ""
 	if leaf == nil { // an entry of a map?
 		for _, l := range e.schema.leaves {
@@ -261,10 +262,9 @@ func (e *engine) setText(rv reflect.Value, key, value string) (map[string]*node,
 	if entryKey != "" {
 		s = s.elem
 	}
-	n := &node{kind: textNode, text: value, label: "value"}
-	n.from = &layer{kind: layerSource, name: "set"}
+	n := &doc.Node{Kind: doc.Text, Text: value, Mark: &origin{layer: &layer{kind: layerSource, name: "set"}, label: "value"}}
 	if isReference(value) {
-		return map[string]*node{key: {kind: textNode, text: value}}, nil
+		return map[string]*doc.Node{key: {Kind: doc.Text, Text: value}}, nil
 	}
 	if s.secret() {
 		return nil, fmt.Errorf("config: set %s: %w", key, ErrSecret)
@@ -284,15 +284,15 @@ func (e *engine) setText(rv reflect.Value, key, value string) (map[string]*node,
 		}
 	}
 	if err == nil && entryKey != "" {
-		outer := &node{kind: mapNode, from: n.from, label: n.label}
-		outer.put(name{text: entryKey}, expanded)
+		outer := &doc.Node{Kind: doc.Map, Mark: n.Mark}
+		outer.Put(doc.Name{Text: entryKey}, expanded)
 		target.Set(deepCopy(field, leaf.shape))
 		if d.value(target, leaf.shape, outer, leaf.key) {
 			field.Set(target)
 		}
 	}
 	if err != nil {
-		d.problems = []Problem{{Key: key, Value: n.shown(s, key), Want: s.describe(), Hint: err.Error()}}
+		d.problems = []Problem{{Key: key, Value: shown(n, s, key), Want: s.describe(), Hint: err.Error()}}
 	}
 	for i := range d.problems {
 		d.problems[i].Layer = ""
@@ -308,14 +308,14 @@ func (e *engine) setText(rv reflect.Value, key, value string) (map[string]*node,
 
 // keptText keeps the text that was given for types whose canonical text is
 // another: 90s stays 90s and does not become 1m30s.
-func (e *engine) keptText(leaf *entry, s *shape, key, value string, n *node) map[string]*node {
+func (e *engine) keptText(leaf *entry, s *shape, key, value string, n *doc.Node) map[string]*doc.Node {
 	for s.code == codePointer {
 		s = s.elem
 	}
 	switch s.code {
 	case codeDuration, codeText, codeTime, codeURL:
-		if n.kind == textNode && leaf.key == key && (s.rt != reflect.TypeFor[URL]() || maskSecrets(value) == value) {
-			return map[string]*node{key: {kind: textNode, text: strings.TrimSpace(value)}}
+		if n.Kind == doc.Text && leaf.key == key && (s.rt != reflect.TypeFor[URL]() || maskSecrets(value) == value) {
+			return map[string]*doc.Node{key: {Kind: doc.Text, Text: strings.TrimSpace(value)}}
 		}
 	}
 	return nil

@@ -1,4 +1,4 @@
-package config
+package doc
 
 import (
 	"bytes"
@@ -9,17 +9,17 @@ import (
 	"strings"
 )
 
-// edit changes one key of a document: to value, or away if value is nil.
-type edit struct {
-	path  []string
-	value *node
+// Edit changes one key of a document: to value, or away if value is nil.
+type Edit struct {
+	Path  []string
+	Value *Node
 }
 
-func (x edit) key() string { return dotted(x.path) }
+func (x Edit) Key() string { return Dotted(x.Path) }
 
-// indexPart is the part of a path that names an item of a list. No key begins
+// IndexPart is the part of a path that names an item of a list. No key begins
 // so in a list.
-func indexPart(i int) string { return "\x00" + strconv.Itoa(i) }
+func IndexPart(i int) string { return "\x00" + strconv.Itoa(i) }
 
 // item returns the item of a list of n that part names.
 func itemOf(part string, n int) (i int, ok bool) {
@@ -28,44 +28,44 @@ func itemOf(part string, n int) (i int, ok bool) {
 	return i, ok && err == nil && i < n
 }
 
-// dotted writes a path as a key: s[0].port.
-func dotted(path []string) string {
+// Dotted writes a path as a key: s[0].port.
+func Dotted(path []string) string {
 	key := ""
 	for _, part := range path {
 		if i, ok := strings.CutPrefix(part, "\x00"); ok {
 			key += "[" + i + "]"
 			continue
 		}
-		key = joinKey(key, part)
+		key = JoinKey(key, part)
 	}
 	return key
 }
 
-// splice applies edits to a document and changes nothing but the text of
+// Splice applies edits to a document and changes nothing but the text of
 // those keys: comments, order, quotes and line ends stay. The result is read
 // back and compared, so that a document which cannot be changed in place gives
 // an error and never a wrong file.
-func splice(data []byte, f format, edits []edit) ([]byte, error) {
+func Splice(data []byte, f Format, edits []Edit) ([]byte, error) {
 	for _, x := range edits {
 		out, err := spliceOne(data, f, x)
 		if err != nil {
-			return nil, fmt.Errorf("key %s: %w", x.key(), err)
+			return nil, fmt.Errorf("key %s: %w", x.Key(), err)
 		}
 		if err := verifySplice(data, out, f, x); err != nil {
-			return nil, fmt.Errorf("key %s: %w", x.key(), err)
+			return nil, fmt.Errorf("key %s: %w", x.Key(), err)
 		}
 		data = out
 	}
 	return data, nil
 }
 
-func spliceOne(data []byte, f format, x edit) ([]byte, error) {
+func spliceOne(data []byte, f Format, x Edit) ([]byte, error) {
 	switch f {
-	case formatYAML:
+	case YAML:
 		return spliceYAML(data, x)
-	case formatJSON, formatJSONC:
+	case JSON, JSONC:
 		return spliceJSON(data, f, x)
-	case formatTOML:
+	case TOML:
 		return spliceTOML(data, x)
 	}
 	return nil, errors.New("unknown file type")
@@ -75,75 +75,75 @@ var errNotInPlace = errors.New("this document cannot be changed in place here; e
 
 // verifySplice compares the documents before and after: all keys but the
 // edited one must be the same.
-func verifySplice(before, after []byte, f format, x edit) error {
-	was, problems := parse(&layer{kind: layerFile, name: "x", format: f, data: before})
+func verifySplice(before, after []byte, f Format, x Edit) error {
+	was, problems := Parse(f, before, nil)
 	if len(problems) > 0 {
 		return problems[0]
 	}
-	now, problems := parse(&layer{kind: layerFile, name: "x", format: f, data: after})
+	now, problems := Parse(f, after, nil)
 	if len(problems) > 0 {
-		return fmt.Errorf("%w (the result would not parse: %s)", errNotInPlace, problems[0].what())
+		return fmt.Errorf("%w (the result would not parse: %s)", errNotInPlace, problems[0].Message)
 	}
 	if was == nil {
-		was = &node{kind: mapNode}
+		was = &Node{Kind: Map}
 	}
 	if now == nil {
-		now = &node{kind: mapNode}
+		now = &Node{Kind: Map}
 	}
-	want := withEdit(was, x.path, x.value)
-	if !sameTree(want, now) {
+	want := withEdit(was, x.Path, x.Value)
+	if !Same(want, now) {
 		return errNotInPlace
 	}
 	return nil
 }
 
 // withEdit returns a copy of the tree with the edit applied.
-func withEdit(n *node, path []string, value *node) *node {
+func withEdit(n *Node, path []string, value *Node) *Node {
 	if len(path) == 0 {
 		return value
 	}
-	if n != nil && n.kind == listNode {
-		if i, ok := itemOf(path[0], len(n.items)); ok {
-			out := &node{kind: listNode, items: slices.Clone(n.items)}
-			out.items[i] = withEdit(n.items[i], path[1:], value)
+	if n != nil && n.Kind == List {
+		if i, ok := itemOf(path[0], len(n.Items)); ok {
+			out := &Node{Kind: List, Items: slices.Clone(n.Items)}
+			out.Items[i] = withEdit(n.Items[i], path[1:], value)
 			return out
 		}
 	}
-	out := &node{kind: mapNode}
-	if n != nil && n.kind == mapNode {
-		out.names, out.items = slices.Clone(n.names), slices.Clone(n.items)
+	out := &Node{Kind: Map}
+	if n != nil && n.Kind == Map {
+		out.Names, out.Items = slices.Clone(n.Names), slices.Clone(n.Items)
 	}
-	child := withEdit(out.child(path[0]), path[1:], value)
+	child := withEdit(out.Child(path[0]), path[1:], value)
 	if child == nil {
-		for i := range out.names {
-			if out.names[i].text == path[0] {
-				out.names, out.items = slices.Delete(out.names, i, i+1), slices.Delete(out.items, i, i+1)
+		for i := range out.Names {
+			if out.Names[i].Text == path[0] {
+				out.Names, out.Items = slices.Delete(out.Names, i, i+1), slices.Delete(out.Items, i, i+1)
 				break
 			}
 		}
 		return out
 	}
-	out.put(name{text: path[0]}, child)
+	out.Put(Name{Text: path[0]}, child)
 	return out
 }
 
-// sameTree compares what two trees say, whatever the order of keys. A section
+// Same compares what two trees say, whatever the order of keys. A section
 // without keys and null say the same.
-func sameTree(a, b *node) bool {
+func Same(a, b *Node) bool {
 	if empty(a) && empty(b) {
 		return true
 	}
-	if a == nil || b == nil || a.kind != b.kind || a.text != b.text && !sameFloat(a, b) || len(a.items) != len(b.items) {
+	if a == nil || b == nil || a.Kind != b.Kind || a.Text != b.Text && !sameFloat(a, b) || len(a.Items) != len(b.Items) {
 		return false
 	}
-	for i, item := range a.items {
-		other := b.items[i]
-		if a.kind == mapNode {
-			if other = b.child(a.names[i].text); other == nil {
+	for i, item := range a.Items {
+		other := b.Items[i]
+		if a.Kind == Map {
+			if other = b.Child(a.Names[i].Text); other == nil {
 				return false
 			}
 		}
-		if !sameTree(item, other) {
+		if !Same(item, other) {
 			return false
 		}
 	}
@@ -151,17 +151,17 @@ func sameTree(a, b *node) bool {
 }
 
 // sameFloat compares the names that formats have for odd floats.
-func sameFloat(a, b *node) bool {
-	name := func(n *node) string { return strings.TrimPrefix(strings.ToLower(yamlFloat(n.text)), "+") }
+func sameFloat(a, b *Node) bool {
+	name := func(n *Node) string { return strings.TrimPrefix(strings.ToLower(GoFloat(n.Text)), "+") }
 	switch text := name(a); text {
 	case "nan", "inf", "-inf":
-		return a.plain && b.plain && text == name(b)
+		return a.Plain && b.Plain && text == name(b)
 	}
 	return false
 }
 
-func empty(n *node) bool {
-	return n == nil || n.kind == nullNode || n.kind == mapNode && len(n.items) == 0
+func empty(n *Node) bool {
+	return n == nil || n.Kind == Null || n.Kind == Map && len(n.Items) == 0
 }
 
 // lineEnd is the line break of a document.
@@ -213,123 +213,122 @@ func indentOf(data []byte, i int) string {
 }
 
 // spliceJSON edits JSON and JSONC.
-func spliceJSON(data []byte, f format, x edit) ([]byte, error) {
-	l := &layer{kind: layerFile, name: "x", format: f, data: data}
-	root, problems := parse(l)
+func spliceJSON(data []byte, f Format, x Edit) ([]byte, error) {
+	root, problems := Parse(f, data, nil)
 	if len(problems) > 0 {
 		return nil, problems[0]
 	}
-	if root == nil || root.kind == nullNode {
-		if x.value == nil {
+	if root == nil || root.Kind == Null {
+		if x.Value == nil {
 			return data, nil
 		}
-		text, err := jsonText(nest(x.path, x.value))
+		text, err := JSONText(nest(x.Path, x.Value))
 		if err != nil {
 			return nil, err
 		}
 		if root != nil {
-			return replace(data, root.start, root.end, text), nil
+			return replace(data, root.Start, root.End, text), nil
 		}
 		return append(append(slices.Clone(data), text...), '\n'), nil
 	}
 	parent, at := root, 0
-	for ; at < len(x.path); at++ {
-		if i, ok := itemOf(x.path[at], len(parent.items)); ok && parent.kind == listNode {
-			parent = parent.items[i]
+	for ; at < len(x.Path); at++ {
+		if i, ok := itemOf(x.Path[at], len(parent.Items)); ok && parent.Kind == List {
+			parent = parent.Items[i]
 			continue
 		}
-		next := parent.child(x.path[at])
+		next := parent.Child(x.Path[at])
 		if next == nil {
 			break
 		}
-		if at == len(x.path)-1 {
-			if x.value == nil {
-				return removeJSON(data, parent, x.path[at]), nil
+		if at == len(x.Path)-1 {
+			if x.Value == nil {
+				return removeJSON(data, parent, x.Path[at]), nil
 			}
-			l := &bracketList{data: data, start: next.start, end: next.end, items: next.items, spans: nodeSpans(next.items), comment: "//"}
-			l.render = func(n, _ *node) (string, error) { return jsonText(n) }
-			if next.kind == listNode {
-				if out, ok, err := l.splice(x.value); ok || err != nil {
+			l := &bracketList{data: data, start: next.Start, end: next.End, items: next.Items, spans: nodeSpans(next.Items), comment: "//"}
+			l.render = func(n, _ *Node) (string, error) { return JSONText(n) }
+			if next.Kind == List {
+				if out, ok, err := l.splice(x.Value); ok || err != nil {
 					return out, err
 				}
 			}
-			text, err := jsonText(keepQuotes(x.value, next))
+			text, err := JSONText(keepQuotes(x.Value, next))
 			if err != nil {
 				return nil, err
 			}
-			return replace(data, next.start, next.end, text), nil
+			return replace(data, next.Start, next.End, text), nil
 		}
-		if next.kind != mapNode && next.kind != listNode {
-			text, err := jsonText(nest(x.path[at+1:], x.value))
-			if err != nil || next.kind != nullNode {
+		if next.Kind != Map && next.Kind != List {
+			text, err := JSONText(nest(x.Path[at+1:], x.Value))
+			if err != nil || next.Kind != Null {
 				return nil, errors.Join(errNotInPlace, err)
 			}
-			return replace(data, next.start, next.end, text), nil
+			return replace(data, next.Start, next.End, text), nil
 		}
 		parent = next
 	}
-	if x.value == nil {
+	if x.Value == nil {
 		return data, nil
 	}
-	if parent.kind != mapNode {
+	if parent.Kind != Map {
 		return nil, errNotInPlace
 	}
-	text, err := jsonText(nest(x.path[at+1:], x.value))
+	text, err := JSONText(nest(x.Path[at+1:], x.Value))
 	if err != nil {
 		return nil, err
 	}
-	return insertJSON(data, parent, quoteJSON(x.path[at])+": "+text), nil
+	return insertJSON(data, parent, QuoteJSON(x.Path[at])+": "+text), nil
 }
 
 // keepQuotes writes a number as text where the document has it as text.
-func keepQuotes(n, old *node) *node {
-	if n.kind == textNode && old.kind == textNode && n.plain && !old.plain {
+func keepQuotes(n, old *Node) *Node {
+	if n.Kind == Text && old.Kind == Text && n.Plain && !old.Plain {
 		quoted := *n
-		quoted.plain = false
+		quoted.Plain = false
 		return &quoted
 	}
 	return n
 }
 
 // nest puts value below the names in path.
-func nest(path []string, value *node) *node {
+func nest(path []string, value *Node) *Node {
 	for i := len(path) - 1; i >= 0; i-- {
-		outer := &node{kind: mapNode}
-		outer.put(name{text: path[i]}, value)
+		outer := &Node{Kind: Map}
+		outer.Put(Name{Text: path[i]}, value)
 		value = outer
 	}
 	return value
 }
 
 // insertJSON adds a member at the end of an object.
-func insertJSON(data []byte, object *node, member string) []byte {
-	closing := object.end - 1
-	if len(object.items) == 0 {
-		inner := string(data[object.start+1 : closing])
+func insertJSON(data []byte, object *Node, member string) []byte {
+	closing := object.End - 1
+	if len(object.Items) == 0 {
+		inner := string(data[object.Start+1 : closing])
 		if strings.TrimSpace(inner) == "" {
-			return replace(data, object.start+1, closing, member)
+			return replace(data, object.Start+1, closing, member)
 		}
 		if strings.Contains(inner, "\n") { // comments alone
 			from := lineStart(data, closing)
 			return insertLine(data, from, indentOf(data, closing)+"  "+member)
 		}
-		return replace(data, object.start+1, object.start+1, member)
+		return replace(data, object.Start+1, object.Start+1, member)
 	}
-	last := object.items[len(object.items)-1]
-	firstName := object.names[0]
-	oneLine := lineStart(data, firstName.start) == lineStart(data, object.start)
-	comma := jsonComma(data, last.end, closing)
-	if oneLine || lineStart(data, last.end) == lineStart(data, closing) {
+	last := object.Items[len(object.Items)-1]
+	firstName := object.Names[0]
+	oneLine := lineStart(data, firstName.Start) == lineStart(data, object.Start)
+	comma := jsonComma(data, last.End, closing)
+	if oneLine || lineStart(data, last.End) == lineStart(data, closing) {
 		if comma >= 0 {
 			return replace(data, comma+1, comma+1, " "+member)
 		}
-		return replace(data, last.end, last.end, ", "+member)
+		return replace(data, last.End, last.End, ", "+member)
 	}
-	indent := indentOf(data, object.names[len(object.names)-1].start)
+	indent := indentOf(data, object.Names[len(object.Names)-1].Start)
 	if indent == "" {
-		indent = indentOf(data, firstName.start)
+		indent = indentOf(data, firstName.Start)
 	}
-	after := last.end
+	after := last.End
 	if comma >= 0 {
 		after = comma
 		member += "," // as the last member has one
@@ -338,7 +337,7 @@ func insertJSON(data []byte, object *node, member string) []byte {
 	if comma >= 0 {
 		return out
 	}
-	return replace(out, last.end, last.end, ",")
+	return replace(out, last.End, last.End, ",")
 }
 
 // jsonLineAfter is the start of the line after offset i, past a comment that
@@ -364,19 +363,19 @@ func jsonComma(data []byte, i, limit int) int {
 }
 
 // removeJSON takes a member out, with its line where it has one to itself.
-func removeJSON(data []byte, object *node, key string) []byte {
-	for i, k := range object.names {
-		if k.text != key {
+func removeJSON(data []byte, object *Node, key string) []byte {
+	for i, k := range object.Names {
+		if k.Text != key {
 			continue
 		}
-		from, to := k.start, object.items[i].end
-		comma := jsonComma(data, to, object.end-1)
+		from, to := k.Start, object.Items[i].End
+		comma := jsonComma(data, to, object.End-1)
 		switch {
 		case comma >= 0:
 			to = comma + 1
 		case i > 0: // the last one: the comma before it goes too
-			before := object.items[i-1].end
-			if c := jsonComma(data, before, object.end-1); c >= 0 {
+			before := object.Items[i-1].End
+			if c := jsonComma(data, before, object.End-1); c >= 0 {
 				data = replace(data, c, c+1, "")
 				from, to = from-1, to-1
 			}
@@ -385,7 +384,7 @@ func removeJSON(data []byte, object *node, key string) []byte {
 		if strings.TrimSpace(string(data[start:from])) == "" && strings.TrimSpace(string(data[to:next])) == "" {
 			return replace(data, start, next, "")
 		}
-		for to < len(data) && data[to] == ' ' && i < len(object.names)-1 {
+		for to < len(data) && data[to] == ' ' && i < len(object.Names)-1 {
 			to++
 		}
 		return replace(data, from, to, "")

@@ -1,4 +1,4 @@
-package config
+package doc
 
 import (
 	"errors"
@@ -15,10 +15,9 @@ type tomlReader struct {
 	data     []byte
 	lines    *lineIndex
 	nodes    slab
-	layer    *layer
-	problems []Problem
-	root     *node
-	state    map[*node]tomlState
+	mistakes []Mistake
+	root     *Node
+	state    map[*Node]tomlState
 }
 
 // tomlState says how a table came to be, which decides what may add to it.
@@ -32,10 +31,10 @@ const (
 	tomlArray                     // by [[header]]
 )
 
-func parseTOML(data []byte, l *layer) (root *node, problems []Problem) {
-	r := &tomlReader{data: data, lines: newLineIndex(data), nodes: slab{from: l}, layer: l, state: map[*node]tomlState{}}
-	r.root = r.nodes.new(mapNode)
-	r.root.line, r.root.col, r.root.end = 1, 1, len(data)
+func parseTOML(data []byte, mark any) (root *Node, mistakes []Mistake) {
+	r := &tomlReader{data: data, lines: newLineIndex(data), nodes: slab{mark: mark}, state: map[*Node]tomlState{}}
+	r.root = r.nodes.new(Map)
+	r.root.Line, r.root.Column, r.root.End = 1, 1, len(data)
 	r.parser.Reset(data)
 	table, tableKey := r.root, ""
 	for r.parser.NextExpression() {
@@ -54,9 +53,9 @@ func parseTOML(data []byte, l *layer) (root *node, problems []Problem) {
 		if errors.As(err, &at) {
 			line, col = r.errorPosition(at)
 		}
-		return nil, append(r.problems, syntaxProblem(l, line, col, "invalid TOML: "+err.Error(), ""))
+		return nil, append(r.mistakes, syntax(line, col, "invalid TOML: "+err.Error(), ""))
 	}
-	return r.root, r.problems
+	return r.root, r.mistakes
 }
 
 // errorPosition finds where the library stopped. It panics for a highlight
@@ -70,64 +69,57 @@ func (r *tomlReader) errorPosition(at *unstable.ParserError) (line, col int) {
 	return r.lines.at(int(r.parser.Range(at.Highlight).Offset))
 }
 
-func (r *tomlReader) name(k *unstable.Node) name {
-	n := name{text: string(k.Data), start: int(k.Raw.Offset), end: int(k.Raw.Offset + k.Raw.Length)}
-	n.line, n.col = r.lines.at(n.start)
+func (r *tomlReader) name(k *unstable.Node) Name {
+	n := Name{Text: string(k.Data), Start: int(k.Raw.Offset), End: int(k.Raw.Offset + k.Raw.Length)}
+	n.Line, n.Column = r.lines.at(n.Start)
 	return n
 }
 
-func (r *tomlReader) find(n *node, key string) (int, *node) {
-	for i := range n.names {
-		if n.names[i].text == key {
-			return i, n.items[i]
+func (r *tomlReader) find(n *Node, key string) (int, *Node) {
+	for i := range n.Names {
+		if n.Names[i].Text == key {
+			return i, n.Items[i]
 		}
 	}
 	return -1, nil
 }
 
-func (r *tomlReader) problem(key string, at name, message string) {
-	r.problems = append(r.problems, Problem{
-		Key: key, Layer: r.layer.describe(), File: r.layer.path(),
-		Line: at.line, Column: at.col, Message: message,
-	})
-}
-
 // header finds or makes the table of a [header] or [[header]]. It returns nil,
 // and reports, where the document contradicts itself.
-func (r *tomlReader) header(e *unstable.Node) (*node, string) {
+func (r *tomlReader) header(e *unstable.Node) (*Node, string) {
 	table, key := r.root, ""
 	for it := e.Key(); it.Next(); {
 		k := r.name(it.Node())
-		key = joinKey(key, k.text)
-		at, have := r.find(table, k.text)
+		key = JoinKey(key, k.Text)
+		at, have := r.find(table, k.Text)
 		last := it.IsLast()
 		switch {
 		case last && e.Kind == unstable.ArrayTable:
 			if have == nil {
-				have = r.nodes.new(listNode)
-				have.line, have.col = k.line, k.col
+				have = r.nodes.new(List)
+				have.Line, have.Column = k.Line, k.Column
 				r.state[have] = tomlArray
-				table.names, table.items = append(table.names, k), append(table.items, have)
-			} else if have.kind != listNode || r.state[have] != tomlArray {
-				r.problems = append(r.problems, duplicateProblem(r.layer, key, k, table.names[at]))
+				table.Names, table.Items = append(table.Names, k), append(table.Items, have)
+			} else if have.Kind != List || r.state[have] != tomlArray {
+				r.mistakes = append(r.mistakes, duplicate(key, k, table.Names[at]))
 				return nil, key
 			}
-			item := r.nodes.new(mapNode)
-			item.line, item.col = k.line, k.col
+			item := r.nodes.new(Map)
+			item.Line, item.Column = k.Line, k.Column
 			r.state[item] = tomlHeader
-			have.items = append(have.items, item)
-			return item, fmt.Sprintf("%s[%d]", key, len(have.items)-1)
+			have.Items = append(have.Items, item)
+			return item, fmt.Sprintf("%s[%d]", key, len(have.Items)-1)
 		case have == nil:
-			have = r.nodes.new(mapNode)
-			have.line, have.col = k.line, k.col
+			have = r.nodes.new(Map)
+			have.Line, have.Column = k.Line, k.Column
 			if last {
 				r.state[have] = tomlHeader
 			}
-			table.names, table.items = append(table.names, k), append(table.items, have)
-		case have.kind == listNode && r.state[have] == tomlArray && !last:
-			have = have.items[len(have.items)-1]
-		case have.kind != mapNode || r.state[have] == tomlInline || last && r.state[have] != tomlImplicit:
-			r.problems = append(r.problems, duplicateProblem(r.layer, key, k, table.names[at]))
+			table.Names, table.Items = append(table.Names, k), append(table.Items, have)
+		case have.Kind == List && r.state[have] == tomlArray && !last:
+			have = have.Items[len(have.Items)-1]
+		case have.Kind != Map || r.state[have] == tomlInline || last && r.state[have] != tomlImplicit:
+			r.mistakes = append(r.mistakes, duplicate(key, k, table.Names[at]))
 			return nil, key
 		case last:
 			r.state[have] = tomlHeader
@@ -138,29 +130,29 @@ func (r *tomlReader) header(e *unstable.Node) (*node, string) {
 }
 
 // keyValue adds key = value, where the key may be dotted, to table.
-func (r *tomlReader) keyValue(table *node, key string, e *unstable.Node, depth int) {
+func (r *tomlReader) keyValue(table *Node, key string, e *unstable.Node, depth int) {
 	it := e.Key()
 	for it.Next() {
 		k := r.name(it.Node())
-		key = joinKey(key, k.text)
-		at, have := r.find(table, k.text)
+		key = JoinKey(key, k.Text)
+		at, have := r.find(table, k.Text)
 		if it.IsLast() {
 			if have != nil {
-				r.problems = append(r.problems, duplicateProblem(r.layer, key, k, table.names[at]))
+				r.mistakes = append(r.mistakes, duplicate(key, k, table.Names[at]))
 				return
 			}
-			v := r.value(e.Value(), key, r.valueStart(k.end), depth)
-			table.names, table.items = append(table.names, k), append(table.items, v)
+			v := r.value(e.Value(), key, r.valueStart(k.End), depth)
+			table.Names, table.Items = append(table.Names, k), append(table.Items, v)
 			return
 		}
 		switch {
 		case have == nil:
-			have = r.nodes.new(mapNode)
-			have.line, have.col = k.line, k.col
+			have = r.nodes.new(Map)
+			have.Line, have.Column = k.Line, k.Column
 			r.state[have] = tomlDotted
-			table.names, table.items = append(table.names, k), append(table.items, have)
-		case have.kind != mapNode || r.state[have] == tomlInline || r.state[have] == tomlHeader:
-			r.problems = append(r.problems, duplicateProblem(r.layer, key, k, table.names[at]))
+			table.Names, table.Items = append(table.Names, k), append(table.Items, have)
+		case have.Kind != Map || r.state[have] == tomlInline || r.state[have] == tomlHeader:
+			r.mistakes = append(r.mistakes, duplicate(key, k, table.Names[at]))
 			return
 		}
 		table = have
@@ -181,17 +173,17 @@ func (r *tomlReader) valueStart(i int) int {
 	return i
 }
 
-func (r *tomlReader) value(v *unstable.Node, key string, start, depth int) *node {
-	n := r.nodes.new(textNode)
-	n.start = start
-	n.line, n.col = r.lines.at(start)
+func (r *tomlReader) value(v *unstable.Node, key string, start, depth int) *Node {
+	n := r.nodes.new(Text)
+	n.Start = start
+	n.Line, n.Column = r.lines.at(start)
 	if depth > maxDepth {
-		r.problem(key, name{line: n.line, col: n.col}, fmt.Sprintf("nested deeper than %d", maxDepth))
+		r.mistakes = append(r.mistakes, syntax(n.Line, n.Column, fmt.Sprintf("nested deeper than %d", maxDepth), ""))
 		return n
 	}
 	switch v.Kind {
 	case unstable.Array:
-		n.kind = listNode
+		n.Kind = List
 		at := start + 1
 		for it := v.Children(); it.Next(); {
 			item := it.Node()
@@ -199,42 +191,42 @@ func (r *tomlReader) value(v *unstable.Node, key string, start, depth int) *node
 				continue
 			}
 			at = skipTOML(r.data, at)
-			child := r.value(item, fmt.Sprintf("%s[%d]", key, len(n.items)), at, depth+1)
-			at = child.end
-			n.items = append(n.items, child)
+			child := r.value(item, fmt.Sprintf("%s[%d]", key, len(n.Items)), at, depth+1)
+			at = child.End
+			n.Items = append(n.Items, child)
 		}
-		n.end = skipTOML(r.data, at) + 1
+		n.End = skipTOML(r.data, at) + 1
 	case unstable.InlineTable:
-		n.kind = mapNode
+		n.Kind = Map
 		at := start + 1
 		for it := v.Children(); it.Next(); {
 			r.keyValue(n, key, it.Node(), depth+1)
 			at = max(at, lastEnd(n))
 		}
 		r.close(n)
-		n.end = skipTOML(r.data, at) + 1
+		n.End = skipTOML(r.data, at) + 1
 	case unstable.String:
-		n.text, n.end = string(v.Data), int(v.Raw.Offset+v.Raw.Length)
+		n.Text, n.End = string(v.Data), int(v.Raw.Offset+v.Raw.Length)
 	default:
-		n.plain, n.text, n.end = true, string(v.Data), start+len(v.Data)
+		n.Plain, n.Text, n.End = true, string(v.Data), start+len(v.Data)
 	}
 	return n
 }
 
 // close marks an inline table, and those its dotted keys made, as complete.
-func (r *tomlReader) close(n *node) {
-	if n.kind == mapNode {
+func (r *tomlReader) close(n *Node) {
+	if n.Kind == Map {
 		r.state[n] = tomlInline
-		for _, item := range n.items {
+		for _, item := range n.Items {
 			r.close(item)
 		}
 	}
 }
 
 // lastEnd is the offset after the last value in the tree.
-func lastEnd(n *node) int {
-	end := n.end
-	for _, item := range n.items {
+func lastEnd(n *Node) int {
+	end := n.End
+	for _, item := range n.Items {
 		end = max(end, lastEnd(item))
 	}
 	return end

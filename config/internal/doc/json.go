@@ -1,4 +1,4 @@
-package config
+package doc
 
 import (
 	"encoding/json"
@@ -16,8 +16,8 @@ type jsonParser struct {
 	comments bool
 	lines    *lineIndex
 	nodes    slab
-	layer    *layer
-	problems []Problem
+	places   bool // the text has lines of its own
+	mistakes []Mistake
 	path     []string // of the object that is read
 }
 
@@ -27,37 +27,37 @@ type jsonError struct {
 	message, hint string
 }
 
-func parseJSON(data []byte, l *layer) (root *node, problems []Problem) {
-	p := &jsonParser{data: data, comments: l.format == formatJSONC, lines: newLineIndex(data), nodes: slab{from: l}, layer: l}
+func parseJSON(data []byte, comments bool, mark any) (root *Node, mistakes []Mistake) {
+	p := &jsonParser{data: data, comments: comments, lines: newLineIndex(data), nodes: slab{mark: mark}, places: true}
 	if err := p.space(); err == nil && p.at == len(data) {
 		return nil, nil // an empty file sets nothing
 	}
 	root, err := p.document()
 	if err != nil {
 		line, col := p.lines.at(err.offset)
-		return nil, append(p.problems, syntaxProblem(l, line, col, "invalid JSON: "+err.message, err.hint))
+		return nil, append(p.mistakes, syntax(line, col, "invalid JSON: "+err.message, err.hint))
 	}
-	if root.kind != mapNode && root.kind != nullNode {
-		return nil, append(p.problems, syntaxProblem(l, root.line, root.col, "the document is "+root.kind.String()+", want an object at the top", ""))
+	if root.Kind != Map && root.Kind != Null {
+		return nil, append(p.mistakes, syntax(root.Line, root.Column, "the document is "+root.Kind.String()+", want an object at the top", ""))
 	}
-	return root, p.problems
+	return root, p.mistakes
 }
 
-// jsonValue reads one JSON value from text that has no place of its own, such
+// ParseValue reads one JSON value from text that has no place of its own, such
 // as a variable's.
-func jsonValue(text string) (*node, error) {
-	p := &jsonParser{data: []byte(text), lines: newLineIndex(nil), nodes: slab{}, layer: &layer{}}
+func ParseValue(text string) (*Node, error) {
+	p := &jsonParser{data: []byte(text), lines: newLineIndex(nil)}
 	n, err := p.document()
 	if err != nil {
 		return nil, fmt.Errorf("invalid JSON at character %d: %s", err.offset+1, err.message)
 	}
-	if len(p.problems) > 0 {
-		return nil, fmt.Errorf("invalid JSON: key %q is there twice", p.problems[0].Key)
+	if len(p.mistakes) > 0 {
+		return nil, fmt.Errorf("invalid JSON: key %q is there twice", p.mistakes[0].Key)
 	}
 	return n, nil
 }
 
-func (p *jsonParser) document() (*node, *jsonError) {
+func (p *jsonParser) document() (*Node, *jsonError) {
 	n, err := p.value(0)
 	if err != nil {
 		return nil, err
@@ -117,7 +117,7 @@ func (p *jsonParser) comment() *jsonError {
 	return p.fail("a single slash", "comments begin with // or /*")
 }
 
-func (p *jsonParser) value(depth int) (*node, *jsonError) {
+func (p *jsonParser) value(depth int) (*Node, *jsonError) {
 	if err := p.space(); err != nil {
 		return nil, err
 	}
@@ -127,38 +127,38 @@ func (p *jsonParser) value(depth int) (*node, *jsonError) {
 	if depth > maxDepth {
 		return nil, p.fail(fmt.Sprintf("nested deeper than %d", maxDepth), "")
 	}
-	n := p.nodes.new(nullNode)
-	n.start = p.at
-	if p.layer.name != "" {
-		n.line, n.col = p.lines.at(p.at)
+	n := p.nodes.new(Null)
+	n.Start = p.at
+	if p.places {
+		n.Line, n.Column = p.lines.at(p.at)
 	}
 	var err *jsonError
 	switch c := p.data[p.at]; {
 	case c == '{':
-		n.kind = mapNode
+		n.Kind = Map
 		err = p.object(n, depth)
 	case c == '[':
-		n.kind = listNode
+		n.Kind = List
 		err = p.array(n, depth)
 	case c == '"':
-		n.kind = textNode
-		n.text, err = p.str()
+		n.Kind = Text
+		n.Text, err = p.str()
 	case c == '-' || c >= '0' && c <= '9':
-		n.kind, n.plain = textNode, true
+		n.Kind, n.Plain = Text, true
 		err = p.number()
-		n.text = string(p.data[n.start:p.at])
+		n.Text = string(p.data[n.Start:p.at])
 	default:
 		err = p.word(n)
 	}
-	n.end = p.at
+	n.End = p.at
 	return n, err
 }
 
-func (p *jsonParser) word(n *node) *jsonError {
+func (p *jsonParser) word(n *Node) *jsonError {
 	for _, w := range []string{"true", "false", "null"} {
 		if len(p.data)-p.at >= len(w) && string(p.data[p.at:p.at+len(w)]) == w {
 			if w != "null" {
-				n.kind, n.plain, n.text = textNode, true, w
+				n.Kind, n.Plain, n.Text = Text, true, w
 			}
 			p.at += len(w)
 			return nil
@@ -239,7 +239,7 @@ func (p *jsonParser) str() (string, *jsonError) {
 	return "", p.fail("a string that does not end", "close it with a quote")
 }
 
-func (p *jsonParser) object(n *node, depth int) *jsonError {
+func (p *jsonParser) object(n *Node, depth int) *jsonError {
 	p.at++
 	var seen map[string]int // of large objects
 	for first := true; ; first = false {
@@ -261,15 +261,15 @@ func (p *jsonParser) object(n *node, depth int) *jsonError {
 		if p.data[p.at] != '"' {
 			return p.fail("want a key", "keys stand in double quotes")
 		}
-		k := name{start: p.at}
-		if p.layer.name != "" {
-			k.line, k.col = p.lines.at(p.at)
+		k := Name{Start: p.at}
+		if p.places {
+			k.Line, k.Column = p.lines.at(p.at)
 		}
 		var err *jsonError
-		if k.text, err = p.str(); err != nil {
+		if k.Text, err = p.str(); err != nil {
 			return err
 		}
-		k.end = p.at
+		k.End = p.at
 		if err := p.space(); err != nil {
 			return err
 		}
@@ -277,13 +277,13 @@ func (p *jsonParser) object(n *node, depth int) *jsonError {
 			return p.fail("want a colon after the key", "")
 		}
 		p.at++
-		p.path = append(p.path, k.text)
+		p.path = append(p.path, k.Text)
 		v, err := p.value(depth + 1)
 		if err != nil {
 			return err
 		}
 		if first := addKey(n, k, v, &seen); first != nil {
-			p.problems = append(p.problems, duplicateProblem(p.layer, strings.Join(p.path, "."), k, *first))
+			p.mistakes = append(p.mistakes, duplicate(strings.Join(p.path, "."), k, *first))
 		}
 		p.path = p.path[:len(p.path)-1]
 	}
@@ -314,7 +314,7 @@ func (p *jsonParser) comma(closing byte) (done bool, err *jsonError) {
 	return false, nil
 }
 
-func (p *jsonParser) array(n *node, depth int) *jsonError {
+func (p *jsonParser) array(n *Node, depth int) *jsonError {
 	p.at++
 	for first := true; ; first = false {
 		if err := p.space(); err != nil {
@@ -336,35 +336,35 @@ func (p *jsonParser) array(n *node, depth int) *jsonError {
 		if err != nil {
 			return err
 		}
-		n.items = append(n.items, v)
+		n.Items = append(n.Items, v)
 	}
 }
 
-// addKey appends a key to a mapNode. If the key is there it returns its place
+// addKey appends a key to a Map. If the key is there it returns its place
 // and appends nothing. seen indexes the names of large nodes.
-func addKey(n *node, k name, v *node, seen *map[string]int) (first *name) {
+func addKey(n *Node, k Name, v *Node, seen *map[string]int) (first *Name) {
 	const large = 40
 	switch {
 	case *seen != nil:
-		if i, ok := (*seen)[k.text]; ok {
-			return &n.names[i]
+		if i, ok := (*seen)[k.Text]; ok {
+			return &n.Names[i]
 		}
-		(*seen)[k.text] = len(n.names)
+		(*seen)[k.Text] = len(n.Names)
 	default:
-		for i := range n.names {
-			if n.names[i].text == k.text {
-				return &n.names[i]
+		for i := range n.Names {
+			if n.Names[i].Text == k.Text {
+				return &n.Names[i]
 			}
 		}
 	}
-	if n.names == nil {
-		n.names, n.items = make([]name, 0, 8), make([]*node, 0, 8)
+	if n.Names == nil {
+		n.Names, n.Items = make([]Name, 0, 8), make([]*Node, 0, 8)
 	}
-	n.names, n.items = append(n.names, k), append(n.items, v)
-	if *seen == nil && len(n.names) == large {
+	n.Names, n.Items = append(n.Names, k), append(n.Items, v)
+	if *seen == nil && len(n.Names) == large {
 		*seen = make(map[string]int, 2*large)
-		for i := range n.names {
-			(*seen)[n.names[i].text] = i
+		for i := range n.Names {
+			(*seen)[n.Names[i].Text] = i
 		}
 	}
 	return nil

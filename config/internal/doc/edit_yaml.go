@@ -1,4 +1,4 @@
-package config
+package doc
 
 import (
 	"bytes"
@@ -20,7 +20,7 @@ type yamlEditor struct {
 var errYAMLEnd = errNotInPlace
 
 // spliceYAML edits YAML.
-func spliceYAML(data []byte, x edit) ([]byte, error) {
+func spliceYAML(data []byte, x Edit) ([]byte, error) {
 	doc, err := yamlDocument(data)
 	if err != nil {
 		return nil, err
@@ -30,19 +30,19 @@ func spliceYAML(data []byte, x edit) ([]byte, error) {
 		e.lines.starts[0] = len("\ufeff")
 	}
 	if doc == nil || len(doc.Content) == 0 {
-		if x.value == nil {
+		if x.Value == nil {
 			return data, nil
 		}
-		return insertLine(data, len(data), yamlBlock(0, x.path, x.value)), nil
+		return insertLine(data, len(data), yamlBlock(0, x.Path, x.Value)), nil
 	}
 	at, indent := doc.Content[0], -1
-	if at.Kind == yaml.ScalarNode && isYAMLNull(at.Value) && x.value != nil {
+	if at.Kind == yaml.ScalarNode && isYAMLNull(at.Value) && x.Value != nil {
 		if at.Value != "" {
 			return nil, errNotInPlace
 		}
-		return insertLine(data, len(data), yamlBlock(0, x.path, x.value)), nil
+		return insertLine(data, len(data), yamlBlock(0, x.Path, x.Value)), nil
 	}
-	for i, part := range x.path {
+	for i, part := range x.Path {
 		if at.Kind == yaml.SequenceNode {
 			item, ok := itemOf(part, len(at.Content))
 			if !ok {
@@ -57,26 +57,26 @@ func spliceYAML(data []byte, x edit) ([]byte, error) {
 		}
 		j := pairIndex(at, part)
 		if j < 0 {
-			if x.value == nil {
+			if x.Value == nil {
 				return data, nil
 			}
-			return e.insert(at, indent, x.path[i:], x.value)
+			return e.insert(at, indent, x.Path[i:], x.Value)
 		}
 		k, v := at.Content[j], at.Content[j+1]
-		if i == len(x.path)-1 {
-			if x.value == nil {
+		if i == len(x.Path)-1 {
+			if x.Value == nil {
 				return e.remove(at, j, indent)
 			}
-			return e.replaceValue(at, k, v, x.value)
+			return e.replaceValue(at, k, v, x.Value)
 		}
 		if at.Style&yaml.FlowStyle == 0 {
 			indent = k.Column - 1
 		}
 		if v.Kind == yaml.ScalarNode && isYAMLNull(v.Value) {
-			if x.value == nil {
+			if x.Value == nil {
 				return data, nil
 			}
-			return e.openSection(at, k, v, x.path[i+1:], x.value)
+			return e.openSection(at, k, v, x.Path[i+1:], x.Value)
 		}
 		at = v
 	}
@@ -316,7 +316,7 @@ func quoteStyle(n *yaml.Node) byte {
 }
 
 // replaceValue puts value in place of the value v of key k in mapping m.
-func (e *yamlEditor) replaceValue(m, k, v *yaml.Node, value *node) ([]byte, error) {
+func (e *yamlEditor) replaceValue(m, k, v *yaml.Node, value *Node) ([]byte, error) {
 	flow := m.Style&yaml.FlowStyle != 0
 	text := yamlText(value, quoteStyle(v), flow)
 	if isAbsent(v) {
@@ -331,8 +331,8 @@ func (e *yamlEditor) replaceValue(m, k, v *yaml.Node, value *node) ([]byte, erro
 		return nil, err
 	}
 	start := e.start(v)
-	if value.kind == listNode && v.Kind == yaml.SequenceNode {
-		old := (&yamlReader{layer: &layer{}, left: maxNodes}).node(v, "", 0, false)
+	if value.Kind == List && v.Kind == yaml.SequenceNode {
+		old := (&yamlReader{left: maxNodes}).node(v, "", 0, false)
 		if v.Style&yaml.FlowStyle == 0 {
 			if out, ok := e.blockList(v, old, value); ok {
 				return out, nil
@@ -355,7 +355,7 @@ func (e *yamlEditor) replaceValue(m, k, v *yaml.Node, value *node) ([]byte, erro
 }
 
 // openSection gives a key without a value the section that holds path.
-func (e *yamlEditor) openSection(m, k, v *yaml.Node, path []string, value *node) ([]byte, error) {
+func (e *yamlEditor) openSection(m, k, v *yaml.Node, path []string, value *Node) ([]byte, error) {
 	flow := m.Style&yaml.FlowStyle != 0
 	if v.Anchor != "" || v.Style&yaml.TaggedStyle != 0 {
 		return nil, errNotInPlace
@@ -378,7 +378,7 @@ func (e *yamlEditor) openSection(m, k, v *yaml.Node, path []string, value *node)
 }
 
 // insert adds a key to a mapping.
-func (e *yamlEditor) insert(m *yaml.Node, indent int, path []string, value *node) ([]byte, error) {
+func (e *yamlEditor) insert(m *yaml.Node, indent int, path []string, value *Node) ([]byte, error) {
 	if m.Style&yaml.FlowStyle != 0 {
 		end, err := e.end(m, true, indent)
 		if err != nil {
@@ -443,15 +443,15 @@ func (e *yamlEditor) remove(m *yaml.Node, j, indent int) ([]byte, error) {
 }
 
 // yamlBlock writes path and value as block lines, without a final line break.
-func yamlBlock(indent int, path []string, value *node) string {
+func yamlBlock(indent int, path []string, value *Node) string {
 	var lines []string
 	for i, part := range path {
 		line := strings.Repeat(" ", indent+2*i) + yamlString(part, 0, false) + ":"
 		if i == len(path)-1 {
-			if value.kind == mapNode && len(value.items) > 0 {
+			if value.Kind == Map && len(value.Items) > 0 {
 				lines = append(lines, line)
-				for j, k := range value.names {
-					lines = append(lines, yamlBlock(indent+2*i+2, []string{k.text}, value.items[j]))
+				for j, k := range value.Names {
+					lines = append(lines, yamlBlock(indent+2*i+2, []string{k.Text}, value.Items[j]))
 				}
 				break
 			}

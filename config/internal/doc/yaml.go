@@ -1,4 +1,4 @@
-package config
+package doc
 
 import (
 	"bytes"
@@ -14,30 +14,29 @@ import (
 // yamlReader turns the nodes of the YAML library into ours.
 type yamlReader struct {
 	nodes    slab
-	layer    *layer
-	problems []Problem
+	mistakes []Mistake
 	left     int // nodes that may still be made
 }
 
-func parseYAML(data []byte, l *layer) (root *node, problems []Problem) {
+func parseYAML(data []byte, mark any) (root *Node, mistakes []Mistake) {
 	doc, err := yamlDocument(data)
 	if err != nil {
 		line, message := yamlErrorLine(err)
-		return nil, []Problem{syntaxProblem(l, line, 0, "invalid YAML: "+message, yamlHint(message))}
+		return nil, []Mistake{syntax(line, 0, "invalid YAML: "+message, yamlHint(message))}
 	}
 	if doc == nil || len(doc.Content) == 0 {
 		return nil, nil
 	}
-	r := &yamlReader{nodes: slab{from: l}, layer: l, left: maxNodes}
+	r := &yamlReader{nodes: slab{mark: mark}, left: maxNodes}
 	top := doc.Content[0]
 	root = r.node(top, "", 0, false)
 	if r.left <= 0 {
-		return nil, []Problem{syntaxProblem(l, top.Line, top.Column, fmt.Sprintf("aliases expand to more than %d values", maxNodes), "")}
+		return nil, []Mistake{syntax(top.Line, top.Column, fmt.Sprintf("aliases expand to more than %d values", maxNodes), "")}
 	}
-	if root.kind != mapNode && root.kind != nullNode {
-		return nil, append(r.problems, syntaxProblem(l, top.Line, top.Column, "the document is "+root.kind.String()+", want keys at the top", ""))
+	if root.Kind != Map && root.Kind != Null {
+		return nil, append(r.mistakes, syntax(top.Line, top.Column, "the document is "+root.Kind.String()+", want keys at the top", ""))
 	}
-	return root, r.problems
+	return root, r.mistakes
 }
 
 // yamlDocument returns the one document in data.
@@ -97,18 +96,18 @@ func yamlHint(message string) string {
 	return ""
 }
 
-func (r *yamlReader) node(y *yaml.Node, key string, depth int, alias bool) *node {
-	n := r.nodes.new(nullNode)
-	n.line, n.col, n.alias = y.Line, y.Column, alias
+func (r *yamlReader) node(y *yaml.Node, key string, depth int, alias bool) *Node {
+	n := r.nodes.new(Null)
+	n.Line, n.Column, n.Alias = y.Line, y.Column, alias
 	r.left--
 	if depth > maxDepth || r.left <= 0 {
 		if r.left > 0 {
-			r.problems = append(r.problems, syntaxProblem(r.layer, y.Line, y.Column, fmt.Sprintf("nested deeper than %d", maxDepth), ""))
+			r.mistakes = append(r.mistakes, syntax(y.Line, y.Column, fmt.Sprintf("nested deeper than %d", maxDepth), ""))
 		}
 		return n
 	}
 	if y.Style&yaml.FlowStyle != 0 {
-		n.style = '{'
+		n.Style = '{'
 	}
 	switch y.Kind {
 	case yaml.AliasNode:
@@ -116,40 +115,40 @@ func (r *yamlReader) node(y *yaml.Node, key string, depth int, alias bool) *node
 			return n
 		}
 		out := r.node(y.Alias, key, depth+1, true)
-		out.line, out.col = y.Line, y.Column
+		out.Line, out.Column = y.Line, y.Column
 		return out
 	case yaml.ScalarNode:
 		r.scalar(n, y)
 	case yaml.SequenceNode:
-		n.kind = listNode
-		n.items = make([]*node, 0, len(y.Content))
+		n.Kind = List
+		n.Items = make([]*Node, 0, len(y.Content))
 		for i, item := range y.Content {
-			n.items = append(n.items, r.node(item, key+"["+strconv.Itoa(i)+"]", depth+1, alias))
+			n.Items = append(n.Items, r.node(item, key+"["+strconv.Itoa(i)+"]", depth+1, alias))
 		}
 	case yaml.MappingNode:
-		n.kind = mapNode
+		n.Kind = Map
 		r.mapping(n, y, key, depth, alias)
 	}
 	return n
 }
 
-func (r *yamlReader) scalar(n *node, y *yaml.Node) {
+func (r *yamlReader) scalar(n *Node, y *yaml.Node) {
 	switch {
 	case y.Style&yaml.DoubleQuotedStyle != 0:
-		n.style = '"'
+		n.Style = '"'
 	case y.Style&yaml.SingleQuotedStyle != 0:
-		n.style = '\''
+		n.Style = '\''
 	case y.Style&yaml.LiteralStyle != 0:
-		n.style = '|'
+		n.Style = '|'
 	case y.Style&yaml.FoldedStyle != 0:
-		n.style = '>'
+		n.Style = '>'
 	default:
-		n.plain = y.Style&yaml.TaggedStyle == 0 || y.Tag != "!!str"
+		n.Plain = y.Style&yaml.TaggedStyle == 0 || y.Tag != "!!str"
 	}
-	if n.plain && isYAMLNull(y.Value) {
+	if n.Plain && isYAMLNull(y.Value) {
 		return
 	}
-	n.kind, n.text = textNode, y.Value
+	n.Kind, n.Text = Text, y.Value
 }
 
 func isYAMLNull(text string) bool {
@@ -160,9 +159,9 @@ func isYAMLNull(text string) bool {
 	return false
 }
 
-func (r *yamlReader) mapping(n *node, y *yaml.Node, key string, depth int, alias bool) {
-	n.names = make([]name, 0, len(y.Content)/2)
-	n.items = make([]*node, 0, len(y.Content)/2)
+func (r *yamlReader) mapping(n *Node, y *yaml.Node, key string, depth int, alias bool) {
+	n.Names = make([]Name, 0, len(y.Content)/2)
+	n.Items = make([]*Node, 0, len(y.Content)/2)
 	var merges []*yaml.Node
 	var seen map[string]int
 	for i := 0; i+1 < len(y.Content); i += 2 {
@@ -171,22 +170,22 @@ func (r *yamlReader) mapping(n *node, y *yaml.Node, key string, depth int, alias
 			k = k.Alias
 		}
 		if k.Kind != yaml.ScalarNode {
-			r.problems = append(r.problems, syntaxProblem(r.layer, k.Line, k.Column, "a key that is not a single value", ""))
+			r.mistakes = append(r.mistakes, syntax(k.Line, k.Column, "a key that is not a single value", ""))
 			continue
 		}
 		if isAbsent(k) {
-			r.problems = append(r.problems, syntaxProblem(r.layer, k.Line, k.Column, "a key that is empty", "write the key before the colon"))
+			r.mistakes = append(r.mistakes, syntax(k.Line, k.Column, "a key that is empty", "write the key before the colon"))
 			continue
 		}
 		if k.Value == "<<" && k.Tag == "!!merge" {
 			merges = append(merges, v)
 			continue
 		}
-		full := joinKey(key, k.Value)
-		at := name{text: k.Value, line: y.Content[i].Line, col: y.Content[i].Column}
+		full := JoinKey(key, k.Value)
+		at := Name{Text: k.Value, Line: y.Content[i].Line, Column: y.Content[i].Column}
 		item := r.node(v, full, depth+1, alias)
 		if first := addKey(n, at, item, &seen); first != nil {
-			r.problems = append(r.problems, duplicateProblem(r.layer, full, at, *first))
+			r.mistakes = append(r.mistakes, duplicate(full, at, *first))
 		}
 	}
 	for _, m := range merges {
@@ -195,7 +194,7 @@ func (r *yamlReader) mapping(n *node, y *yaml.Node, key string, depth int, alias
 }
 
 // merge adds the keys of a merge key's mapping that n does not set itself.
-func (r *yamlReader) merge(n *node, m *yaml.Node, key string, depth int) {
+func (r *yamlReader) merge(n *Node, m *yaml.Node, key string, depth int) {
 	sources := []*yaml.Node{m}
 	if m.Kind == yaml.SequenceNode {
 		sources = m.Content
@@ -206,13 +205,13 @@ func (r *yamlReader) merge(n *node, m *yaml.Node, key string, depth int) {
 			src = src.Alias
 		}
 		if src.Kind != yaml.MappingNode {
-			r.problems = append(r.problems, syntaxProblem(r.layer, line, col, "a merge key (<<) that does not name a section", ""))
+			r.mistakes = append(r.mistakes, syntax(line, col, "a merge key (<<) that does not name a section", ""))
 			continue
 		}
 		merged := r.node(src, key, depth+1, true)
-		for i, k := range merged.names {
-			if n.child(k.text) == nil {
-				n.names, n.items = append(n.names, k), append(n.items, merged.items[i])
+		for i, k := range merged.Names {
+			if n.Child(k.Text) == nil {
+				n.Names, n.Items = append(n.Names, k), append(n.Items, merged.Items[i])
 			}
 		}
 	}

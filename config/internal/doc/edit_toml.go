@@ -1,4 +1,4 @@
-package config
+package doc
 
 import (
 	"slices"
@@ -8,60 +8,60 @@ import (
 )
 
 // spliceTOML edits TOML.
-func spliceTOML(data []byte, x edit) ([]byte, error) {
-	root, problems := parseTOML(data, &layer{kind: layerFile, name: "x", format: formatTOML, data: data})
+func spliceTOML(data []byte, x Edit) ([]byte, error) {
+	root, problems := parseTOML(data, nil)
 	if len(problems) > 0 {
 		return nil, problems[0]
 	}
 	parent := root
-	for i, part := range x.path {
-		if item, ok := itemOf(part, len(parent.items)); ok && parent.kind == listNode {
-			parent = parent.items[item]
-			if parent.end > 0 {
-				return insertInline(data, parent, x.path[i+1:], x.value)
+	for i, part := range x.Path {
+		if item, ok := itemOf(part, len(parent.Items)); ok && parent.Kind == List {
+			parent = parent.Items[item]
+			if parent.End > 0 {
+				return insertInline(data, parent, x.Path[i+1:], x.Value)
 			}
 			continue
 		}
-		at := slices.IndexFunc(parent.names, func(k name) bool { return k.text == part })
+		at := slices.IndexFunc(parent.Names, func(k Name) bool { return k.Text == part })
 		if at < 0 {
 			break
 		}
-		next := parent.items[at]
-		if i == len(x.path)-1 {
-			if x.value == nil {
-				return removeTOML(data, x.path, next)
+		next := parent.Items[at]
+		if i == len(x.Path)-1 {
+			if x.Value == nil {
+				return removeTOML(data, x.Path, next)
 			}
-			if next.end == 0 { // a table or array of tables: spread over lines
+			if next.End == 0 { // a table or array of tables: spread over lines
 				return nil, errNotInPlace
 			}
-			if next.kind == listNode {
-				l := &bracketList{data: data, start: next.start, end: next.end, items: next.items, spans: nodeSpans(next.items), comment: "#"}
-				l.render = func(n, _ *node) (string, error) { return tomlText(n) }
-				if out, ok, err := l.splice(x.value); ok || err != nil {
+			if next.Kind == List {
+				l := &bracketList{data: data, start: next.Start, end: next.End, items: next.Items, spans: nodeSpans(next.Items), comment: "#"}
+				l.render = func(n, _ *Node) (string, error) { return tomlText(n) }
+				if out, ok, err := l.splice(x.Value); ok || err != nil {
 					return out, err
 				}
 			}
-			text, err := tomlText(keepQuotes(x.value, next))
+			text, err := tomlText(keepQuotes(x.Value, next))
 			if err != nil {
 				return nil, err
 			}
-			if next.kind == textNode && next.start < len(data) && data[next.start] == '\'' && x.value.kind == textNode && tomlLiteral(x.value.text) {
-				text = "'" + x.value.text + "'"
+			if next.Kind == Text && next.Start < len(data) && data[next.Start] == '\'' && x.Value.Kind == Text && tomlLiteral(x.Value.Text) {
+				text = "'" + x.Value.Text + "'"
 			}
-			return replace(data, next.start, next.end, text), nil
+			return replace(data, next.Start, next.End, text), nil
 		}
-		if next.kind != mapNode && next.kind != listNode {
+		if next.Kind != Map && next.Kind != List {
 			return nil, errNotInPlace
 		}
-		if next.end > 0 && next.kind == mapNode { // an inline table
-			return insertInline(data, next, x.path[i+1:], x.value)
+		if next.End > 0 && next.Kind == Map { // an inline table
+			return insertInline(data, next, x.Path[i+1:], x.Value)
 		}
 		parent = next
 	}
 	switch {
-	case x.value == nil:
+	case x.Value == nil:
 		return data, nil
-	case slices.ContainsFunc(x.path, func(part string) bool { return strings.HasPrefix(part, "\x00") }): // in an array of tables
+	case slices.ContainsFunc(x.Path, func(part string) bool { return strings.HasPrefix(part, "\x00") }): // in an array of tables
 		return nil, errNotInPlace
 	}
 	return insertTOML(data, x)
@@ -72,20 +72,20 @@ func tomlLiteral(text string) bool {
 }
 
 // insertInline changes or adds a key within an inline table.
-func insertInline(data []byte, table *node, path []string, value *node) ([]byte, error) {
+func insertInline(data []byte, table *Node, path []string, value *Node) ([]byte, error) {
 	if len(path) == 0 {
 		return nil, errNotInPlace
 	}
-	if next := table.child(path[0]); next != nil {
+	if next := table.Child(path[0]); next != nil {
 		last := len(path) == 1
 		switch {
-		case last && value != nil && next.end > 0:
+		case last && value != nil && next.End > 0:
 			text, err := tomlText(keepQuotes(value, next))
 			if err != nil {
 				return nil, err
 			}
-			return replace(data, next.start, next.end, text), nil
-		case last || next.kind != mapNode || next.end == 0:
+			return replace(data, next.Start, next.End, text), nil
+		case last || next.Kind != Map || next.End == 0:
 			return nil, errNotInPlace
 		}
 		return insertInline(data, next, path[1:], value)
@@ -98,12 +98,12 @@ func insertInline(data []byte, table *node, path []string, value *node) ([]byte,
 		return nil, err
 	}
 	member := tomlPath(path) + " = " + text
-	closing := table.end - 1
-	inner := strings.TrimSpace(string(data[table.start+1 : closing]))
+	closing := table.End - 1
+	inner := strings.TrimSpace(string(data[table.Start+1 : closing]))
 	if inner == "" {
-		return replace(data, table.start+1, closing, " "+member+" "), nil
+		return replace(data, table.Start+1, closing, " "+member+" "), nil
 	}
-	at := table.start + 1 + len(strings.TrimRight(string(data[table.start+1:closing]), " \t"))
+	at := table.Start + 1 + len(strings.TrimRight(string(data[table.Start+1:closing]), " \t"))
 	return replace(data, at, at, ", "+member), nil
 }
 
@@ -129,7 +129,7 @@ type tomlExpression struct {
 func tomlExpressions(data []byte) (out []tomlExpression, err error) {
 	var p unstable.Parser
 	p.Reset(data)
-	r := &tomlReader{data: data, lines: newLineIndex(data), state: map[*node]tomlState{}, layer: &layer{}}
+	r := &tomlReader{data: data, lines: newLineIndex(data), state: map[*Node]tomlState{}}
 	var prefix []string
 	list := map[string]bool{}
 	inList := false
@@ -142,16 +142,16 @@ func tomlExpressions(data []byte) (out []tomlExpression, err error) {
 		x := tomlExpression{kind: e.Kind, start: -1}
 		for it := e.Key(); it.Next(); {
 			k := r.name(it.Node())
-			path = append(path, k.text)
+			path = append(path, k.Text)
 			if x.start < 0 {
-				x.start = k.start
+				x.start = k.Start
 			}
-			x.end = k.end
+			x.end = k.End
 		}
 		if e.Kind == unstable.KeyValue {
 			x.prefix, x.path, x.list = prefix, append(slices.Clone(prefix), path...), inList
 			v := r.value(e.Value(), "", r.valueStart(x.end), 0)
-			x.end = v.end
+			x.end = v.End
 		} else {
 			prefix, x.path = path, path
 			if e.Kind == unstable.ArrayTable {
@@ -170,8 +170,8 @@ func tomlExpressions(data []byte) (out []tomlExpression, err error) {
 
 // insertTOML adds a key that the document does not have: beside its dotted
 // siblings, under its header, at the top, or under a new header at the end.
-func insertTOML(data []byte, x edit) ([]byte, error) {
-	text, err := tomlText(x.value)
+func insertTOML(data []byte, x Edit) ([]byte, error) {
+	text, err := tomlText(x.Value)
 	if err != nil {
 		return nil, err
 	}
@@ -179,7 +179,7 @@ func insertTOML(data []byte, x edit) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	table, leaf := x.path[:len(x.path)-1], x.path[len(x.path)-1]
+	table, leaf := x.Path[:len(x.Path)-1], x.Path[len(x.Path)-1]
 	best, at := -1, -1 // the longest header that the key can stand under
 	for i, e := range expressions {
 		if e.list {
@@ -193,7 +193,7 @@ func insertTOML(data []byte, x edit) ([]byte, error) {
 			continue
 		}
 		whole := slices.Equal(header, table)
-		dotted := e.kind == unstable.KeyValue && len(e.path) == len(x.path) && slices.Equal(e.path[:len(table)], table)
+		dotted := e.kind == unstable.KeyValue && len(e.path) == len(x.Path) && slices.Equal(e.path[:len(table)], table)
 		if (whole || dotted) && len(header) >= best {
 			best, at = len(header), i
 		}
@@ -201,7 +201,7 @@ func insertTOML(data []byte, x edit) ([]byte, error) {
 	switch {
 	case at >= 0:
 		e := expressions[at]
-		line := indentOf(data, firstOf(data, e)) + tomlPath(x.path[best:]) + " = " + text
+		line := indentOf(data, firstOf(data, e)) + tomlPath(x.Path[best:]) + " = " + text
 		return insertLine(data, nextLine(data, e.end), line), nil
 	case len(table) == 0: // top-level keys stand before the first header
 		for _, e := range expressions {
@@ -241,7 +241,7 @@ func headerBlock(data []byte, line int) int {
 }
 
 // removeTOML takes out a key that has a line to itself.
-func removeTOML(data []byte, path []string, n *node) ([]byte, error) {
+func removeTOML(data []byte, path []string, n *Node) ([]byte, error) {
 	expressions, err := tomlExpressions(data)
 	if err != nil {
 		return nil, err
@@ -250,7 +250,7 @@ func removeTOML(data []byte, path []string, n *node) ([]byte, error) {
 		if e.kind != unstable.KeyValue || !slices.Equal(e.path, path) || e.list {
 			continue
 		}
-		if n.end == 0 {
+		if n.End == 0 {
 			return nil, errNotInPlace
 		}
 		return replace(data, lineStart(data, e.start), nextLine(data, e.end), ""), nil

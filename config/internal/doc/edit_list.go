@@ -1,4 +1,4 @@
-package config
+package doc
 
 import (
 	"bytes"
@@ -12,26 +12,26 @@ type bracketList struct {
 	data    []byte
 	start   int // of the opening bracket
 	end     int // after the closing bracket
-	items   []*node
+	items   []*Node
 	spans   [][2]int // of the items
-	render  func(n, old *node) (string, error)
+	render  func(n, old *Node) (string, error)
 	comment string // that goes to the end of its line: "//", "#"
 }
 
-// splice changes the items that differ, adds new ones at the end and takes
+// Splice changes the items that differ, adds new ones at the end and takes
 // surplus ones from there, so that the others keep their text and comments.
 // It reports false where the list has to be written as a whole.
-func (l *bracketList) splice(value *node) ([]byte, bool, error) {
-	if value.kind != listNode || len(value.items) == 0 || len(l.items) == 0 || len(l.spans) != len(l.items) {
+func (l *bracketList) splice(value *Node) ([]byte, bool, error) {
+	if value.Kind != List || len(value.Items) == 0 || len(l.items) == 0 || len(l.spans) != len(l.items) {
 		return nil, false, nil
 	}
 	out := l.data
 	last := len(l.items) - 1
-	switch surplus := len(value.items) - len(l.items); {
+	switch surplus := len(value.Items) - len(l.items); {
 	case surplus > 0:
 		added := make([]string, surplus)
 		for i := range added {
-			text, err := l.render(value.items[len(l.items)+i], nil)
+			text, err := l.render(value.Items[len(l.items)+i], nil)
 			if err != nil {
 				return nil, false, err
 			}
@@ -39,14 +39,14 @@ func (l *bracketList) splice(value *node) ([]byte, bool, error) {
 		}
 		out = l.add(added)
 	case surplus < 0:
-		last = len(value.items) - 1
+		last = len(value.Items) - 1
 		out = l.cut(last)
 	}
 	for i := last; i >= 0; i-- {
-		if sameTree(l.items[i], value.items[i]) {
+		if Same(l.items[i], value.Items[i]) {
 			continue
 		}
-		text, err := l.render(value.items[i], l.items[i])
+		text, err := l.render(value.Items[i], l.items[i])
 		if err != nil {
 			return nil, false, err
 		}
@@ -132,19 +132,19 @@ func (l *bracketList) comma(i int) int {
 }
 
 // nodeSpans are the ranges of a list whose reader keeps them.
-func nodeSpans(items []*node) (spans [][2]int) {
+func nodeSpans(items []*Node) (spans [][2]int) {
 	for _, item := range items {
-		if item.end <= item.start {
+		if item.End <= item.Start {
 			return nil
 		}
-		spans = append(spans, [2]int{item.start, item.end})
+		spans = append(spans, [2]int{item.Start, item.End})
 	}
 	return spans
 }
 
 // flowList changes a YAML list in flow style.
-func (e *yamlEditor) flowList(v *yaml.Node, end int, old, value *node) ([]byte, bool, error) {
-	l := &bracketList{data: e.data, start: e.start(v), end: end, items: old.items, comment: "#"}
+func (e *yamlEditor) flowList(v *yaml.Node, end int, old, value *Node) ([]byte, bool, error) {
+	l := &bracketList{data: e.data, start: e.start(v), end: end, items: old.Items, comment: "#"}
 	for _, item := range v.Content {
 		to, err := e.end(item, true, -1)
 		if err != nil || isAbsent(item) {
@@ -152,10 +152,10 @@ func (e *yamlEditor) flowList(v *yaml.Node, end int, old, value *node) ([]byte, 
 		}
 		l.spans = append(l.spans, [2]int{e.start(item), to})
 	}
-	l.render = func(n, old *node) (string, error) {
+	l.render = func(n, old *Node) (string, error) {
 		quote := byte(0)
-		if old != nil && (old.style == '"' || old.style == '\'') {
-			quote = old.style
+		if old != nil && (old.Style == '"' || old.Style == '\'') {
+			quote = old.Style
 		}
 		return yamlText(n, quote, true), nil
 	}
@@ -163,8 +163,8 @@ func (e *yamlEditor) flowList(v *yaml.Node, end int, old, value *node) ([]byte, 
 }
 
 // blockList changes a YAML list in block style, item by item.
-func (e *yamlEditor) blockList(v *yaml.Node, old, value *node) ([]byte, bool) {
-	if len(old.items) != len(v.Content) || len(value.items) == 0 {
+func (e *yamlEditor) blockList(v *yaml.Node, old, value *Node) ([]byte, bool) {
+	if len(old.Items) != len(v.Content) || len(value.Items) == 0 {
 		return nil, false
 	}
 	indent := v.Column - 1
@@ -179,26 +179,26 @@ func (e *yamlEditor) blockList(v *yaml.Node, old, value *node) ([]byte, bool) {
 		spans[i] = [2]int{start, end}
 	}
 	out, last := e.data, len(spans)-1
-	switch surplus := len(value.items) - len(spans); {
+	switch surplus := len(value.Items) - len(spans); {
 	case surplus > 0:
 		block := v.Content[last].Kind == yaml.MappingNode && v.Content[last].Style&yaml.FlowStyle == 0
 		lines := make([]string, surplus)
 		for i := range lines {
-			lines[i] = strings.Repeat(" ", indent) + "- " + yamlItem(value.items[len(spans)+i], indent+2, 0, block)
+			lines[i] = strings.Repeat(" ", indent) + "- " + yamlItem(value.Items[len(spans)+i], indent+2, 0, block)
 		}
 		out = insertLine(out, nextLine(out, spans[last][1]), strings.Join(lines, "\n"))
 	case surplus < 0:
-		from, to := nextLine(out, spans[len(value.items)-1][1]), nextLine(out, spans[last][1])
+		from, to := nextLine(out, spans[len(value.Items)-1][1]), nextLine(out, spans[last][1])
 		out = replace(out, from, to, "")
-		last = len(value.items) - 1
+		last = len(value.Items) - 1
 	}
 	for i := last; i >= 0; i-- {
-		if sameTree(old.items[i], value.items[i]) {
+		if Same(old.Items[i], value.Items[i]) {
 			continue
 		}
 		item := v.Content[i]
 		block := item.Kind == yaml.MappingNode && item.Style&yaml.FlowStyle == 0
-		text := yamlItem(value.items[i], item.Column-1, quoteStyle(item), block)
+		text := yamlItem(value.Items[i], item.Column-1, quoteStyle(item), block)
 		out = replace(out, spans[i][0], spans[i][1], strings.ReplaceAll(text, "\n", lineEnd(e.data)))
 	}
 	return out, true
@@ -206,13 +206,13 @@ func (e *yamlEditor) blockList(v *yaml.Node, old, value *node) ([]byte, bool) {
 
 // yamlItem writes an item of a block list; a section in block style if the
 // list has them so.
-func yamlItem(n *node, indent int, quote byte, block bool) string {
-	if !block || n.kind != mapNode || len(n.items) == 0 {
+func yamlItem(n *Node, indent int, quote byte, block bool) string {
+	if !block || n.Kind != Map || len(n.Items) == 0 {
 		return yamlText(n, quote, false)
 	}
-	lines := make([]string, len(n.items))
-	for i, k := range n.names {
-		lines[i] = yamlBlock(indent, []string{k.text}, n.items[i])
+	lines := make([]string, len(n.Items))
+	for i, k := range n.Names {
+		lines[i] = yamlBlock(indent, []string{k.Text}, n.Items[i])
 	}
 	return strings.TrimLeft(strings.Join(lines, "\n"), " ")
 }

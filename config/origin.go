@@ -1,0 +1,209 @@
+package config
+
+import (
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/svcblocks/svcblocks/config/internal/doc"
+)
+
+// layerKind orders nothing; it names where a layer's values come from.
+type layerKind string
+
+const (
+	layerDefault layerKind = "default"
+	layerFile    layerKind = "file"
+	layerProfile layerKind = "profile"
+	layerSecrets layerKind = "secrets"
+	layerEnv     layerKind = "env"
+	layerFlag    layerKind = "flag"
+	layerSource  layerKind = "source"
+)
+
+// layer is one source of values, as read for one snapshot.
+type layer struct {
+	kind     layerKind
+	name     string // path, prefix, folder or source name
+	format   doc.Format
+	data     []byte
+	fsys     fs.FS // nil for the machine's own files
+	writable bool
+	missing  bool // an optional file that was not there
+	flat     bool // root's names are whole dotted keys
+	root     *doc.Node
+}
+
+// describe names the layer for people.
+func (l *layer) describe() string {
+	switch l.kind {
+	case layerDefault:
+		return "default"
+	case layerEnv, layerFlag:
+		return string(l.kind)
+	}
+	return string(l.kind) + " " + l.name
+}
+
+// path is the file the layer's lines belong to.
+func (l *layer) path() string {
+	if l.kind == layerFile || l.kind == layerProfile {
+		return l.name
+	}
+	return ""
+}
+
+// parse reads the layer's document. The problems name what is wrong in it; the
+// root holds what could be read all the same.
+func (l *layer) parse() (problems []Problem) {
+	if l.format == doc.Unknown {
+		return []Problem{{
+			Layer: l.describe(), File: l.path(), Message: fmt.Sprintf("unknown file type %q", filepath.Ext(l.name)),
+			Hint: "use .yaml, .yml, .json, .jsonc or .toml",
+		}}
+	}
+	root, mistakes := doc.Parse(l.format, l.data, &origin{layer: l})
+	l.root = root
+	for _, m := range mistakes {
+		problems = append(problems, Problem{
+			Key: m.Key, Layer: l.describe(), File: l.path(),
+			Line: m.Line, Column: m.Column, Message: m.Message, Hint: m.Hint,
+		})
+	}
+	return problems
+}
+
+// origin is where a node comes from. The nodes of one document share one; it
+// is the mark that their trees carry.
+type origin struct {
+	layer *layer
+	label string // the variable, flag or secret file; "" inside a document
+	ref   string // the reference that the text was resolved from
+	// tainted marks a value that must not be shown, whatever its key's type:
+	// it came from a secret file or a reference.
+	tainted bool
+	failed  bool      // a reference that could not be resolved
+	over    *doc.Node // what this value overrode
+}
+
+var noOrigin = &origin{layer: &layer{kind: layerDefault}}
+
+// from returns the origin of a node; nil, and nodes made here, come from the
+// defaults.
+func from(n *doc.Node) *origin {
+	if n != nil {
+		if o, ok := n.Mark.(*origin); ok {
+			return o
+		}
+	}
+	return noOrigin
+}
+
+// remark gives one node an origin of its own, changed by change.
+func remark(n *doc.Node, change func(*origin)) {
+	o := *from(n)
+	change(&o)
+	n.Mark = &o
+}
+
+// stamp gives a tree the origin and the place of the node it was read from.
+func stamp(n, of *doc.Node) {
+	n.Mark, n.Line, n.Column = of.Mark, of.Line, of.Column
+	for _, item := range n.Items {
+		stamp(item, of)
+	}
+}
+
+// writable reports a value that stands in the file that Update changes.
+func (o *origin) writable() bool { return o.layer.writable && o.label == "" }
+
+// problemAt starts a Problem at the place of n.
+func problemAt(n *doc.Node, key string) Problem {
+	o := from(n)
+	if o.label != "" {
+		return Problem{Key: key, Layer: string(o.layer.kind) + " " + o.label, File: o.layer.path()}
+	}
+	return Problem{Key: key, Layer: o.layer.describe(), File: o.layer.path(), Line: n.Line, Column: n.Column}
+}
+
+// shown is the text of n for a message.
+func shown(n *doc.Node, s *shape, key string) string {
+	if from(n).tainted || s.secret() || sensitiveKey(key) {
+		return redact(n.Text)
+	}
+	return strconv.Quote(shorten(maskSecrets(n.Text)))
+}
+
+// mergeNodes lays high over low: maps key by key, all else as a whole. A null
+// in high removes the key.
+func mergeNodes(low, high *doc.Node) *doc.Node {
+	if low == nil || low.Kind != doc.Map || high.Kind != doc.Map {
+		if low != nil {
+			remark(high, func(o *origin) { o.over = low })
+		}
+		return high
+	}
+	merged := *high
+	merged.Names = append([]doc.Name(nil), low.Names...)
+	merged.Items = append([]*doc.Node(nil), low.Items...)
+	at := make(map[string]int, len(merged.Names))
+	for i, k := range merged.Names {
+		at[k.Text] = i
+	}
+	for i, k := range high.Names {
+		j, below := at[k.Text]
+		if !below {
+			at[k.Text] = len(merged.Names)
+			merged.Names, merged.Items = append(merged.Names, k), append(merged.Items, high.Items[i])
+			continue
+		}
+		merged.Names[j], merged.Items[j] = k, mergeNodes(merged.Items[j], high.Items[i])
+	}
+	remark(&merged, func(o *origin) { o.over = low })
+	return &merged
+}
+
+// hidden reports whether n, or anything in it, must not be shown.
+func hidden(n *doc.Node) bool {
+	if n == nil {
+		return false
+	}
+	for _, item := range n.Items {
+		if hidden(item) {
+			return true
+		}
+	}
+	return from(n).tainted
+}
+
+// position formats line and column for a message.
+func position(file string, line, col int) string {
+	switch {
+	case line > 0 && col > 0:
+		return fmt.Sprintf("%s:%d:%d", file, line, col)
+	case line > 0:
+		return fmt.Sprintf("%s:%d", file, line)
+	}
+	return file
+}
+
+// formatOf is the syntax that a file's name says.
+func formatOf(path string) doc.Format {
+	switch strings.ToLower(filepath.Ext(path)) {
+	case ".yaml", ".yml":
+		return doc.YAML
+	case ".json":
+		return doc.JSON
+	case ".jsonc":
+		return doc.JSONC
+	case ".toml":
+		return doc.TOML
+	}
+	return doc.Unknown
+}
+
+// maxFileBytes bounds what is read from one file: settings of this size are a
+// mistake, such as a path that names a log or a device.
+const maxFileBytes = 16 << 20
