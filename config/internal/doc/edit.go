@@ -15,6 +15,7 @@ type Edit struct {
 	Value *Node
 }
 
+// Key is the path as a dotted key.
 func (x Edit) Key() string { return Dotted(x.Path) }
 
 // IndexPart is the part of a path that names an item of a list. No key begins

@@ -10,10 +10,10 @@ import (
 type Kind uint8
 
 const (
-	Null Kind = iota
-	Text
-	List
-	Map
+	Null Kind = iota // null, or nothing at all
+	Text             // a single value
+	List             // a list of values
+	Map              // a section: names and values
 )
 
 func (k Kind) String() string {

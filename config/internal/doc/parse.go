@@ -10,11 +10,11 @@ import (
 type Format uint8
 
 const (
-	Unknown Format = iota
-	YAML
-	JSON
-	JSONC
-	TOML
+	Unknown Format = iota // no format
+	YAML                  // YAML 1.1 and 1.2, as far as they agree
+	JSON                  // RFC 8259
+	JSONC                 // JSON with comments and trailing commas
+	TOML                  // TOML 1.0
 )
 
 // maxDepth bounds the nesting of a document, and maxNodes what the aliases of

@@ -42,6 +42,7 @@ func JSONText(n *Node) (string, error) {
 
 var jsonNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
 
+// IsJSONNumber reports whether JSON writes a number so.
 func IsJSONNumber(text string) bool { return jsonNumber.MatchString(text) }
 
 // QuoteJSON quotes for JSON and for YAML, which reads the same escapes, and
