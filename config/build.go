@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/config/internal/doc"
+	"github.com/svcblocks/svcblocks/config/internal/typed"
 )
 
 // snapshot is one complete reading of the settings.
@@ -28,7 +29,8 @@ type snapshot struct {
 // builder makes a snapshot.
 type builder struct {
 	*reading
-	decoder
+	typed.Decoder
+	found      []Problem // of the values that won
 	heads      []*doc.Node
 	references map[string][]string
 }
@@ -37,8 +39,8 @@ type builder struct {
 // for the writable file, that is taken in place of what the file holds.
 func (e *engine) build(ctx context.Context, replaced []byte) (*snapshot, error) {
 	b := &builder{reading: &reading{opt: e.opt, schema: e.schema, environ: e.opt.environ()}}
-	b.lenient = e.opt.lenient
-	b.heads = make([]*doc.Node, len(e.schema.leaves))
+	b.Decoder = *newDecoder(e.opt.lenient)
+	b.heads = make([]*doc.Node, len(e.schema.Leaves))
 	b.references = map[string][]string{}
 	b.replaced, b.before = replaced, e.filled()
 	b.anew = replaced != nil && e.writableGone()
@@ -52,13 +54,13 @@ func (e *engine) build(ctx context.Context, replaced []byte) (*snapshot, error) 
 	b.defaultReferences(e.defaults)
 	e.resolveAll(ctx, b)
 
-	rv := reflect.New(e.schema.rt)
-	rv.Elem().Set(deepCopy(e.defaults, e.schema.root.shape))
-	b.section(e.schema.root, rv.Elem())
-	problems := append(b.reading.problems, b.decoder.problems...)
-	problems = append(problems, b.validateTree(rv.Elem(), e.schema.root.shape, "", problems)...)
-	b.collectSecrets(rv.Elem(), e.schema.root.shape)
-	warnings := append(b.reading.warnings, b.decoder.warnings...)
+	rv := reflect.New(e.schema.Type)
+	rv.Elem().Set(typed.Copy(e.defaults, e.schema.Root.Shape))
+	b.section(e.schema.Root, rv.Elem())
+	problems := slices.Concat(b.problems, problemsOf(b.Mistakes), b.found)
+	problems = append(problems, b.validateTree(rv.Elem(), e.schema.Root.Shape, "", problems)...)
+	b.collectSecrets(rv.Elem(), e.schema.Root.Shape)
+	warnings := append(b.reading.warnings, problemsOf(b.Decoder.Warnings)...)
 	b.scrub.problems(warnings)
 	if len(problems) > 0 {
 		b.scrub.problems(problems)
@@ -103,21 +105,21 @@ func (b *builder) apply(l *layer) {
 	}
 	if l.flat {
 		for i, k := range l.root.Names {
-			b.set(b.schema.byKey[k.Text], l.root.Items[i])
+			b.set(b.schema.ByKey[k.Text], l.root.Items[i])
 		}
 		return
 	}
-	b.walk(b.schema.root, l.root)
+	b.walk(b.schema.Root, l.root)
 }
 
-func (b *builder) walk(section *entry, n *doc.Node) {
+func (b *builder) walk(section *typed.Entry, n *doc.Node) {
 	for i, k := range n.Names {
 		item := n.Items[i]
-		e := section.names[k.Text]
+		e := section.Names[k.Text]
 		switch {
 		case e == nil:
-			b.decoder.unknown(item, k, section.key, b.keyHint(section, k.Text))
-		case !e.section:
+			b.Decoder.Unknown(item, k, section.Key, b.keyHint(section, k.Text))
+		case !e.Section:
 			b.set(e, item)
 		case item.Kind == doc.Map:
 			b.walk(e, item)
@@ -130,42 +132,39 @@ func (b *builder) walk(section *entry, n *doc.Node) {
 }
 
 // wrongSection reports what stands where a section goes.
-func (b *builder) wrongSection(n *doc.Node, e *entry, hint string) {
-	b.decoder.wrong(n, e.shape, e.key, "a section", hint)
-	last := len(b.decoder.problems) - 1
-	b.reject(b.decoder.problems[last])
-	b.decoder.problems = b.decoder.problems[:last]
+func (b *builder) wrongSection(n *doc.Node, e *typed.Entry, hint string) {
+	b.reject(problemOf(typed.Mistake{Node: n, Shape: e.Shape, Key: e.Key, Want: "a section", Hint: hint}))
 }
 
 // set makes n the value of a leaf.
-func (b *builder) set(e *entry, n *doc.Node) {
-	inner := e.shape
-	for inner.code == codePointer {
-		inner = inner.elem
+func (b *builder) set(e *typed.Entry, n *doc.Node) {
+	inner := e.Shape
+	for inner.Code == typed.Pointer {
+		inner = inner.Elem
 	}
-	if n.Kind == doc.Null && e.shape.code != codePointer && inner.code != codeSlice && inner.code != codeMap {
+	if n.Kind == doc.Null && e.Shape.Code != typed.Pointer && inner.Code != typed.Slice && inner.Code != typed.Map {
 		return // a scalar without a value leaves what is below
 	}
-	if inner.code == codeMap {
-		b.heads[e.id] = mergeNodes(b.heads[e.id], n)
+	if inner.Code == typed.Map {
+		b.heads[e.ID] = mergeNodes(b.heads[e.ID], n)
 		return
 	}
-	if below := b.heads[e.id]; below != nil {
+	if below := b.heads[e.ID]; below != nil {
 		remark(n, func(o *origin) { o.over = below })
 	}
-	b.heads[e.id] = n
+	b.heads[e.ID] = n
 }
 
 // keyHint says what an unknown key may have meant.
-func (b *builder) keyHint(section *entry, key string) string {
-	if e := b.schema.byKey[doc.JoinKey(section.key, key)]; e != nil && strings.Contains(key, ".") {
+func (b *builder) keyHint(section *typed.Entry, key string) string {
+	if e := b.schema.ByKey[doc.JoinKey(section.Key, key)]; e != nil && strings.Contains(key, ".") {
 		return "nest it: a dot in a key does not open a section"
 	}
-	if hint := nearest(key, mapKeys(section.names)); hint != "" {
+	if hint := typed.Nearest(key, typed.Keys(section.Names)); hint != "" {
 		return hint
 	}
-	for _, k := range sortedKeys(b.schema.byKey) {
-		if _, last, nested := cutLast(k, "."); last == key && (nested || section.key != "") {
+	for _, k := range typed.SortedKeys(b.schema.ByKey) {
+		if _, last, nested := cutLast(k, "."); last == key && (nested || section.Key != "") {
 			return fmt.Sprintf("the key is %s", k)
 		}
 	}
@@ -173,21 +172,21 @@ func (b *builder) keyHint(section *entry, key string) string {
 }
 
 // section decodes the leaves below e into the struct rv.
-func (b *builder) section(e *entry, rv reflect.Value) {
-	for _, child := range e.children {
-		fv := rv.Field(child.index)
-		if !child.section {
+func (b *builder) section(e *typed.Entry, rv reflect.Value) {
+	for _, child := range e.Children {
+		fv := rv.Field(child.Index)
+		if !child.Section {
 			b.leaf(child, fv)
 			continue
 		}
 		touched := false
-		for _, n := range b.heads[child.id:child.end] {
+		for _, n := range b.heads[child.ID:child.End] {
 			touched = touched || n != nil
 		}
-		if child.field.rules.required && !touched && fv.IsZero() {
+		if child.Field.Rules.Required && !touched && fv.IsZero() {
 			b.missing(child)
 		}
-		for range child.pointer {
+		for range child.Pointers {
 			if fv.IsNil() {
 				if !touched {
 					break
@@ -202,102 +201,103 @@ func (b *builder) section(e *entry, rv reflect.Value) {
 	}
 }
 
-func (b *builder) leaf(e *entry, fv reflect.Value) {
-	n, r := b.heads[e.id], e.field.rules
-	if n != nil && (from(n).failed || !b.value(fv, e.shape, n, e.key)) {
+func (b *builder) leaf(e *typed.Entry, fv reflect.Value) {
+	n, r := b.heads[e.ID], e.Field.Rules
+	if n != nil && (from(n).failed || !b.Value(fv, e.Shape, n, e.Key)) {
 		return // reported already
 	}
 	if n == nil && fv.IsZero() {
-		if r.required {
+		if r.Required {
 			b.missing(e)
 		}
 		return
 	}
-	if r.required && n != nil && n.Kind == doc.Null && fv.IsZero() {
+	if r.Required && n != nil && n.Kind == doc.Null && fv.IsZero() {
 		b.missing(e)
 		return
 	}
-	if want := r.check(fv, e.shape); want != "" {
+	if want := r.Check(fv, e.Shape); want != "" {
 		if n == nil {
 			n = &doc.Node{Kind: doc.Text, Mark: noOrigin}
 		}
-		p := problemAt(n, e.key)
-		p.Value = display(fv, e.shape, e.key, hidden(n))
-		if c := e.shape.code; c == codeString || c == codeText {
+		p := problemAt(n, e.Key)
+		p.Kind = KindOutOfRange
+		p.Value = display(fv, e.Shape, e.Key, hidden(n))
+		if c := e.Shape.Code; c == typed.String || c == typed.Text {
 			p.Value = fmt.Sprintf("%q", shorten(p.Value))
 		}
 		p.Want = want
-		b.decoder.problems = append(b.decoder.problems, p)
+		b.found = append(b.found, p)
 	}
 }
 
 // missing reports a required key that nothing sets, and how to set it.
-func (b *builder) missing(e *entry) {
-	if b.maybeSet(e.key) {
+func (b *builder) missing(e *typed.Entry) {
+	if b.maybeSet(e.Key) {
 		return
 	}
-	p := Problem{Key: e.key, Message: "required, but no layer sets it"}
+	p := Problem{Kind: KindMissing, Key: e.Key, Message: "required, but no layer sets it"}
 	var ways []string
 	for _, s := range b.opt.sources {
 		switch s.kind {
 		case layerFile:
 			ways = append(ways, "in "+s.path)
 		case layerEnv:
-			if !e.section {
-				ways = append(ways, "by "+variable(s.path, e.key))
+			if !e.Section {
+				ways = append(ways, "by "+variable(s.path, e.Key))
 			}
 		case layerFlag:
-			if !e.section && s.flags.Lookup(flagName(e.key)) != nil {
-				ways = append(ways, "by -"+flagName(e.key))
+			if !e.Section && s.flags.Lookup(flagName(e.Key)) != nil {
+				ways = append(ways, "by -"+flagName(e.Key))
 			}
 		}
 	}
 	if len(ways) > 0 {
 		p.Hint = "set it " + strings.Join(ways, " or ")
 	}
-	b.decoder.problems = append(b.decoder.problems, p)
+	b.found = append(b.found, p)
 }
 
 // validateTree calls the Validate method of every struct in rv, the inner ones
 // first.
-func (b *builder) validateTree(rv reflect.Value, s *shape, key string, found []Problem) (problems []Problem) {
-	if !s.needsValidation() {
+func (b *builder) validateTree(rv reflect.Value, s *typed.Shape, key string, found []Problem) (problems []Problem) {
+	if !s.NeedsValidation() {
 		return nil
 	}
-	switch s.code {
-	case codePointer:
-		if !rv.IsNil() && s.elem.code != codeText {
-			return b.validateTree(rv.Elem(), s.elem, key, found)
+	switch s.Code {
+	case typed.Pointer:
+		if !rv.IsNil() && s.Elem.Code != typed.Text {
+			return b.validateTree(rv.Elem(), s.Elem, key, found)
 		}
-	case codeSlice, codeArray:
-		if s.elem.needsValidation() {
+	case typed.Slice, typed.Array:
+		if s.Elem.NeedsValidation() {
 			for i := range rv.Len() {
-				problems = append(problems, b.validateTree(rv.Index(i), s.elem, fmt.Sprintf("%s[%d]", key, i), found)...)
+				problems = append(problems, b.validateTree(rv.Index(i), s.Elem, fmt.Sprintf("%s[%d]", key, i), found)...)
 			}
 		}
-	case codeMap:
-		if s.elem.needsValidation() {
+	case typed.Map:
+		if s.Elem.NeedsValidation() {
 			for it := rv.MapRange(); it.Next(); {
-				item := reflect.New(s.elem.rt).Elem()
+				item := reflect.New(s.Elem.Type).Elem()
 				item.Set(it.Value())
-				problems = append(problems, b.validateTree(item, s.elem, doc.JoinKey(key, plainText(it.Key(), s.key)), found)...)
+				problems = append(problems, b.validateTree(item, s.Elem, doc.JoinKey(key, typed.PlainText(it.Key(), s.Key)), found)...)
 			}
 		}
-	case codeStruct:
-		for _, f := range s.str.fields {
-			inner := f.shape
-			if f.name == "" && s.validate && inner.code == codeStruct {
+	case typed.Struct:
+		for _, f := range s.Struct.Fields {
+			inner := f.Shape
+			if f.Name == "" && s.Validate && inner.Code == typed.Struct {
 				copied := *inner // its method is promoted, or replaced by the outer one
-				copied.validate = false
+				copied.Validate = false
 				inner = &copied
 			}
 			full := key
-			if f.name != "" {
-				full = doc.JoinKey(key, f.name)
+			if f.Name != "" {
+				full = doc.JoinKey(key, f.Name)
 			}
-			problems = append(problems, b.validateTree(rv.Field(f.index), inner, full, found)...)
+			problems = append(problems, b.validateTree(rv.Field(f.Index), inner, full, found)...)
 		}
-		if s.validate && rv.CanAddr() && rv.Addr().CanInterface() {
+		if s.Validate && rv.CanAddr() && rv.Addr().CanInterface() {
 			problems = append(problems, b.callValidate(rv, key, concerns(found, key), problems)...)
 		}
 	}
@@ -307,59 +307,10 @@ func (b *builder) validateTree(rv reflect.Value, s *shape, key string, found []P
 // concerns reports whether a value at or below key is not what the layers gave.
 func concerns(problems []Problem, key string) bool {
 	for _, p := range problems {
-		if p.Message == unknownMessage || strings.HasPrefix(p.Message, duplicateMessage) || p.Key == "" && p.File == "" {
+		if p.Kind == KindUnknown || p.Kind == KindDuplicate || p.Key == "" && p.File == "" {
 			continue
 		}
 		if key == "" || p.Key == key || strings.HasPrefix(p.Key, key+".") || strings.HasPrefix(p.Key, key+"[") {
-			return true
-		}
-	}
-	return false
-}
-
-// needsValidation reports whether the shape holds a Validate method.
-func (s *shape) needsValidation() bool {
-	return s.holds(&s.validates, func(in *shape) bool { return in.code == codeStruct && in.validate })
-}
-
-// holdsSecret reports whether a Secret is anywhere in the shape.
-func (s *shape) holdsSecret() bool {
-	return s.holds(&s.secrets, func(in *shape) bool { return in.code == codeSecret })
-}
-
-// answer is what was found out about a shape.
-type answer uint8
-
-const (
-	unknown answer = iota
-	yes
-	no
-)
-
-// holds looks for a shape within s, once.
-func (s *shape) holds(known *answer, is func(*shape) bool) bool {
-	if *known == unknown {
-		*known = no
-		if s.search(map[*shape]bool{}, is) {
-			*known = yes
-		}
-	}
-	return *known == yes
-}
-
-func (s *shape) search(seen map[*shape]bool, is func(*shape) bool) bool {
-	if s == nil || seen[s] {
-		return false
-	}
-	if is(s) {
-		return true
-	}
-	seen[s] = true
-	if s.code != codeStruct {
-		return s.elem.search(seen, is)
-	}
-	for _, f := range s.str.fields {
-		if f.shape.search(seen, is) {
 			return true
 		}
 	}
@@ -387,7 +338,7 @@ func (b *builder) callValidate(rv reflect.Value, key string, partly bool, inner 
 			continue
 		}
 		p := b.locate(key)
-		p.Message, p.Err = cause.Error(), cause
+		p.Kind, p.Message, p.Err = KindInvalid, cause.Error(), cause
 		if partly {
 			p.Hint = "checked without the values that have a mistake of their own"
 		}
@@ -436,31 +387,31 @@ func (b *builder) locate(key string) Problem {
 }
 
 // collectSecrets notes the text of all secrets for the scrubber.
-func (b *builder) collectSecrets(rv reflect.Value, s *shape) {
-	if !s.holdsSecret() {
+func (b *builder) collectSecrets(rv reflect.Value, s *typed.Shape) {
+	if !s.HoldsSecret() {
 		return
 	}
-	switch s.code {
-	case codeSecret:
+	switch s.Code {
+	case typed.Secret:
 		if v, ok := rv.Interface().(Secret); ok {
 			b.scrub.add(v.Reveal())
 		}
-	case codePointer:
+	case typed.Pointer:
 		if !rv.IsNil() {
-			b.collectSecrets(rv.Elem(), s.elem)
+			b.collectSecrets(rv.Elem(), s.Elem)
 		}
-	case codeSlice, codeArray:
+	case typed.Slice, typed.Array:
 		for i := range rv.Len() {
-			b.collectSecrets(rv.Index(i), s.elem)
+			b.collectSecrets(rv.Index(i), s.Elem)
 		}
-	case codeMap:
+	case typed.Map:
 		for it := rv.MapRange(); it.Next(); {
-			b.collectSecrets(it.Value(), s.elem)
+			b.collectSecrets(it.Value(), s.Elem)
 		}
-	case codeStruct:
-		for _, f := range s.str.fields {
-			if fv := rv.Field(f.index); fv.CanInterface() || f.shape.code == codeStruct {
-				b.collectSecrets(fv, f.shape)
+	case typed.Struct:
+		for _, f := range s.Struct.Fields {
+			if fv := rv.Field(f.Index); fv.CanInterface() || f.Shape.Code == typed.Struct {
+				b.collectSecrets(fv, f.Shape)
 			}
 		}
 	}

@@ -3,6 +3,8 @@ package config
 import (
 	"reflect"
 	"sync"
+
+	"github.com/svcblocks/svcblocks/config/internal/typed"
 )
 
 // changes delivers published snapshots to OnChange functions: one at a time,
@@ -30,8 +32,8 @@ func OnChange[T, V any](s *Store[T], part func(*T) V, f func(old, new V)) (stop 
 		panic("config: OnChange: nil function")
 	}
 	same := func(a, b V) bool { return reflect.DeepEqual(a, b) }
-	if keys := (&schemaBuilder{shapes: map[reflect.Type]*shape{}}).shape(reflect.TypeFor[V]()); keys.code == codeStruct || keys.code == codePointer {
-		same = func(a, b V) bool { return equal(reflect.ValueOf(&a).Elem(), reflect.ValueOf(&b).Elem(), keys) }
+	if keys := typed.ShapeOf(reflect.TypeFor[V](), specials()); keys.Code == typed.Struct || keys.Code == typed.Pointer {
+		same = func(a, b V) bool { return typed.Equal(reflect.ValueOf(&a).Elem(), reflect.ValueOf(&b).Elem(), keys) }
 	}
 	w := &watcher{call: func(old, new reflect.Value) {
 		before, after := part(old.Interface().(*T)), part(new.Interface().(*T))

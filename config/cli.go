@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"github.com/svcblocks/svcblocks/config/internal/typed"
 )
 
 // Exit codes of [Main].
@@ -163,7 +165,7 @@ func unknownKey(x Explanation, key string, stderr io.Writer) int {
 		keys[i] = e.Key
 	}
 	fmt.Fprintf(stderr, "config: unknown key %q\n", key)
-	if hint := nearest(key, keys); hint != "" {
+	if hint := typed.Nearest(key, keys); hint != "" {
 		fmt.Fprintln(stderr, hint)
 	}
 	return ExitUsage

@@ -7,38 +7,39 @@ import (
 	"strings"
 
 	"github.com/svcblocks/svcblocks/config/internal/doc"
+	"github.com/svcblocks/svcblocks/config/internal/typed"
 )
 
-func (e *engine) leafEdits(base *snapshot, leaf *entry, ov, nv reflect.Value, texts map[string]*doc.Node) ([]doc.Edit, error) {
-	if _, named := texts[leaf.key]; !ov.IsValid() && nv.IsZero() && !named {
+func (e *engine) leafEdits(base *snapshot, leaf *typed.Entry, ov, nv reflect.Value, texts map[string]*doc.Node) ([]doc.Edit, error) {
+	if _, named := texts[leaf.Key]; !ov.IsValid() && nv.IsZero() && !named {
 		return nil, nil
 	}
 	d := &differ{engine: e, base: base, leaf: leaf, texts: texts}
-	path := strings.Split(leaf.key, ".")
-	if leaf.shape.code == codeMap && !ov.IsValid() {
-		ov = reflect.Zero(leaf.shape.rt)
+	path := strings.Split(leaf.Key, ".")
+	if leaf.Shape.Code == typed.Map && !ov.IsValid() {
+		ov = reflect.Zero(leaf.Shape.Type)
 	}
-	err := d.value(leaf.shape, base.heads[leaf.id], ov, nv, path)
+	err := d.value(leaf.Shape, base.heads[leaf.ID], ov, nv, path)
 	return d.out, err
 }
 
 // mapEdits edits the entries of a map one by one, and within an entry the keys
 // that differ.
-func (d *differ) mapEdits(s *shape, n *doc.Node, ov, nv reflect.Value, path []string) error {
+func (d *differ) mapEdits(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, path []string) error {
 	keys := map[string][2]reflect.Value{}
 	for i, rv := range []reflect.Value{ov, nv} {
 		if !rv.IsValid() {
 			continue
 		}
 		for it := rv.MapRange(); it.Next(); {
-			k := plainText(it.Key(), s.key)
+			k := typed.PlainText(it.Key(), s.Key)
 			pair := keys[k]
 			pair[i] = it.Value()
 			keys[k] = pair
 		}
 	}
-	for _, k := range sortedKeys(keys) {
-		if err := d.value(s.elem, n.Find(k), keys[k][0], keys[k][1], append(slices.Clone(path), k)); err != nil {
+	for _, k := range typed.SortedKeys(keys) {
+		if err := d.value(s.Elem, n.Find(k), keys[k][0], keys[k][1], append(slices.Clone(path), k)); err != nil {
 			return err
 		}
 	}
@@ -49,7 +50,7 @@ func (d *differ) mapEdits(s *shape, n *doc.Node, ov, nv reflect.Value, path []st
 type differ struct {
 	engine *engine
 	base   *snapshot
-	leaf   *entry
+	leaf   *typed.Entry
 	texts  map[string]*doc.Node
 	out    []doc.Edit
 
@@ -58,41 +59,41 @@ type differ struct {
 
 // value compares one value, whose node in the layers is n; an invalid
 // reflect.Value stands for an entry that is not there.
-func (d *differ) value(s *shape, n *doc.Node, ov, nv reflect.Value, path []string) error {
+func (d *differ) value(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, path []string) error {
 	key := doc.Dotted(path)
 	text, named := d.texts[key]
 	if ov.IsValid() && nv.IsValid() && !named {
-		if equal(ov, nv, s) || (s.code == codeSlice || s.code == codeMap) && ov.Len() == 0 && nv.Len() == 0 {
-			if s.code == codeMap {
+		if typed.Equal(ov, nv, s) || (s.Code == typed.Slice || s.Code == typed.Map) && ov.Len() == 0 && nv.Len() == 0 {
+			if s.Code == typed.Map {
 				return d.mapEdits(s, n, ov, nv, path) // an entry may be named
 			}
 			return nil
 		}
-		for s.code == codePointer && !ov.IsNil() && !nv.IsNil() {
-			s, ov, nv = s.elem, ov.Elem(), nv.Elem()
+		for s.Code == typed.Pointer && !ov.IsNil() && !nv.IsNil() {
+			s, ov, nv = s.Elem, ov.Elem(), nv.Elem()
 		}
 		switch {
-		case s.code == codeMap:
+		case s.Code == typed.Map:
 			return d.mapEdits(s, n, ov, nv, path)
 		case d.itemByItem(s, n, ov, nv):
 			if err := d.engine.mayWrite(d.base, key, n); err != nil {
 				return err
 			}
 			for i, item := range n.Items {
-				if err := d.value(s.elem, item, ov.Index(i), nv.Index(i), append(slices.Clone(path), doc.IndexPart(i))); err != nil {
+				if err := d.value(s.Elem, item, ov.Index(i), nv.Index(i), append(slices.Clone(path), doc.IndexPart(i))); err != nil {
 					return err
 				}
 			}
 			return nil
-		case s.code == codeStruct:
-			for _, k := range sortedKeys(s.str.names) {
-				f := s.str.names[k]
-				of, ok := readPath(ov, f.path)
-				nf, also := readPath(nv, f.path)
+		case s.Code == typed.Struct:
+			for _, k := range typed.SortedKeys(s.Struct.Names) {
+				f := s.Struct.Names[k]
+				of, ok := typed.ReadPath(ov, f.Path)
+				nf, also := typed.ReadPath(nv, f.Path)
 				if !ok || !also {
 					continue
 				}
-				if err := d.value(f.shape, n.Find(k), of, nf, append(slices.Clone(path), k)); err != nil {
+				if err := d.value(f.Shape, n.Find(k), of, nf, append(slices.Clone(path), k)); err != nil {
 					return err
 				}
 			}
@@ -123,16 +124,16 @@ func (d *differ) value(s *shape, n *doc.Node, ov, nv reflect.Value, path []strin
 
 // itemByItem reports a list of as many structs as before, each of which the
 // file has as a section: their keys are changed one by one.
-func (d *differ) itemByItem(s *shape, n *doc.Node, ov, nv reflect.Value) bool {
-	if s.code != codeSlice && s.code != codeArray || ov.Len() != nv.Len() || n == nil || n.Kind != doc.List ||
+func (d *differ) itemByItem(s *typed.Shape, n *doc.Node, ov, nv reflect.Value) bool {
+	if s.Code != typed.Slice && s.Code != typed.Array || ov.Len() != nv.Len() || n == nil || n.Kind != doc.List ||
 		len(n.Items) != ov.Len() || !from(n).writable() || from(n).ref != "" {
 		return false
 	}
-	elem := s.elem
-	for elem.code == codePointer {
-		elem = elem.elem
+	elem := s.Elem
+	for elem.Code == typed.Pointer {
+		elem = elem.Elem
 	}
-	if elem.code != codeStruct {
+	if elem.Code != typed.Struct {
 		return false
 	}
 	for i, item := range n.Items {
@@ -144,14 +145,14 @@ func (d *differ) itemByItem(s *shape, n *doc.Node, ov, nv reflect.Value) bool {
 }
 
 // defaultHas reports whether the default of a map has the entry.
-func (e *engine) defaultHas(leaf *entry, k string) bool {
-	copied := deepCopy(e.defaults, e.schema.root.shape)
+func (e *engine) defaultHas(leaf *typed.Entry, k string) bool {
+	copied := typed.Copy(e.defaults, e.schema.Root.Shape)
 	m := e.leafValue(copied, leaf)
 	if m.Kind() != reflect.Map {
 		return false
 	}
 	for it := m.MapRange(); it.Next(); {
-		if plainText(it.Key(), leaf.shape.key) == k {
+		if typed.PlainText(it.Key(), leaf.Shape.Key) == k {
 			return true
 		}
 	}
@@ -172,47 +173,47 @@ func (e *engine) mayWrite(base *snapshot, key string, n *doc.Node) error {
 
 // encode makes the node to write for a value. What did not change keeps the
 // text that the file has: a reference is written, never what it stands for.
-func (d *differ) encode(s *shape, n *doc.Node, ov, nv reflect.Value, key string) (*doc.Node, error) {
-	if n != nil && n.Kind != doc.Null && ov.IsValid() && equal(ov, nv, s) && (from(n).layer.writable || holdsReference(n)) {
+func (d *differ) encode(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, key string) (*doc.Node, error) {
+	if n != nil && n.Kind != doc.Null && ov.IsValid() && typed.Equal(ov, nv, s) && (from(n).layer.writable || holdsReference(n)) {
 		return raw(n), nil
 	}
-	if s.code == codePointer && !nv.IsNil() {
+	if s.Code == typed.Pointer && !nv.IsNil() {
 		if ov.IsValid() {
 			ov = ov.Elem() // invalid for nil
 		}
-		return d.encode(s.elem, n, ov, nv.Elem(), key)
+		return d.encode(s.Elem, n, ov, nv.Elem(), key)
 	}
 	if ref := from(n).ref; ref != "" {
 		return nil, fmt.Errorf("config: update %s: its value is held at %s: %w", key, maskSecrets(ref), ErrSecret)
 	}
-	switch s.code {
-	case codeSlice, codeArray:
+	switch s.Code {
+	case typed.Slice, typed.Array:
 		out := &doc.Node{Kind: doc.List}
 		for i := range nv.Len() {
 			item, old := d.oldItem(s, n, ov, nv, i)
-			v, err := d.encode(s.elem, item, old, nv.Index(i), fmt.Sprintf("%s[%d]", key, i))
+			v, err := d.encode(s.Elem, item, old, nv.Index(i), fmt.Sprintf("%s[%d]", key, i))
 			if err != nil {
 				return nil, err
 			}
 			out.Items = append(out.Items, v)
 		}
 		return out, nil
-	case codeStruct:
+	case typed.Struct:
 		out := &doc.Node{Kind: doc.Map}
-		for _, k := range sortedKeys(s.str.names) {
-			f := s.str.names[k]
-			nf, ok := readPath(nv, f.path)
+		for _, k := range typed.SortedKeys(s.Struct.Names) {
+			f := s.Struct.Names[k]
+			nf, ok := typed.ReadPath(nv, f.Path)
 			item := n.Find(k)
 			if !ok || nf.IsZero() && item == nil {
 				continue
 			}
 			var of reflect.Value
 			if ov.IsValid() {
-				if at, ok := readPath(ov, f.path); ok {
+				if at, ok := typed.ReadPath(ov, f.Path); ok {
 					of = at
 				}
 			}
-			v, err := d.encode(f.shape, item, of, nf, doc.JoinKey(key, k))
+			v, err := d.encode(f.Shape, item, of, nf, doc.JoinKey(key, k))
 			if err != nil {
 				return nil, err
 			}
@@ -220,7 +221,7 @@ func (d *differ) encode(s *shape, n *doc.Node, ov, nv reflect.Value, key string)
 		}
 		return out, nil
 	}
-	text, err := encode(nv, s)
+	text, err := typed.Encode(nv, s)
 	if err != nil {
 		return nil, fmt.Errorf("config: update %s: %w", key, err)
 	}
@@ -229,12 +230,12 @@ func (d *differ) encode(s *shape, n *doc.Node, ov, nv reflect.Value, key string)
 
 // oldItem finds what item i of a new list was: the same item in its place or,
 // where items went or came, in another one.
-func (d *differ) oldItem(s *shape, n *doc.Node, ov, nv reflect.Value, i int) (*doc.Node, reflect.Value) {
+func (d *differ) oldItem(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, i int) (*doc.Node, reflect.Value) {
 	if n == nil || n.Kind != doc.List || !ov.IsValid() || len(n.Items) != ov.Len() {
 		return nil, reflect.Value{}
 	}
 	for j := range ov.Len() {
-		if j = (i + j) % ov.Len(); equal(ov.Index(j), nv.Index(i), s.elem) {
+		if j = (i + j) % ov.Len(); typed.Equal(ov.Index(j), nv.Index(i), s.Elem) {
 			return n.Items[j], ov.Index(j)
 		}
 	}
@@ -252,7 +253,7 @@ func (d *differ) holdsResolved(n *doc.Node, top bool) bool {
 	}
 	if top && d.resolved == nil {
 		d.resolved = map[string]bool{}
-		d.base.heads[d.leaf.id].Visit(func(n *doc.Node) {
+		d.base.heads[d.leaf.ID].Visit(func(n *doc.Node) {
 			if n.Kind == doc.Text && (from(n).ref != "" || from(n).tainted) && n.Text != "" {
 				d.resolved[n.Text] = true
 			}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/svcblocks/svcblocks/config/internal/doc"
+	"github.com/svcblocks/svcblocks/config/internal/typed"
 )
 
 // envName writes text as a part of a variable's name.
@@ -44,20 +45,20 @@ func (r *reading) env(s *sourceSpec) {
 		}
 	}
 	links := serviceLinks(values)
-	names := make(map[string]*entry, len(r.schema.leaves))
-	for _, e := range r.schema.leaves {
-		v := variable(s.path, e.key)
+	names := make(map[string]*typed.Entry, len(r.schema.Leaves))
+	for _, e := range r.schema.Leaves {
+		v := variable(s.path, e.Key)
 		if other := names[v]; other != nil {
 			r.fail(Problem{
-				Key: e.key, Layer: "env " + v, Message: fmt.Sprintf("keys %s and %s have the same variable", other.key, e.key),
+				Key: e.Key, Layer: "env " + v, Message: fmt.Sprintf("keys %s and %s have the same variable", other.Key, e.Key),
 				Hint: "rename one with a koanf tag",
 			})
 			continue
 		}
 		names[v] = e
 	}
-	for _, e := range r.schema.leaves {
-		if v := variable(s.path, e.key); names[v] == e {
+	for _, e := range r.schema.Leaves {
+		if v := variable(s.path, e.Key); names[v] == e {
 			r.variable(l, e, v, values, names, links)
 		}
 	}
@@ -66,51 +67,51 @@ func (r *reading) env(s *sourceSpec) {
 	}
 }
 
-func (r *reading) variable(l *layer, e *entry, v string, values map[string]string, names map[string]*entry, links map[string]string) {
+func (r *reading) variable(l *layer, e *typed.Entry, v string, values map[string]string, names map[string]*typed.Entry, links map[string]string) {
 	text, direct := values[v]
 	path, indirect := values[v+fileSuffix]
 	if names[v+fileSuffix] != nil { // a key of its own
 		path, indirect = "", false
 	}
 	service := links[v]
-	if stem, ok := strings.CutSuffix(v, "_PORT"); ok && direct && service == "" && isAddress(text) && e.shape.number() {
+	if stem, ok := strings.CutSuffix(v, "_PORT"); ok && direct && service == "" && isAddress(text) && isNumber(e.Shape) {
 		service = serviceName(stem)
 	}
 	switch {
 	case direct && service != "":
 		r.reject(Problem{
-			Key: e.key, Layer: "env " + v,
+			Key: e.Key, Layer: "env " + v,
 			Message: fmt.Sprintf("set by Kubernetes for its service %q, not for this key", service),
 			Hint:    "set enableServiceLinks: false in the pod's spec, or choose another prefix",
 		})
 	case direct && indirect:
-		r.reject(Problem{Key: e.key, Layer: "env " + v, Message: "set together with " + v + fileSuffix, Hint: "set one of the two"})
+		r.reject(Problem{Kind: KindConflict, Key: e.Key, Layer: "env " + v, Message: "set together with " + v + fileSuffix, Hint: "set one of the two"})
 	case direct:
 		if n, ok := r.textNode(l, e, text, v, false); ok {
-			l.root.Names, l.root.Items = append(l.root.Names, doc.Name{Text: e.key}), append(l.root.Items, n)
+			l.root.Names, l.root.Items = append(l.root.Names, doc.Name{Text: e.Key}), append(l.root.Items, n)
 		}
 	case indirect && path == "":
-		r.reject(Problem{Key: e.key, Layer: "env " + v + fileSuffix, Message: "empty, want the path of a file", Hint: "unset it"})
+		r.reject(Problem{Kind: KindWrongType, Key: e.Key, Layer: "env " + v + fileSuffix, Message: "empty, want the path of a file", Hint: "unset it"})
 	case indirect:
 		if n, ok := r.textFile(l, e, path, v+fileSuffix); ok {
-			l.root.Names, l.root.Items = append(l.root.Names, doc.Name{Text: e.key}), append(l.root.Items, n)
+			l.root.Names, l.root.Items = append(l.root.Names, doc.Name{Text: e.Key}), append(l.root.Items, n)
 		}
 	}
 }
 
 // unknownVariables reports what begins with the prefix and is no key.
-func (r *reading) unknownVariables(prefix string, values map[string]string, names map[string]*entry, links map[string]string) {
-	for _, v := range sortedKeys(values) {
+func (r *reading) unknownVariables(prefix string, values map[string]string, names map[string]*typed.Entry, links map[string]string) {
+	for _, v := range typed.SortedKeys(values) {
 		if !strings.HasPrefix(v, prefix+"_") || names[v] != nil || links[v] != "" || lonelyLink(v, values) || r.ownVariable(v) {
 			continue
 		}
 		if base, ok := strings.CutSuffix(v, fileSuffix); ok && names[base] != nil {
 			continue
 		}
-		p := Problem{Layer: "env " + v, Message: "unknown variable"}
+		p := Problem{Kind: KindUnknown, Layer: "env " + v, Message: "unknown variable"}
 		section := ""
-		for _, k := range sortedKeys(r.schema.byKey) {
-			if e := r.schema.byKey[k]; e.section && variable(prefix, k) == v {
+		for _, k := range typed.SortedKeys(r.schema.ByKey) {
+			if e := r.schema.ByKey[k]; e.Section && variable(prefix, k) == v {
 				section = k
 			}
 		}
@@ -128,12 +129,12 @@ func (r *reading) unknownVariables(prefix string, values map[string]string, name
 }
 
 // nearestVariable compares without the prefix, which all share.
-func nearestVariable(v, prefix string, names map[string]*entry) string {
+func nearestVariable(v, prefix string, names map[string]*typed.Entry) string {
 	short := make([]string, 0, len(names))
 	for n := range names {
 		short = append(short, strings.TrimPrefix(n, prefix+"_"))
 	}
-	hint := nearest(strings.TrimPrefix(v, prefix+"_"), short)
+	hint := typed.Nearest(strings.TrimPrefix(v, prefix+"_"), short)
 	if rest, ok := strings.CutPrefix(hint, `did you mean "`); ok {
 		return `did you mean "` + prefix + "_" + rest
 	}
@@ -146,8 +147,8 @@ func (r *reading) ownVariable(v string) bool {
 	return slices.ContainsFunc(r.opt.sources, func(s sourceSpec) bool {
 		if s.kind == layerEnv && s.path != "" {
 			// A longer prefix of its own: Env("APP") and Env("APP_EXTRA").
-			for _, e := range r.schema.leaves {
-				if own := variable(s.path, e.key); own == v || own+fileSuffix == v {
+			for _, e := range r.schema.Leaves {
+				if own := variable(s.path, e.Key); own == v || own+fileSuffix == v {
 					return true
 				}
 			}
@@ -207,12 +208,12 @@ func lonelyLink(v string, values map[string]string) bool {
 	return i > 0 && isPortLink(v[i+1:])
 }
 
-// number reports a shape that reads a number.
-func (s *shape) number() bool {
-	for s.code == codePointer {
-		s = s.elem
+// isNumber reports a shape that reads a number.
+func isNumber(s *typed.Shape) bool {
+	for s.Code == typed.Pointer {
+		s = s.Elem
 	}
-	return s.code == codeInt || s.code == codeUint || s.code == codeFloat
+	return s.Code == typed.Int || s.Code == typed.Uint || s.Code == typed.Float
 }
 
 func isAddress(text string) bool {

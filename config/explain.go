@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/svcblocks/svcblocks/config/internal/doc"
+	"github.com/svcblocks/svcblocks/config/internal/typed"
 )
 
 // Origin is where a value comes from.
@@ -100,19 +101,19 @@ func (s *Store[T]) Explain() Explanation { return s.engine.explain() }
 
 func (e *engine) explain() Explanation {
 	snap := e.snapshot()
-	out := make(Explanation, 0, len(e.schema.leaves))
-	var visit func(section *entry, rv, def reflect.Value)
-	visit = func(section *entry, rv, def reflect.Value) {
-		for _, child := range section.children {
-			fv, dv := fieldOf(rv, child.index), fieldOf(def, child.index)
-			if child.section {
+	out := make(Explanation, 0, len(e.schema.Leaves))
+	var visit func(section *typed.Entry, rv, def reflect.Value)
+	visit = func(section *typed.Entry, rv, def reflect.Value) {
+		for _, child := range section.Children {
+			fv, dv := fieldOf(rv, child.Index), fieldOf(def, child.Index)
+			if child.Section {
 				visit(child, indirect(fv), indirect(dv))
 				continue
 			}
-			out = append(out, explainLeaf(child, snap.heads[child.id], fv, dv)...)
+			out = append(out, explainLeaf(child, snap.heads[child.ID], fv, dv)...)
 		}
 	}
-	visit(e.schema.root, snap.rv.Elem(), e.defaults)
+	visit(e.schema.Root, snap.rv.Elem(), e.defaults)
 	return out
 }
 
@@ -131,41 +132,41 @@ func indirect(rv reflect.Value) reflect.Value {
 	return rv
 }
 
-func explainLeaf(e *entry, n *doc.Node, fv, dv reflect.Value) Explanation {
-	if e.shape.code == codeMap && fv.IsValid() && fv.Len() > 0 {
+func explainLeaf(e *typed.Entry, n *doc.Node, fv, dv reflect.Value) Explanation {
+	if e.Shape.Code == typed.Map && fv.IsValid() && fv.Len() > 0 {
 		return explainMap(e, n, fv, dv)
 	}
-	out := Entry{Key: e.key, Doc: e.field.doc, Origin: publicOrigin(n)}
+	out := Entry{Key: e.Key, Doc: e.Field.Doc, Origin: publicOrigin(n)}
 	if fv.IsValid() {
-		out.Value = display(fv, e.shape, e.key, hidden(n))
+		out.Value = display(fv, e.Shape, e.Key, hidden(n))
 	}
 	if n != nil {
-		out.Overrode = overridden(from(n).over, e.shape, e.key)
+		out.Overrode = overridden(from(n).over, e.Shape, e.Key)
 		if dv.IsValid() && !dv.IsZero() && out.Origin.Layer != string(layerDefault) {
-			out.Overrode = append(out.Overrode, Overridden{Origin{Layer: string(layerDefault)}, display(dv, e.shape, e.key, false)})
+			out.Overrode = append(out.Overrode, Overridden{Origin{Layer: string(layerDefault)}, display(dv, e.Shape, e.Key, false)})
 		}
 	}
 	return Explanation{out}
 }
 
 // explainMap lists the entries of a map one by one, as layers set them so.
-func explainMap(e *entry, n *doc.Node, fv, dv reflect.Value) (out Explanation) {
+func explainMap(e *typed.Entry, n *doc.Node, fv, dv reflect.Value) (out Explanation) {
 	keys := make(map[string]reflect.Value, fv.Len())
 	for it := fv.MapRange(); it.Next(); {
-		keys[plainText(it.Key(), e.shape.key)] = it.Key()
+		keys[typed.PlainText(it.Key(), e.Shape.Key)] = it.Key()
 	}
-	for _, k := range sortedKeys(keys) {
+	for _, k := range typed.SortedKeys(keys) {
 		var item *doc.Node
 		if n != nil {
 			item = n.Child(k)
 		}
-		full := doc.JoinKey(e.key, k)
-		entry := Entry{Key: full, Doc: e.field.doc, Origin: publicOrigin(item)}
-		entry.Value = display(fv.MapIndex(keys[k]), e.shape.elem, full, hidden(item))
+		full := doc.JoinKey(e.Key, k)
+		entry := Entry{Key: full, Doc: e.Field.Doc, Origin: publicOrigin(item)}
+		entry.Value = display(fv.MapIndex(keys[k]), e.Shape.Elem, full, hidden(item))
 		if item != nil {
-			entry.Overrode = overridden(from(item).over, e.shape.elem, full)
+			entry.Overrode = overridden(from(item).over, e.Shape.Elem, full)
 			if dv.IsValid() && dv.MapIndex(keys[k]).IsValid() {
-				entry.Overrode = append(entry.Overrode, Overridden{Origin{Layer: string(layerDefault)}, display(dv.MapIndex(keys[k]), e.shape.elem, full, false)})
+				entry.Overrode = append(entry.Overrode, Overridden{Origin{Layer: string(layerDefault)}, display(dv.MapIndex(keys[k]), e.Shape.Elem, full, false)})
 			}
 		}
 		out = append(out, entry)
@@ -186,7 +187,7 @@ func publicOrigin(n *doc.Node) Origin {
 	return o
 }
 
-func overridden(n *doc.Node, s *shape, key string) (out []Overridden) {
+func overridden(n *doc.Node, s *typed.Shape, key string) (out []Overridden) {
 	for ; n != nil; n = from(n).over {
 		out = append(out, Overridden{publicOrigin(n), displayNode(n, s, key)})
 	}
@@ -195,11 +196,11 @@ func overridden(n *doc.Node, s *shape, key string) (out []Overridden) {
 
 // displayNode is the text of a value that was not decoded, as its type would show
 // it where it can be read as one.
-func displayNode(n *doc.Node, s *shape, key string) string {
+func displayNode(n *doc.Node, s *typed.Shape, key string) string {
 	if n.Kind == doc.Null {
 		return "null"
 	}
-	if hidden(n) || s.secret() || sensitiveKey(key) {
+	if hidden(n) || s.IsSecret() || sensitiveKey(key) {
 		if n.Kind == doc.Text && n.Text == "" {
 			return ""
 		}
@@ -208,15 +209,15 @@ func displayNode(n *doc.Node, s *shape, key string) string {
 	if n.Kind == doc.Text && isReference(n.Text) {
 		return maskSecrets(n.Text)
 	}
-	rv := reflect.New(s.rt).Elem()
-	d := &decoder{lenient: true}
-	if d.value(rv, s, n, key) {
+	rv := reflect.New(s.Type).Elem()
+	d := newDecoder(true)
+	if d.Value(rv, s, n, key) {
 		return display(rv, s, key, false)
 	}
 	return plainNode(n, s, key)
 }
 
-func plainNode(n *doc.Node, s *shape, key string) string {
+func plainNode(n *doc.Node, s *typed.Shape, key string) string {
 	switch n.Kind {
 	case doc.Text:
 		return maskSecrets(n.Text)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/svcblocks/svcblocks/config/internal/doc"
+	"github.com/svcblocks/svcblocks/config/internal/typed"
 )
 
 // Environ replaces the process's environment, so that tests run in parallel.
@@ -34,7 +35,7 @@ func ParseDocument(name string, data []byte) (any, error) {
 }
 
 // SnakeCase is the key of a field name.
-var SnakeCase = snakeCase
+var SnakeCase = typed.SnakeCase
 
 // ParseReference splits the text of a reference.
 func ParseReference(text string) (scheme, path, key string, err error) {

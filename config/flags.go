@@ -3,6 +3,8 @@ package config
 import (
 	"flag"
 	"reflect"
+
+	"github.com/svcblocks/svcblocks/config/internal/typed"
 )
 
 // DefineFlags defines a flag on fs for every key of the settings that one text
@@ -11,23 +13,23 @@ import (
 // Parse fs, then hand it to [Flags].
 func DefineFlags[T any](fs *flag.FlagSet, defaults T) {
 	rv := reflect.ValueOf(&defaults).Elem()
-	schema, errs := newSchema(rv.Type())
+	schema, errs := typed.NewSchema(rv.Type(), specials())
 	if len(errs) > 0 {
 		panic("config: DefineFlags: " + errs[0])
 	}
-	for _, e := range schema.leaves {
-		name := flagName(e.key)
+	for _, e := range schema.Leaves {
+		name := flagName(e.Key)
 		if fs.Lookup(name) != nil {
 			continue
 		}
-		fs.Var(&flagText{shape: e.shape, key: e.key}, name, e.field.doc)
+		fs.Var(&flagText{shape: e.Shape, key: e.Key}, name, e.Field.Doc)
 	}
 }
 
 // flagText is a flag that keeps its text for Load, which reports all mistakes
 // together.
 type flagText struct {
-	shape *shape
+	shape *typed.Shape
 	key   string
 	text  string
 }
@@ -47,4 +49,4 @@ func (f *flagText) Set(text string) error {
 }
 
 // IsBoolFlag lets -key stand for -key=true.
-func (f *flagText) IsBoolFlag() bool { return f.shape != nil && f.shape.code == codeBool }
+func (f *flagText) IsBoolFlag() bool { return f.shape != nil && f.shape.Code == typed.Bool }

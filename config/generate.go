@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/config/internal/doc"
+	"github.com/svcblocks/svcblocks/config/internal/typed"
 )
 
 // Schema returns a JSON Schema (draft 2020-12) of the settings files, for
@@ -25,7 +26,7 @@ func Schema[T any](defaults T) ([]byte, error) {
 	root := object(
 		"$schema", text("https://json-schema.org/draft/2020-12/schema"),
 		"type", text("object"),
-		"properties", schema.root.jsonProperties(rv),
+		"properties", jsonProperties(schema.Root, rv),
 		"additionalProperties", word("false"),
 	)
 	line, err := doc.JSONText(root)
@@ -59,13 +60,13 @@ func EnvExample[T any](defaults T, opts ...Option) (string, error) {
 		}
 	}
 	var b strings.Builder
-	eachLeaf(schema.root, rv, func(e *entry, fv reflect.Value) {
-		if e.field.doc != "" {
-			b.WriteString("# " + strings.ReplaceAll(e.field.doc, "\n", "\n# ") + "\n")
+	eachLeaf(schema.Root, rv, func(e *typed.Entry, fv reflect.Value) {
+		if e.Field.Doc != "" {
+			b.WriteString("# " + strings.ReplaceAll(e.Field.Doc, "\n", "\n# ") + "\n")
 		}
-		b.WriteString("# " + e.facts() + "\n")
-		v := variable(prefix, e.key)
-		if e.shape.secret() {
+		b.WriteString("# " + facts(e) + "\n")
+		v := variable(prefix, e.Key)
+		if e.Shape.IsSecret() {
 			v += fileSuffix
 		}
 		b.WriteString("# " + v + "=" + envDefault(e, fv) + "\n\n")
@@ -74,20 +75,20 @@ func EnvExample[T any](defaults T, opts ...Option) (string, error) {
 }
 
 // envDefault writes a default as a variable holds it.
-func envDefault(e *entry, fv reflect.Value) string {
-	if !fv.IsValid() || fv.IsZero() || e.shape.holdsSecret() || sensitiveKey(e.key) {
+func envDefault(e *typed.Entry, fv reflect.Value) string {
+	if !fv.IsValid() || fv.IsZero() || e.Shape.HoldsSecret() || sensitiveKey(e.Key) {
 		return ""
 	}
-	switch e.shape.code {
-	case codeSlice, codeArray, codeMap:
-		if n, err := encode(fv, e.shape); err == nil {
+	switch e.Shape.Code {
+	case typed.Slice, typed.Array, typed.Map:
+		if n, err := typed.Encode(fv, e.Shape); err == nil {
 			if line, err := doc.JSONText(n); err == nil {
 				return maskSecrets(line)
 			}
 		}
 		return ""
 	}
-	value := display(fv, e.shape, e.key, false)
+	value := display(fv, e.Shape, e.Key, false)
 	if strings.ContainsAny(value, " #\"'$\\\n") {
 		return doc.QuoteJSON(value)
 	}
@@ -104,19 +105,19 @@ func Doc[T any](defaults T) (string, error) {
 	var b strings.Builder
 	b.WriteString("| Key | Value | Default | Meaning |\n| --- | --- | --- | --- |\n")
 	cell := strings.NewReplacer("|", `\|`, "\n", " ", "<", "&lt;")
-	eachLeaf(schema.root, rv, func(e *entry, fv reflect.Value) {
+	eachLeaf(schema.Root, rv, func(e *typed.Entry, fv reflect.Value) {
 		value := ""
 		if fv.IsValid() && !fv.IsZero() {
-			value = "`" + strings.ReplaceAll(display(fv, e.shape, e.key, false), "`", "'") + "`"
+			value = "`" + strings.ReplaceAll(display(fv, e.Shape, e.Key, false), "`", "'") + "`"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", e.key, cell.Replace(e.facts()), cell.Replace(value), cell.Replace(e.field.doc))
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", e.Key, cell.Replace(facts(e)), cell.Replace(value), cell.Replace(e.Field.Doc))
 	})
 	return b.String(), nil
 }
 
-func describeSettings[T any](op string, defaults T) (*schema, reflect.Value, error) {
+func describeSettings[T any](op string, defaults T) (*typed.Schema, reflect.Value, error) {
 	rv := reflect.ValueOf(&defaults).Elem()
-	s, errs := newSchema(rv.Type())
+	s, errs := typed.NewSchema(rv.Type(), specials())
 	if len(errs) > 0 {
 		return nil, rv, errors.New("config: " + op + ": " + strings.Join(errs, "; "))
 	}
@@ -125,10 +126,10 @@ func describeSettings[T any](op string, defaults T) (*schema, reflect.Value, err
 
 // eachLeaf visits the leaves in the order of the fields; fv is invalid below a
 // nil pointer.
-func eachLeaf(section *entry, rv reflect.Value, visit func(e *entry, fv reflect.Value)) {
-	for _, child := range section.children {
-		fv := fieldOf(rv, child.index)
-		if child.section {
+func eachLeaf(section *typed.Entry, rv reflect.Value, visit func(e *typed.Entry, fv reflect.Value)) {
+	for _, child := range section.Children {
+		fv := fieldOf(rv, child.Index)
+		if child.Section {
 			eachLeaf(child, indirect(fv), visit)
 			continue
 		}
@@ -137,22 +138,22 @@ func eachLeaf(section *entry, rv reflect.Value, visit func(e *entry, fv reflect.
 }
 
 // facts says in words what a key takes.
-func (e *entry) facts() string {
+func facts(e *typed.Entry) string {
 	var parts []string
 	switch {
-	case e.shape.secret():
+	case e.Shape.IsSecret():
 		parts = append(parts, "a secret")
-	case len(e.field.rules.oneof) > 0:
-		parts = append(parts, "one of "+strings.Join(e.field.rules.oneof, ", "))
-	case e.shape.code == codeString:
+	case len(e.Field.Rules.OneOf) > 0:
+		parts = append(parts, "one of "+strings.Join(e.Field.Rules.OneOf, ", "))
+	case e.Shape.Code == typed.String:
 		parts = append(parts, "text")
 	default:
-		parts = append(parts, e.shape.describe())
+		parts = append(parts, e.Shape.Describe())
 	}
-	if limits := e.field.rules.limits(e.shape); limits != "" {
+	if limits := e.Field.Rules.Limits(e.Shape); limits != "" {
 		parts = append(parts, limits)
 	}
-	if e.field.rules.required {
+	if e.Field.Rules.Required {
 		parts = append(parts, "required")
 	}
 	return strings.Join(parts, ", ")
@@ -177,41 +178,41 @@ func referenceSchema() *doc.Node {
 	return object("type", text("string"), "pattern", text(`^ref\+[a-z][a-z0-9+-]*://.+`))
 }
 
-func (e *entry) jsonProperties(rv reflect.Value) *doc.Node {
+func jsonProperties(e *typed.Entry, rv reflect.Value) *doc.Node {
 	out := object()
-	for _, child := range e.children {
-		fv := fieldOf(rv, child.index)
-		if !child.section {
-			out.Put(doc.Name{Text: child.field.name}, child.jsonLeaf(fv))
+	for _, child := range e.Children {
+		fv := fieldOf(rv, child.Index)
+		if !child.Section {
+			out.Put(doc.Name{Text: child.Field.Name}, jsonLeaf(child, fv))
 			continue
 		}
-		properties := child.jsonProperties(indirect(fv))
-		if child.field.name == "" { // embedded: its keys are the outer struct's
+		properties := jsonProperties(child, indirect(fv))
+		if child.Field.Name == "" { // embedded: its keys are the outer struct's
 			for i, k := range properties.Names {
 				out.Put(k, properties.Items[i])
 			}
 			continue
 		}
 		section := object("type", list(text("object"), text("null")), "properties", properties, "additionalProperties", word("false"))
-		if child.field.doc != "" {
-			section.Put(doc.Name{Text: "description"}, text(child.field.doc))
+		if child.Field.Doc != "" {
+			section.Put(doc.Name{Text: "description"}, text(child.Field.Doc))
 		}
-		out.Put(doc.Name{Text: child.field.name}, section)
+		out.Put(doc.Name{Text: child.Field.Name}, section)
 	}
 	return out
 }
 
-func (e *entry) jsonLeaf(fv reflect.Value) *doc.Node {
-	n := jsonShape(e.shape, e.field.rules, nil)
-	description := e.field.doc
-	if e.field.rules.required {
+func jsonLeaf(e *typed.Entry, fv reflect.Value) *doc.Node {
+	n := jsonShape(e.Shape, e.Field.Rules, nil)
+	description := e.Field.Doc
+	if e.Field.Rules.Required {
 		description = strings.TrimSpace(description + " (required)")
 	}
 	if description != "" {
 		n.Put(doc.Name{Text: "description"}, text(description))
 	}
-	if fv.IsValid() && !fv.IsZero() && !e.shape.holdsSecret() && !sensitiveKey(e.key) {
-		if value, err := encode(fv, e.shape); err == nil {
+	if fv.IsValid() && !fv.IsZero() && !e.Shape.HoldsSecret() && !sensitiveKey(e.Key) {
+		if value, err := typed.Encode(fv, e.Shape); err == nil {
 			if line, err := doc.JSONText(value); err == nil && maskSecrets(line) == line {
 				n.Put(doc.Name{Text: "default"}, value)
 			}
@@ -222,76 +223,76 @@ func (e *entry) jsonLeaf(fv reflect.Value) *doc.Node {
 
 // jsonShape describes a type; seen keeps types that contain themselves from
 // going on for ever.
-func jsonShape(s *shape, r rules, seen []*shape) *doc.Node {
-	for s.code == codePointer {
-		s = s.elem
+func jsonShape(s *typed.Shape, r typed.Rules, seen []*typed.Shape) *doc.Node {
+	for s.Code == typed.Pointer {
+		s = s.Elem
 	}
 	if slices.Contains(seen, s) {
 		return object()
 	}
 	seen = append(seen, s)
 	limits := func(n *doc.Node, low, high string) *doc.Node {
-		if r.min != nil {
-			n.Put(doc.Name{Text: low}, word(r.min.text))
+		if r.Min != nil {
+			n.Put(doc.Name{Text: low}, word(r.Min.Text))
 		}
-		if r.max != nil {
-			n.Put(doc.Name{Text: high}, word(r.max.text))
+		if r.Max != nil {
+			n.Put(doc.Name{Text: high}, word(r.Max.Text))
 		}
 		return n
 	}
 	either := func(n *doc.Node) *doc.Node { return object("anyOf", list(n, referenceSchema())) }
-	switch s.code {
-	case codeBool:
+	switch s.Code {
+	case typed.Bool:
 		return either(object("type", text("boolean")))
-	case codeInt, codeUint:
+	case typed.Int, typed.Uint:
 		n := limits(object("type", text("integer")), "minimum", "maximum")
-		if s.code == codeUint && n.Child("minimum") == nil {
+		if s.Code == typed.Uint && n.Child("minimum") == nil {
 			n.Put(doc.Name{Text: "minimum"}, word("0"))
 		}
 		return either(numeric(n))
-	case codeFloat:
+	case typed.Float:
 		return either(numeric(limits(object("type", text("number")), "minimum", "maximum")))
-	case codeDuration:
+	case typed.Duration:
 		return either(object("type", text("string"), "pattern", text(`^[+-]?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+$|^[+-]?0$`),
 			"examples", list(text("30s"), text("5m"), text((90*time.Minute).String()))))
-	case codeSlice, codeArray:
-		n := limits(object("type", text("array"), "items", jsonShape(s.elem, rules{oneof: r.oneof}, seen)), "minItems", "maxItems")
-		if s.code == codeArray {
-			length := word(fmt.Sprint(s.rt.Len()))
+	case typed.Slice, typed.Array:
+		n := limits(object("type", text("array"), "items", jsonShape(s.Elem, typed.Rules{OneOf: r.OneOf}, seen)), "minItems", "maxItems")
+		if s.Code == typed.Array {
+			length := word(fmt.Sprint(s.Type.Len()))
 			n.Put(doc.Name{Text: "minItems"}, length)
 			n.Put(doc.Name{Text: "maxItems"}, length)
 		}
 		return either(n)
-	case codeMap:
-		item := jsonShape(s.elem, rules{}, seen)
+	case typed.Map:
+		item := jsonShape(s.Elem, typed.Rules{}, seen)
 		return either(limits(object("type", text("object"), "additionalProperties", object("anyOf", list(item, object("type", text("null"))))), "minProperties", "maxProperties"))
-	case codeStruct:
+	case typed.Struct:
 		properties := object()
-		for _, k := range sortedKeys(s.str.names) {
-			f := s.str.names[k]
-			p := jsonShape(f.shape, f.rules, seen)
-			if f.doc != "" {
-				p.Put(doc.Name{Text: "description"}, text(f.doc))
+		for _, k := range typed.SortedKeys(s.Struct.Names) {
+			f := s.Struct.Names[k]
+			p := jsonShape(f.Shape, f.Rules, seen)
+			if f.Doc != "" {
+				p.Put(doc.Name{Text: "description"}, text(f.Doc))
 			}
 			properties.Put(doc.Name{Text: k}, p)
 		}
 		return object("type", text("object"), "properties", properties, "additionalProperties", word("false"))
-	case codeAny:
+	case typed.Any:
 		return object()
-	case codeText:
-		if s.rt == reflect.TypeFor[Bytes]() {
+	case typed.Text:
+		if s.Type == reflect.TypeFor[Bytes]() {
 			return object("type", list(text("string"), text("integer")))
 		}
 	}
-	if len(r.oneof) > 0 {
+	if len(r.OneOf) > 0 {
 		values := list()
-		for _, v := range r.oneof {
+		for _, v := range r.OneOf {
 			values.Items = append(values.Items, text(v))
 		}
 		return either(object("enum", values))
 	}
 	n := object("type", list(text("string"), text("number"), text("boolean")))
-	if s.code == codeString || s.code == codeSecret {
+	if s.Code == typed.String || s.Code == typed.Secret {
 		return limits(n, "minLength", "maxLength")
 	}
 	return n

@@ -2,7 +2,6 @@ package config
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -11,17 +10,17 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"reflect"
 	"strconv"
 	"strings"
 
 	"github.com/svcblocks/svcblocks/config/internal/doc"
+	"github.com/svcblocks/svcblocks/config/internal/typed"
 )
 
 // reading is one pass over all layers.
 type reading struct {
 	opt      *options
-	schema   *schema
+	schema   *typed.Schema
 	environ  []string
 	layers   []*layer
 	problems []Problem
@@ -105,7 +104,7 @@ func (r *reading) file(kind layerKind, name string, s *sourceSpec) {
 		l.missing = true
 		return
 	case err != nil:
-		p := Problem{Layer: l.describe(), File: name, Message: "cannot read the file: " + cause(err), Err: err}
+		p := Problem{Kind: KindUnreadable, Layer: l.describe(), File: name, Message: "cannot read the file: " + cause(err), Err: err}
 		if errors.Is(err, fs.ErrNotExist) {
 			p.Message = "the file is missing"
 			p.Hint = "create it, or add config.Optional()"
@@ -119,7 +118,7 @@ func (r *reading) file(kind layerKind, name string, s *sourceSpec) {
 	if len(data) == 0 && r.before[name] && !(l.writable && r.anew) {
 		r.emptied = true
 		r.fail(Problem{
-			Layer: l.describe(), File: name, Message: "the file is empty, and was not before",
+			Kind: KindUnreadable, Layer: l.describe(), File: name, Message: "the file is empty, and was not before",
 			Hint: "to set nothing, leave a comment or {} in it",
 		})
 		return
@@ -189,7 +188,7 @@ func (r *reading) profiles(s *sourceSpec) {
 		}
 		if strings.ContainsAny(name, `/\`) || name == ".." || name == "." {
 			layer := "profile " + strconv.Quote(shorten(name))
-			r.fail(Problem{Layer: layer, Message: "a profile is a name, not a path", Hint: "such as dev or prod"})
+			r.fail(Problem{Kind: KindWrongType, Layer: layer, Message: "a profile is a name, not a path", Hint: "such as dev or prod"})
 			continue
 		}
 		ext := filepath.Ext(base.path)
@@ -213,12 +212,12 @@ func (r *reading) secretsDir(s *sourceSpec) {
 		return
 	}
 	if err != nil {
-		r.fail(Problem{Layer: l.describe(), Message: "cannot read the folder: " + cause(err), Err: err})
+		r.fail(Problem{Kind: KindUnreadable, Layer: l.describe(), Message: "cannot read the folder: " + cause(err), Err: err})
 		return
 	}
-	byName := map[string]*entry{}
-	for _, e := range r.schema.leaves {
-		byName[secretFileKey(e.key)] = e
+	byName := map[string]*typed.Entry{}
+	for _, e := range r.schema.Leaves {
+		byName[secretFileKey(e.Key)] = e
 	}
 	l.root = &doc.Node{Kind: doc.Map}
 	for _, file := range entries {
@@ -235,21 +234,21 @@ func (r *reading) secretsDir(s *sourceSpec) {
 		if !ok {
 			continue
 		}
-		if other := l.root.Child(e.key); other != nil {
-			r.fail(Problem{Key: e.key, Layer: "secrets " + full, Message: "a second file for the key, besides " + from(other).label, Hint: "keep one of the two"})
+		if other := l.root.Child(e.Key); other != nil {
+			r.fail(Problem{Kind: KindConflict, Key: e.Key, Layer: "secrets " + full, Message: "a second file for the key, besides " + from(other).label, Hint: "keep one of the two"})
 			continue
 		}
-		l.root.Put(doc.Name{Text: e.key}, n)
+		l.root.Put(doc.Name{Text: e.Key}, n)
 	}
 }
 
 // strangeSecret reports a file which is no key: as a mistake if a key is near.
-func (r *reading) strangeSecret(l *layer, full, name string, byName map[string]*entry) {
-	p := Problem{Layer: l.describe() + "/" + name, Message: "the file is no key"}
+func (r *reading) strangeSecret(l *layer, full, name string, byName map[string]*typed.Entry) {
+	p := Problem{Kind: KindUnknown, Layer: l.describe() + "/" + name, Message: "the file is no key"}
 	if info, err := os.Stat(full); err != nil || !info.Mode().IsRegular() {
 		return
 	}
-	p.Hint = nearest(secretFileKey(name), mapKeys(byName))
+	p.Hint = typed.Nearest(secretFileKey(name), typed.Keys(byName))
 	if p.Hint == "" || r.opt.lenient {
 		r.warnings = append(r.warnings, p)
 		return
@@ -258,11 +257,11 @@ func (r *reading) strangeSecret(l *layer, full, name string, byName map[string]*
 }
 
 // textFile reads a file that holds one value.
-func (r *reading) textFile(l *layer, e *entry, path, label string) (*doc.Node, bool) {
+func (r *reading) textFile(l *layer, e *typed.Entry, path, label string) (*doc.Node, bool) {
 	data, err := readFile(nil, path)
 	r.inputs = append(r.inputs, newInput(path, false, sumFile(data, err)))
 	if err != nil {
-		p := Problem{Key: e.key, Layer: string(l.kind) + " " + label, File: path, Message: "cannot read the file: " + cause(err), Err: err}
+		p := Problem{Kind: KindUnreadable, Key: e.Key, Layer: string(l.kind) + " " + label, File: path, Message: "cannot read the file: " + cause(err), Err: err}
 		if errors.Is(err, fs.ErrNotExist) {
 			p.Message = "the file is missing"
 		}
@@ -284,7 +283,7 @@ func trimNewline(text string) string {
 }
 
 // textNode makes the node of a value that came as one text.
-func (r *reading) textNode(l *layer, e *entry, text, label string, tainted bool) (*doc.Node, bool) {
+func (r *reading) textNode(l *layer, e *typed.Entry, text, label string, tainted bool) (*doc.Node, bool) {
 	n := &doc.Node{Kind: doc.Text, Text: text, Mark: &origin{layer: l, label: label, tainted: tainted}}
 	if tainted {
 		r.scrub.add(text)
@@ -292,10 +291,11 @@ func (r *reading) textNode(l *layer, e *entry, text, label string, tainted bool)
 	if isReference(text) {
 		return n, true // expanded once it is resolved
 	}
-	expanded, err := expandText(n, e.shape)
+	expanded, err := typed.Expand(n, e.Shape)
 	if err != nil {
-		p := problemAt(n, e.key)
-		p.Value, p.Want, p.Hint = shown(n, e.shape, e.key), e.shape.describe(), err.Error()
+		p := problemAt(n, e.Key)
+		p.Kind = KindWrongType
+		p.Value, p.Want, p.Hint = shown(n, e.Shape, e.Key), e.Shape.Describe(), err.Error()
 		r.reject(p)
 		return nil, false
 	}
@@ -312,14 +312,14 @@ func (r *reading) flags(s *sourceSpec) {
 		r.fail(Problem{Layer: "flag", Message: "the FlagSet is not parsed yet", Hint: "call its Parse before config.Load"})
 		return
 	}
-	byName := make(map[string]*entry, len(r.schema.leaves))
-	for _, e := range r.schema.leaves {
-		byName[flagName(e.key)] = e
+	byName := make(map[string]*typed.Entry, len(r.schema.Leaves))
+	for _, e := range r.schema.Leaves {
+		byName[flagName(e.Key)] = e
 	}
 	s.flags.Visit(func(f *flag.Flag) {
 		if e := byName[f.Name]; e != nil {
 			if n, ok := r.textNode(l, e, f.Value.String(), "-"+f.Name, false); ok {
-				l.root.Put(doc.Name{Text: e.key}, n)
+				l.root.Put(doc.Name{Text: e.Key}, n)
 			}
 		}
 	})
@@ -331,10 +331,10 @@ func (r *reading) source(s *sourceSpec) {
 	r.layers = append(r.layers, l)
 	values, err := readProvider(s)
 	if err != nil {
-		r.fail(Problem{Layer: l.describe(), Message: "cannot be read: " + maskSecrets(err.Error()), Err: err})
+		r.fail(Problem{Kind: KindUnreadable, Layer: l.describe(), Message: "cannot be read: " + maskSecrets(err.Error()), Err: err})
 		return
 	}
-	l.root = fromMap(values, &origin{layer: l, label: l.name})
+	l.root = typed.FromMap(values, &origin{layer: l, label: l.name})
 }
 
 func readProvider(s *sourceSpec) (values map[string]any, err error) {
@@ -351,76 +351,4 @@ func readProvider(s *sourceSpec) (values map[string]any, err error) {
 		return nil, err
 	}
 	return s.parser.Unmarshal(data)
-}
-
-// fromMap turns a provider's map into a tree. A dot in a key nests.
-func fromMap(values map[string]any, mark any) *doc.Node {
-	n := &doc.Node{Kind: doc.Map, Mark: mark}
-	for _, k := range sortedKeys(values) {
-		at := n
-		parts := strings.Split(k, ".")
-		for _, part := range parts[:len(parts)-1] {
-			next := at.Child(part)
-			if next == nil || next.Kind != doc.Map {
-				next = &doc.Node{Kind: doc.Map, Mark: mark}
-				at.Put(doc.Name{Text: part}, next)
-			}
-			at = next
-		}
-		last, v := parts[len(parts)-1], fromAny(values[k], mark)
-		if have := at.Child(last); have != nil && have.Kind == doc.Map && v.Kind == doc.Map {
-			for i, k := range v.Names {
-				have.Put(k, v.Items[i])
-			}
-			v = have
-		}
-		at.Put(doc.Name{Text: last}, v)
-	}
-	return n
-}
-
-func fromAny(v, mark any) *doc.Node {
-	n := &doc.Node{Kind: doc.Text, Mark: mark}
-	switch v := v.(type) {
-	case nil:
-		n.Kind = doc.Null
-		return n
-	case string:
-		n.Text = v
-		return n
-	case map[string]any:
-		return fromMap(v, mark)
-	case json.Number:
-		n.Text, n.Plain = v.String(), true
-		return n
-	case float64:
-		n.Text, n.Plain = strconv.FormatFloat(v, 'f', -1, 64), true
-		return n
-	case []byte:
-		n.Text = string(v)
-		return n
-	}
-	rv := reflect.ValueOf(v)
-	switch rv.Kind() {
-	case reflect.Pointer, reflect.Interface:
-		if rv.IsNil() {
-			n.Kind = doc.Null
-			return n
-		}
-		return fromAny(rv.Elem().Interface(), mark)
-	case reflect.Slice, reflect.Array:
-		n.Kind = doc.List
-		for i := range rv.Len() {
-			n.Items = append(n.Items, fromAny(rv.Index(i).Interface(), mark))
-		}
-		return n
-	case reflect.Map:
-		values := make(map[string]any, rv.Len())
-		for it := rv.MapRange(); it.Next(); {
-			values[fmt.Sprint(it.Key().Interface())] = it.Value().Interface()
-		}
-		return fromMap(values, mark)
-	}
-	n.Text, n.Plain = fmt.Sprint(v), true
-	return n
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/svcblocks/svcblocks/config/internal/doc"
+	"github.com/svcblocks/svcblocks/config/internal/typed"
 )
 
 // layerKind orders nothing; it names where a layer's values come from.
@@ -60,15 +61,19 @@ func (l *layer) path() string {
 func (l *layer) parse() (problems []Problem) {
 	if l.format == doc.Unknown {
 		return []Problem{{
-			Layer: l.describe(), File: l.path(), Message: fmt.Sprintf("unknown file type %q", filepath.Ext(l.name)),
+			Kind: KindSyntax, Layer: l.describe(), File: l.path(), Message: fmt.Sprintf("unknown file type %q", filepath.Ext(l.name)),
 			Hint: "use .yaml, .yml, .json, .jsonc or .toml",
 		}}
 	}
 	root, mistakes := doc.Parse(l.format, l.data, &origin{layer: l})
 	l.root = root
 	for _, m := range mistakes {
+		kind := KindSyntax
+		if m.Duplicate {
+			kind = KindDuplicate
+		}
 		problems = append(problems, Problem{
-			Key: m.Key, Layer: l.describe(), File: l.path(),
+			Kind: kind, Key: m.Key, Layer: l.describe(), File: l.path(),
 			Line: m.Line, Column: m.Column, Message: m.Message, Hint: m.Hint,
 		})
 	}
@@ -108,14 +113,6 @@ func remark(n *doc.Node, change func(*origin)) {
 	n.Mark = &o
 }
 
-// stamp gives a tree the origin and the place of the node it was read from.
-func stamp(n, of *doc.Node) {
-	n.Mark, n.Line, n.Column = of.Mark, of.Line, of.Column
-	for _, item := range n.Items {
-		stamp(item, of)
-	}
-}
-
 // writable reports a value that stands in the file that Update changes.
 func (o *origin) writable() bool { return o.layer.writable && o.label == "" }
 
@@ -129,11 +126,72 @@ func problemAt(n *doc.Node, key string) Problem {
 }
 
 // shown is the text of n for a message.
-func shown(n *doc.Node, s *shape, key string) string {
-	if from(n).tainted || s.secret() || sensitiveKey(key) {
+func shown(n *doc.Node, s *typed.Shape, key string) string {
+	if mustHide(n, s, key) {
 		return redact(n.Text)
 	}
 	return strconv.Quote(shorten(maskSecrets(n.Text)))
+}
+
+// mustHide reports text that may be a secret: of its origin, its key, or
+// because a secret is what stands there.
+func mustHide(n *doc.Node, s *typed.Shape, key string) bool {
+	return from(n).tainted || s.HoldsSecret() || sensitiveKey(key)
+}
+
+// newDecoder makes a decoder that expands the texts of variables, flags,
+// secret files and references into lists and maps.
+func newDecoder(lenient bool) *typed.Decoder {
+	return &typed.Decoder{Lenient: lenient, FromText: func(n *doc.Node) bool { o := from(n); return o.label != "" || o.ref != "" }}
+}
+
+// problemsOf says where the faults are and shows what may be shown.
+func problemsOf(faults []typed.Mistake) (problems []Problem) {
+	for _, f := range faults {
+		problems = append(problems, problemOf(f))
+	}
+	return problems
+}
+
+func problemOf(f typed.Mistake) Problem {
+	p := problemAt(f.Node, f.Key)
+	switch f.Kind {
+	case typed.Unknown:
+		if from(f.Node).label == "" {
+			p.Line, p.Column = f.Name.Line, f.Name.Column
+		}
+		p.Kind, p.Message, p.Hint = KindUnknown, "unknown key", f.Hint
+		return p
+	case typed.Missing:
+		p.Kind, p.Message = KindMissing, "required, but not set"
+		return p
+	case typed.OutOfRange:
+		p.Kind = KindOutOfRange
+	default:
+		p.Kind = KindWrongType
+	}
+
+	p.Want, p.Hint = f.Want, f.Hint
+	switch {
+	case f.Got != "":
+		p.Value = strconv.Quote(shorten(f.Got))
+		return p
+	case f.Node.Kind != doc.Text:
+		p.Value = f.Node.Kind.String()
+		return p
+	}
+
+	// Hints and a type's own words may repeat the text.
+	text := f.Node.Text
+	hide := mustHide(f.Node, f.Shape, f.Key)
+	p.Value = shown(f.Node, f.Shape, f.Key)
+	switch {
+	case hide && text != "" && strings.Contains(p.Hint, text):
+		p.Hint = ""
+	case f.Cause != nil && !hide && maskSecrets(text) == text:
+		p.Hint = maskSecrets(strings.TrimPrefix(f.Cause.Error(), "config: "))
+	}
+	return p
 }
 
 // mergeNodes lays high over low: maps key by key, all else as a whole. A null

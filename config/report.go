@@ -9,8 +9,50 @@ import (
 	"github.com/svcblocks/svcblocks/config/secret"
 )
 
+// Kind says what is wrong, for programs that branch on it.
+type Kind uint8
+
+const (
+	// KindOther: none of the kinds below, such as a FlagSet that is not parsed.
+	KindOther Kind = iota
+	// KindSyntax: a document that cannot be read as its format.
+	KindSyntax
+	// KindDuplicate: a key that stands twice in one section of a document.
+	KindDuplicate
+	// KindConflict: two places of one layer set the same key.
+	KindConflict
+	// KindUnknown: a key, variable or file that no setting reads.
+	KindUnknown
+	// KindMissing: a required key that nothing sets.
+	KindMissing
+	// KindWrongType: a value that the key's type cannot hold.
+	KindWrongType
+	// KindOutOfRange: a value that the key's min, max or oneof tag excludes.
+	KindOutOfRange
+	// KindInvalid: a Validate method refused the value.
+	KindInvalid
+	// KindUnresolved: a reference whose value could not be had.
+	KindUnresolved
+	// KindUnreadable: a file, folder or source that cannot be read.
+	KindUnreadable
+)
+
+// String names the kind: "unknown", "wrong type".
+func (k Kind) String() string {
+	names := [...]string{
+		"other", "syntax", "duplicate", "conflict", "unknown", "missing", "wrong type",
+		"out of range", "invalid", "unresolved", "unreadable",
+	}
+	if int(k) < len(names) {
+		return names[k]
+	}
+	return fmt.Sprintf("kind %d", uint8(k))
+}
+
 // Problem is one mistake in the settings, and where it is.
 type Problem struct {
+	// Kind says what is wrong.
+	Kind Kind
 	// Key is the dotted key, such as "scrape.rotate_every". Empty where the
 	// problem belongs to no key.
 	Key string
@@ -117,12 +159,6 @@ func (r *Report) Unwrap() []error {
 	}
 	return errs
 }
-
-// Messages of problems that leave every value as the layers gave it.
-const (
-	unknownMessage   = "unknown key"
-	duplicateMessage = "duplicate key: " // and where
-)
 
 // sortProblems orders by layer, file and line; what has no place comes last.
 func sortProblems(problems []Problem, rank map[string]int) {

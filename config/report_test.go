@@ -126,7 +126,7 @@ func TestReportFiles(t *testing.T) {
 		{"toml duplicate", "s.toml", "mode = \"dev\"\nmode = \"prod\"\n", "s.toml:2:1: mode: duplicate key: first set on line 1"},
 		{"toml duplicate table", "s.toml", "[mail]\nhost = \"a\"\n[mail]\ntoken = \"b\"\n", "s.toml:3:2: mail: duplicate key: first set on line 1"},
 		{"toml cut", "s.toml", "mode = \"dev", "s.toml:1:"},
-		{"section is a value", "s.yaml", "mail: x\n", `s.yaml:1:7: mail: got "x", want a section`},
+		{"section is a value", "s.yaml", "mail: x\n", `s.yaml:1:7: mail: got [redacted], want a section`},
 		{"value is a section", "s.yaml", "mode: {a: 1}\n", "s.yaml:1:7: mode: got a section, want a single value"},
 		{"not UTF-8", "s.yaml", "mode: dev\nlisten: \xff\n", "s.yaml:2: the file is not UTF-8 text"},
 		{"dot in a key", "s.yaml", "mail.host: x\n", "nest it: a dot in a key does not open a section"},

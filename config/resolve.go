@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/config/internal/doc"
+	"github.com/svcblocks/svcblocks/config/internal/typed"
 )
 
 // Resolver gives the value that a reference stands for.
@@ -94,12 +95,12 @@ func (e *engine) resolveAll(ctx context.Context, b *builder) {
 	type use struct {
 		n   *doc.Node
 		key string
-		s   *shape
+		s   *typed.Shape
 	}
 	uses := map[string][]use{}
 	var order []string
-	var find func(n *doc.Node, key string, s *shape)
-	find = func(n *doc.Node, key string, s *shape) {
+	var find func(n *doc.Node, key string, s *typed.Shape)
+	find = func(n *doc.Node, key string, s *typed.Shape) {
 		if n == nil {
 			return
 		}
@@ -119,7 +120,7 @@ func (e *engine) resolveAll(ctx context.Context, b *builder) {
 		}
 	}
 	for i, n := range b.heads {
-		find(n, b.schema.leaves[i].key, b.schema.leaves[i].shape)
+		find(n, b.schema.Leaves[i].Key, b.schema.Leaves[i].Shape)
 	}
 	if len(order) == 0 {
 		return
@@ -135,6 +136,7 @@ func (e *engine) resolveAll(ctx context.Context, b *builder) {
 			b.references[text] = append(b.references[text], u.key)
 			if results[i].err != nil {
 				p := problemAt(u.n, u.key)
+				p.Kind = KindUnresolved
 				p.Message = fmt.Sprintf("cannot resolve %s: %s", maskSecrets(text), maskSecrets(results[i].err.Error()))
 				p.Err = results[i].err
 				b.fail(p)
@@ -167,25 +169,25 @@ func isLocal(r Resolver) bool {
 
 // defaultReferences gives defaults that are references a node of their own.
 func (b *builder) defaultReferences(defaults reflect.Value) {
-	var visit func(e *entry, rv reflect.Value)
-	visit = func(e *entry, rv reflect.Value) {
-		for _, child := range e.children {
-			fv := rv.Field(child.index)
+	var visit func(e *typed.Entry, rv reflect.Value)
+	visit = func(e *typed.Entry, rv reflect.Value) {
+		for _, child := range e.Children {
+			fv := rv.Field(child.Index)
 			for fv.Kind() == reflect.Pointer && !fv.IsNil() {
 				fv = fv.Elem()
 			}
 			switch {
 			case fv.Kind() == reflect.Pointer:
-			case child.section:
+			case child.Section:
 				visit(child, fv)
-			case b.heads[child.id] == nil && (child.shape.code == codeString || child.shape.code == codeSecret):
-				if text := plainText(fv, child.shape); isReference(text) {
-					b.heads[child.id] = &doc.Node{Kind: doc.Text, Text: text, Mark: noOrigin}
+			case b.heads[child.ID] == nil && (child.Shape.Code == typed.String || child.Shape.Code == typed.Secret):
+				if text := typed.PlainText(fv, child.Shape); isReference(text) {
+					b.heads[child.ID] = &doc.Node{Kind: doc.Text, Text: text, Mark: noOrigin}
 				}
 			}
 		}
 	}
-	visit(b.schema.root, defaults)
+	visit(b.schema.Root, defaults)
 }
 
 // references keeps what resolvers gave, across reloads.
@@ -276,7 +278,7 @@ func resolveOne(ctx context.Context, resolvers map[string]Resolver, text string)
 	}
 	resolver := resolvers[r.scheme]
 	if resolver == nil {
-		out.err = fmt.Errorf("no resolver for %q; there are %s", r.scheme, strings.Join(sortedKeys(resolvers), ", "))
+		out.err = fmt.Errorf("no resolver for %q; there are %s", r.scheme, strings.Join(typed.SortedKeys(resolvers), ", "))
 		return out
 	}
 	out.value, out.lease, out.err = resolver.Resolve(ctx, r.path, r.key)

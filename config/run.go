@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/svcblocks/svcblocks/config/internal/typed"
 	"github.com/svcblocks/svcblocks/internal/backoff"
 )
 
@@ -284,7 +285,7 @@ func (c *references) dueBy(now time.Time, used map[string][]string) (texts []str
 			}
 		}
 	}
-	for _, text := range sortedKeys(used) {
+	for _, text := range typed.SortedKeys(used) {
 		if due[secretOf(text)] {
 			texts = append(texts, text)
 		}

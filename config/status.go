@@ -3,6 +3,8 @@ package config
 import (
 	"slices"
 	"time"
+
+	"github.com/svcblocks/svcblocks/config/internal/typed"
 )
 
 // Status says how current the settings are.
@@ -46,7 +48,7 @@ func (s *Store[T]) Status() Status {
 	out, snap := e.status, e.snap
 	e.mu.Unlock()
 	out.Warnings = slices.Clone(snap.warnings)
-	for _, text := range sortedKeys(snap.references) {
+	for _, text := range typed.SortedKeys(snap.references) {
 		out.References = append(out.References, e.refs.status(text, snap.references[text]))
 	}
 	return out

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/svcblocks/svcblocks/config/internal/typed"
 )
 
 // Errors that a caller may branch on.
@@ -28,7 +30,7 @@ type Store[T any] struct {
 // engine is the part of a Store that does not depend on the type.
 type engine struct {
 	opt      *options
-	schema   *schema
+	schema   *typed.Schema
 	defaults reflect.Value
 	refs     references
 	publish  func(rv reflect.Value)
@@ -72,7 +74,7 @@ func Load[T any](ctx context.Context, defaults T, opts ...Option) (*Store[T], er
 }
 
 func newEngine(defaults reflect.Value, o *options) (*engine, error) {
-	schema, errs := newSchema(defaults.Type())
+	schema, errs := typed.NewSchema(defaults.Type(), specials())
 	if len(errs) > 0 {
 		joined := make([]error, len(errs))
 		for i, text := range errs {
@@ -81,7 +83,7 @@ func newEngine(defaults reflect.Value, o *options) (*engine, error) {
 		return nil, errors.Join(joined...)
 	}
 	return &engine{
-		opt: o, schema: schema, defaults: deepCopy(defaults, schema.root.shape),
+		opt: o, schema: schema, defaults: typed.Copy(defaults, schema.Root.Shape),
 		refs: references{known: map[string]*resolved{}}, wake: make(chan struct{}, 1), building: make(chan struct{}, 1),
 	}, nil
 }
@@ -169,7 +171,7 @@ func (e *engine) reloadLocked(ctx context.Context, expected []input) error {
 	}
 
 	e.logWarnings(snap)
-	if old := e.snapshot(); old != nil && equal(old.rv.Elem(), snap.rv.Elem(), e.schema.root.shape) {
+	if old := e.snapshot(); old != nil && typed.Equal(old.rv.Elem(), snap.rv.Elem(), e.schema.Root.Shape) {
 		snap.rv = old.rv // the same values: keep the pointer that readers hold
 	}
 	recovered := e.lastErr() != nil
@@ -290,7 +292,7 @@ func (s *Store[T]) Refresh(ctx context.Context) error {
 func (e *engine) refreshIf(ctx context.Context, texts []string, expected []input) (resolving, reloading error) {
 	reloading = e.exclusive(ctx, "refresh", func() error {
 		if texts == nil {
-			texts = sortedKeys(e.snapshot().references)
+			texts = typed.SortedKeys(e.snapshot().references)
 		}
 		var errs []error
 		for i, r := range resolveMany(ctx, e.opt.resolvers, texts) {

@@ -1,13 +1,14 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"net/url"
+	"reflect"
 	"strconv"
 	"strings"
 
+	"github.com/svcblocks/svcblocks/config/internal/typed"
 	"github.com/svcblocks/svcblocks/config/secret"
 )
 
@@ -105,24 +106,9 @@ type URL struct{ url.URL }
 // ParseURL reads an absolute URL. Its error does not repeat the text, which
 // may hold a password.
 func ParseURL(text string) (URL, error) {
-	if text == "" {
-		return URL{}, nil
-	}
-	u, err := url.Parse(text)
+	u, err := typed.ParseURL(text)
 	if err != nil {
-		var detail *url.Error
-		if errors.As(err, &detail) {
-			err = detail.Err
-		}
-		var escape url.EscapeError
-		var host url.InvalidHostError
-		if errors.As(err, &escape) || errors.As(err, &host) || strings.Contains(err.Error(), `"`) {
-			err = errors.New("an invalid escape, host or port")
-		}
 		return URL{}, fmt.Errorf("config: parse URL: %w", err)
-	}
-	if u.Scheme == "" || u.Host == "" && u.Opaque == "" && u.Path == "" {
-		return URL{}, errors.New("config: parse URL: not absolute; want scheme://host/path")
 	}
 	return URL{*u}, nil
 }
@@ -146,4 +132,20 @@ func (u *URL) UnmarshalText(text []byte) error {
 		*u = v
 	}
 	return err
+}
+
+// specials says what the schema cannot see of the package's own types.
+func specials() map[reflect.Type]typed.Special {
+	return map[reflect.Type]typed.Special{
+		reflect.TypeFor[Bytes](): {Want: "a size, such as 512KiB or 64MiB"},
+		reflect.TypeFor[URL](): {
+			Want: "a URL, such as https://host/path",
+			Text: func(rv reflect.Value) string { u := rv.Interface().(URL); return u.URL.String() },
+			Secret: func(rv reflect.Value) bool {
+				u := rv.Interface().(URL)
+				_, has := u.User.Password()
+				return has
+			},
+		},
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/config/internal/doc"
+	"github.com/svcblocks/svcblocks/config/internal/typed"
 	"github.com/svcblocks/svcblocks/internal/atomicfile"
 	"github.com/svcblocks/svcblocks/internal/filelock"
 )
@@ -24,12 +25,10 @@ var (
 	ErrNotWritable = errors.New("config: update: no file is writable; add config.Writable() to one")
 	// ErrSecret is wrapped where a change would write a secret into a plain
 	// file. A reference, such as ref+vault://…, may be written in its place.
-	ErrSecret = errors.New("a secret is not written to a plain file; set a reference (ref+…), or change it where it is kept")
+	ErrSecret = typed.ErrSecret
 	// ErrUnknownKey is wrapped by Set for a key that the settings do not have.
 	ErrUnknownKey = errors.New("unknown key")
 )
-
-var errSecretInFile = ErrSecret
 
 // OverriddenError says that a change was not made because a higher layer gives
 // the key its value: the change would have no effect.
@@ -175,8 +174,8 @@ func (e *engine) inPlace(inputs []input, writable string) []input {
 // plan makes the file's next content and the snapshot it gives; nil content if
 // nothing changes. data is what the file holds in base.
 func (e *engine) plan(ctx context.Context, op string, base *snapshot, data []byte, f doc.Format, change changeFunc) ([]byte, *snapshot, error) {
-	rv := reflect.New(e.schema.rt)
-	rv.Elem().Set(deepCopy(base.rv.Elem(), e.schema.root.shape))
+	rv := reflect.New(e.schema.Type)
+	rv.Elem().Set(typed.Copy(base.rv.Elem(), e.schema.Root.Shape))
 	texts, err := change(rv)
 	if err != nil {
 		var own *Report
@@ -210,14 +209,14 @@ func (e *engine) plan(ctx context.Context, op string, base *snapshot, data []byt
 
 // edits lists what differs between the base and the settings in rv.
 func (e *engine) edits(base *snapshot, rv reflect.Value, texts map[string]*doc.Node) (out []doc.Edit, err error) {
-	var visit func(section *entry, old, now reflect.Value) error
-	visit = func(section *entry, old, now reflect.Value) error {
-		for _, child := range section.children {
-			ov, nv := fieldOf(old, child.index), fieldOf(now, child.index)
-			if child.section {
+	var visit func(section *typed.Entry, old, now reflect.Value) error
+	visit = func(section *typed.Entry, old, now reflect.Value) error {
+		for _, child := range section.Children {
+			ov, nv := fieldOf(old, child.Index), fieldOf(now, child.Index)
+			if child.Section {
 				o, n := indirect(ov), indirect(nv)
 				if o.IsValid() && !n.IsValid() {
-					return fmt.Errorf("config: update %s: a section cannot be removed; change its keys", child.key)
+					return fmt.Errorf("config: update %s: a section cannot be removed; change its keys", child.Key)
 				}
 				if !n.IsValid() {
 					continue
@@ -235,21 +234,21 @@ func (e *engine) edits(base *snapshot, rv reflect.Value, texts map[string]*doc.N
 		}
 		return nil
 	}
-	return out, visit(e.schema.root, base.rv.Elem(), rv.Elem())
+	return out, visit(e.schema.Root, base.rv.Elem(), rv.Elem())
 }
 
 // setText reads value as text for the key.
 func (e *engine) setText(rv reflect.Value, key, value string) (map[string]*doc.Node, error) {
-	leaf, entryKey := e.schema.byKey[key], ""
+	leaf, entryKey := e.schema.ByKey[key], ""
 	if leaf == nil { // an entry of a map?
-		for _, l := range e.schema.leaves {
-			if rest, ok := strings.CutPrefix(key, l.key+"."); ok && l.shape.code == codeMap {
+		for _, l := range e.schema.Leaves {
+			if rest, ok := strings.CutPrefix(key, l.Key+"."); ok && l.Shape.Code == typed.Map {
 				leaf, entryKey = l, rest
 			}
 		}
 	}
-	if leaf == nil || leaf.section {
-		hint := nearest(key, mapKeys(e.schema.byKey))
+	if leaf == nil || leaf.Section {
+		hint := typed.Nearest(key, typed.Keys(e.schema.ByKey))
 		if leaf != nil {
 			hint = "it is a section: set its keys one by one"
 		}
@@ -258,49 +257,50 @@ func (e *engine) setText(rv reflect.Value, key, value string) (map[string]*doc.N
 		}
 		return nil, fmt.Errorf("config: set %s: %w%s", key, ErrUnknownKey, hint)
 	}
-	s := leaf.shape
+	s := leaf.Shape
 	if entryKey != "" {
-		s = s.elem
+		s = s.Elem
 	}
 	n := &doc.Node{Kind: doc.Text, Text: value, Mark: &origin{layer: &layer{kind: layerSource, name: "set"}, label: "value"}}
 	if isReference(value) {
 		return map[string]*doc.Node{key: {Kind: doc.Text, Text: value}}, nil
 	}
-	if s.secret() {
+	if s.IsSecret() {
 		return nil, fmt.Errorf("config: set %s: %w", key, ErrSecret)
 	}
-	expanded, err := expandText(n, s)
-	d := &decoder{}
-	target := reflect.New(leaf.shape.rt).Elem()
+	expanded, err := typed.Expand(n, s)
+	d := newDecoder(false)
+	target := reflect.New(leaf.Shape.Type).Elem()
 	field := e.leafValue(rv, leaf)
 	before := reflect.New(field.Type()).Elem()
-	before.Set(deepCopy(field, leaf.shape))
+	before.Set(typed.Copy(field, leaf.Shape))
 	if err == nil && entryKey == "" {
-		if leaf.shape.code == codeMap {
-			target.Set(deepCopy(field, leaf.shape))
+		if leaf.Shape.Code == typed.Map {
+			target.Set(typed.Copy(field, leaf.Shape))
 		}
-		if d.value(target, leaf.shape, expanded, key) {
+		if d.Value(target, leaf.Shape, expanded, key) {
 			field.Set(target)
 		}
 	}
 	if err == nil && entryKey != "" {
 		outer := &doc.Node{Kind: doc.Map, Mark: n.Mark}
 		outer.Put(doc.Name{Text: entryKey}, expanded)
-		target.Set(deepCopy(field, leaf.shape))
-		if d.value(target, leaf.shape, outer, leaf.key) {
+		target.Set(typed.Copy(field, leaf.Shape))
+		if d.Value(target, leaf.Shape, outer, leaf.Key) {
 			field.Set(target)
 		}
 	}
+	problems := problemsOf(d.Mistakes)
 	if err != nil {
-		d.problems = []Problem{{Key: key, Value: shown(n, s, key), Want: s.describe(), Hint: err.Error()}}
+		problems = []Problem{{Kind: KindWrongType, Key: key, Value: shown(n, s, key), Want: s.Describe(), Hint: err.Error()}}
 	}
-	for i := range d.problems {
-		d.problems[i].Layer = ""
+	for i := range problems {
+		problems[i].Layer = ""
 	}
-	if len(d.problems) > 0 {
-		return nil, fmt.Errorf("config: set %s: %w", key, reportOf{&Report{d.problems}})
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("config: set %s: %w", key, reportOf{&Report{problems}})
 	}
-	if equal(before, field, leaf.shape) {
+	if typed.Equal(before, field, leaf.Shape) {
 		return nil, nil // it has the value already
 	}
 	return e.keptText(leaf, s, key, value, expanded), nil
@@ -308,13 +308,13 @@ func (e *engine) setText(rv reflect.Value, key, value string) (map[string]*doc.N
 
 // keptText keeps the text that was given for types whose canonical text is
 // another: 90s stays 90s and does not become 1m30s.
-func (e *engine) keptText(leaf *entry, s *shape, key, value string, n *doc.Node) map[string]*doc.Node {
-	for s.code == codePointer {
-		s = s.elem
+func (e *engine) keptText(leaf *typed.Entry, s *typed.Shape, key, value string, n *doc.Node) map[string]*doc.Node {
+	for s.Code == typed.Pointer {
+		s = s.Elem
 	}
-	switch s.code {
-	case codeDuration, codeText, codeTime, codeURL:
-		if n.Kind == doc.Text && leaf.key == key && (s.rt != reflect.TypeFor[URL]() || maskSecrets(value) == value) {
+	switch s.Code {
+	case typed.Duration, typed.Text, typed.Time, typed.URL:
+		if n.Kind == doc.Text && leaf.Key == key && (s.Type != reflect.TypeFor[URL]() || maskSecrets(value) == value) {
 			return map[string]*doc.Node{key: {Kind: doc.Text, Text: strings.TrimSpace(value)}}
 		}
 	}
@@ -322,15 +322,15 @@ func (e *engine) keptText(leaf *entry, s *shape, key, value string, n *doc.Node)
 }
 
 // leafValue finds the field of a leaf and makes the sections on the way.
-func (e *engine) leafValue(rv reflect.Value, leaf *entry) reflect.Value {
-	var find func(section *entry, rv reflect.Value) (reflect.Value, bool)
-	find = func(section *entry, rv reflect.Value) (reflect.Value, bool) {
-		for _, child := range section.children {
+func (e *engine) leafValue(rv reflect.Value, leaf *typed.Entry) reflect.Value {
+	var find func(section *typed.Entry, rv reflect.Value) (reflect.Value, bool)
+	find = func(section *typed.Entry, rv reflect.Value) (reflect.Value, bool) {
+		for _, child := range section.Children {
 			if child == leaf {
-				return rv.Field(child.index), true
+				return rv.Field(child.Index), true
 			}
-			if child.section && child.id <= leaf.id && leaf.id < child.end {
-				fv := rv.Field(child.index)
+			if child.Section && child.ID <= leaf.ID && leaf.ID < child.End {
+				fv := rv.Field(child.Index)
 				for fv.Kind() == reflect.Pointer {
 					if fv.IsNil() {
 						fv.Set(reflect.New(fv.Type().Elem()))
@@ -342,7 +342,7 @@ func (e *engine) leafValue(rv reflect.Value, leaf *entry) reflect.Value {
 		}
 		return reflect.Value{}, false
 	}
-	out, _ := find(e.schema.root, rv)
+	out, _ := find(e.schema.Root, rv)
 	return out
 }
 

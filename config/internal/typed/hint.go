@@ -1,4 +1,4 @@
-package config
+package typed
 
 import (
 	"fmt"
@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// nearest names the candidate that text most likely stands for, as a hint, or
+// Nearest names the candidate that text most likely stands for, as a hint, or
 // "" where none is near.
-func nearest(text string, candidates []string) string {
+func Nearest(text string, candidates []string) string {
 	slices.Sort(candidates)
 	best, distance := "", len(text)/3+2
 	fold := foldKey(text)

@@ -1,4 +1,4 @@
-package config
+package typed
 
 import (
 	"errors"
@@ -8,74 +8,75 @@ import (
 	"github.com/svcblocks/svcblocks/config/internal/doc"
 )
 
-// encode turns a Go value into a tree that a file can hold.
-func encode(rv reflect.Value, s *shape) (*doc.Node, error) {
-	switch s.code {
-	case codePointer:
+// ErrSecret says that a value is not written to a document.
+var ErrSecret = errors.New("a secret is not written to a plain file; set a reference (ref+…), or change it where it is kept")
+
+// Encode turns a Go value into a tree that a file can hold.
+func Encode(rv reflect.Value, s *Shape) (*doc.Node, error) {
+	switch s.Code {
+	case Pointer:
 		if rv.IsNil() {
 			return &doc.Node{Kind: doc.Null}, nil
 		}
-		return encode(rv.Elem(), s.elem)
-	case codeBool, codeInt, codeUint, codeFloat:
-		return &doc.Node{Kind: doc.Text, Plain: true, Text: plainText(rv, s)}, nil
-	case codeSlice, codeArray:
+		return Encode(rv.Elem(), s.Elem)
+	case Bool, Int, Uint, Float:
+		return &doc.Node{Kind: doc.Text, Plain: true, Text: PlainText(rv, s)}, nil
+	case Slice, Array:
 		n := &doc.Node{Kind: doc.List}
 		for i := range rv.Len() {
-			item, err := encode(rv.Index(i), s.elem)
+			item, err := Encode(rv.Index(i), s.Elem)
 			if err != nil {
 				return nil, err
 			}
 			n.Items = append(n.Items, item)
 		}
 		return n, nil
-	case codeMap:
+	case Map:
 		n := &doc.Node{Kind: doc.Map}
 		keys := make(map[string]reflect.Value, rv.Len())
 		for it := rv.MapRange(); it.Next(); {
-			keys[plainText(it.Key(), s.key)] = it.Key()
+			keys[PlainText(it.Key(), s.Key)] = it.Key()
 		}
-		for _, k := range sortedKeys(keys) {
-			item, err := encode(rv.MapIndex(keys[k]), s.elem)
+		for _, k := range SortedKeys(keys) {
+			item, err := Encode(rv.MapIndex(keys[k]), s.Elem)
 			if err != nil {
 				return nil, err
 			}
 			n.Put(doc.Name{Text: k}, item)
 		}
 		return n, nil
-	case codeStruct:
+	case Struct:
 		n := &doc.Node{Kind: doc.Map}
-		for _, k := range sortedKeys(s.str.names) {
-			f := s.str.names[k]
-			fv, ok := readPath(rv, f.path)
+		for _, k := range SortedKeys(s.Struct.Names) {
+			f := s.Struct.Names[k]
+			fv, ok := ReadPath(rv, f.Path)
 			if !ok || fv.IsZero() {
 				continue
 			}
-			item, err := encode(fv, f.shape)
+			item, err := Encode(fv, f.Shape)
 			if err != nil {
 				return nil, err
 			}
 			n.Put(doc.Name{Text: k}, item)
 		}
 		return n, nil
-	case codeAny:
+	case Any:
 		return encodeAny(rv)
-	case codeSecret:
-		return nil, errSecretInFile
-	case codeText:
-		if u, ok := rv.Interface().(URL); ok && u.User != nil {
-			if _, has := u.User.Password(); has {
-				return nil, errSecretInFile
-			}
+	case Secret:
+		return nil, ErrSecret
+	case Text:
+		if s.special != nil && s.special.Secret != nil && s.special.Secret(rv) {
+			return nil, ErrSecret
 		}
 	}
-	return &doc.Node{Kind: doc.Text, Text: plainText(rv, s)}, nil
+	return &doc.Node{Kind: doc.Text, Text: PlainText(rv, s)}, nil
 }
 
 func encodeAny(rv reflect.Value) (*doc.Node, error) {
 	if !rv.IsValid() || rv.Kind() == reflect.Interface && rv.IsNil() {
 		return &doc.Node{Kind: doc.Null}, nil
 	}
-	n := fromAny(rv.Interface(), nil)
+	n := FromAny(rv.Interface(), nil)
 	var bad func(n *doc.Node) error
 	bad = func(n *doc.Node) error {
 		if n.Kind == doc.Text && strings.HasPrefix(n.Text, "0x") && n.Plain {

@@ -1,0 +1,510 @@
+package typed
+
+import (
+	"encoding"
+	"errors"
+	"fmt"
+	"net/url"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/svcblocks/svcblocks/config/internal/doc"
+
+	"github.com/svcblocks/svcblocks/config/secret"
+)
+
+// Kind says what is wrong with a value.
+type Kind uint8
+
+const (
+	WrongType  Kind = iota // the type cannot hold it
+	OutOfRange             // min, max or oneof excludes it
+	Unknown                // no field has the key
+	Missing                // required and not there
+)
+
+// Mistake is a value that does not fit its key.
+type Mistake struct {
+	Kind  Kind
+	Key   string
+	Node  *doc.Node // what does not fit, or what holds it
+	Name  doc.Name  // its name, of an unknown key
+	Shape *Shape    // what is read there; nil for an unknown key
+	// got is what was read, quoted, where it is not the node's text.
+	Got        string
+	Want, Hint string
+	Cause      error // what the type itself said, which may repeat the text
+}
+
+// Decoder sets Go values from nodes and collects what does not fit.
+type Decoder struct {
+	// lenient makes warnings of unknown keys.
+	Lenient bool
+	// fromText reports a node whose text may stand for a list or a map.
+	FromText func(*doc.Node) bool
+
+	Mistakes []Mistake
+	Warnings []Mistake
+}
+
+// Wrong reports a value that does not fit its key.
+func (d *Decoder) Wrong(n *doc.Node, s *Shape, key, want, hint string) {
+	d.Mistakes = append(d.Mistakes, Mistake{Node: n, Shape: s, Key: key, Want: want, Hint: hint})
+}
+
+// Value sets rv, of shape s, from n. It reports whether it could.
+func (d *Decoder) Value(rv reflect.Value, s *Shape, n *doc.Node, key string) bool {
+	if s.Code == Pointer {
+		if n.Kind == doc.Null {
+			rv.SetZero()
+			return true
+		}
+		if rv.IsNil() || s.Elem.Code == Text { // text types are shared between copies
+			rv.Set(reflect.New(s.Elem.Type))
+		}
+		return d.Value(rv.Elem(), s.Elem, n, key)
+	}
+	switch s.Code {
+	case Slice, Array, Map, Any, Struct:
+		return d.composite(rv, s, n, key)
+	}
+	switch n.Kind {
+	case doc.Null:
+		return true // as below: the value stays
+	case doc.Text:
+		want, hint, cause := setText(rv, s, n.Text)
+		if want != "" {
+			d.Mistakes = append(d.Mistakes, Mistake{Node: n, Shape: s, Key: key, Want: want, Hint: hint, Cause: cause})
+		}
+		return want == ""
+	}
+	d.Wrong(n, s, key, s.Describe(), "")
+	return false
+}
+
+func (d *Decoder) composite(rv reflect.Value, s *Shape, n *doc.Node, key string) bool {
+	if n.Kind == doc.Text && s.Code != Any && d.FromText != nil && d.FromText(n) {
+		expanded, err := Expand(n, s)
+		if err != nil {
+			d.Wrong(n, s, key, s.Describe(), err.Error())
+			return false
+		}
+		n = expanded
+	}
+	if n.Kind == doc.Null {
+		if s.Code == Slice || s.Code == Map || s.Code == Any {
+			rv.SetZero()
+		}
+		return true
+	}
+	switch s.Code {
+	case Slice, Array:
+		return d.list(rv, s, n, key)
+	case Map:
+		if n.Kind != doc.Map {
+			break
+		}
+		return d.mapping(rv, s, n, key)
+	case Struct:
+		if n.Kind != doc.Map {
+			break
+		}
+		return d.structure(rv, s, n, key)
+	case Any:
+		rv.Set(reflect.ValueOf(n.Any()))
+		return true
+	}
+	d.Wrong(n, s, key, s.Describe(), "")
+	return false
+}
+
+func (d *Decoder) list(rv reflect.Value, s *Shape, n *doc.Node, key string) bool {
+	if n.Kind != doc.List {
+		hint := ""
+		if n.Kind == doc.Text {
+			hint = "write a list, even of one"
+		}
+		d.Wrong(n, s, key, s.Describe(), hint)
+		return false
+	}
+	if s.Code == Array && len(n.Items) != rv.Len() {
+		d.Wrong(n, s, key, s.Describe(), fmt.Sprintf("there are %d", len(n.Items)))
+		return false
+	}
+	if s.Code == Slice {
+		rv.Set(reflect.MakeSlice(s.Type, len(n.Items), len(n.Items)))
+	}
+	ok := true
+	for i, item := range n.Items {
+		ok = d.Value(rv.Index(i), s.Elem, item, fmt.Sprintf("%s[%d]", key, i)) && ok
+	}
+	return ok
+}
+
+func (d *Decoder) mapping(rv reflect.Value, s *Shape, n *doc.Node, key string) bool {
+	if rv.IsNil() {
+		rv.Set(reflect.MakeMapWithSize(s.Type, len(n.Names)))
+	}
+	ok := true
+	for i, k := range n.Names {
+		item, full := n.Items[i], doc.JoinKey(key, k.Text)
+		kv := reflect.New(s.Key.Type).Elem()
+		if want, hint, _ := setText(kv, s.Key, k.Text); want != "" {
+			d.Mistakes = append(d.Mistakes, Mistake{Node: item, Name: k, Key: full, Got: k.Text, Want: "as a key " + want, Hint: hint})
+			ok = false
+			continue
+		}
+		if item.Kind == doc.Null && s.Elem.Code != Pointer && s.Elem.Code != Any {
+			rv.SetMapIndex(kv, reflect.Value{})
+			continue
+		}
+		if item.Kind == doc.Null {
+			rv.SetMapIndex(kv, reflect.Value{})
+			continue
+		}
+		ev := reflect.New(s.Elem.Type).Elem()
+		if old := rv.MapIndex(kv); old.IsValid() {
+			ev.Set(Copy(old, s.Elem))
+		}
+		if d.Value(ev, s.Elem, item, full) {
+			rv.SetMapIndex(kv, ev)
+		} else {
+			ok = false
+		}
+	}
+	return ok
+}
+
+// structure sets a struct within a list or map, where keys are not static.
+func (d *Decoder) structure(rv reflect.Value, s *Shape, n *doc.Node, key string) bool {
+	before := len(d.Mistakes)
+	failed := map[string]bool{}
+	for i, k := range n.Names {
+		f := s.Struct.Names[k.Text]
+		if f == nil {
+			d.Unknown(n.Items[i], k, key, Nearest(k.Text, Keys(s.Struct.Names)))
+			continue
+		}
+		fv := fieldByPath(rv, f.Path)
+		full := doc.JoinKey(key, k.Text)
+		if n.Items[i].Kind == doc.Null && f.Shape.Code != Pointer && f.Shape.Code != Map && f.Shape.Code != Slice {
+			continue
+		}
+		failed[k.Text] = !d.Value(fv, f.Shape, n.Items[i], full)
+	}
+	for _, k := range SortedKeys(s.Struct.Names) {
+		f := s.Struct.Names[k]
+		fv, reachable := ReadPath(rv, f.Path)
+		item := n.Child(k)
+		full := doc.JoinKey(key, k)
+		switch {
+		case !reachable:
+		case f.Rules.Required && (item == nil || item.Kind == doc.Null) && fv.IsZero():
+			d.Mistakes = append(d.Mistakes, Mistake{Kind: Missing, Node: n, Shape: f.Shape, Key: full})
+		case item == nil && fv.IsZero():
+		default:
+			if want := f.Rules.Check(fv, f.Shape); want != "" && !failed[k] {
+				at := item
+				if at == nil {
+					at = n
+				}
+				d.Mistakes = append(d.Mistakes, Mistake{Kind: OutOfRange, Node: at, Shape: f.Shape, Key: full, Want: want})
+			}
+		}
+	}
+	return len(d.Mistakes) == before
+}
+
+// Unknown reports a key that nothing reads.
+func (d *Decoder) Unknown(n *doc.Node, k doc.Name, section, hint string) {
+	f := Mistake{Kind: Unknown, Node: n, Name: k, Key: doc.JoinKey(section, k.Text), Hint: hint}
+	if d.Lenient {
+		d.Warnings = append(d.Warnings, f)
+		return
+	}
+	d.Mistakes = append(d.Mistakes, f)
+}
+
+// setText sets rv from text. It returns what was wanted instead, a
+// hint, and what the type itself said.
+func setText(rv reflect.Value, s *Shape, text string) (want, hint string, cause error) {
+	trimmed := strings.TrimSpace(text)
+	switch s.Code {
+	case Pointer:
+		if rv.IsNil() {
+			rv.Set(reflect.New(s.Elem.Type))
+		}
+		return setText(rv.Elem(), s.Elem, text)
+	case String:
+		rv.SetString(text)
+	case Secret:
+		rv.Set(reflect.ValueOf(newSecret(text)))
+	case Raw:
+		rv.SetBytes([]byte(text))
+	case Bool:
+		v, ok := parseBool(trimmed)
+		if !ok {
+			return s.Describe(), "", nil
+		}
+		rv.SetBool(v)
+	case Int:
+		if doc.LeadingZero(trimmed) {
+			return s.Describe(), "a leading zero is ambiguous: write it without, or 0o for octal", nil
+		}
+		v, err := strconv.ParseInt(trimmed, 0, rv.Type().Bits())
+		if err != nil {
+			return s.Describe(), intHint(trimmed), nil
+		}
+		rv.SetInt(v)
+	case Uint:
+		if doc.LeadingZero(trimmed) {
+			return s.Describe(), "a leading zero is ambiguous: write it without, or 0o for octal", nil
+		}
+		v, err := strconv.ParseUint(strings.TrimPrefix(trimmed, "+"), 0, rv.Type().Bits())
+		if err != nil {
+			return s.Describe(), intHint(trimmed), nil
+		}
+		rv.SetUint(v)
+	case Float:
+		v, err := strconv.ParseFloat(doc.GoFloat(trimmed), rv.Type().Bits())
+		if err != nil {
+			return s.Describe(), "", nil
+		}
+		rv.SetFloat(v)
+	case Complex:
+		v, err := strconv.ParseComplex(trimmed, rv.Type().Bits())
+		if err != nil {
+			return s.Describe(), "", nil
+		}
+		rv.SetComplex(v)
+	case Duration:
+		v, err := time.ParseDuration(trimmed)
+		if err != nil {
+			if _, err := strconv.ParseFloat(trimmed, 64); err == nil {
+				return s.Describe(), "give the unit: " + trimmed + "s, " + trimmed + "ms, " + trimmed + "m", nil
+			}
+			return s.Describe(), "", nil
+		}
+		rv.SetInt(int64(v))
+	case Time:
+		v, ok := parseTime(trimmed)
+		if !ok {
+			return s.Describe(), "", nil
+		}
+		rv.Set(reflect.ValueOf(v))
+	case URL:
+		v, err := ParseURL(trimmed)
+		if err != nil {
+			return s.Describe(), err.Error(), nil
+		}
+		rv.Set(reflect.ValueOf(*v))
+	case Text:
+		if err := rv.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(text)); err != nil {
+			return s.Describe(), "", err
+		}
+	default:
+		return s.Describe(), "", nil
+	}
+	return "", "", nil
+}
+
+func newSecret(text string) secret.Secret {
+	var s secret.Secret
+	_ = s.UnmarshalText([]byte(text)) // never fails
+	return s
+}
+
+func parseBool(text string) (v, ok bool) {
+	switch strings.ToLower(text) {
+	case "true", "t", "yes", "y", "on", "1":
+		return true, true
+	case "false", "f", "no", "n", "off", "0":
+		return false, true
+	}
+	return false, false
+}
+
+func intHint(text string) string {
+	if f, err := strconv.ParseFloat(text, 64); err == nil && strings.ContainsAny(text, ".eE") && f == float64(int64(f)) {
+		return fmt.Sprintf("write %d", int64(f))
+	}
+	return ""
+}
+
+func parseTime(text string) (time.Time, bool) {
+	for _, layout := range []string{
+		time.RFC3339Nano, "2006-01-02 15:04:05.999999999Z07:00", "2006-01-02T15:04:05.999999999",
+		"2006-01-02 15:04:05.999999999", time.DateOnly,
+	} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t, true
+		}
+	}
+	return time.Time{}, false
+}
+
+// Expand reads the text of a variable, flag, secret file or reference as a
+// list or a map: a list is separated by commas or JSON, a map is JSON.
+func Expand(n *doc.Node, s *Shape) (*doc.Node, error) {
+	for s.Code == Pointer {
+		s = s.Elem
+	}
+	text := strings.TrimSpace(n.Text)
+	list := s.Code == Slice || s.Code == Array
+	if s.Code != Map && s.Code != Struct && !list {
+		return n, nil
+	}
+	var out *doc.Node
+	switch {
+	case list && text == "":
+		out = &doc.Node{Kind: doc.List}
+	case list && !strings.HasPrefix(text, "["):
+		out = &doc.Node{Kind: doc.List}
+		for part := range strings.SplitSeq(text, ",") {
+			out.Items = append(out.Items, &doc.Node{Kind: doc.Text, Text: strings.TrimSpace(part), Plain: true})
+		}
+	default:
+		v, err := doc.ParseValue(text)
+		if err != nil {
+			if !list && !strings.HasPrefix(text, "{") {
+				return nil, fmt.Errorf(`a map is written as JSON: {"key":"value"}`)
+			}
+			return nil, err
+		}
+		out = v
+	}
+	stamp(out, n)
+	return out, nil
+}
+
+// stamp gives a tree the mark and the place of the node it was read from.
+func stamp(n, of *doc.Node) {
+	n.Mark, n.Line, n.Column = of.Mark, of.Line, of.Column
+	for _, item := range n.Items {
+		stamp(item, of)
+	}
+}
+
+// fieldByPath walks to a field through embedded structs and makes those that
+// are nil.
+func fieldByPath(rv reflect.Value, path []int) reflect.Value {
+	for _, i := range path {
+		for rv.Kind() == reflect.Pointer {
+			if rv.IsNil() {
+				rv.Set(reflect.New(rv.Type().Elem()))
+			}
+			rv = rv.Elem()
+		}
+		rv = rv.Field(i)
+	}
+	return rv
+}
+
+// ReadPath is fieldByPath without making anything.
+func ReadPath(rv reflect.Value, path []int) (reflect.Value, bool) {
+	for _, i := range path {
+		for rv.Kind() == reflect.Pointer {
+			if rv.IsNil() {
+				return rv, false
+			}
+			rv = rv.Elem()
+		}
+		rv = rv.Field(i)
+	}
+	return rv, true
+}
+
+// Keys lists the keys of a map in any order.
+func Keys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	return keys
+}
+
+// SortedKeys lists the keys of a map in order.
+func SortedKeys[V any](m map[string]V) []string {
+	keys := Keys(m)
+	slices.Sort(keys)
+	return keys
+}
+
+// IsSecret reports whether values of the shape must not be shown.
+func (s *Shape) IsSecret() bool {
+	for s.Code == Pointer || s.Code == Slice || s.Code == Array || s.Code == Map {
+		s = s.Elem
+	}
+	return s.Code == Secret
+}
+
+// Describe says in words what a shape reads.
+func (s *Shape) Describe() string {
+	switch s.Code {
+	case Bool:
+		return "true or false"
+	case Int, Uint:
+		bits := s.Type.Bits()
+		switch {
+		case s.Code == Int && bits == 64:
+			return "a whole number"
+		case s.Code == Uint && bits == 64:
+			return "a whole number of at least 0"
+		case s.Code == Int:
+			return fmt.Sprintf("a whole number from %d to %d", -(int64(1) << (bits - 1)), int64(1)<<(bits-1)-1)
+		}
+		return fmt.Sprintf("a whole number from 0 to %d", uint64(1)<<bits-1)
+	case Float:
+		return "a number"
+	case Complex:
+		return "a complex number, such as 1+2i"
+	case Duration:
+		return "a duration, such as 30s, 5m or 1h30m"
+	case Time:
+		return "a time, such as 2006-01-02T15:04:05Z"
+	case Pointer:
+		return s.Elem.Describe()
+	case Slice:
+		return "a list"
+	case Array:
+		return fmt.Sprintf("a list of %d", s.Type.Len())
+	case Map, Struct:
+		return "a section"
+	case URL:
+		return "a URL, such as https://host/path"
+	case Text:
+		if s.special != nil && s.special.Want != "" {
+			return s.special.Want
+		}
+		return "the text of a " + s.Type.String()
+	}
+	return "a single value"
+}
+
+// ParseURL reads an absolute URL. Its error does not repeat the text, which may
+// hold a password.
+func ParseURL(text string) (*url.URL, error) {
+	if text == "" {
+		return &url.URL{}, nil
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		var detail *url.Error
+		if errors.As(err, &detail) {
+			err = detail.Err
+		}
+		var escape url.EscapeError
+		var host url.InvalidHostError
+		if errors.As(err, &escape) || errors.As(err, &host) || strings.Contains(err.Error(), `"`) {
+			err = errors.New("an invalid escape, host or port")
+		}
+		return nil, err
+	}
+	if u.Scheme == "" || u.Host == "" && u.Opaque == "" && u.Path == "" {
+		return nil, errors.New("not absolute; want scheme://host/path")
+	}
+	return u, nil
+}

@@ -1,0 +1,416 @@
+package typed
+
+import (
+	"encoding"
+	"fmt"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/svcblocks/svcblocks/config/internal/doc"
+
+	"github.com/svcblocks/svcblocks/config/secret"
+)
+
+// Code is how a type is read.
+type Code uint8
+
+const (
+	None     Code = iota // no key: func, interface, chan, opaque struct
+	String               // string kinds
+	Bool                 // bool kinds
+	Int                  // signed integers
+	Uint                 // unsigned integers
+	Float                // floats
+	Complex              // complex numbers
+	Duration             // time.Duration
+	Time                 // time.Time
+	Secret               // secret.Secret
+	URL                  // net/url.URL
+	Text                 // encoding.TextUnmarshaler
+	Raw                  // []byte
+	Any                  // interface{} as an element of a map or list
+	Pointer              // a pointer to what Elem says
+	Slice                // a list
+	Array                // a list of fixed length
+	Map                  // a map from Key to Elem
+	Struct               // a section with fields
+)
+
+// Shape is the reading plan of one Go type.
+type Shape struct {
+	Code     Code
+	Type     reflect.Type
+	Elem     *Shape // pointer, slice, array, map
+	Key      *Shape // map
+	Struct   *StructShape
+	Validate bool // *T has Validate() error
+	special  *Special
+
+	validates, secrets answer // see needsValidation, holdsSecret
+}
+
+// Special says of a type that reads text what reflection cannot see.
+type Special struct {
+	Want   string                     // what it reads, in words
+	Text   func(reflect.Value) string // its real text, where MarshalText masks it
+	Secret func(reflect.Value) bool   // whether this value holds a secret
+}
+
+// StructShape lists the keys of a struct type. Fields of embedded structs
+// stand in names beside the struct's own.
+type StructShape struct {
+	Fields []*Field
+	Names  map[string]*Field
+}
+
+// Field is one struct field that is a key, or an embedded struct.
+type Field struct {
+	Name   string // "" for an embedded struct
+	GoName string
+	Index  int
+	Shape  *Shape
+	Rules  Rules
+	Doc    string
+	// path leads from the struct that lists the field in names to the field,
+	// through embedded structs.
+	Path []int
+}
+
+// Entry is one static key of the settings: a leaf or a section.
+type Entry struct {
+	Key      string
+	Field    *Field
+	Index    int // in the parent struct
+	ID       int // leaves: index into a snapshot's values; sections: first id
+	End      int // sections: one past the last id within
+	Section  bool
+	Pointers int // pointers between the parent's field and the section's struct
+	Shape    *Shape
+	Children []*Entry          // in field order; embedded structs as entries without a name
+	Names    map[string]*Entry // by name, embedded ones included
+}
+
+// Schema is all that is known of the settings' type.
+type Schema struct {
+	Root   *Entry
+	Leaves []*Entry
+	ByKey  map[string]*Entry
+	Type   reflect.Type
+}
+
+var (
+	textUnmarshalerType = reflect.TypeFor[encoding.TextUnmarshaler]()
+	validatorType       = reflect.TypeFor[interface{ Validate() error }]()
+)
+
+type schemaBuilder struct {
+	shapes   map[reflect.Type]*Shape
+	specials map[reflect.Type]Special
+	errs     []string
+	stack    []reflect.Type
+	out      *Schema
+}
+
+// NewSchema reads the keys of a struct type.
+func NewSchema(rt reflect.Type, specials map[reflect.Type]Special) (*Schema, []string) {
+	b := &schemaBuilder{shapes: map[reflect.Type]*Shape{}, specials: specials, out: &Schema{Type: rt, ByKey: map[string]*Entry{}}}
+	if rt.Kind() != reflect.Struct {
+		return nil, []string{fmt.Sprintf("settings are a %s, want a struct", rt)}
+	}
+	s := b.shape(rt)
+	if s.Code != Struct {
+		return nil, []string{fmt.Sprintf("settings type %s has no keys", rt)}
+	}
+	b.out.Root = &Entry{Section: true, Shape: s, Names: map[string]*Entry{}}
+	b.section(b.out.Root, s, b.out.Root)
+	b.out.Root.End = len(b.out.Leaves)
+	return b.out, b.errs
+}
+
+// ShapeOf plans the reading of one type alone.
+func ShapeOf(rt reflect.Type, specials map[reflect.Type]Special) *Shape {
+	return (&schemaBuilder{shapes: map[reflect.Type]*Shape{}, specials: specials}).shape(rt)
+}
+
+// section adds the entries of a struct below e; flat collects the names,
+// which for an embedded struct are those of the struct around it.
+func (b *schemaBuilder) section(e *Entry, s *Shape, flat *Entry) {
+	if slices.Contains(b.stack, s.Type) {
+		b.errs = append(b.errs, fmt.Sprintf("type %s contains itself, by key %q: use a list, a map or koanf:\"-\"", s.Type, e.Key))
+		return
+	}
+	b.stack = append(b.stack, s.Type)
+	defer func() { b.stack = b.stack[:len(b.stack)-1] }()
+	for _, f := range s.Struct.Fields {
+		inner, pointers := f.Shape, 0
+		for inner.Code == Pointer {
+			inner, pointers = inner.Elem, pointers+1
+		}
+		child := &Entry{Key: doc.JoinKey(flat.Key, f.Name), Field: f, Index: f.Index, Shape: f.Shape, ID: len(b.out.Leaves)}
+		if f.Name == "" {
+			child.Key = flat.Key
+		}
+		if inner.Code == Struct {
+			child.Section, child.Pointers, child.Shape = true, pointers, inner
+			child.Names = map[string]*Entry{}
+			into := child
+			if f.Name == "" {
+				into = flat
+			}
+			b.section(child, inner, into)
+			child.End = len(b.out.Leaves)
+		} else {
+			child.End = child.ID + 1
+			b.out.Leaves = append(b.out.Leaves, child)
+		}
+		e.Children = append(e.Children, child)
+		if f.Name == "" {
+			continue
+		}
+		if other := flat.Names[f.Name]; other != nil {
+			b.errs = append(b.errs, fmt.Sprintf("key %q is there twice: by fields %s and %s", child.Key, other.Field.GoName, f.GoName))
+			continue
+		}
+		flat.Names[f.Name] = child
+		b.out.ByKey[child.Key] = child
+	}
+}
+
+// Shape plans the reading of a type. Types that contain themselves through a
+// list or a map end in the same shape.
+func (b *schemaBuilder) shape(rt reflect.Type) *Shape {
+	if s := b.shapes[rt]; s != nil {
+		return s
+	}
+	s := &Shape{Type: rt}
+	b.shapes[rt] = s
+	switch {
+	case rt == reflect.TypeFor[secret.Secret]():
+		s.Code = Secret
+	case rt == reflect.TypeFor[time.Duration]():
+		s.Code = Duration
+	case rt == reflect.TypeFor[time.Time]():
+		s.Code = Time
+	case rt == reflect.TypeFor[url.URL]():
+		s.Code = URL
+	case rt.Kind() != reflect.Pointer && rt.Kind() != reflect.Interface && reflect.PointerTo(rt).Implements(textUnmarshalerType):
+		s.Code = Text
+		if known, ok := b.specials[rt]; ok {
+			s.special = &known
+		}
+	default:
+		b.byKind(s)
+	}
+	s.Validate = rt.Kind() != reflect.Pointer && rt.Kind() != reflect.Interface && reflect.PointerTo(rt).Implements(validatorType)
+	return s
+}
+
+func (b *schemaBuilder) byKind(s *Shape) {
+	switch rt := s.Type; rt.Kind() {
+	case reflect.String:
+		s.Code = String
+	case reflect.Bool:
+		s.Code = Bool
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		s.Code = Int
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
+		s.Code = Uint
+	case reflect.Float32, reflect.Float64:
+		s.Code = Float
+	case reflect.Complex64, reflect.Complex128:
+		s.Code = Complex
+	case reflect.Pointer:
+		s.Elem = b.shape(rt.Elem())
+		if s.Elem.Code != None {
+			s.Code = Pointer
+		}
+	case reflect.Slice:
+		if rt.Elem().Kind() == reflect.Uint8 {
+			s.Code = Raw
+			return
+		}
+		s.Elem = b.element(rt.Elem())
+		if s.Elem.Code != None {
+			s.Code = Slice
+		}
+	case reflect.Array:
+		s.Elem = b.element(rt.Elem())
+		if s.Elem.Code != None {
+			s.Code = Array
+		}
+	case reflect.Map:
+		s.Key, s.Elem = b.shape(rt.Key()), b.element(rt.Elem())
+		switch s.Key.Code {
+		case String, Int, Uint, Bool, Text, Duration:
+			if s.Elem.Code != None {
+				s.Code = Map
+			}
+		}
+	case reflect.Struct:
+		b.structShape(s)
+	}
+}
+
+// element plans an element of a list or map, which may be of any type.
+func (b *schemaBuilder) element(rt reflect.Type) *Shape {
+	if rt.Kind() == reflect.Interface && rt.NumMethod() == 0 {
+		return &Shape{Code: Any, Type: rt}
+	}
+	return b.shape(rt)
+}
+
+// structShape lists the keys of a struct. Structs of the standard library
+// which do not read text, such as http.Client or slog.Logger, are no keys.
+func (b *schemaBuilder) structShape(s *Shape) {
+	rt := s.Type
+	if pkg := rt.PkgPath(); pkg != "" && pkg != "main" && rt.Name() != "" && !strings.Contains(strings.SplitN(pkg, "/", 2)[0], ".") && isStandard(pkg) {
+		return
+	}
+	s.Code = Struct // set first: the type may contain itself
+	s.Struct = &StructShape{Names: map[string]*Field{}}
+	for i := range rt.NumField() {
+		sf := rt.Field(i)
+		tag, tagged := sf.Tag.Lookup("koanf")
+		label, options, _ := strings.Cut(tag, ",")
+		if label == "-" || !sf.IsExported() && !sf.Anonymous {
+			continue
+		}
+		fs := b.shape(sf.Type)
+		if fs.Code == None {
+			if tagged && label != "" {
+				b.errs = append(b.errs, fmt.Sprintf("field %s.%s has the key %q, but its type %s cannot be read", rt, sf.Name, label, sf.Type))
+			}
+			continue
+		}
+		f := &Field{Name: label, GoName: rt.Name() + "." + sf.Name, Index: i, Shape: fs, Doc: sf.Tag.Get("doc")}
+		embedded := sf.Anonymous && label == "" || options == "squash"
+		inner := fs
+		for inner.Code == Pointer {
+			inner = inner.Elem
+		}
+		if embedded && inner.Code == Struct {
+			if !sf.IsExported() && sf.Type.Kind() == reflect.Pointer {
+				continue // reflection cannot set it
+			}
+			s.Struct.Fields = append(s.Struct.Fields, f)
+			f.Name = ""
+			for name, in := range inner.Struct.Names {
+				promoted := *in
+				promoted.Path = append([]int{i}, in.Path...)
+				if s.Struct.Names[name] == nil {
+					s.Struct.Names[name] = &promoted
+				}
+			}
+			continue
+		}
+		if !sf.IsExported() {
+			continue
+		}
+		if f.Name == "" {
+			f.Name = SnakeCase(sf.Name)
+		}
+		if strings.ContainsAny(f.Name, ". \t\n") {
+			b.errs = append(b.errs, fmt.Sprintf("field %s: key %q holds a dot or a space", f.GoName, f.Name))
+		}
+		f.Path = []int{i}
+		var errs []string
+		f.Rules, errs = parseRules(sf.Tag, f)
+		b.errs = append(b.errs, errs...)
+		s.Struct.Fields = append(s.Struct.Fields, f)
+		s.Struct.Names[f.Name] = f
+	}
+	if len(s.Struct.Fields) == 0 {
+		s.Code, s.Struct = None, nil
+	}
+}
+
+// isStandard reports whether a package path without a domain belongs to the
+// standard library rather than to a module with a short name.
+func isStandard(pkg string) bool {
+	first, _, _ := strings.Cut(pkg, "/")
+	switch first {
+	case "archive", "bufio", "bytes", "container", "context", "crypto", "database", "debug", "embed", "encoding",
+		"errors", "expvar", "flag", "fmt", "go", "hash", "html", "image", "index", "io", "iter", "log", "maps", "math",
+		"mime", "net", "os", "path", "plugin", "reflect", "regexp", "runtime", "slices", "sort", "strconv", "strings",
+		"sync", "syscall", "testing", "text", "time", "unicode", "unique", "unsafe", "weak":
+		return true
+	}
+	return false
+}
+
+// SnakeCase writes a field's name as a key: URL is url, SMTPHost smtp_host,
+// MaxBodyBytes max_body_bytes.
+func SnakeCase(goName string) string {
+	runes := []rune(goName)
+	var out strings.Builder
+	for i, r := range runes {
+		if unicode.IsUpper(r) && i > 0 {
+			before := runes[i-1]
+			next := i+1 < len(runes) && unicode.IsLower(runes[i+1])
+			if unicode.IsLower(before) || unicode.IsDigit(before) || unicode.IsUpper(before) && next && !pluralEnd(runes, i+1) {
+				out.WriteByte('_')
+			}
+		}
+		out.WriteRune(unicode.ToLower(r))
+	}
+	return out.String()
+}
+
+// pluralEnd reports whether the name from i on is the s of an acronym's
+// plural, as in URLs or IDsAllowed.
+func pluralEnd(runes []rune, i int) bool {
+	return runes[i] == 's' && (i+1 == len(runes) || unicode.IsUpper(runes[i+1]))
+}
+
+// NeedsValidation reports whether the shape holds a Validate method.
+func (s *Shape) NeedsValidation() bool {
+	return s.holds(&s.validates, func(in *Shape) bool { return in.Code == Struct && in.Validate })
+}
+
+// HoldsSecret reports whether a Secret is anywhere in the shape.
+func (s *Shape) HoldsSecret() bool {
+	return s.holds(&s.secrets, func(in *Shape) bool { return in.Code == Secret })
+}
+
+// answer is what was found out about a shape.
+type answer uint8
+
+const (
+	unasked answer = iota
+	yes
+	no
+)
+
+// holds looks for a shape within s, once.
+func (s *Shape) holds(known *answer, is func(*Shape) bool) bool {
+	if *known == unasked {
+		*known = no
+		if s.search(map[*Shape]bool{}, is) {
+			*known = yes
+		}
+	}
+	return *known == yes
+}
+
+func (s *Shape) search(seen map[*Shape]bool, is func(*Shape) bool) bool {
+	if s == nil || seen[s] {
+		return false
+	}
+	if is(s) {
+		return true
+	}
+	seen[s] = true
+	if s.Code != Struct {
+		return s.Elem.search(seen, is)
+	}
+	for _, f := range s.Struct.Fields {
+		if f.Shape.search(seen, is) {
+			return true
+		}
+	}
+	return false
+}
