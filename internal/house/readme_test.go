@@ -40,9 +40,9 @@ func TestREADME(t *testing.T) {
 		if lines := strings.Count(string(p[1]), "\n"); lines > 25 {
 			t.Errorf("program %d of README.md has %d lines, more than 25", i+1, lines)
 		}
-		real := filepath.Join(scratch, fmt.Sprintf("readme%d.go", i))
-		write(t, real, string(p[1]))
-		overlay.Replace[filepath.Join(dir, "internal", "house", fmt.Sprintf("readme%d", i), "main.go")] = real
+		source := filepath.Join(scratch, fmt.Sprintf("readme%d.go", i))
+		write(t, source, string(p[1]))
+		overlay.Replace[filepath.Join(dir, "internal", "house", fmt.Sprintf("readme%d", i), "main.go")] = source
 		args = append(args, fmt.Sprintf("./internal/house/readme%d", i))
 	}
 	spec, err := json.Marshal(overlay)

@@ -7,24 +7,9 @@ import (
 	"time"
 )
 
-// Error returns an error with the text of err in which each secret is replaced
-// by Mask. An error that shows none, and whose causes show none, is returned
-// itself.
-//
-// errors.Is finds the causes of err as before. errors.As gives out a cause only
-// if neither its text nor that of its own causes shows a secret; an interface of
-// Temporary, Timeout and RetryAfter is answered in place of a cause that does.
-// Every verb of fmt writes the clean text.
-func (r *Redactor) Error(err error) error {
-	if err == nil || !r.showsIn(err) {
-		return err
-	}
-	return &cleanError{text: r.String(err.Error()), red: r, cause: func() error { return err }}
-}
-
 // showsIn reports whether the text of err or of one of its causes shows a
-// secret.
-func (r *Redactor) showsIn(err error) bool {
+// secret that r knows.
+func showsIn(r *Redactor, err error) bool {
 	if r.IsZero() {
 		return false
 	}
@@ -82,10 +67,10 @@ func (e *cleanError) As(target any) bool {
 		case found:
 			return false
 		case !reflect.TypeOf(cause).AssignableTo(into.Type()):
-			if x, ok := cause.(interface{ As(target any) bool }); ok && !e.red.showsIn(cause) && x.As(target) {
+			if x, ok := cause.(interface{ As(target any) bool }); ok && !showsIn(e.red, cause) && x.As(target) {
 				found = true
 			}
-		case !e.red.showsIn(cause):
+		case !showsIn(e.red, cause):
 			into.Set(reflect.ValueOf(cause))
 			found = true
 		default:

@@ -33,8 +33,3 @@ func Reason(s string) string {
 	}
 	return s[:n] + ellipsis
 }
-
-// Reason returns what the function Reason does, without secrets: they are
-// taken out before the text is cut, and again where making one line of it put
-// one together.
-func (r *Redactor) Reason(s string) string { return r.String(Reason(r.String(s))) }

@@ -115,6 +115,26 @@ func (r *Redactor) Append(dst, src []byte) []byte {
 	return appendClean(dst, r.forms(), src)
 }
 
+// Error returns an error with the text of err in which each secret is replaced
+// by Mask. An error that shows none, and whose causes show none, is returned
+// itself.
+//
+// errors.Is finds the causes of err as before. errors.As gives out a cause only
+// if neither its text nor that of its own causes shows a secret; an interface of
+// Temporary, Timeout and RetryAfter is answered in place of a cause that does.
+// Every verb of fmt writes the clean text.
+func (r *Redactor) Error(err error) error {
+	if err == nil || !showsIn(r, err) {
+		return err
+	}
+	return &cleanError{text: r.String(err.Error()), red: r, cause: func() error { return err }}
+}
+
+// Reason returns what the function Reason does, without secrets: they are
+// taken out before the text is cut, and again where making one line of it put
+// one together.
+func (r *Redactor) Reason(s string) string { return r.String(Reason(r.String(s))) }
+
 // Format writes the type's name for every verb: the secrets stay inside.
 func (r *Redactor) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "redact.Redactor") }
 
