@@ -334,7 +334,14 @@ func (r *reading) source(s *sourceSpec) {
 		r.fail(Problem{Kind: KindUnreadable, Layer: l.describe(), Message: "cannot be read: " + maskSecrets(err.Error()), Err: err})
 		return
 	}
-	l.root = typed.FromMap(values, &origin{layer: l, label: l.name})
+	root, err := typed.FromMap(values, typed.AnyRules{
+		Mark: &origin{layer: l, label: l.name}, SecretMark: &origin{layer: l, label: l.name, tainted: true},
+	})
+	if err != nil {
+		r.fail(Problem{Kind: KindUnreadable, Layer: l.describe(), Message: "cannot be read: " + err.Error(), Err: err})
+		return
+	}
+	l.root = root
 }
 
 func readProvider(s *sourceSpec) (values map[string]any, err error) {

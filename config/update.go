@@ -184,6 +184,9 @@ func (e *engine) plan(ctx context.Context, op string, base *snapshot, data []byt
 		}
 		return nil, nil, fmt.Errorf("config: %s: %w", op, err)
 	}
+	if name := typed.ChangedNoKey(base.rv.Elem(), rv.Elem(), e.schema.Root.Shape); name != "" {
+		return nil, nil, fmt.Errorf("config: %s: field %s was changed, but it is no key: no file can hold it", op, name)
+	}
 	edits, err := e.edits(base, rv, texts)
 	if err != nil || len(edits) == 0 {
 		return nil, nil, err

@@ -3,7 +3,6 @@ package typed
 import (
 	"errors"
 	"reflect"
-	"strings"
 
 	"github.com/svcblocks/svcblocks/config/internal/doc"
 )
@@ -72,22 +71,11 @@ func Encode(rv reflect.Value, s *Shape) (*doc.Node, error) {
 	return &doc.Node{Kind: doc.Text, Text: PlainText(rv, s)}, nil
 }
 
+// encodeAny turns what stands under an interface into a tree that a file can
+// hold, with the types that reading it back gives: a float stays one.
 func encodeAny(rv reflect.Value) (*doc.Node, error) {
 	if !rv.IsValid() || rv.Kind() == reflect.Interface && rv.IsNil() {
 		return &doc.Node{Kind: doc.Null}, nil
 	}
-	n := FromAny(rv.Interface(), nil)
-	var bad func(n *doc.Node) error
-	bad = func(n *doc.Node) error {
-		if n.Kind == doc.Text && strings.HasPrefix(n.Text, "0x") && n.Plain {
-			return errors.New("a pointer")
-		}
-		for _, item := range n.Items {
-			if err := bad(item); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	return n, bad(n)
+	return FromAny(rv.Interface(), AnyRules{ForFile: true})
 }
