@@ -33,12 +33,47 @@ samples: ## run each sample on data that it makes itself, into examples/var/samp
 	@if [ -f examples/ml/go.mod ]; then set -ex; cd examples/ml; go run . train -in ../var/samples/features -models ../var/samples/models; go run . demo; fi
 	@if [ -f examples/fleet/main.go ]; then set -ex; cd examples; FLEET_LISTEN=127.0.0.1:0 go run ./fleet demo; fi
 
+.PHONY: quick
+quick: ## format, vet, the rules of the house and short tests of what changed (a minute, warm)
+	@.ci/quick.sh
+
+# timed runs targets in their order and says how long each took.
+timed = @.ci/timed.sh "$(MAKE)"
+
 .PHONY: test
-test: deps check race weight fuzz ## all that a change must pass: checks, tests under -race, short fuzzing (25 minutes at most)
+test: ## all that a change must pass: checks, tests under -race, short fuzzing (25 minutes at most)
+	$(timed) deps check race weight fuzz
+
+SOAK := SVCBLOCKS_SOAK=1 $(GOTEST) -race -shuffle=on -count=1 -timeout 40m
 
 .PHONY: soak
-soak: ## the tests and fuzzers with every repetition and bound in full (hours)
-	SVCBLOCKS_SOAK=1 $(MAKE) vault race-twice fuzz TIMEOUT=6h FUZZ=60s
+soak: ## every repetition and bound in full, room by room (4 hours)
+	$(timed) soak-config soak-logging soak-notify soak-scrape soak-examples soak-fuzz
+
+.PHONY: soak-config
+soak-config: vault ## config in full, a real Vault included (40 minutes)
+	$(SOAK) ./config/...
+
+.PHONY: soak-logging
+soak-logging: ## logging in full, with real receivers (40 minutes)
+	$(SOAK) ./logging/... ./internal/redact ./internal/options ./internal/backoff ./internal/filelock ./internal/atomicfile
+	cd internal/receivers && $(SOAK) ./...
+
+.PHONY: soak-notify
+soak-notify: ## notify in full (40 minutes)
+	$(SOAK) ./notify/...
+
+.PHONY: soak-scrape
+soak-scrape: ## scrape in full (40 minutes)
+	$(SOAK) ./scrape/...
+
+.PHONY: soak-examples
+soak-examples: ## the samples in full (40 minutes)
+	@set -e; for m in $(filter ./examples%,$(MODULES)); do echo "-- $$m"; (cd $$m && $(SOAK) ./...); done
+
+.PHONY: soak-fuzz
+soak-fuzz: ## each fuzz target for 40 s (40 minutes)
+	@.ci/fuzz.sh 40s $(MODULES)
 
 .PHONY: vault
 vault: ## config/vault against a real Vault, which takes minutes to build
@@ -127,13 +162,13 @@ race: ## the tests of every module under the race detector
 weight: ## what each package costs a program outside this repository
 	go test -count=1 -v -run '^TestWeight$$' ./internal/house
 
-.PHONY: race-twice
-race-twice:
-	$(call each,$(GOTEST) -race -shuffle=on -count=2 -timeout $(TIMEOUT) ./...)
-
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZ (5s)
 	@.ci/fuzz.sh $(FUZZ) $(MODULES)
+
+.PHONY: lines
+lines: ## lines of code in each room: no blank lines, comments, tests or suites
+	@go run .ci/lines.go
 
 .PHONY: cover
 cover: ## test coverage per function in bin/cover.txt

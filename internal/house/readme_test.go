@@ -16,6 +16,9 @@ var goBlock = regexp.MustCompile("(?ms)^```go\n(.*?)^```")
 // module, and holds the page to its length.
 func TestREADME(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("builds programs")
+	}
 	dir, _ := load(t)
 	text, err := os.ReadFile(filepath.Join(dir, "README.md"))
 	if err != nil {

@@ -17,6 +17,9 @@ var adopted = []string{"minimal", "adopt/step0", "adopt/step1", "adopt/step2", "
 // imports of this module, everybody can import.
 func TestSamplesBuildElsewhere(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("builds programs")
+	}
 	dir, _ := load(t)
 	const version = "v0.0.1"
 	env := proxy(t, dir, version)

@@ -71,6 +71,9 @@ var consumers = []consumer{
 // it, with no replace, and prints what it costs.
 func TestWeight(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("builds programs")
+	}
 	dir, _ := load(t)
 	const version = "v0.0.1"
 	env := proxy(t, dir, version)

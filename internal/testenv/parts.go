@@ -39,9 +39,10 @@ func (p Part) Command(args ...string) *exec.Cmd {
 // nginx, strace, chromium, axe-core, user-agents, docker, or netns, which
 // stands for the right to create a network namespace. Where it is absent
 // Require skips t, or fails it with SVCBLOCKS_REQUIRE=all, and says how to get
-// it.
+// it. With -short it skips t: real parts take their time to start.
 func Require(t testing.TB, name string) Part {
 	t.Helper()
+	Slow(t)
 	part, err := Find(name)
 	if err != nil {
 		refuse(t, "%v", err)
