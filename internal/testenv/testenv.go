@@ -5,11 +5,10 @@
 // the test is skipped with a message that says how to get it; with
 // SVCBLOCKS_REQUIRE=all in the environment, as in CI, it fails instead.
 // SVCBLOCKS_SOAK=1 asks for every repetition in full; without it [Reps] gives
-// a tenth, and with -short a hundredth. Tests of real parts are skipped then.
+// a tenth. With -short, tests of real parts are skipped.
 package testenv
 
 import (
-	"flag"
 	"os"
 	"testing"
 	"time"
@@ -18,14 +17,11 @@ import (
 // Soak reports whether every repetition and real-time bound is asked for.
 func Soak() bool { return os.Getenv("SVCBLOCKS_SOAK") == "1" }
 
-// Reps returns full under `make soak`, a hundredth of it with -short, and a
-// tenth otherwise, at least 1.
+// Reps returns full under `make soak`, and a tenth of it, at least 1,
+// otherwise: -short changes nothing, as a child process does not know it.
 func Reps(full int) int {
-	switch {
-	case Soak():
+	if Soak() {
 		return full
-	case short():
-		return max(1, full/100)
 	}
 	return max(1, full/10)
 }
@@ -33,14 +29,10 @@ func Reps(full int) int {
 // Slow skips t with -short: it takes more than a second or builds programs.
 func Slow(t testing.TB) {
 	t.Helper()
-	if short() {
+	if testing.Short() {
 		t.Skip("testenv: slow, and -short is set")
 	}
 }
-
-// short reports whether -short is set. TestMain may ask before the flags are
-// parsed.
-func short() bool { return !Soak() && flag.Parsed() && testing.Short() }
 
 // Within returns the bound on real time that a test holds: strict under
 // `make soak`, else relaxed, which a busy machine keeps.
