@@ -133,7 +133,10 @@ var allowed = map[string]map[string]string{
 	},
 	"logging":      {"github.com/samber/slog-multi": "routes to further handlers"},
 	"logging/sink": {"github.com/klauspost/compress": "gzip"},
-	"notify/email": {"github.com/wneessen/go-mail": "builds messages, dials, STARTTLS, AUTH"},
+	"notify/email": {
+		"github.com/wneessen/go-mail": "the mechanisms of AUTH",
+		"golang.org/x/net":            "IDNA",
+	},
 	"scrape": {
 		"golang.org/x/net":              "public suffixes",
 		"golang.org/x/time":             "rate limits per host",

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/svcblocks/svcblocks/notify"
 	"github.com/svcblocks/svcblocks/notify/email"
 	"github.com/svcblocks/svcblocks/notify/notifytest"
@@ -73,6 +75,7 @@ func parts(t testing.TB, contentType, encoding, name string, body io.Reader) []p
 		body = quotedprintable.NewReader(body)
 	case "base64":
 		body = base64.NewDecoder(base64.StdEncoding, body)
+	case "7bit":
 	default:
 		t.Errorf("encoding %q", encoding)
 	}
@@ -232,6 +235,90 @@ func TestHeaders(t *testing.T) {
 	checkHeaders(t, h)
 }
 
+// Attachments keep their types with parameters, and names go as RFC 2231 has it.
+func TestAttachmentHeaders(t *testing.T) {
+	t.Parallel()
+	const original = "From: a@example.com\r\nSubject: s\r\n\r\nText.\r\n"
+	for _, tc := range []struct {
+		name           string
+		a              notify.Attachment
+		kind, encoding string
+		params         map[string]string
+	}{
+		{"calendar", notify.Attachment{Name: "invite.ics", ContentType: "text/calendar; method=REQUEST; charset=UTF-8"}, "text/calendar", "base64", map[string]string{"method": "REQUEST", "charset": "UTF-8", "name": "invite.ics"}},
+		{"csv", notify.Attachment{Name: "Übersicht März.csv", ContentType: `text/csv; charset=utf-8; header=present`}, "text/csv", "base64", map[string]string{"charset": "utf-8", "header": "present", "name": "Übersicht März.csv"}},
+		{"mail", notify.Attachment{Name: "bounce.eml", ContentType: "message/rfc822", Data: []byte(original)}, "message/rfc822", "7bit", map[string]string{"name": "bounce.eml"}},
+		{"mail with short line ends", notify.Attachment{Name: "bounce.eml", ContentType: "message/rfc822", Data: []byte(strings.ReplaceAll(original, "\r", ""))}, "message/rfc822", "7bit", map[string]string{"name": "bounce.eml"}},
+		{"mail beyond ASCII", notify.Attachment{Name: "b.eml", ContentType: "message/rfc822", Data: []byte(original + "\xff")}, "application/octet-stream", "base64", map[string]string{"name": "b.eml"}},
+		{"mail with a long line", notify.Attachment{Name: "b.eml", ContentType: "message/rfc822", Data: []byte(strings.Repeat("x", 1000))}, "application/octet-stream", "base64", map[string]string{"name": "b.eml"}},
+		{"parts", notify.Attachment{Name: "x", ContentType: "multipart/mixed; boundary=abc"}, "application/octet-stream", "base64", map[string]string{"name": "x"}},
+		{"no type", notify.Attachment{Name: "x", ContentType: "text"}, "application/octet-stream", "base64", map[string]string{"name": "x"}},
+		{"long name", notify.Attachment{Name: strings.Repeat("ä", 60)}, "application/octet-stream", "base64", map[string]string{"name": strings.Repeat("ä", 60)}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			m, h, _ := roundTrip(t, notify.Message{Subject: "s", Text: "t", Attachments: []notify.Attachment{tc.a}})
+			_, params, err := mime.ParseMediaType(h.Get("Content-Type"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			msg, err := mail.ReadMessage(bytes.NewReader(m.Data))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := multipart.NewReader(msg.Body, params["boundary"])
+			if _, err := r.NextRawPart(); err != nil {
+				t.Fatal(err)
+			}
+			p, err := r.NextRawPart()
+			if err != nil {
+				t.Fatal(err)
+			}
+			kind, got, err := mime.ParseMediaType(p.Header.Get("Content-Type"))
+			if diff := cmp.Diff(tc.params, got); err != nil || kind != tc.kind || diff != "" {
+				t.Errorf("type %q, %v (-want +got):\n%s", kind, err, diff)
+			}
+			if e := p.Header.Get("Content-Transfer-Encoding"); e != tc.encoding {
+				t.Errorf("encoding %q, want %q", e, tc.encoding)
+			}
+			if p.FileName() != tc.params["name"] || strings.Contains(p.Header.Get("Content-Disposition"), "=?") {
+				t.Errorf("disposition %q", p.Header.Get("Content-Disposition"))
+			}
+			if tc.encoding == "7bit" {
+				if data, err := io.ReadAll(p); err != nil || string(data) != original {
+					t.Errorf("attached mail came as %q, %v", data, err)
+				}
+			}
+		})
+	}
+}
+
+// Headers of the options stand in the mail, and replace those of ours that name
+// nobody.
+func TestOwnHeaders(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, nil)
+	o := options(s)
+	o.Headers = map[string]string{"X-PM-Message-Stream": "outbound", "list-id": "Größe <alerts.example.com>", "X-Auto-Response-Suppress": "OOF"}
+	if err := newClient(t, o).Send(t.Context(), "s", "t"); err != nil {
+		t.Fatal(err)
+	}
+	h, _ := parse(t, s.Mails()[0].Data)
+	for name, want := range map[string]string{"X-Pm-Message-Stream": "outbound", "List-Id": "Größe <alerts.example.com>", "X-Auto-Response-Suppress": "OOF"} {
+		got, err := new(mime.WordDecoder).DecodeHeader(h.Get(name))
+		if err != nil || got != want || len(h[name]) != 1 {
+			t.Errorf("%s: %q, %v", name, h[name], err)
+		}
+	}
+	o.Headers = map[string]string{"to": "x", "Content-Type": "x", "X-A": "a\r\nBcc: evil@example.com", "X B": "x", "": "x"}
+	_, err := email.New(o)
+	for _, want := range []string{"to is set by", "Content-Type is set by", "value of X-A", `"X B"`, `"" is not`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error does not say %q: %v", want, err)
+		}
+	}
+}
+
 func TestBccAlone(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, nil)
@@ -270,7 +357,7 @@ func TestAddressesBeyondASCII(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if id := h.Header.Get("Message-ID"); !strings.Contains(m.MailArgs, "SMTPUTF8") || id != "<m1@b--cher.example>" || h.Header.Get("References") != "<m0@b--cher.example>" {
+	if id := h.Header.Get("Message-ID"); !strings.Contains(m.MailArgs, "SMTPUTF8") || id != "<m1@xn--bcher-kva.example>" || h.Header.Get("References") != "<m0@xn--bcher-kva.example>" {
 		t.Errorf("arguments %q, headers %v", m.MailArgs, h.Header)
 	}
 	old := startServer(t, &notifytest.SMTPOptions{NoUTF8: true})

@@ -19,9 +19,6 @@ func FuzzReplies(f *testing.F) {
 	f.Add("220 hi\r\n250-x\r\n250-PIPELINING\r\n250 SIZE 100000\r\n250 ok\r\n250 ok\r\n354 go\r\n250 taken\r\n")
 	f.Add("220 hi\r\n250 x\r\n250 ok\r\n550 5.1.1 no\r\n503 no\r\n")
 	f.Add("220 hi\r\n250-PIPELINING\r\n250 x\r\n250 ok\r\n550 no\r\n354 go\r\n554 no\r\n")
-	f.Add("220 hi\r\n250-PIPELINING\r\n250 CHUNKING\r\n250 ok\r\n250 ok\r\n250 more\r\n250 taken\r\n")
-	f.Add("220 hi\r\n250-PIPELINING\r\n250 CHUNKING\r\n250 ok\r\n550 no\r\n554 none\r\n")
-	f.Add("220 hi\r\n250-PIPELINING\r\n250 CHUNKING\r\n250 ok\r\n250 ok\r\n502 what\r\n500 what\r\n")
 	f.Add("421 4.3.2 busy\r\n")
 	f.Add("HTTP/1.1 400 Bad Request\r\n\r\n")
 	f.Add("220-\r\n220 \r\n\xff\xff\r\n")
@@ -39,8 +36,7 @@ func FuzzReplies(f *testing.F) {
 		_ = c.Close()
 		_ = server.Close()
 		if err == nil {
-			// Somebody must have said 354, or offered to do without, and then 250.
-			if !strings.Contains(replies, "354") && !strings.Contains(strings.ToUpper(replies), "CHUNKING") || !strings.Contains(replies, "250") {
+			if !strings.Contains(replies, "354") || !strings.Contains(replies, "250") {
 				t.Errorf("taken after %q", replies)
 			}
 			return

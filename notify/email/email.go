@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/mail"
 	"slices"
 	"strings"
 	"time"
@@ -20,9 +19,10 @@ import (
 // Make one with [New]. It is a receiver for a [notify.Hub] and works alone,
 // too. All methods are safe for concurrent use.
 type Client struct {
-	s    settings
-	pool *pool
-	red  *redact.Redactor
+	s       settings
+	pool    *pool
+	answers *answers
+	red     *redact.Redactor
 }
 
 // The Client is all that a Hub looks for.
@@ -47,6 +47,7 @@ func New(opts *Options) (*Client, error) {
 	}
 	c.red = redact.New(forms...)
 	c.pool = newPool(&c.s)
+	c.answers = newAnswers()
 	return c, nil
 }
 
@@ -66,9 +67,10 @@ func (c *Client) String() string { return fmt.Sprintf("email.Client(%s:%d)", c.s
 // LogValue returns String's text, for log/slog.
 func (c *Client) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-// Send sends a mail of level [slog.LevelInfo]. See [Client.Notify].
+// Send sends a mail of level [slog.LevelError], as [notify.Hub.Send] does. See
+// [Client.Notify].
 func (c *Client) Send(ctx context.Context, subject, message string) error {
-	return c.Notify(ctx, notify.Message{Subject: subject, Text: message})
+	return c.Notify(ctx, notify.Message{Level: slog.LevelError, Subject: subject, Text: message})
 }
 
 // Notify sends m as one mail to every recipient. It returns nil when the server
@@ -76,19 +78,23 @@ func (c *Client) Send(ctx context.Context, subject, message string) error {
 // did not take it for; the others get it. It returns as soon as ctx ends.
 //
 // A connection that the server closed while it was idle is replaced without an
-// error. When the connection breaks after the whole mail was sent and before
-// the server answered, nobody knows whether it was taken: the error is
-// temporary, and sending m again gives a mail with the same Message-ID.
+// error. A server that has the whole mail and has not answered yet keeps it: if
+// ctx ends first the error is temporary, the answer is awaited for up to
+// ConfirmTimeout, and Notify with the same [notify.Message].ID waits for it in
+// place of sending the mail again. When the connection breaks before the answer,
+// nobody knows whether the mail was taken: the error is temporary, and sending m
+// again gives a mail with the same Message-ID. After three such ends the error is
+// final and m is not sent again.
 func (c *Client) Notify(ctx context.Context, m notify.Message) error {
-	return c.send(ctx, m, c.recipients())
+	return c.send(ctx, m, c.s.recipients)
 }
 
 // NotifyRecipients is Notify for some of the recipients alone, by address.
 func (c *Client) NotifyRecipients(ctx context.Context, m notify.Message, recipients []string) error {
-	var some []string
-	for _, r := range c.recipients() {
-		if slices.Contains(recipients, r) {
-			some = append(some, r)
+	var some []*address
+	for _, a := range c.s.recipients {
+		if slices.Contains(recipients, a.given) {
+			some = append(some, a)
 		}
 	}
 	if len(some) == 0 {
@@ -97,52 +103,36 @@ func (c *Client) NotifyRecipients(ctx context.Context, m notify.Message, recipie
 	return c.send(ctx, m, some)
 }
 
-// recipients returns the envelope's addresses, each once.
-func (c *Client) recipients() []string {
-	var list []string
-	for _, group := range [][]*mail.Address{c.s.to, c.s.bcc} {
-		for _, a := range group {
-			if !slices.Contains(list, a.Address) {
-				list = append(list, a.Address)
-			}
-		}
-	}
-	return list
-}
-
 // Check connects, proves TLS and the login, and sends no mail.
 func (c *Client) Check(ctx context.Context) error {
-	ctx, cancel := c.bound(ctx)
-	defer cancel()
-	return c.clean(c.pool.check(ctx), "")
+	if err := c.pool.check(ctx); err != nil {
+		return c.clean(err, "")
+	}
+	return nil
 }
 
-// Preview returns the envelope and the mail that Notify would send.
+// Preview returns the envelope and the mail that Notify would send to a server
+// with every extension.
 func (c *Client) Preview(m notify.Message) ([]byte, error) {
-	content, err := c.build(withDefaults(m))
+	content, err := c.build(withDefaults(m), true)
 	if err != nil {
 		return nil, c.clean(err, m.ID)
 	}
 	var head strings.Builder
-	head.WriteString(fmt.Sprintf("MAIL FROM:<%s>\r\n", c.s.envelope.Address))
-	for _, r := range c.recipients() {
-		head.WriteString(fmt.Sprintf("RCPT TO:<%s>\r\n", r))
+	fmt.Fprintf(&head, "MAIL FROM:%s\r\n", c.s.envelope.path)
+	for _, r := range c.s.recipients {
+		fmt.Fprintf(&head, "RCPT TO:%s\r\n", r.path)
 	}
 	return append([]byte(head.String()+"\r\n"), content...), nil
 }
 
 // Close closes the connections that are idle, and those in use after their
-// mail. Notify then returns an error. Close may be called more than once.
+// mail. Answers that no caller waits for are given up. Notify then returns an
+// error. Close may be called more than once.
 func (c *Client) Close() error {
 	c.pool.close()
+	c.answers.close()
 	return nil
-}
-
-func (c *Client) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	if c.s.Timeout < 0 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, c.s.Timeout)
 }
 
 func withDefaults(m notify.Message) notify.Message {
@@ -155,32 +145,83 @@ func withDefaults(m notify.Message) notify.Message {
 	return m
 }
 
-func (c *Client) send(ctx context.Context, m notify.Message, recipients []string) error {
-	ctx, cancel := c.bound(ctx)
-	defer cancel()
+func (c *Client) send(ctx context.Context, m notify.Message, to []*address) error {
 	m = withDefaults(m)
-	content, err := c.build(m)
+	a, err := c.answers.earlier(m.ID, to)
 	if err != nil {
-		return c.clean(err, m.ID)
+		return c.report(m.ID, nil, nil, err)
 	}
-	e := &envelope{id: m.ID, from: c.s.envelope.Address, to: recipients, content: content, dsn: c.s.DSN}
-	refused, err := c.pool.deliver(ctx, e)
-	if err != nil {
-		return c.clean(err, m.ID)
+	if a == nil {
+		d := c.pool.deliver(ctx, &envelope{
+			id: m.ID, from: c.s.envelope, to: to, dsn: c.s.DSN, utf8: c.s.utf8,
+			build: func(utf8 bool) ([]byte, error) { return c.build(m, utf8) },
+		})
+		if d.conn == nil {
+			if d.doubt {
+				c.answers.doubt(m.ID, d.err)
+			}
+			return c.report(m.ID, d.refused, d.to, d.err)
+		}
+		a = c.answers.await(m.ID, to, d)
+		go c.confirm(a)
 	}
-	errs := make([]error, 0, len(refused))
+	return c.wait(ctx, a)
+}
+
+// confirm waits for the server's answer, whether or not the caller does.
+func (c *Client) confirm(a *answer) {
+	err, known, broken := a.d.conn.confirm(c.s.ConfirmTimeout)
+	if broken {
+		c.pool.drop(a.d.conn)
+	} else {
+		c.pool.release(a.d.conn)
+	}
+	c.answers.settle(a, err, known)
+}
+
+// wait waits for a server's answer until ctx ends.
+func (c *Client) wait(ctx context.Context, a *answer) error {
+	select {
+	case <-a.done:
+	case <-ctx.Done():
+		select {
+		case <-a.done:
+		default:
+			c.answers.leave(a, false)
+			e := notify.NewError("end of data", context.Cause(ctx))
+			e.Reason = "server has the mail and has not confirmed it yet: " + e.Reason
+			return c.report(a.id, nil, nil, e)
+		}
+	}
+	c.answers.leave(a, true)
+	return c.report(a.id, a.d.refused, a.d.to, a.err)
+}
+
+// report makes the error that a caller gets: one for each recipient that was
+// refused, and err for the rest.
+func (c *Client) report(id string, refused []*notify.Error, rest []*address, err *notify.Error) error {
+	var errs []error
 	for _, r := range refused {
-		r.Partial = len(refused) < len(recipients)
-		errs = append(errs, c.clean(r, m.ID))
+		e := *r
+		e.Partial = err == nil && len(rest) > 0
+		errs = append(errs, c.clean(&e, id))
+	}
+	switch {
+	case err == nil:
+	case len(refused) == 0:
+		return c.clean(err, id)
+	default:
+		for _, a := range rest {
+			e := *err
+			e.Recipient = a.given
+			errs = append(errs, c.clean(&e, id))
+		}
 	}
 	return errors.Join(errs...)
 }
 
 // clean redacts err and names the message.
 func (c *Client) clean(err error, id string) error {
-	if err == nil {
-		return nil
-	}
 	e := notify.NewError("send", err)
 	e.MessageID = id
 	e.Reason = c.red.String(strings.TrimSpace(e.Reason))

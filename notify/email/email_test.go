@@ -63,8 +63,7 @@ func TestSend(t *testing.T) {
 		{"STARTTLS", notifytest.SMTPOptions{}, nil, true},
 		{"STARTTLS with login", notifytest.SMTPOptions{Username: "shop", Password: password}, login, true},
 		{"without pipelining", notifytest.SMTPOptions{NoPipelining: true}, nil, true},
-		{"without chunking", notifytest.SMTPOptions{NoChunking: true}, nil, true},
-		{"with chunking that is none", notifytest.SMTPOptions{FalseChunking: true}, nil, true},
+		{"simple", notifytest.SMTPOptions{DSN: true}, func(o *email.Options) { o.Simple = true }, true},
 		{"implicit TLS", notifytest.SMTPOptions{ImplicitTLS: true}, func(o *email.Options) { o.TLS = email.Implicit }, true},
 		{"implicit TLS with login", notifytest.SMTPOptions{ImplicitTLS: true, Username: "shop", Password: password}, func(o *email.Options) { o.TLS = email.Implicit; login(o) }, true},
 		{"plain", notifytest.SMTPOptions{NoSTARTTLS: true}, func(o *email.Options) { o.TLS = email.None }, false},
@@ -97,7 +96,7 @@ func TestSend(t *testing.T) {
 				if diff := cmp.Diff([]string{"ops@example.com", "night@example.com", "hidden@example.com"}, m.To); diff != "" {
 					t.Errorf("recipients (-want +got):\n%s", diff)
 				}
-				if m.From != "shop@example.com" || m.TLS != tc.tls || m.Conn != 1 && !tc.smtp.FalseChunking {
+				if m.From != "shop@example.com" || m.TLS != tc.tls || m.Conn != 1 {
 					t.Errorf("from %q, TLS %v, connection %d", m.From, m.TLS, m.Conn)
 				}
 				if bytes.Contains(m.Data, []byte("hidden")) {

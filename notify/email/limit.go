@@ -1,9 +1,7 @@
 package email
 
 import (
-	"errors"
 	"net"
-	"syscall"
 
 	"github.com/svcblocks/svcblocks/notify"
 )
@@ -25,12 +23,4 @@ func (c *boundedConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p[:min(len(p), c.left)])
 	c.left -= n
 	return n, err
-}
-
-// SyscallConn gives access to the connection, if that one does.
-func (c *boundedConn) SyscallConn() (syscall.RawConn, error) {
-	if sc, ok := c.Conn.(syscall.Conn); ok {
-		return sc.SyscallConn()
-	}
-	return nil, errors.ErrUnsupported
 }

@@ -3,8 +3,8 @@ package email
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/svcblocks/svcblocks/notify"
@@ -15,54 +15,100 @@ import (
 type pool struct {
 	s     *settings
 	slots chan struct{} // one per connection in use
-	// unchunked says that the server does not keep its offer of CHUNKING.
-	unchunked atomic.Bool
 
 	mu     sync.Mutex
 	idle   []*conn // the one used last at the end
 	reaper *time.Timer
 	closed bool
+	// simple is until when connections do without extensions, after the server
+	// did not keep one that it offered.
+	simple time.Time
 }
+
+// simpleFor is how long a server is taken at its deeds rather than its words.
+const simpleFor = time.Hour
 
 func newPool(s *settings) *pool {
 	return &pool{s: s, slots: make(chan struct{}, s.MaxConns)}
 }
 
-// deliver sends e over a connection of the pool or a new one. A kept connection
-// that turns out to be dead is replaced once, as long as the mail was not
-// handed over, and so is one to a server that offers CHUNKING and has no BDAT.
-func (p *pool) deliver(ctx context.Context, e *envelope) ([]*notify.Error, error) {
+// delivery is what became of a mail up to its final dot.
+type delivery struct {
+	// conn, if not nil, has taken the whole mail and will say what became of
+	// it. Give it to release then.
+	conn *conn
+	to   []*address // those that it may get through to
+	// refused has one error per recipient that will not get the mail.
+	refused []*notify.Error
+	err     *notify.Error
+	// doubt says that the connection broke with the final dot.
+	doubt bool
+}
+
+// deliver hands e over, on a connection of the pool or a new one. A kept
+// connection that turns out to be dead is replaced once. One that ends after
+// some recipients were refused, as servers do that count errors, is replaced as
+// well: the others are still to have the mail.
+func (p *pool) deliver(ctx context.Context, e *envelope) delivery {
 	if err := p.acquire(ctx); err != nil {
-		return nil, err
+		return delivery{err: err}
 	}
-	defer func() { <-p.slots }()
-	for stale, unchunked := false, false; ; {
+	left := *e
+	var d delivery
+	for stale := false; ; {
 		c, err := p.take(ctx, stale)
 		if err != nil {
-			return nil, err
+			<-p.slots
+			d.err = notify.NewError("dial", err)
+			break
 		}
-		out := c.transact(ctx, e)
-		c.mails++
-		if out.broken {
-			_ = c.raw.Close()
-			switch {
-			case out.again && !c.used.IsZero() && !stale:
-				stale = true
-				p.s.Logger.DebugContext(ctx, "server closed an idle connection", "error", out.err)
-				continue
-			case out.unchunked && !unchunked:
-				unchunked = true
-				p.unchunked.Store(true)
-				p.s.Logger.WarnContext(ctx, "server offers CHUNKING and refuses BDAT; DATA is used from now on", "error", out.err)
-				continue
-			}
-		} else {
-			p.put(c)
+		out := c.offer(ctx, &left)
+		d.refused, d.err = append(d.refused, out.refused...), out.err
+		left.to = without(left.to, out.refused)
+		if out.handed && out.err == nil {
+			d.conn, d.to = c, left.to
+			return d // the slot is held until the answer comes
 		}
-		if out.err != nil {
-			return nil, out.err
+		if !out.broken {
+			p.release(c)
+			break
 		}
-		return out.refused, nil
+
+		_ = c.raw.Close()
+		if out.mute {
+			p.distrust(ctx, out.err)
+		}
+		dead := out.again && !c.used.IsZero() && !stale
+		if dead || out.again && len(out.refused) > 0 && len(left.to) > 0 {
+			stale = true
+			p.s.Logger.DebugContext(ctx, "server closed the connection", "error", out.err)
+			continue
+		}
+		<-p.slots
+		d.doubt = out.handed
+		break
+	}
+	d.to = left.to
+	return d
+}
+
+// without returns list without those who were refused.
+func without(list []*address, refused []*notify.Error) []*address {
+	if len(refused) == 0 {
+		return list
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(a *address) bool {
+		return slices.ContainsFunc(refused, func(e *notify.Error) bool { return e.Recipient == a.given })
+	})
+}
+
+// distrust makes later connections do without extensions for a while.
+func (p *pool) distrust(ctx context.Context, err *notify.Error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now := time.Now(); now.After(p.simple) {
+		p.simple = now.Add(simpleFor)
+		p.s.Logger.WarnContext(ctx, "server offers PIPELINING and does not answer; commands go one by one from now on, as the option Simple makes them", "error", err)
 	}
 }
 
@@ -71,9 +117,9 @@ func (p *pool) check(ctx context.Context) error {
 	if err := p.acquire(ctx); err != nil {
 		return err
 	}
-	defer func() { <-p.slots }()
-	c, err := dial(ctx, p.s)
+	c, err := p.dial(ctx)
 	if err != nil {
+		<-p.slots
 		return err
 	}
 	p.mu.Lock()
@@ -81,13 +127,14 @@ func (p *pool) check(ctx context.Context) error {
 	p.mu.Unlock()
 	if spare {
 		c.quit()
+		<-p.slots
 		return nil
 	}
-	p.put(c)
+	p.release(c)
 	return nil
 }
 
-func (p *pool) acquire(ctx context.Context) error {
+func (p *pool) acquire(ctx context.Context) *notify.Error {
 	select {
 	case p.slots <- struct{}{}:
 	case <-ctx.Done():
@@ -107,15 +154,17 @@ func (p *pool) acquire(ctx context.Context) error {
 
 // take returns a kept connection, or a new one.
 func (p *pool) take(ctx context.Context, fresh bool) (*conn, error) {
-	c := p.kept(fresh)
-	if c == nil {
-		var err error
-		if c, err = dial(ctx, p.s); err != nil {
-			return nil, err
-		}
+	if c := p.kept(fresh); c != nil {
+		return c, nil
 	}
-	c.ext.chunking = c.ext.chunking && !p.unchunked.Load()
-	return c, nil
+	return p.dial(ctx)
+}
+
+func (p *pool) dial(ctx context.Context) (*conn, error) {
+	p.mu.Lock()
+	simple := p.s.Simple || time.Now().Before(p.simple)
+	p.mu.Unlock()
+	return dial(ctx, p.s, simple)
 }
 
 // kept returns a connection that is kept, or nil. fresh does without all.
@@ -155,7 +204,18 @@ func (p *pool) retire(old func(*conn) bool) {
 	p.idle = keep
 }
 
-// put keeps c for the next mail if it is good for one.
+// release ends the use of c, and keeps it for the next mail if it is good for one.
+func (p *pool) release(c *conn) {
+	p.put(c)
+	<-p.slots
+}
+
+// drop ends the use of c, which broke.
+func (p *pool) drop(c *conn) {
+	_ = c.raw.Close()
+	<-p.slots
+}
+
 func (p *pool) put(c *conn) {
 	now := time.Now()
 	c.used = now

@@ -1,15 +1,20 @@
 package email_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/internal/testenv/postfix"
@@ -50,7 +55,7 @@ func TestPostfixDelivers(t *testing.T) {
 		if err := c.Check(t.Context()); err != nil {
 			t.Fatalf("%v: Check: %v", mode, err)
 		}
-		for i := range 2 { // the second one goes in one write
+		for i := range 2 { // over one connection
 			m := notify.Message{ID: fmt.Sprintf("m-%v-%d", mode, i), Subject: "Größe " + mode.String() + "\r\nBcc: evil@shop.test", Text: evil, HTML: "<p>é</p>"}
 			if err := c.Notify(t.Context(), m); err != nil {
 				t.Fatalf("%v: %v", mode, err)
@@ -101,6 +106,132 @@ func TestPostfixRecipients(t *testing.T) {
 	errs := notify.Errors(c.NotifyRecipients(t.Context(), notify.Message{Subject: "s", Text: "t"}, []string{"gone@shop.test"}))
 	if len(errs) != 1 || errs[0].Partial {
 		t.Errorf("nobody: %v", errs)
+	}
+}
+
+// relay passes what a server says on, line by line, as change makes it.
+func relay(t *testing.T, addr string, change func(line string) string) (port int) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	t.Cleanup(func() { _ = ln.Close(); wg.Wait() })
+	wg.Go(func() {
+		for {
+			near, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", addr)
+			if err != nil {
+				_ = near.Close()
+				return
+			}
+			wg.Go(func() {
+				_, _ = io.Copy(far, near)
+				_ = far.Close()
+			})
+			wg.Go(func() {
+				defer func() { _ = near.Close() }()
+				for r := bufio.NewReader(far); ; {
+					line, err := r.ReadString('\n')
+					if err != nil {
+						return
+					}
+					if _, err := io.WriteString(near, change(line)); err != nil {
+						return
+					}
+				}
+			})
+		}
+	})
+	return ln.Addr().(*net.TCPAddr).Port // we listen on TCP
+}
+
+// What a real server makes hard: each recipient who can have the mail has it
+// once.
+func TestPostfixHard(t *testing.T) {
+	t.Parallel()
+	slow := 2 * time.Second
+	if testenv.Soak() {
+		slow = 40 * time.Second
+	}
+	for _, tc := range []struct {
+		name, main string
+		to         []string
+		change     func(string) string
+		got, lost  []string
+	}{
+		{
+			name: "a domain beyond ASCII", main: "smtpd_discard_ehlo_keywords = smtputf8", to: []string{"a@shop.test", "d@bücher.test", "z@shop.test"},
+			got: []string{"a@shop.test", "d@xn--bcher-kva.test", "z@shop.test"},
+		},
+		{
+			name: "a local part beyond ASCII", main: "smtpd_discard_ehlo_keywords = smtputf8", to: []string{"a@shop.test", "jürgen@shop.test"},
+			got: []string{"a@shop.test"}, lost: []string{"jürgen@shop.test"},
+		},
+		{
+			name: "quotes", to: []string{`"taro..x."@shop.test`, `"john doe"@shop.test`, "a@shop.test"},
+			got: []string{`"john doe"@shop.test`, `"taro..x."@shop.test`, "a@shop.test"},
+		},
+		{
+			name: "closes after one refusal", main: "smtpd_hard_error_limit = 1\nsmtpd_soft_error_limit = 1\nsmtpd_error_sleep_time = 0",
+			to: []string{"a@shop.test", "gone@shop.test", "b@shop.test", "gone2@shop.test", "c@shop.test"}, got: []string{"a@shop.test", "b@shop.test", "c@shop.test"},
+			lost: []string{"gone2@shop.test", "gone@shop.test"},
+		},
+		{
+			name: "keywords in small letters", to: []string{"a@shop.test"}, got: []string{"a@shop.test"},
+			change: strings.ToLower,
+		},
+		{
+			name: "takes its time after the final dot", to: []string{"a@shop.test"}, got: []string{"a@shop.test"},
+			change: func(line string) string {
+				if strings.Contains(line, "queued as") {
+					time.Sleep(slow) // longer than the hub's and the client's Timeout
+				}
+				return line
+			},
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			s := postfix.Start(t, &postfix.Options{Reject: []string{"gone@shop.test", "gone2@shop.test"}, Main: tc.main})
+			o := postfixOptions(t, s, email.None)
+			o.To, o.Timeout = tc.to, time.Second
+			if tc.change != nil {
+				o.Port = relay(t, s.Addr, tc.change)
+			}
+			c := newClient(t, o)
+			hub, err := notify.New(&notify.Options{Receivers: []notify.Receiver{{
+				Name: "mail", Notifier: c, Timeout: slow / 3, Retry: notify.Retry{Base: 10 * time.Millisecond, Max: 50 * time.Millisecond, Attempts: 20},
+			}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = hub.Close() }()
+
+			err = hub.Send(t.Context(), "s", "t")
+			var lost []string
+			for _, e := range notify.Errors(err) {
+				lost = append(lost, e.Recipient)
+			}
+			slices.Sort(lost)
+			if diff := cmp.Diff(tc.lost, lost); diff != "" {
+				t.Errorf("not delivered (-want +got):\n%s\n%v", diff, err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			var got []string
+			for _, m := range s.Wait(ctx, t, len(tc.got)) {
+				got = append(got, m.Recipient)
+			}
+			slices.Sort(got)
+			if diff := cmp.Diff(tc.got, got); diff != "" {
+				t.Errorf("delivered (-want +got):\n%s\n%s", diff, s.Log())
+			}
+		})
 	}
 }
 

@@ -4,260 +4,276 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/textproto"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/svcblocks/svcblocks/notify"
 )
 
 // envelope is a mail and who it goes to.
 type envelope struct {
-	id      string
-	from    string
-	to      []string
-	content []byte
-	dsn     bool
+	id   string
+	from *address
+	to   []*address
+	dsn  bool
+	// utf8 says that a header cannot be written without SMTPUTF8, whoever it
+	// goes to.
+	utf8 bool
+	// build renders the mail. Without utf8 it leaves recipients out of the
+	// header that need it.
+	build func(utf8 bool) ([]byte, error)
 }
 
-// utf8 reports whether an address needs SMTPUTF8: one of the envelope, or one
-// in the header, the only thing in the content that may not be ASCII.
-func (e *envelope) utf8() bool {
-	return !isASCII(e.from) || !isASCII(e.content) || slices.ContainsFunc(e.to, isBeyondASCII)
-}
-
-func isBeyondASCII(s string) bool { return !isASCII(s) }
-
-// outcome is what became of a transaction.
+// outcome is what became of a mail up to its final dot.
 type outcome struct {
-	refused   []*notify.Error // one per recipient that did not get the mail
-	err       *notify.Error   // nobody got it
-	broken    bool            // the connection is of no use any more
-	again     bool            // nothing was handed over: another connection may try
-	unchunked bool            // the server does not keep its offer of CHUNKING
+	refused []*notify.Error // one per recipient that will not get the mail
+	err     *notify.Error   // the others will not get it either
+	handed  bool            // the whole mail is out: the server's answer is to come
+	broken  bool            // the connection is of no use any more
+	again   bool            // nothing was handed over: another connection may try
+	// mute says that the server answered to the first of several commands and
+	// then no more: it may not keep its offer of PIPELINING.
+	mute bool
 }
 
-// transact sends e over c. The envelope goes in one write where the server
-// allows it (RFC 2920), the content with it where that is safe; every reply is
-// read.
-func (c *conn) transact(ctx context.Context, e *envelope) outcome {
+// offer sends e over c up to the final dot. The envelope goes in one write where
+// the server allows it (RFC 2920), and every reply is read before the content
+// goes: so a connection that breaks before has not taken the mail.
+func (c *conn) offer(ctx context.Context, e *envelope) outcome {
 	release := c.watch(ctx)
-	out := c.exchange(ctx, e)
-	if !release() { // the deadline may be set any moment: not for the next mail
-		out.broken = true
+	defer release()
+	c.mails++
+
+	to, refused := c.reachable(e)
+	if e.utf8 && !c.ext.utf8 {
+		return outcome{err: &notify.Error{Op: "MAIL", Class: notify.ClassRejected, Reason: "From, EnvelopeFrom or ReplyTo is not ASCII" + noUTF8}}
 	}
+	if len(to) == 0 {
+		return outcome{refused: refused}
+	}
+	content, err := e.build(c.ext.utf8)
+	if err != nil {
+		return outcome{err: notify.NewError("build", err)}
+	}
+	if c.ext.maxSize > 0 && int64(len(content)) > c.ext.maxSize {
+		return outcome{err: &notify.Error{
+			Op: "MAIL", Class: notify.ClassInvalid,
+			Reason: fmt.Sprintf("mail has %d bytes, the server takes %d", len(content), c.ext.maxSize),
+		}}
+	}
+
+	out := c.transact(ctx, e, to, content)
+	out.refused = append(refused, out.refused...)
 	return out
 }
 
-func (c *conn) exchange(ctx context.Context, e *envelope) outcome {
-	if c.maxSize > 0 && int64(len(e.content)) > c.maxSize {
-		return outcome{err: &notify.Error{
-			Op: "MAIL", Class: notify.ClassInvalid,
-			Reason: fmt.Sprintf("mail has %d bytes, the server takes %d", len(e.content), c.maxSize),
-		}}
-	}
-	if e.utf8() && !c.ext.utf8 {
-		return outcome{err: &notify.Error{
-			Op: "MAIL", Class: notify.ClassRejected,
-			Reason: "an address is not ASCII, and the server does not offer SMTPUTF8; a domain can be written in ASCII, as xn--bcher-kva.example",
-		}}
-	}
-	reset, chunks := c.dirty, c.chunks(e)
-	x := &exchange{text: c.text(), cmds: c.commands(e, chunks), pipelined: c.ext.pipelining, whole: len(chunks) == 1}
-	c.dirty = true
+const noUTF8 = ", and the server does not offer SMTPUTF8"
 
-	broken := func(op string, err error) outcome {
-		f := failure(ctx, op, err)
-		if x.handed && !isReply(err) {
-			return unknown(f)
+// reachable splits e's recipients into those that can be named to the server
+// and an error for each that cannot.
+func (c *conn) reachable(e *envelope) (to []*address, refused []*notify.Error) {
+	for _, a := range e.to {
+		if a.utf8() && !c.ext.utf8 {
+			refused = append(refused, &notify.Error{Op: "RCPT", Recipient: a.given, Class: notify.ClassRejected, Reason: "what stands before the @ is not ASCII" + noUTF8})
+			continue
 		}
-		return outcome{err: f, broken: true, again: ctx.Err() == nil && (f.Class == notify.ClassTransport || f.Code == 421)}
+		to = append(to, a)
 	}
+	return to, refused
+}
+
+func (c *conn) transact(ctx context.Context, e *envelope, to []*address, content []byte) (out outcome) {
+	x := &exchange{c: c, cmds: c.commands(e, to, content), pipelined: c.ext.pipelining}
+	reset := c.dirty
+	c.dirty = true
+	// broken is the end of a connection before the content went out.
+	broken := func(op string, err error) outcome {
+		out.err, out.broken = failure(ctx, op, err), true
+		out.again = ctx.Err() == nil && (out.err.Class == notify.ClassTransport || out.err.Code == 421)
+		out.mute = x.mute(err)
+		return out
+	}
+
 	if reset {
-		if _, err := x.next(250); err != nil && (!isReply(err) || isGoodbye(err)) {
+		if err := x.next(ctx, 250); err != nil && isEnd(err) {
 			return broken("RSET", err)
 		}
 	}
-	_, mailErr := x.next(250)
-	if mailErr != nil && (!isReply(mailErr) || isGoodbye(mailErr)) {
+	mailErr := x.next(ctx, 250)
+	if mailErr != nil && isEnd(mailErr) {
 		return broken("MAIL", mailErr)
 	}
-	var out outcome
-	var taken int
-	for _, r := range e.to {
+	if mailErr != nil {
+		out.err = failure(ctx, "MAIL", mailErr)
+	}
+
+	// A refused recipient is remembered whatever comes after it.
+	taken := 0
+	for _, r := range to {
 		if mailErr != nil && !x.pipelined {
 			break
 		}
-		_, err := x.next(25)
+		err := x.next(ctx, 25)
 		switch {
 		case err == nil:
 			taken++
-		case !isReply(err) || isGoodbye(err):
+		case isEnd(err):
 			return broken("RCPT", err)
-		default:
+		case mailErr == nil:
 			f := failure(ctx, "RCPT", err)
-			f.Recipient = r
+			f.Recipient = r.given
 			out.refused = append(out.refused, f)
 		}
 	}
-	if mailErr != nil || taken == 0 {
-		if mailErr != nil {
-			out = outcome{err: failure(ctx, "MAIL", mailErr)}
-		}
-		if !x.pipelined {
-			return out
-		}
-		x.handed = false // there is nobody to have it
-		if err := c.drain(x, len(chunks) > 0); err != nil {
-			return broken("DATA", err)
-		}
-		// Without BDAT the server has answered to the chunk's line as well.
-		out.broken = len(chunks) > 0 && !c.proven
-		return out
-	}
-	switch len(chunks) {
-	case 0:
-		if _, err := x.next(354); err != nil {
-			if !isReply(err) || isGoodbye(err) {
+	if taken == 0 || mailErr != nil {
+		if x.pipelined {
+			if err := x.empty(ctx); err != nil {
 				return broken("DATA", err)
 			}
-			return outcome{err: failure(ctx, "DATA", err)}
 		}
-		w := x.text.DotWriter()
-		if _, err := w.Write(e.content); err != nil {
-			return broken("send data", err)
+		return out
+	}
+
+	if err := x.next(ctx, 354); err != nil {
+		if isEnd(err) {
+			return broken("DATA", err)
 		}
-		if err := w.Close(); err != nil {
-			return unknown(failure(ctx, "send data", err))
-		}
-	case 2:
-		if _, err := x.next(250); err != nil {
-			if !isReply(err) || isGoodbye(err) {
-				return broken("BDAT", err)
-			}
-			return unchunked(failure(ctx, "BDAT", err))
-		}
-		c.proven = true
-		if err := x.write(chunks[1]); err != nil {
-			return broken("send data", err)
+		out.err = failure(ctx, "DATA", err)
+		return out
+	}
+	return c.content(ctx, content, out)
+}
+
+// block is how much of a mail has the time of one step (RFC 5321 §4.5.3.2.5).
+const block = 64 << 10
+
+// content sends the mail and the final dot.
+func (c *conn) content(ctx context.Context, content []byte, out outcome) outcome {
+	w := c.text.DotWriter()
+	for part := range slices.Chunk(content, block) {
+		c.step(ctx)
+		if _, err := w.Write(part); err != nil {
+			out.err, out.broken = failure(ctx, "send data", err), true
+			return out
 		}
 	}
-	// From here on the server may have the mail: no other connection tries.
-	if _, _, err := x.text.ReadResponse(250); err != nil {
-		f := failure(ctx, "end of data", err)
-		if !isReply(err) {
-			return unknown(f)
-		}
-		if len(chunks) > 0 && !isGoodbye(err) {
-			return unchunked(f) // RSET must follow (RFC 3030 §2)
-		}
-		c.dirty = false
-		return outcome{err: f, broken: isGoodbye(err)}
+	c.step(ctx)
+	if err := w.Close(); err != nil {
+		// The dot may have got through.
+		out.err, out.broken, out.handed = failure(ctx, "send data", err), true, true
+		return out
 	}
-	c.dirty = false
+	out.handed = true
 	return out
 }
 
-// commands returns what is sent before the content, the first chunk included.
-func (c *conn) commands(e *envelope, chunks []string) []string {
+// confirm reads what the server did with the mail that was handed over. known
+// is false when it did not say.
+func (c *conn) confirm(wait time.Duration) (err *notify.Error, known, broken bool) {
+	deadline := time.Time{}
+	if wait >= 0 {
+		deadline = time.Now().Add(wait)
+	}
+	_ = c.raw.SetDeadline(deadline)
+	_, _, failed := c.text.ReadResponse(250)
+	switch {
+	case failed == nil:
+		c.dirty = false
+		return nil, true, false
+	case isReply(failed):
+		c.dirty = false
+		return failure(context.Background(), "end of data", failed), true, isEnd(failed)
+	default:
+		return failure(context.Background(), "end of data", failed), false, true
+	}
+}
+
+// commands returns what is sent before the content.
+func (c *conn) commands(e *envelope, to []*address, content []byte) []string {
 	var cmds []string
 	if c.dirty {
 		cmds = append(cmds, "RSET\r\n")
 	}
-	mail := "MAIL FROM:<" + e.from + ">"
+
+	mail := "MAIL FROM:" + e.from.path
 	if c.ext.size {
-		mail += fmt.Sprintf(" SIZE=%d", len(e.content))
+		mail += fmt.Sprintf(" SIZE=%d", len(content))
 	}
-	if e.utf8() {
+	// Addresses are all that may not be ASCII, in the envelope and the header.
+	if e.utf8 || !isASCII(content) || slices.ContainsFunc(to, (*address).utf8) {
 		mail += " BODY=8BITMIME SMTPUTF8"
 	}
 	if e.dsn && c.ext.dsn {
 		mail += " RET=HDRS ENVID=" + xtext(e.id, 100)
 	}
 	cmds = append(cmds, mail+"\r\n")
-	for _, r := range e.to {
-		rcpt := "RCPT TO:<" + r + ">"
+
+	for _, r := range to {
+		rcpt := "RCPT TO:" + r.path
 		if e.dsn && c.ext.dsn {
 			rcpt += " NOTIFY=FAILURE"
 		}
 		cmds = append(cmds, rcpt+"\r\n")
 	}
-	if len(chunks) > 0 {
-		return append(cmds, chunks[0])
-	}
 	return append(cmds, "DATA\r\n")
 }
 
-// unknown is the outcome when the connection ends after the whole mail was
-// sent and before the server said what it did with it.
-func unknown(f *notify.Error) outcome {
-	f.Reason = "connection ended before the server confirmed the mail, which may arrive: " + f.Reason
-	return outcome{err: f, broken: true}
-}
-
-// drain reads the answer to DATA or to a chunk when nobody is to get the mail.
-func (c *conn) drain(x *exchange, chunked bool) error {
-	if chunked {
-		// A server must refuse the chunk (RFC 3030 §4.2). One that took it has
-		// no mail of it: RSET goes before the next one.
-		if _, _, err := x.text.ReadResponse(0); err != nil && (!isReply(err) || isGoodbye(err)) {
-			return err
-		}
-		return nil
-	}
-	// DATA is out already. A server that takes it gets an empty mail without
-	// recipients, which it must refuse (RFC 2920 §3.1).
-	if _, err := x.next(354); err != nil {
-		if !isReply(err) || isGoodbye(err) {
-			return err
-		}
-		return nil
-	}
-	if err := x.write(".\r\n"); err != nil {
-		return err
-	}
-	if _, _, err := x.text.ReadResponse(0); err != nil && !isReply(err) {
-		return err
-	}
-	c.dirty = false
-	return nil
-}
-
-// exchange reads the replies to commands, which it writes all at once or one
-// by one.
+// exchange reads the replies to commands, which it writes all at once or one by
+// one.
 type exchange struct {
-	text      *textproto.Conn
+	c         *conn
 	cmds      []string
 	pipelined bool
-	sent      int
-	whole     bool // the commands hold the whole mail
-	handed    bool // they were written: the server may have the mail
+	sent, got int
 }
 
 // next writes what is to be written before the next reply, and reads it.
-func (x *exchange) next(expect int) (string, error) {
+func (x *exchange) next(ctx context.Context, expect int) error {
+	x.c.step(ctx)
 	if x.pipelined && x.sent == 0 {
 		x.sent = len(x.cmds)
-		if err := x.write(x.cmds...); err != nil {
-			return "", err
+		if err := x.c.write(strings.Join(x.cmds, "")); err != nil {
+			return err
 		}
-		x.handed = x.whole
 	} else if !x.pipelined {
 		x.sent++
-		if err := x.write(x.cmds[x.sent-1]); err != nil {
-			return "", err
+		if err := x.c.write(x.cmds[x.sent-1]); err != nil {
+			return err
 		}
 	}
-	_, text, err := x.text.ReadResponse(expect)
-	return text, err
+	_, _, err := x.c.text.ReadResponse(expect)
+	x.got++
+	return err
 }
 
-// write sends pieces at once: what is longer than the buffer goes past it.
-func (x *exchange) write(pieces ...string) error {
-	if _, err := x.text.W.Write([]byte(strings.Join(pieces, ""))); err != nil {
+// mute reports whether err means silence behind the first of several answers.
+func (x *exchange) mute(err error) bool {
+	n, ok := errors.AsType[net.Error](err)
+	return ok && n.Timeout() && x.pipelined && x.got > 1
+}
+
+// empty reads the answer to a DATA that is out already although nobody is to get
+// the mail. A server that takes it gets an empty mail without recipients, which
+// it must refuse (RFC 2920 §3.1).
+func (x *exchange) empty(ctx context.Context) error {
+	if err := x.next(ctx, 354); err != nil {
+		if isEnd(err) {
+			return err
+		}
+		return nil
+	}
+	x.c.step(ctx)
+	if err := x.c.write(".\r\n"); err != nil {
 		return err
 	}
-	return x.text.W.Flush()
+	if _, _, err := x.c.text.ReadResponse(0); err != nil && !isReply(err) {
+		return err
+	}
+	x.c.dirty = false
+	return nil
 }
 
 // xtext returns s in the form of an argument (RFC 3461 §4), at most limit bytes
@@ -277,24 +293,15 @@ func xtext(s string, limit int) string {
 	return b.String()
 }
 
-// isReply reports whether err is a refusal by the server, after which the
-// connection is in order.
+// isReply reports whether err is a refusal by the server.
 func isReply(err error) bool {
 	_, ok := errors.AsType[*textproto.Error](err)
 	return ok
 }
 
-// isGoodbye reports whether the server said 421: it closes the connection.
-func isGoodbye(err error) bool {
+// isEnd reports whether the connection is of no use after err: it broke, or the
+// server said 421, by which it closes.
+func isEnd(err error) bool {
 	reply, ok := errors.AsType[*textproto.Error](err)
-	return ok && reply.Code == 421
-}
-
-func isASCII[T string | []byte](s T) bool {
-	for i := range len(s) {
-		if s[i] >= 0x80 {
-			return false
-		}
-	}
-	return true
+	return !ok || reply.Code == 421
 }

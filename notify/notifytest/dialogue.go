@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strconv"
 	"strings"
 )
 
@@ -22,7 +21,6 @@ type dialogue struct {
 	tls    *tls.Conn
 	authed bool
 	mail   *Mail
-	chunks *bytes.Buffer // what came by BDAT so far; nil before the first
 }
 
 func (d *dialogue) use(c net.Conn) { d.c, d.r = c, bufio.NewReader(c) }
@@ -101,13 +99,8 @@ func (d *dialogue) command(verb, line string) bool {
 		})
 	case "DATA":
 		return d.data(line)
-	case "BDAT":
-		if d.s.opts.NoChunking || d.s.opts.FalseChunking {
-			return d.say("500 5.5.2 unknown command")
-		}
-		return d.chunk(line)
 	case "RSET":
-		d.mail, d.chunks = nil, nil
+		d.mail = nil
 		return d.answer(StepRSET, line, "250 2.0.0 ok")
 	case "NOOP":
 		return d.say("250 2.0.0 ok")
@@ -169,9 +162,6 @@ func (d *dialogue) hello() string {
 	if !o.NoPipelining {
 		list = append(list, "PIPELINING")
 	}
-	if !o.NoChunking {
-		list = append(list, "CHUNKING")
-	}
 	if !o.NoSTARTTLS && d.tls == nil {
 		list = append(list, "STARTTLS")
 	}
@@ -211,7 +201,7 @@ func (d *dialogue) handshake() bool {
 	if err := t.Handshake(); err != nil {
 		return false
 	}
-	d.tls, d.mail, d.chunks = t, nil, nil
+	d.tls, d.mail = t, nil
 	d.use(t)
 	return true
 }
@@ -284,44 +274,11 @@ func (d *dialogue) data(line string) bool {
 	return d.take(content.Bytes())
 }
 
-// chunk takes a piece of the mail (RFC 3030 §2).
-func (d *dialogue) chunk(line string) bool {
-	args := strings.Fields(line)[1:]
-	last := len(args) == 2 && strings.EqualFold(args[1], "LAST")
-	if len(args) != 1 && !last {
-		d.say("501 5.5.4 how much?") // and where the next command begins
-		return false
-	}
-	size, err := strconv.ParseInt(args[0], 10, 32)
-	if err != nil || size < 0 {
-		d.say("501 5.5.4 how much?")
-		return false
-	}
-	var content bytes.Buffer
-	if _, err := io.CopyN(&content, d.r, size); err != nil {
-		return false
-	}
-	if d.mail == nil || len(d.mail.To) == 0 {
-		return d.say("554 5.5.1 no valid recipients")
-	}
-	if d.chunks == nil {
-		d.chunks = new(bytes.Buffer)
-		if done, goOn := d.inject(d.s.fault(StepDATA, line)); done {
-			return goOn
-		}
-	}
-	d.chunks.Write(content.Bytes())
-	if !last {
-		return d.say("250 2.0.0 go on")
-	}
-	return d.take(d.chunks.Bytes())
-}
-
 // take ends a mail.
 func (d *dialogue) take(content []byte) bool {
 	m := d.mail
 	m.Data = content
-	d.mail, d.chunks = nil, nil
+	d.mail = nil
 	f := d.s.fault(StepDot, m.From)
 	if done, goOn := d.inject(f); done {
 		return goOn

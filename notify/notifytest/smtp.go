@@ -24,8 +24,8 @@ const (
 	StepAUTH      Step = "AUTH"
 	StepMAIL      Step = "MAIL"
 	StepRCPT      Step = "RCPT"
-	StepDATA      Step = "DATA" // the first BDAT of a mail as well
-	StepDot       Step = "dot"  // the end of the mail, by a dot or BDAT LAST
+	StepDATA      Step = "DATA"
+	StepDot       Step = "dot" // the end of the mail
 	StepRSET      Step = "RSET"
 	StepQUIT      Step = "QUIT"
 )
@@ -68,11 +68,6 @@ type SMTPOptions struct {
 	Username, Password string
 	// NoPipelining does not offer PIPELINING.
 	NoPipelining bool
-	// NoChunking does not offer CHUNKING, by which a client may send a mail
-	// together with its envelope.
-	NoChunking bool
-	// FalseChunking offers CHUNKING and does not know BDAT.
-	FalseChunking bool
 	// MaxBytes is offered as SIZE if not zero, and kept.
 	MaxBytes int
 	// NoUTF8 does not offer SMTPUTF8.
