@@ -365,8 +365,11 @@ func FuzzRedactor(f *testing.F) {
 					continue // too short to be looked for
 				}
 				text := before + written + after
-				if got := r.String(text); strings.Contains(strings.ReplaceAll(got, redact.Mask, "\x00"), written) {
-					t.Fatalf("secrets %q, %q, %s: %q became %q", a, b, w.name, text, got)
+				got := r.String(text)
+				for _, part := range strings.Split(got, redact.Mask) {
+					if strings.Contains(part, written) {
+						t.Fatalf("secrets %q, %q, %s: %q became %q", a, b, w.name, text, got)
+					}
 				}
 			}
 		}
