@@ -10,7 +10,7 @@ import (
 	"github.com/svcblocks/svcblocks/config/internal/typed"
 )
 
-func (e *engine) leafEdits(base *snapshot, leaf *typed.Entry, ov, nv reflect.Value, texts map[string]*doc.Node) ([]doc.Edit, error) {
+func (e *engine) leafEdits(base *snapshot, leaf *typed.Entry, ov, nv reflect.Value, texts map[string]*doc.Node) ([]doc.Change, error) {
 	if _, named := texts[leaf.Key]; !ov.IsValid() && nv.IsZero() && !named {
 		return nil, nil
 	}
@@ -55,7 +55,7 @@ type differ struct {
 	base   *snapshot
 	leaf   *typed.Entry
 	texts  map[string]*doc.Node
-	out    []doc.Edit
+	out    []doc.Change
 
 	resolved map[string]bool // texts of the leaf that are held elsewhere
 }
@@ -78,16 +78,6 @@ func (d *differ) value(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, path [
 		switch {
 		case s.Code == typed.Map:
 			return d.mapEdits(s, n, ov, nv, path)
-		case d.itemByItem(s, n, ov, nv):
-			if err := d.engine.mayWrite(d.base, key, n); err != nil {
-				return err
-			}
-			for i, item := range n.Items {
-				if err := d.value(s.Elem, item, ov.Index(i), nv.Index(i), append(slices.Clone(path), doc.IndexPart(i))); err != nil {
-					return err
-				}
-			}
-			return nil
 		case s.Code == typed.Struct:
 			for _, k := range typed.SortedKeys(s.Struct.Names) {
 				f := s.Struct.Names[k]
@@ -106,10 +96,10 @@ func (d *differ) value(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, path [
 	if err := d.engine.mayWrite(d.base, key, n); err != nil {
 		return err
 	}
-	x := doc.Edit{Path: path}
+	x := doc.Change{Path: path}
 	switch {
 	case named:
-		x.Value = text
+		x.Value = asQuoted(n, text, s)
 	case nv.IsValid():
 		var err error
 		if x.Value, err = d.encode(s, n, ov, nv, key); err != nil {
@@ -123,28 +113,6 @@ func (d *differ) value(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, path [
 	}
 	d.out = append(d.out, x)
 	return nil
-}
-
-// itemByItem reports a list of as many structs as before, each of which the
-// file has as a section: their keys are changed one by one.
-func (d *differ) itemByItem(s *typed.Shape, n *doc.Node, ov, nv reflect.Value) bool {
-	if s.Code != typed.Slice && s.Code != typed.Array || ov.Len() != nv.Len() || n == nil || n.Kind != doc.List ||
-		len(n.Items) != ov.Len() || !from(n).writable() || from(n).ref != "" {
-		return false
-	}
-	elem := s.Elem
-	for elem.Code == typed.Pointer {
-		elem = elem.Elem
-	}
-	if elem.Code != typed.Struct {
-		return false
-	}
-	for i, item := range n.Items {
-		if item.Kind != doc.Map || item.Alias || !indirect(ov.Index(i)).IsValid() || !indirect(nv.Index(i)).IsValid() {
-			return false
-		}
-	}
-	return true
 }
 
 // defaultHas reports whether the default of a map has the entry.
@@ -191,61 +159,106 @@ func (d *differ) encode(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, key s
 	}
 	switch s.Code {
 	case typed.Slice, typed.Array:
-		out := &doc.Node{Kind: doc.List}
-		for i := range nv.Len() {
-			item, old := d.oldItem(s, n, ov, nv, i)
-			v, err := d.encode(s.Elem, item, old, nv.Index(i), fmt.Sprintf("%s[%d]", key, i))
-			if err != nil {
-				return nil, err
-			}
-			out.Items = append(out.Items, v)
-		}
-		return out, nil
+		return d.list(s, n, ov, nv, key)
 	case typed.Struct:
-		out := &doc.Node{Kind: doc.Map}
-		for _, k := range typed.SortedKeys(s.Struct.Names) {
-			f := s.Struct.Names[k]
-			nf, ok := typed.ReadPath(nv, f.Path)
-			item := n.Find(k)
-			if !ok || nf.IsZero() && item == nil {
-				continue
-			}
-			var of reflect.Value
-			if ov.IsValid() {
-				if at, ok := typed.ReadPath(ov, f.Path); ok {
-					of = at
-				}
-			}
-			v, err := d.encode(f.Shape, item, of, nf, doc.JoinKey(key, k))
-			if err != nil {
-				return nil, err
-			}
-			out.Put(doc.Name{Text: k}, v)
-		}
-		return out, nil
+		return d.structure(s, n, ov, nv, key)
 	}
 	text, err := typed.Encode(nv, s)
 	if err != nil {
 		return nil, fmt.Errorf("config: update %s: %w", key, err)
 	}
-	return text, nil
+	return asQuoted(n, text, s), nil
 }
 
-// oldItem finds what item i of a new list was: the same item in its place or,
-// where items went or came, in another one.
-func (d *differ) oldItem(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, i int) (*doc.Node, reflect.Value) {
-	if n == nil || n.Kind != doc.List || !ov.IsValid() || len(n.Items) != ov.Len() {
-		return nil, reflect.Value{}
+// asQuoted writes a number or a word as text where the file has it as text, and
+// the key's type reads it so.
+func asQuoted(n, value *doc.Node, s *typed.Shape) *doc.Node {
+	for s.Code == typed.Pointer {
+		s = s.Elem
 	}
-	for j := range ov.Len() {
-		if j = (i + j) % ov.Len(); typed.Equal(ov.Index(j), nv.Index(i), s.Elem) {
-			return n.Items[j], ov.Index(j)
+	if s.Code == typed.Any || n == nil || n.Kind != doc.Text || n.Plain || !value.Plain || !from(n).writable() {
+		return value
+	}
+	quoted := *value
+	quoted.Plain = false
+	return &quoted
+}
+
+// list encodes a list. Each item is paired with what it was, so that it keeps
+// its text, and the file's list is changed item by item.
+func (d *differ) list(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, key string) (*doc.Node, error) {
+	out := &doc.Node{Kind: doc.List}
+	var pairs []int
+	if n != nil && n.Kind == doc.List && ov.IsValid() && len(n.Items) == ov.Len() {
+		pairs = doc.PairNodes(typed.Tree(ov, s).Items, typed.Tree(nv, s).Items)
+		if from(n).writable() {
+			out.Pairs = pairs
 		}
 	}
-	if ov.Len() == nv.Len() {
-		return n.Items[i], ov.Index(i)
+
+	for i := range nv.Len() {
+		var item *doc.Node
+		var old reflect.Value
+		if j := d.textOf(s, pairs, ov, nv, i); j >= 0 {
+			item, old = n.Items[j], ov.Index(j)
+		}
+		v, err := d.encode(s.Elem, item, old, nv.Index(i), fmt.Sprintf("%s[%d]", key, i))
+		if err != nil {
+			return nil, err
+		}
+		out.Items = append(out.Items, v)
 	}
-	return nil, reflect.Value{}
+	return out, nil
+}
+
+// textOf is the old item whose text new item i may keep: an equal one, be it a
+// copy, or the one that it is paired with. It is -1 for none.
+func (d *differ) textOf(s *typed.Shape, pairs []int, ov, nv reflect.Value, i int) int {
+	if pairs == nil {
+		return -1
+	}
+	if j := pairs[i]; j >= 0 && typed.Equal(ov.Index(j), nv.Index(i), s.Elem) {
+		return j
+	}
+	for j := range ov.Len() {
+		if typed.Equal(ov.Index(j), nv.Index(i), s.Elem) {
+			return j
+		}
+	}
+	return pairs[i]
+}
+
+// structure encodes a struct in a list or map: what it was keeps its text, and
+// keys of the file that no field has stay.
+func (d *differ) structure(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, key string) (*doc.Node, error) {
+	out := &doc.Node{Kind: doc.Map}
+	for _, k := range s.Struct.Order {
+		f := s.Struct.Names[k]
+		nf, ok := typed.ReadPath(nv, f.Path)
+		item := n.Find(k)
+		if !ok || nf.IsZero() && item == nil {
+			continue
+		}
+		var of reflect.Value
+		if ov.IsValid() {
+			if at, ok := typed.ReadPath(ov, f.Path); ok {
+				of = at
+			}
+		}
+		v, err := d.encode(f.Shape, item, of, nf, doc.JoinKey(key, k))
+		if err != nil {
+			return nil, err
+		}
+		out.Put(doc.Name{Text: k}, v)
+	}
+	if n != nil && n.Kind == doc.Map && from(n).writable() {
+		for i, k := range n.Names {
+			if s.Struct.Names[k.Text] == nil {
+				out.Put(k, raw(n.Items[i]))
+			}
+		}
+	}
+	return out, nil
 }
 
 // holdsResolved reports a text that a reference or a secret file of the leaf

@@ -72,7 +72,7 @@ func TestEmbedded(t *testing.T) {
 		v.Pool = append(v.Pool, server{Host: "q"})
 		return nil
 	}))
-	want := "# top\nregion: us\nname: n # x\nservers:\n  a: {host: h, ports: [1]}\npool:\n  - host: p\n    ports: [1, 2, 3]\n  - host: q\nlimit: 5\nmain:\n  host: m\n"
+	want := "# top\nregion: us\nname: n # x\nservers:\n  a: {host: h, ports: [1]}\npool:\n  - host: p # one\n    ports: [1, 2, 3]\n  - host: q\nlimit: 5\nmain:\n  host: m\n"
 	if text := readAll(t, path); text != want {
 		t.Errorf("file:\n%s\nwant:\n%s", text, want)
 	}

@@ -53,7 +53,8 @@ func Splice(name string, data []byte, key, json string) ([]byte, error) {
 		}
 		value = n
 	}
-	return doc.Splice(data, formatOf(name), []doc.Edit{{Path: strings.Split(key, "."), Value: value}})
+	out, _, err := doc.Edit(formatOf(name), data, []doc.Change{{Path: strings.Split(key, "."), Value: value}})
+	return out, err
 }
 
 // Command is Main with writers.

@@ -144,18 +144,21 @@ func (e *engine) updateLocked(ctx context.Context, op string, change changeFunc)
 			return fmt.Errorf("config: %s: the settings as they are: %w", op, within(err))
 		}
 
-		next, snap, err := e.plan(ctx, op, base, data, formatOf(e.opt.sources[i].path), change)
-		if err != nil || next == nil {
+		p, err := e.plan(ctx, op, base, data, formatOf(e.opt.sources[i].path), change)
+		if err != nil || p == nil {
 			return err
 		}
 		now, readErr := readFile(nil, path)
 		if changed := readErr == nil && (missing || !bytes.Equal(now, data)); changed {
 			continue // someone writes without the lock: begin again from theirs
 		}
-		if err := writeFile(path, next, missing); err != nil {
+		if err := writeFile(path, p.next, missing); err != nil {
 			return err
 		}
-		e.install(snap)
+		for _, n := range p.notes {
+			e.opt.logger.Info("settings changed: "+n.Message, "key", n.Key, "place", position(path, n.Line, 0))
+		}
+		e.install(p.snap)
 		return nil
 	}
 }
@@ -171,47 +174,54 @@ func (e *engine) inPlace(inputs []input, writable string) []input {
 	})
 }
 
-// plan makes the file's next content and the snapshot it gives; nil content if
-// nothing changes. data is what the file holds in base.
-func (e *engine) plan(ctx context.Context, op string, base *snapshot, data []byte, f doc.Format, change changeFunc) ([]byte, *snapshot, error) {
+// planned is a change that can be made.
+type planned struct {
+	next  []byte // the file's content
+	snap  *snapshot
+	notes []doc.Note
+}
+
+// plan makes the file's next content and the snapshot it gives; nil if nothing
+// changes. data is what the file holds in base.
+func (e *engine) plan(ctx context.Context, op string, base *snapshot, data []byte, f doc.Format, change changeFunc) (*planned, error) {
 	rv := reflect.New(e.schema.Type)
 	rv.Elem().Set(typed.Copy(base.rv.Elem(), e.schema.Root.Shape))
 	texts, err := change(rv)
 	if err != nil {
 		var own *Report
 		if errors.As(err, &own) || strings.HasPrefix(err.Error(), "config: ") {
-			return nil, nil, err
+			return nil, err
 		}
-		return nil, nil, fmt.Errorf("config: %s: %w", op, err)
+		return nil, fmt.Errorf("config: %s: %w", op, err)
 	}
 	if name := typed.ChangedNoKey(base.rv.Elem(), rv.Elem(), e.schema.Root.Shape); name != "" {
-		return nil, nil, fmt.Errorf("config: %s: field %s was changed, but it is no key: no file can hold it", op, name)
+		return nil, fmt.Errorf("config: %s: field %s was changed, but it is no key: no file can hold it", op, name)
 	}
 	edits, err := e.edits(base, rv, texts)
 	if err != nil || len(edits) == 0 {
-		return nil, nil, err
+		return nil, err
 	}
-	next, err := doc.Splice(data, f, edits)
+	next, notes, err := doc.Edit(f, data, edits)
 	if err != nil {
-		return nil, nil, fmt.Errorf("config: %s: %w", op, err)
+		return nil, fmt.Errorf("config: %s: %w", op, err)
 	}
 	if bytes.Equal(next, data) {
-		return nil, nil, nil
+		return nil, nil
 	}
 	snap, err := e.build(ctx, next)
 	if err != nil {
-		return nil, nil, fmt.Errorf("config: %s: %w", op, within(err))
+		return nil, fmt.Errorf("config: %s: %w", op, within(err))
 	}
 	if len(texts) == 0 {
 		if left, err := e.edits(snap, rv, nil); err != nil || len(left) > 0 {
-			return nil, nil, errors.Join(fmt.Errorf("config: %s: key %s: the file cannot express the value", op, append(left, edits...)[0].Key()), err)
+			return nil, errors.Join(fmt.Errorf("config: %s: key %s: the file cannot express the value", op, append(left, edits...)[0].Key()), err)
 		}
 	}
-	return next, snap, nil
+	return &planned{next, snap, notes}, nil
 }
 
 // edits lists what differs between the base and the settings in rv.
-func (e *engine) edits(base *snapshot, rv reflect.Value, texts map[string]*doc.Node) (out []doc.Edit, err error) {
+func (e *engine) edits(base *snapshot, rv reflect.Value, texts map[string]*doc.Node) (out []doc.Change, err error) {
 	var visit func(section *typed.Entry, old, now reflect.Value) error
 	visit = func(section *typed.Entry, old, now reflect.Value) error {
 		for _, child := range section.Children {

@@ -34,20 +34,25 @@ var conditions = [...]string{"If-None-Match", "If-Modified-Since"}
 
 // throughCache answers from the cache, or gets an answer and lets the cache
 // store it.
-func (k *call) throughCache() (*http.Response, error) {
-	c, req := k.client, k.req
-	current := c.ids.current(k)
+func (c *Client) throughCache(req *http.Request, k *call, h *host) (*http.Response, error) {
+	c.mu.Lock()
+	current := c.main.cur
+	c.mu.Unlock()
 	var agent string
+	if k.chain.id != nil {
+		current = k.chain.id
+	}
 	if current != nil {
 		agent = current.info.Agent
-		if len(current.cookies(req)) > 0 { // what it gets is for this identity
-			return k.fetch(req)
+		if len(current.cookies(req.URL)) > 0 { // what it gets is for this identity
+			return c.fetch(req, k, h)
 		}
 	}
 	// The cache sees the header as it would be sent. With PerIdentity the agent
 	// may be another's in the end, if the identity changes now.
 	asked := req.WithContext(req.Context())
-	asked.Header = merge(c.profile(req, &k.chain, agent), req.Header)
+	profile := c.profile(req, &k.chain, agent, isSecure(req.URL))
+	asked.Header = merge(profile, req.Header)
 
 	sent := false
 	began := time.Now()
@@ -63,7 +68,7 @@ func (k *call) throughCache() (*http.Response, error) {
 				out.Header[name] = values
 			}
 		}
-		res, err := k.fetch(out)
+		res, err := c.fetch(out, k, h)
 		if err == nil && out != req && res.StatusCode == http.StatusNotModified {
 			drop(res) // the page is the one that is stored
 		}
@@ -76,13 +81,12 @@ func (k *call) throughCache() (*http.Response, error) {
 		_ = res.Body.Close() // the limit is the error to report
 		return nil, fmt.Errorf("%w: %d bytes stored, more than %d (Limits.BodyBytes)", ErrBodyTooLarge, res.ContentLength, limit)
 	}
-
 	if sent {
 		c.stats.revalidated.Add(1)
 	} else {
 		c.stats.cacheHits.Add(1)
 	}
-	res.Body = &storedBody{ReadCloser: res.Body, client: c, host: k.host, page: Page{
+	res.Body = &storedBody{ReadCloser: res.Body, client: c, host: h, page: Page{
 		URL: shownURL(req.URL), Status: res.StatusCode, Agent: k.chain.agent, Cached: true,
 	}, began: began}
 	return res, nil

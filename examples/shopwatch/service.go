@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net/http"
 	"net/netip"
 	"path/filepath"
 	"time"
@@ -140,7 +139,7 @@ func newService(ctx context.Context, store *config.Store[settings.Settings], pro
 
 	var fetcher crawl.Fetcher = s.scrape
 	if cfg.Site.Trace {
-		fetcher = trace.NewFetcher(&http.Client{Transport: s.scrape.Transport()})
+		fetcher = trace.NewFetcher(s.scrape.HTTPClient())
 	}
 	s.watcher = watch.New(watch.Options{
 		Name:  cfg.SiteName(),

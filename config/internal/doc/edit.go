@@ -5,28 +5,47 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 )
 
-// Edit changes one key of a document: to value, or away if value is nil.
-type Edit struct {
+// Change sets one key of a document to Value, or takes it away if Value is nil.
+type Change struct {
+	// Path leads to the key from the top; an item of a list is named by
+	// IndexPart, and the index after the last one adds an item.
 	Path  []string
 	Value *Node
 }
 
 // Key is the path as a dotted key.
-func (x Edit) Key() string { return Dotted(x.Path) }
+func (c Change) Key() string { return Dotted(c.Path) }
+
+// Note is something that an edit did and that its caller should know.
+type Note struct {
+	Key     string
+	Line    int // of the document before
+	Message string
+}
+
+// ErrNotInPlace is wrapped where a document cannot be changed without harm to
+// the rest of it. The reason stands before it.
+var ErrNotInPlace = errors.New("edit the file by hand")
+
+// refuse says why a key is not changed.
+func refuse(path []string, format string, args ...any) error {
+	return fmt.Errorf("key %s: cannot be changed in place: %s; %w", Dotted(path), fmt.Sprintf(format, args...), ErrNotInPlace)
+}
 
 // IndexPart is the part of a path that names an item of a list. No key begins
 // so in a list.
 func IndexPart(i int) string { return "\x00" + strconv.Itoa(i) }
 
-// item returns the item of a list of n that part names.
+// itemOf returns the index that part names, at most n.
 func itemOf(part string, n int) (i int, ok bool) {
 	text, ok := strings.CutPrefix(part, "\x00")
 	i, err := strconv.Atoi(text)
-	return i, ok && err == nil && i < n
+	return i, ok && err == nil && i >= 0 && i <= n
 }
 
 // Dotted writes a path as a key: s[0].port.
@@ -42,127 +61,677 @@ func Dotted(path []string) string {
 	return key
 }
 
-// Splice applies edits to a document and changes nothing but the text of
-// those keys: comments, order, quotes and line ends stay. The result is read
-// back and compared, so that a document which cannot be changed in place gives
-// an error and never a wrong file.
-func Splice(data []byte, f Format, edits []Edit) ([]byte, error) {
-	for _, x := range edits {
-		out, err := spliceOne(data, f, x)
-		if err != nil {
-			return nil, fmt.Errorf("key %s: %w", x.Key(), err)
-		}
-		if err := verifySplice(data, out, f, x); err != nil {
-			return nil, fmt.Errorf("key %s: %w", x.Key(), err)
-		}
-		data = out
+// Edit applies changes to a document and touches nothing but the text of those
+// keys: comments, order, quotes and line ends stay. A list is changed item by
+// item, as Pair pairs them or Pairs of the new list says: an item that stays
+// keeps its text and its comments, wherever it goes. The result is read back
+// and compared, so that a document which cannot be changed in place gives an
+// error and never a wrong document.
+func Edit(f Format, data []byte, changes []Change) ([]byte, []Note, error) {
+	e := &editor{format: f, data: data, eol: lineEnd(data)}
+	old, mistakes := e.read()
+	if len(mistakes) > 0 {
+		return nil, nil, mistakes[0]
 	}
-	return data, nil
-}
 
-func spliceOne(data []byte, f Format, x Edit) ([]byte, error) {
-	switch f {
-	case YAML:
-		return spliceYAML(data, x)
-	case JSON, JSONC:
-		return spliceJSON(data, f, x)
-	case TOML:
-		return spliceTOML(data, x)
-	}
-	return nil, errors.New("unknown file type")
-}
-
-var errNotInPlace = errors.New("this document cannot be changed in place here; edit it by hand")
-
-// verifySplice compares the documents before and after: all keys but the
-// edited one must be the same.
-func verifySplice(before, after []byte, f Format, x Edit) error {
-	was, problems := Parse(f, before, nil)
-	if len(problems) > 0 {
-		return problems[0]
-	}
-	now, problems := Parse(f, after, nil)
-	if len(problems) > 0 {
-		return fmt.Errorf("%w (the result would not parse: %s)", errNotInPlace, problems[0].Message)
-	}
+	// What is wanted shares the nodes of what does not change.
+	was := old
 	if was == nil {
 		was = &Node{Kind: Map}
 	}
+	want := was
+	for _, c := range changes {
+		next, err := withChange(want, c.Path, c.Path, c.Value)
+		if err != nil {
+			return nil, nil, err
+		}
+		if next == nil {
+			return nil, nil, errors.New("the document itself cannot be taken away")
+		}
+		want = next
+	}
+	if e.toml != nil {
+		want = e.vanished(was, want)
+	}
+	if Same(was, want) {
+		return data, nil, nil
+	}
+
+	if err := e.document(old, want); err != nil {
+		return nil, nil, err
+	}
+	out := e.cut(0, len(data), e.take(0))
+
+	now, mistakes := Parse(f, []byte(out), nil)
 	if now == nil {
 		now = &Node{Kind: Map}
 	}
-	want := withEdit(was, x.Path, x.Value)
-	if !Same(want, now) {
-		return errNotInPlace
+	if len(mistakes) > 0 || !Same(want, now) {
+		return nil, nil, e.whyNot(old, want, now, changes, mistakes)
 	}
-	return nil
+	return []byte(out), e.notes, nil
 }
 
-// withEdit returns a copy of the tree with the edit applied.
-func withEdit(n *Node, path []string, value *Node) *Node {
-	if len(path) == 0 {
-		return value
+// withChange returns a copy of the tree with the change applied. rest is the
+// part of the path that is left.
+func withChange(n *Node, path, rest []string, value *Node) (*Node, error) {
+	if len(rest) == 0 {
+		return value, nil
 	}
+	at := path[:len(path)-len(rest)]
 	if n != nil && n.Kind == List {
-		if i, ok := itemOf(path[0], len(n.Items)); ok {
-			out := &Node{Kind: List, Items: slices.Clone(n.Items)}
-			out.Items[i] = withEdit(n.Items[i], path[1:], value)
-			return out
+		i, ok := itemOf(rest[0], len(n.Items))
+		if !ok || i == len(n.Items) && value == nil {
+			return nil, fmt.Errorf("key %s: the list %s has %d items", Dotted(path), Dotted(at), len(n.Items))
 		}
+		return withItem(n, i, path, rest, value)
 	}
+	if strings.HasPrefix(rest[0], "\x00") || n != nil && n.Kind == Text {
+		return nil, refuse(path, "%s is %s", Dotted(at), kindOf(n))
+	}
+
 	out := &Node{Kind: Map}
-	if n != nil && n.Kind == Map {
+	if n != nil {
+		*out = *n
+		out.Kind = Map
 		out.Names, out.Items = slices.Clone(n.Names), slices.Clone(n.Items)
 	}
-	child := withEdit(out.Child(path[0]), path[1:], value)
-	if child == nil {
-		for i := range out.Names {
-			if out.Names[i].Text == path[0] {
-				out.Names, out.Items = slices.Delete(out.Names, i, i+1), slices.Delete(out.Items, i, i+1)
-				break
-			}
-		}
-		return out
+	i := slices.IndexFunc(out.Names, func(k Name) bool { return k.Text == rest[0] })
+	var have *Node
+	if i >= 0 {
+		have = out.Items[i]
 	}
-	out.Put(Name{Text: path[0]}, child)
-	return out
+	child, err := withChange(have, path, rest[1:], value)
+	switch {
+	case err != nil:
+		return nil, err
+	case child == nil && i >= 0:
+		out.Names, out.Items = slices.Delete(out.Names, i, i+1), slices.Delete(out.Items, i, i+1)
+	case child == nil:
+	case i >= 0:
+		out.Items[i] = child
+	default:
+		out.Names, out.Items = append(out.Names, Name{Text: rest[0]}), append(out.Items, child)
+	}
+	return out, nil
 }
 
-// Same compares what two trees say, whatever the order of keys. A section
-// without keys and null say the same.
+// withItem is withChange for an item of a list, whose other items are paired
+// with themselves.
+func withItem(n *Node, i int, path, rest []string, value *Node) (*Node, error) {
+	out := *n
+	out.Items = slices.Clone(n.Items)
+	out.Pairs = slices.Clone(n.Pairs)
+	if out.Pairs == nil {
+		for j := range n.Items {
+			out.Pairs = append(out.Pairs, j)
+		}
+	}
+
+	var have *Node
+	if i < len(n.Items) {
+		have = n.Items[i]
+	}
+	child, err := withChange(have, path, rest[1:], value)
+	switch {
+	case err != nil:
+		return nil, err
+	case child == nil:
+		out.Items, out.Pairs = slices.Delete(out.Items, i, i+1), slices.Delete(out.Pairs, i, i+1)
+	case i < len(n.Items):
+		out.Items[i] = child
+	default:
+		out.Items, out.Pairs = append(out.Items, child), append(out.Pairs, -1)
+	}
+	return &out, nil
+}
+
+func kindOf(n *Node) string {
+	if n == nil {
+		return "not there"
+	}
+	return n.Kind.String()
+}
+
+// Same compares what two trees say, types included and whatever the order of
+// keys. A section without keys and null say the same.
 func Same(a, b *Node) bool {
-	if empty(a) && empty(b) {
+	if a == b || empty(a) && empty(b) {
 		return true
 	}
-	if a == nil || b == nil || a.Kind != b.Kind || a.Text != b.Text && !sameFloat(a, b) || len(a.Items) != len(b.Items) {
+	if a == nil || b == nil || a.Kind != b.Kind || len(a.Items) != len(b.Items) {
 		return false
 	}
-	for i, item := range a.Items {
-		other := b.Items[i]
-		if a.Kind == Map {
-			if other = b.Child(a.Names[i].Text); other == nil {
+	switch a.Kind {
+	case Text:
+		return sameText(a, b)
+	case List:
+		for i, item := range a.Items {
+			if !Same(item, b.Items[i]) {
 				return false
 			}
 		}
-		if !Same(item, other) {
+		return true
+	}
+
+	if slices.EqualFunc(a.Names, b.Names, func(x, y Name) bool { return x.Text == y.Text }) {
+		for i, item := range a.Items {
+			if !Same(item, b.Items[i]) {
+				return false
+			}
+		}
+		return true
+	}
+	find := finder(b)
+	for i, k := range a.Names {
+		other := find(k.Text)
+		if other < 0 || !Same(a.Items[i], b.Items[other]) {
 			return false
 		}
 	}
 	return true
 }
 
-// sameFloat compares the names that formats have for odd floats.
-func sameFloat(a, b *Node) bool {
-	name := func(n *Node) string { return strings.TrimPrefix(strings.ToLower(GoFloat(n.Text)), "+") }
-	switch text := name(a); text {
-	case "nan", "inf", "-inf":
-		return a.Plain && b.Plain && text == name(b)
+// finder returns the index of a name in a Map: by an index of its own where
+// the section is large.
+func finder(n *Node) func(name string) int {
+	if len(n.Names) < 16 {
+		return func(name string) int {
+			return slices.IndexFunc(n.Names, func(k Name) bool { return k.Text == name })
+		}
 	}
-	return false
+	at := make(map[string]int, len(n.Names))
+	for i, k := range n.Names {
+		at[k.Text] = i
+	}
+	return func(name string) int {
+		if i, ok := at[name]; ok {
+			return i
+		}
+		return -1
+	}
+}
+
+// sameText compares two scalars by type and value: 5 and 5.0 differ, and so do
+// 5 and "5", but .inf and inf do not.
+func sameText(a, b *Node) bool {
+	if a.Text == b.Text && a.Plain == b.Plain {
+		return true
+	}
+	x, y := a.Any(), b.Any()
+	if f, ok := x.(float64); ok && f != f {
+		g, ok := y.(float64)
+		return ok && g != g
+	}
+	return x == y
 }
 
 func empty(n *Node) bool {
 	return n == nil || n.Kind == Null || n.Kind == Map && len(n.Items) == 0
+}
+
+// patch puts text in place of a range of the document.
+type patch struct {
+	from, to int
+	text     string
+}
+
+// editor changes one document by patches against its text.
+type editor struct {
+	format  Format
+	data    []byte
+	eol     string
+	patches []patch
+	notes   []Note
+	yaml    *yamlLayout
+	toml    *tomlLayout
+}
+
+// read parses the document and finds where its parts lie.
+func (e *editor) read() (*Node, []Mistake) {
+	switch e.format {
+	case YAML:
+		return e.readYAML()
+	case TOML:
+		return e.readTOML()
+	}
+	return Parse(e.format, e.data, nil)
+}
+
+// document changes the whole document.
+func (e *editor) document(old, want *Node) error {
+	switch {
+	case e.format == TOML:
+		return e.tomlTable(old, want, nil)
+	case old == nil || old.Kind == Null:
+		return e.firstKeys(old, want)
+	}
+	return e.change(old, want, nil)
+}
+
+// firstKeys writes the keys of a document that has none.
+func (e *editor) firstKeys(old, want *Node) error {
+	if e.format == YAML {
+		if old != nil && old.lay != nil && !old.lay.absent {
+			return refuse(nil, "the document is null")
+		}
+		e.insertLines(len(e.data), yamlMembers(want, 0))
+		return nil
+	}
+	text, err := JSONText(want)
+	if err != nil {
+		return err
+	}
+	if old == nil {
+		e.patch(len(e.data), len(e.data), text+e.eol)
+		return nil
+	}
+	e.patch(old.Start, old.End, text)
+	return nil
+}
+
+// change makes the text of old say what want says.
+func (e *editor) change(old, want *Node, path []string) error {
+	switch {
+	case Same(old, want):
+		return nil
+	case old.Kind == Map && want.Kind == Map && len(want.Items) > 0 && len(old.Items) > 0:
+		if old.Alias {
+			return refuse(path, "it is *%s; change the section that it names, %s", old.aliasName(), e.anchorKey(old.aliasName()))
+		}
+		return e.section(old, want, path)
+	case old.Kind == List && want.Kind == List && len(want.Items) > 0 && len(old.Items) > 0 && !old.Alias:
+		return e.list(old, want, path)
+	}
+	return e.replaceValue(old, want, path)
+}
+
+// section changes the keys of a Map one by one.
+func (e *editor) section(old, want *Node, path []string) error {
+	switch {
+	case e.format == TOML && old.lay != nil:
+		return e.tomlTable(old, want, path)
+	case e.format == TOML && dottedInside(old): // holds no comment
+		return e.replaceValue(old, want, path)
+	}
+	mark := len(e.patches)
+	removed, added, err := e.members(old, want, path, nil)
+	if err != nil || len(removed) == 0 && added == nil {
+		return err
+	}
+	return e.rebuild(old, keepMembers(old, removed), added, path, mark)
+}
+
+// members changes the values of the keys that stay, and lists those that go
+// and come. table, if not nil, changes a value that is no text of its own.
+func (e *editor) members(old, want *Node, path []string, table func(i int, value *Node, path []string) (bool, error)) (removed map[int]bool, added *Node, err error) {
+	wanted, have := finder(want), finder(old)
+	for i, k := range old.Names {
+		item := old.Items[i]
+		full := append(path[:len(path):len(path)], k.Text)
+		j := wanted(k.Text)
+		merged := item.Alias && old.lay != nil && !slices.Contains(old.lay.owner, i)
+		switch {
+		case j >= 0 && Same(item, want.Items[j]):
+		case j < 0 && merged:
+			return nil, nil, refuse(full, "it comes from a merge key (<<)")
+		case j < 0:
+			if removed == nil {
+				removed = map[int]bool{}
+			}
+			removed[i] = true
+		case merged: // a key of its own wins over the merged one
+			added = adding(added, k, want.Items[j])
+		default:
+			if table != nil {
+				if done, err := table(i, want.Items[j], full); done || err != nil {
+					if err != nil {
+						return nil, nil, err
+					}
+					continue
+				}
+			}
+			if err := e.change(item, want.Items[j], full); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	for j, k := range want.Names {
+		if have(k.Text) < 0 {
+			added = adding(added, k, want.Items[j])
+		}
+	}
+	return removed, added, nil
+}
+
+func adding(n *Node, k Name, v *Node) *Node {
+	if n == nil {
+		n = &Node{Kind: Map}
+	}
+	n.Names, n.Items = append(n.Names, Name{Text: k.Text}), append(n.Items, v)
+	return n
+}
+
+// list pairs the items of a list and rebuilds it where their order changes.
+func (e *editor) list(old, want *Node, path []string) error {
+	if e.format == TOML && old.lay != nil {
+		return e.tomlTables(old, want, path)
+	}
+	order, err := e.pairs(old, want)
+	if err != nil {
+		return err
+	}
+	mark := len(e.patches)
+	if err := e.changePaired(old, want, order, path); err != nil {
+		return err
+	}
+	if inPlace(order, len(old.Items)) {
+		return nil
+	}
+	e.noteTwins(old, order, path)
+	fresh := &Node{Kind: List}
+	for i, j := range order {
+		if j < 0 {
+			fresh.Items = append(fresh.Items, want.Items[i])
+		}
+	}
+	return e.rebuild(old, order, fresh, path, mark)
+}
+
+// pairs lists for each wanted item the old one that it is, or -1.
+func (e *editor) pairs(old, want *Node) ([]int, error) {
+	if want.Pairs == nil {
+		return PairNodes(old.Items, want.Items), nil
+	}
+	seen := map[int]bool{}
+	for _, j := range want.Pairs {
+		if j >= len(old.Items) || j >= 0 && seen[j] {
+			return nil, errors.New("the list's pairs do not fit the document")
+		}
+		seen[j] = true
+	}
+	if len(want.Pairs) != len(want.Items) {
+		return nil, errors.New("the list's pairs do not fit the document")
+	}
+	return want.Pairs, nil
+}
+
+func (e *editor) changePaired(old, want *Node, order []int, path []string) error {
+	for i, j := range order {
+		if j < 0 {
+			continue
+		}
+		if err := e.change(old.Items[j], want.Items[i], append(path[:len(path):len(path)], IndexPart(j))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inPlace reports that every item stays where it is.
+func inPlace(order []int, n int) bool {
+	if len(order) != n {
+		return false
+	}
+	for i, j := range order {
+		if i != j {
+			return false
+		}
+	}
+	return true
+}
+
+// noteTwins says which of several equal items was taken away, where their
+// comments tell them apart.
+func (e *editor) noteTwins(old *Node, order []int, path []string) {
+	kept := make([]bool, len(old.Items))
+	for _, j := range order {
+		if j >= 0 {
+			kept[j] = true
+		}
+	}
+	for j, item := range old.Items {
+		if kept[j] {
+			continue
+		}
+		twin := slices.IndexFunc(old.Items, func(other *Node) bool { return Same(other, item) })
+		if twin < 0 || twin == j || !kept[twin] || e.itemText(old, twin) == e.itemText(old, j) {
+			continue
+		}
+		e.notes = append(e.notes, Note{
+			Key: Dotted(append(path[:len(path):len(path)], IndexPart(j))), Line: item.Line,
+			Message: fmt.Sprintf("of equal items the last one was taken away; the one on line %d stays", old.Items[twin].Line),
+		})
+	}
+}
+
+// PairNodes decides which old item each new one is, or -1 for none: equal ones
+// first, in order, then sections by their name, id or key where that is unique
+// in both lists, then what is left in its old place.
+func PairNodes(old, want []*Node) []int {
+	order, used := make([]int, len(want)), make([]bool, len(old))
+	prints := map[string][]int{} // of the old items, in order
+	for j, item := range old {
+		p := fingerprint(item)
+		prints[p] = append(prints[p], j)
+	}
+	for i, item := range want {
+		order[i] = -1
+		p := fingerprint(item)
+		if at := prints[p]; len(at) > 0 {
+			order[i], used[at[0]], prints[p] = at[0], true, at[1:]
+		}
+	}
+
+	for _, key := range []string{"name", "id", "key"} {
+		was, is := byKey(old, key), byKey(want, key)
+		if was == nil || is == nil {
+			continue
+		}
+		for text, i := range is {
+			if j, ok := was[text]; ok && order[i] < 0 && !used[j] {
+				order[i], used[j] = j, true
+			}
+		}
+		break
+	}
+
+	for i := range order {
+		if order[i] < 0 && i < len(old) && !used[i] {
+			order[i], used[i] = i, true
+		}
+	}
+	return order
+}
+
+// byKey finds items by the value of a key, or returns nil where the items are
+// not all sections with a value of their own.
+func byKey(items []*Node, key string) map[string]int {
+	out := make(map[string]int, len(items))
+	for i, item := range items {
+		n := item.Find(key)
+		if n == nil || n.Kind != Text {
+			return nil
+		}
+		if _, twice := out[n.Text]; twice {
+			return nil
+		}
+		out[n.Text] = i
+	}
+	return out
+}
+
+// fingerprint is equal for trees that are the same.
+func fingerprint(n *Node) string {
+	var b strings.Builder
+	var write func(n *Node)
+	write = func(n *Node) {
+		switch {
+		case empty(n):
+			b.WriteByte('-')
+		case n.Kind == Text:
+			if text, ok := n.Any().(string); ok {
+				fmt.Fprintf(&b, "%d:%s", len(text), text)
+				return
+			}
+			fmt.Fprintf(&b, "%T:%v", n.Any(), n.Any())
+		case n.Kind == List:
+			b.WriteByte('[')
+			for _, item := range n.Items {
+				write(item)
+				b.WriteByte(',')
+			}
+			b.WriteByte(']')
+		default:
+			order := make([]int, len(n.Names))
+			for i := range order {
+				order[i] = i
+			}
+			sort.Slice(order, func(i, j int) bool { return n.Names[order[i]].Text < n.Names[order[j]].Text })
+			b.WriteByte('{')
+			for _, i := range order {
+				fmt.Fprintf(&b, "%d:%s=", len(n.Names[i].Text), n.Names[i].Text)
+				write(n.Items[i])
+				b.WriteByte(',')
+			}
+			b.WriteByte('}')
+		}
+	}
+	write(n)
+	return b.String()
+}
+
+// replaceValue puts want in place of a value.
+func (e *editor) replaceValue(old, want *Node, path []string) error {
+	if e.format == YAML {
+		return e.replaceYAML(old, want, path)
+	}
+	if old.End <= old.Start {
+		return refuse(path, "its place in the document was not found")
+	}
+	text, err := e.valueText(want, old, true)
+	if err != nil {
+		return fmt.Errorf("key %s: %w", Dotted(path), err)
+	}
+	e.patch(old.Start, old.End, text)
+	return nil
+}
+
+// valueText writes a value on one line, in the style of old if there is one.
+func (e *editor) valueText(n, old *Node, flow bool) (string, error) {
+	switch e.format {
+	case YAML:
+		return yamlText(n, quoteOf(old), flow), nil
+	case TOML:
+		return e.tomlStyled(n, old)
+	}
+	return JSONText(n)
+}
+
+// itemText is the text of a list's item with its comments.
+func (e *editor) itemText(list *Node, i int) string {
+	x, ok := elementsOf(list)
+	if !ok || list.lay != nil && e.format == TOML {
+		return ""
+	}
+	begin, end := x.begins[i], x.ends[i]
+	if list.lay != nil && list.lay.block {
+		return string(e.data[e.commentsAbove(lineStart(e.data, begin), 0):lineStart(e.data, begin)]) + string(e.data[end:nextLine(e.data, end)])
+	}
+	return string(e.data[end:nextLine(e.data, end)])
+}
+
+// patch notes a change of the text.
+func (e *editor) patch(from, to int, text string) {
+	e.patches = append(e.patches, patch{from, to, text})
+}
+
+// take removes the patches from mark on and returns them in order.
+func (e *editor) take(mark int) []patch {
+	out := slices.Clone(e.patches[mark:])
+	e.patches = e.patches[:mark]
+	sort.SliceStable(out, func(i, j int) bool { // what is put in stands before what goes
+		if out[i].from != out[j].from {
+			return out[i].from < out[j].from
+		}
+		return out[i].to < out[j].to
+	})
+	return out
+}
+
+// cut is the text of a range with the patches in it applied.
+func (e *editor) cut(from, to int, patches []patch) string {
+	if len(patches) == 0 {
+		return string(e.data[from:to])
+	}
+	var b strings.Builder
+	i := sort.Search(len(patches), func(i int) bool { return patches[i].from >= from })
+	at := from
+	for ; i < len(patches) && patches[i].to <= to && patches[i].from <= to; i++ {
+		p := patches[i]
+		if p.from < at {
+			b.WriteString(p.text) // put in where something goes
+			continue
+		}
+		b.Write(e.data[at:p.from])
+		b.WriteString(p.text)
+		at = p.to
+	}
+	b.Write(e.data[at:to])
+	return b.String()
+}
+
+// lines puts the document's own line breaks into text.
+func (e *editor) lines(text string) string {
+	if e.eol == "\n" {
+		return text
+	}
+	return strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\n", e.eol)
+}
+
+// insertLines puts lines before offset at, which begins a line or ends the
+// document. A document without a final line break keeps having none.
+func (e *editor) insertLines(at int, text string) {
+	text = e.lines(text)
+	if at == len(e.data) && len(e.data) > 0 && e.data[len(e.data)-1] != '\n' {
+		e.patch(at, at, e.eol+text)
+		return
+	}
+	e.patch(at, at, text+e.eol)
+}
+
+// whyNot explains why the result of an edit is not what was wanted.
+func (e *editor) whyNot(old, want, now *Node, changes []Change, mistakes []Mistake) error {
+	path := changes[0].Path
+	if differs := difference(want, now, nil); len(mistakes) == 0 && differs != nil {
+		path = differs
+	}
+	if e.yaml != nil {
+		for _, c := range changes {
+			if name, user := e.yaml.sharedAt(c.Path); name != "" {
+				return refuse(c.Path, "%s is also used at %s by *%s", e.anchorKey(name), user, name)
+			}
+		}
+	}
+	if len(mistakes) > 0 {
+		return refuse(path, "the result would not be readable")
+	}
+	return refuse(path, "its place in the document was not found")
+}
+
+// difference is the path of the first key that two trees differ in.
+func difference(a, b *Node, path []string) []string {
+	if Same(a, b) {
+		return nil
+	}
+	if a != nil && b != nil && a.Kind == Map && b.Kind == Map {
+		for i, k := range a.Names {
+			if d := difference(a.Items[i], b.Child(k.Text), append(path[:len(path):len(path)], k.Text)); d != nil {
+				return d
+			}
+		}
+	}
+	return path
 }
 
 // lineEnd is the line break of a document.
@@ -184,211 +753,4 @@ func nextLine(data []byte, i int) int {
 	return len(data)
 }
 
-// replace puts text in place of data[from:to].
-func replace(data []byte, from, to int, text string) []byte {
-	out := make([]byte, 0, len(data)+len(text)-(to-from))
-	out = append(out, data[:from]...)
-	out = append(out, text...)
-	return append(out, data[to:]...)
-}
-
-// insertLine puts a line before offset at, which begins a line or ends the
-// document. A document without a final line break keeps having none.
-func insertLine(data []byte, at int, line string) []byte {
-	eol := lineEnd(data)
-	line = strings.ReplaceAll(line, "\n", eol)
-	if at == len(data) && len(data) > 0 && data[len(data)-1] != '\n' {
-		return replace(data, at, at, eol+line)
-	}
-	return replace(data, at, at, line+eol)
-}
-
-// indentOf is the white space before offset i on its line, or "" if there is
-// more than that.
-func indentOf(data []byte, i int) string {
-	text := data[lineStart(data, i):i]
-	if len(bytes.Trim(text, " \t")) > 0 {
-		return ""
-	}
-	return string(text)
-}
-
-// spliceJSON edits JSON and JSONC.
-func spliceJSON(data []byte, f Format, x Edit) ([]byte, error) {
-	root, problems := Parse(f, data, nil)
-	if len(problems) > 0 {
-		return nil, problems[0]
-	}
-	if root == nil || root.Kind == Null {
-		if x.Value == nil {
-			return data, nil
-		}
-		text, err := JSONText(nest(x.Path, x.Value))
-		if err != nil {
-			return nil, err
-		}
-		if root != nil {
-			return replace(data, root.Start, root.End, text), nil
-		}
-		return append(append(slices.Clone(data), text...), '\n'), nil
-	}
-	parent, at := root, 0
-	for ; at < len(x.Path); at++ {
-		if i, ok := itemOf(x.Path[at], len(parent.Items)); ok && parent.Kind == List {
-			parent = parent.Items[i]
-			continue
-		}
-		next := parent.Child(x.Path[at])
-		if next == nil {
-			break
-		}
-		if at == len(x.Path)-1 {
-			if x.Value == nil {
-				return removeJSON(data, parent, x.Path[at]), nil
-			}
-			l := &bracketList{data: data, start: next.Start, end: next.End, items: next.Items, spans: nodeSpans(next.Items), comment: "//"}
-			l.render = func(n, _ *Node) (string, error) { return JSONText(n) }
-			if next.Kind == List {
-				if out, ok, err := l.splice(x.Value); ok || err != nil {
-					return out, err
-				}
-			}
-			text, err := JSONText(keepQuotes(x.Value, next))
-			if err != nil {
-				return nil, err
-			}
-			return replace(data, next.Start, next.End, text), nil
-		}
-		if next.Kind != Map && next.Kind != List {
-			text, err := JSONText(nest(x.Path[at+1:], x.Value))
-			if err != nil || next.Kind != Null {
-				return nil, errors.Join(errNotInPlace, err)
-			}
-			return replace(data, next.Start, next.End, text), nil
-		}
-		parent = next
-	}
-	if x.Value == nil {
-		return data, nil
-	}
-	if parent.Kind != Map {
-		return nil, errNotInPlace
-	}
-	text, err := JSONText(nest(x.Path[at+1:], x.Value))
-	if err != nil {
-		return nil, err
-	}
-	return insertJSON(data, parent, QuoteJSON(x.Path[at])+": "+text), nil
-}
-
-// keepQuotes writes a number as text where the document has it as text.
-func keepQuotes(n, old *Node) *Node {
-	if n.Kind == Text && old.Kind == Text && n.Plain && !old.Plain {
-		quoted := *n
-		quoted.Plain = false
-		return &quoted
-	}
-	return n
-}
-
-// nest puts value below the names in path.
-func nest(path []string, value *Node) *Node {
-	for i := len(path) - 1; i >= 0; i-- {
-		outer := &Node{Kind: Map}
-		outer.Put(Name{Text: path[i]}, value)
-		value = outer
-	}
-	return value
-}
-
-// insertJSON adds a member at the end of an object.
-func insertJSON(data []byte, object *Node, member string) []byte {
-	closing := object.End - 1
-	if len(object.Items) == 0 {
-		inner := string(data[object.Start+1 : closing])
-		if strings.TrimSpace(inner) == "" {
-			return replace(data, object.Start+1, closing, member)
-		}
-		if strings.Contains(inner, "\n") { // comments alone
-			from := lineStart(data, closing)
-			return insertLine(data, from, indentOf(data, closing)+"  "+member)
-		}
-		return replace(data, object.Start+1, object.Start+1, member)
-	}
-	last := object.Items[len(object.Items)-1]
-	firstName := object.Names[0]
-	oneLine := lineStart(data, firstName.Start) == lineStart(data, object.Start)
-	comma := jsonComma(data, last.End, closing)
-	if oneLine || lineStart(data, last.End) == lineStart(data, closing) {
-		if comma >= 0 {
-			return replace(data, comma+1, comma+1, " "+member)
-		}
-		return replace(data, last.End, last.End, ", "+member)
-	}
-	indent := indentOf(data, object.Names[len(object.Names)-1].Start)
-	if indent == "" {
-		indent = indentOf(data, firstName.Start)
-	}
-	after := last.End
-	if comma >= 0 {
-		after = comma
-		member += "," // as the last member has one
-	}
-	out := insertLine(data, jsonLineAfter(data, after, closing), indent+member)
-	if comma >= 0 {
-		return out
-	}
-	return replace(out, last.End, last.End, ",")
-}
-
-// jsonLineAfter is the start of the line after offset i, past a comment that
-// begins on i's line.
-func jsonLineAfter(data []byte, i, limit int) int {
-	p := &jsonParser{data: data[:limit], at: i, comments: true}
-	for p.at < limit && p.data[p.at] != '\n' {
-		if p.data[p.at] == '/' && p.comment() == nil {
-			continue
-		}
-		p.at++
-	}
-	return nextLine(data, min(p.at, limit))
-}
-
-// jsonComma is the offset of the comma between i and limit, or -1.
-func jsonComma(data []byte, i, limit int) int {
-	p := &jsonParser{data: data[:limit], at: i, comments: true}
-	if p.space() == nil && p.at < limit && data[p.at] == ',' {
-		return p.at
-	}
-	return -1
-}
-
-// removeJSON takes a member out, with its line where it has one to itself.
-func removeJSON(data []byte, object *Node, key string) []byte {
-	for i, k := range object.Names {
-		if k.Text != key {
-			continue
-		}
-		from, to := k.Start, object.Items[i].End
-		comma := jsonComma(data, to, object.End-1)
-		switch {
-		case comma >= 0:
-			to = comma + 1
-		case i > 0: // the last one: the comma before it goes too
-			before := object.Items[i-1].End
-			if c := jsonComma(data, before, object.End-1); c >= 0 {
-				data = replace(data, c, c+1, "")
-				from, to = from-1, to-1
-			}
-		}
-		start, next := lineStart(data, from), nextLine(data, to)
-		if strings.TrimSpace(string(data[start:from])) == "" && strings.TrimSpace(string(data[to:next])) == "" {
-			return replace(data, start, next, "")
-		}
-		for to < len(data) && data[to] == ' ' && i < len(object.Names)-1 {
-			to++
-		}
-		return replace(data, from, to, "")
-	}
-	return data
-}
+func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }

@@ -1,113 +1,517 @@
 package doc
 
 import (
+	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// spliceTOML edits TOML.
-func spliceTOML(data []byte, x Edit) ([]byte, error) {
-	root, problems := parseTOML(data, nil)
-	if len(problems) > 0 {
-		return nil, problems[0]
+// tomlLayout lists the headers and keys of a TOML document in their order: a
+// table is spread over them.
+type tomlLayout struct {
+	lines []tomlLine
+	state map[*Node]tomlState
+}
+
+// tomlLine is a header or a key with its value.
+type tomlLine struct {
+	isHeader bool
+	section  *Node // the table of the header that it stands under, or is
+	parent   *Node // of a key: the table that has it, by a dotted key another
+	leaf     *Node
+	start    int // of the first name
+	end      int // after the key's value, or after the header's last name
+}
+
+// header notes a [header] or [[header]].
+func (l *tomlLayout) header(r *tomlReader, e *unstable.Node, table *Node) {
+	if l == nil || table == nil {
+		return
 	}
-	parent := root
-	for i, part := range x.Path {
-		if item, ok := itemOf(part, len(parent.Items)); ok && parent.Kind == List {
-			parent = parent.Items[item]
-			if parent.End > 0 {
-				return insertInline(data, parent, x.Path[i+1:], x.Value)
-			}
+	start, end := tomlKeys(r, e)
+	l.lines = append(l.lines, tomlLine{isHeader: true, section: table, start: start, end: end})
+}
+
+// keyValue notes a key of a section.
+func (l *tomlLayout) keyValue(r *tomlReader, e *unstable.Node, section, parent, leaf *Node) {
+	if l == nil || leaf == nil {
+		return
+	}
+	start, _ := tomlKeys(r, e)
+	l.lines = append(l.lines, tomlLine{section: section, parent: parent, leaf: leaf, start: start, end: leaf.End})
+}
+
+func tomlKeys(r *tomlReader, e *unstable.Node) (start, end int) {
+	start = -1
+	for it := e.Key(); it.Next(); {
+		k := r.name(it.Node())
+		if start < 0 {
+			start = k.Start
+		}
+		end = k.End
+	}
+	return start, end
+}
+
+// readTOML parses the document with the layout of its tables.
+func (e *editor) readTOML() (*Node, []Mistake) {
+	if root, mistakes := Parse(TOML, e.data, nil); len(mistakes) > 0 {
+		return root, mistakes
+	}
+	e.toml = &tomlLayout{}
+	data := e.data
+	if trimmed := bytes.TrimPrefix(data, []byte("\ufeff")); len(trimmed) != len(data) {
+		data = append([]byte("   "), trimmed...)
+	}
+	root, mistakes := readTOML(data, nil, e.toml)
+
+	// Tables and arrays of tables are marked by a layout: they are no text of
+	// their own.
+	root.End = 0
+	markTables(root)
+	return root, mistakes
+}
+
+func markTables(n *Node) {
+	if n.End > 0 || n.Kind == Text {
+		return
+	}
+	n.lay = &layout{}
+	for _, item := range n.Items {
+		markTables(item)
+	}
+}
+
+// dottedInside reports an inline table with tables that dotted keys made.
+func dottedInside(n *Node) bool {
+	return slices.ContainsFunc(n.Items, func(item *Node) bool { return item.End == 0 })
+}
+
+// vanished takes the tables out of want that are gone with their last key: those
+// that have no header of their own.
+func (e *editor) vanished(old, want *Node) *Node {
+	if old == want || old == nil || old.lay == nil || old.Kind != Map || want.Kind != Map {
+		return want
+	}
+	out, find := *want, finder(old)
+	out.Names, out.Items = nil, nil
+	for i, item := range want.Items {
+		was := (*Node)(nil)
+		if j := find(want.Names[i].Text); j >= 0 {
+			was = old.Items[j]
+		}
+		item = e.vanished(was, item)
+		emptied := was != nil && was.lay != nil && was.Kind == Map && len(was.Items) > 0 && item.Kind == Map && len(item.Items) == 0
+		if emptied && !e.hasHeader(was) {
 			continue
 		}
-		at := slices.IndexFunc(parent.Names, func(k Name) bool { return k.Text == part })
-		if at < 0 {
-			break
-		}
-		next := parent.Items[at]
-		if i == len(x.Path)-1 {
-			if x.Value == nil {
-				return removeTOML(data, x.Path, next)
-			}
-			if next.End == 0 { // a table or array of tables: spread over lines
-				return nil, errNotInPlace
-			}
-			if next.Kind == List {
-				l := &bracketList{data: data, start: next.Start, end: next.End, items: next.Items, spans: nodeSpans(next.Items), comment: "#"}
-				l.render = func(n, _ *Node) (string, error) { return tomlText(n) }
-				if out, ok, err := l.splice(x.Value); ok || err != nil {
-					return out, err
-				}
-			}
-			text, err := tomlText(keepQuotes(x.Value, next))
-			if err != nil {
-				return nil, err
-			}
-			if next.Kind == Text && next.Start < len(data) && data[next.Start] == '\'' && x.Value.Kind == Text && tomlLiteral(x.Value.Text) {
-				text = "'" + x.Value.Text + "'"
-			}
-			return replace(data, next.Start, next.End, text), nil
-		}
-		if next.Kind != Map && next.Kind != List {
-			return nil, errNotInPlace
-		}
-		if next.End > 0 && next.Kind == Map { // an inline table
-			return insertInline(data, next, x.Path[i+1:], x.Value)
-		}
-		parent = next
+		out.Names, out.Items = append(out.Names, want.Names[i]), append(out.Items, item)
 	}
-	switch {
-	case x.Value == nil:
-		return data, nil
-	case slices.ContainsFunc(x.Path, func(part string) bool { return strings.HasPrefix(part, "\x00") }): // in an array of tables
-		return nil, errNotInPlace
-	}
-	return insertTOML(data, x)
+	return &out
 }
 
-func tomlLiteral(text string) bool {
-	return !strings.ContainsFunc(text, func(r rune) bool { return r == '\'' || r < ' ' || r == 0x7f })
+// hasHeader reports a table with a header of its own.
+func (e *editor) hasHeader(n *Node) bool {
+	return slices.ContainsFunc(e.toml.lines, func(l tomlLine) bool { return l.isHeader && l.section == n })
 }
 
-// insertInline changes or adds a key within an inline table.
-func insertInline(data []byte, table *Node, path []string, value *Node) ([]byte, error) {
-	if len(path) == 0 {
-		return nil, errNotInPlace
+// within lists the lines that make up a table, with those of tables in it.
+func (e *editor) within(n *Node) (at []int) {
+	nodes := map[*Node]bool{}
+	n.Visit(func(n *Node) { nodes[n] = true })
+	for i, l := range e.toml.lines {
+		if l.isHeader && nodes[l.section] || !l.isHeader && nodes[l.leaf] {
+			at = append(at, i)
+		}
 	}
-	if next := table.Child(path[0]); next != nil {
-		last := len(path) == 1
+	return at
+}
+
+// tomlTable changes the keys of a table that headers or dotted keys make.
+func (e *editor) tomlTable(old, want *Node, path []string) error {
+	removed, added, err := e.members(old, want, path, func(i int, value *Node, path []string) (bool, error) {
+		if old.Items[i].lay == nil {
+			return false, nil
+		}
+		return true, e.replaceTable(old, old.Names[i].Text, old.Items[i], value, path)
+	})
+	if err != nil {
+		return err
+	}
+	for i := range old.Items {
+		if removed[i] {
+			e.removeTOML(old.Items[i])
+		}
+	}
+	if added == nil {
+		return nil
+	}
+
+	// Single keys go first: after a header they would be another table's.
+	var tables []int
+	for i, k := range added.Names {
+		item := added.Items[i]
+		if (item.Kind == Map && len(item.Items) > 0 || sections(item)) && !e.dotted(old) {
+			tables = append(tables, i)
+			continue
+		}
+		if err := e.insertKey(old, k.Text, item, path); err != nil {
+			return err
+		}
+	}
+	for _, i := range tables {
+		full := append(tomlPath(path), added.Names[i].Text)
+		text, err := tomlTables(full, added.Items[i])
+		if err != nil {
+			return fmt.Errorf("key %s: %w", Dotted(append(path[:len(path):len(path)], added.Names[i].Text)), err)
+		}
+		e.insertTable(old, text)
+	}
+	return nil
+}
+
+// tomlPath leaves the indexes out of a path: a header names the last item.
+func tomlPath(path []string) (out []string) {
+	for _, part := range path {
+		if !strings.HasPrefix(part, "\x00") {
+			out = append(out, part)
+		}
+	}
+	return out
+}
+
+// dotted reports a table that dotted keys made, which no header can add to.
+func (e *editor) dotted(n *Node) bool {
+	if e.hasHeader(n) {
+		return false
+	}
+	for _, l := range e.toml.lines {
+		if !l.isHeader && l.parent == n && l.section != n {
+			return true
+		}
+	}
+	return false
+}
+
+// removeTOML takes out the lines of a value or table, with the comments
+// directly above. Of the empty lines around a table one goes with it.
+func (e *editor) removeTOML(n *Node) {
+	lines := e.within(n)
+	for k := 0; k < len(lines); {
+		first := k
+		for k++; k < len(lines) && lines[k] == lines[k-1]+1; k++ {
+		}
+		from, _ := e.tomlBlock(lines[first])
+		_, to := e.tomlBlock(lines[k-1])
+		l := e.toml.lines[lines[first]]
 		switch {
-		case last && value != nil && next.End > 0:
-			text, err := tomlText(keepQuotes(value, next))
-			if err != nil {
-				return nil, err
-			}
-			return replace(data, next.Start, next.End, text), nil
-		case last || next.Kind != Map || next.End == 0:
-			return nil, errNotInPlace
+		case l.isHeader && to < len(e.data) && len(bytes.TrimSpace(e.data[to:nextLine(e.data, to)])) == 0:
+			to = nextLine(e.data, to)
+		case !l.isHeader && (lines[first] == 0 || e.toml.lines[lines[first]-1].isHeader):
+			from = lineStart(e.data, l.start) // comments at the top of a table are about all of it
 		}
-		return insertInline(data, next, path[1:], value)
+		e.patch(from, to, "")
 	}
-	if value == nil {
-		return nil, errNotInPlace
+}
+
+// tomlBlock is the range of a line with the comments directly above it.
+func (e *editor) tomlBlock(i int) (from, to int) {
+	l := e.toml.lines[i]
+	floor := 0
+	if i > 0 {
+		floor = nextLine(e.data, e.toml.lines[i-1].end)
 	}
+	return e.commentsAbove(lineStart(e.data, l.start), floor), nextLine(e.data, l.end)
+}
+
+// insertKey adds a key to a table: after its last key, beside its dotted
+// siblings, under its header, at the top, or under a new header.
+func (e *editor) insertKey(table *Node, name string, value *Node, path []string) error {
 	text, err := tomlText(value)
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("key %s: %w", Dotted(append(path[:len(path):len(path)], name)), err)
 	}
-	member := tomlPath(path) + " = " + text
-	closing := table.End - 1
-	inner := strings.TrimSpace(string(data[table.Start+1 : closing]))
-	if inner == "" {
-		return replace(data, table.Start+1, closing, " "+member+" "), nil
+	root := len(path) == 0
+	after, dotted, header := -1, -1, -1
+	for i, l := range e.toml.lines {
+		switch {
+		case l.isHeader && l.section == table:
+			header = i
+		case !l.isHeader && l.section == table:
+			after = i
+		case !l.isHeader && l.parent == table:
+			dotted = i
+		}
 	}
-	at := table.Start + 1 + len(strings.TrimRight(string(data[table.Start+1:closing]), " \t"))
-	return replace(data, at, at, ", "+member), nil
+	line := func(i int, prefix string) {
+		at := e.toml.lines[i]
+		first := lineStart(e.data, at.start)
+		indent := e.data[first : len(e.data)-len(bytes.TrimLeft(e.data[first:], " \t"))]
+		e.insertLines(nextLine(e.data, at.end), string(indent)+prefix+tomlKey(name)+" = "+text)
+	}
+	switch {
+	case after >= 0:
+		line(after, "")
+	case dotted >= 0:
+		names := strings.TrimRight(string(e.data[e.toml.lines[dotted].start:e.lastName(dotted)]), " \t")
+		line(dotted, names)
+	case header >= 0:
+		line(header, "")
+	case root && len(e.toml.lines) > 0:
+		from, _ := e.tomlBlock(0)
+		e.insertLines(from, tomlKey(name)+" = "+text)
+	case root:
+		e.insertLines(len(e.data), tomlKey(name)+" = "+text)
+	default:
+		e.insertTable(table, "["+tomlKeyPath(tomlPath(path))+"]\n"+tomlKey(name)+" = "+text)
+	}
+	return nil
 }
 
-func tomlPath(path []string) string {
+// lastName is where the last name of a dotted key begins.
+func (e *editor) lastName(i int) int {
+	l := e.toml.lines[i]
+	for j, item := range l.parent.Items {
+		if item == l.leaf {
+			return l.parent.Names[j].Start
+		}
+	}
+	return l.start
+}
+
+// insertTable adds the lines of a new table after the last line of the table
+// around it.
+func (e *editor) insertTable(around *Node, text string) {
+	lines := e.within(around)
+	if around.lay != nil && len(e.toml.lines) > 0 && len(lines) == 0 {
+		lines = []int{len(e.toml.lines) - 1}
+	}
+	if len(lines) == 0 {
+		if len(e.data) > 0 {
+			text = "\n" + text
+		}
+		e.insertLines(len(e.data), text)
+		return
+	}
+	_, to := e.tomlBlock(lines[len(lines)-1])
+	to = e.commentsBelow(to)
+	e.insertLines(to, "\n"+text)
+}
+
+// commentsBelow moves down over the comments directly below a line.
+func (e *editor) commentsBelow(line int) int {
+	at := line
+	for at < len(e.data) && e.commentColumn(at) >= 0 {
+		at = nextLine(e.data, at)
+	}
+	if at < len(e.data) && len(bytes.TrimSpace(e.data[at:nextLine(e.data, at)])) > 0 {
+		return line // they belong to what follows
+	}
+	return at
+}
+
+// tomlTables changes an array of tables. Each item is the lines from its
+// header to the next one that is not within it.
+func (e *editor) tomlTables(old, want *Node, path []string) error {
+	order, err := e.pairs(old, want)
+	if err != nil {
+		return err
+	}
+	if !sections(want) {
+		return refuse(path, "its items are tables, and what comes is not")
+	}
+	mark := len(e.patches)
+	if err := e.changePaired(old, want, order, path); err != nil {
+		return err
+	}
+	if inPlace(order, len(old.Items)) {
+		return nil
+	}
+	e.noteTwins(old, order, path)
+
+	slots, together := e.slots(old)
+	text := func(i int) (string, error) {
+		return tomlTables(tomlPath(path), &Node{Kind: List, Items: want.Items[i : i+1]})
+	}
+	if !together {
+		return e.scatteredTables(slots, order, text, path)
+	}
+	patches := e.take(mark)
+	var fresh []string
+	for i, j := range order {
+		if j >= 0 {
+			continue
+		}
+		block, err := text(i)
+		if err != nil {
+			return fmt.Errorf("key %s: %w", Dotted(path), err)
+		}
+		fresh = append(fresh, block)
+	}
+	spaced := len(slots) < 2
+	for i := 1; i < len(slots); i++ {
+		spaced = spaced || slots[i].near > slots[i-1].end
+	}
+	out := ""
+	if spaced {
+		out = e.spaceTables(slots, order, patches, fresh)
+	} else {
+		out = e.joinBlock(slots, order, patches, func(i int) string { return fresh[i] }, false, 0)
+	}
+	first, last := slots[0].near, slots[len(slots)-1].end
+	if last == len(e.data) && e.data[last-1] != '\n' {
+		out = strings.TrimSuffix(out, e.eol)
+	}
+	e.patch(first, last, out)
+	return nil
+}
+
+// spaceTables writes items with the empty lines between them kept.
+func (e *editor) spaceTables(slots []blockPiece, order []int, patches []patch, fresh []string) string {
+	var out strings.Builder
+	next := 0
+	floated := make([]bool, len(slots))
+	float := func(i int) {
+		text := string(e.data[slots[i].float:slots[i].near])
+		if !floated[i] && strings.TrimSpace(text) != "" {
+			floated[i] = true
+			out.WriteString(text)
+		}
+	}
+	for k, i := range order {
+		block := ""
+		if i < 0 {
+			block = e.lines(fresh[next]) + e.eol
+			next++
+		} else {
+			for j := 0; j <= i; j++ {
+				float(j)
+			}
+			block = string(e.data[slots[i].near:slots[i].begin]) + e.cut(slots[i].begin, slots[i].end, patches)
+			if !strings.HasSuffix(block, "\n") {
+				block += e.eol
+			}
+		}
+		if text := out.String(); k > 0 && !strings.HasSuffix(text, e.eol+e.eol) {
+			out.WriteString(e.eol)
+		}
+		out.WriteString(block)
+	}
+	for i := range slots {
+		float(i)
+	}
+	return out.String()
+}
+
+// slots are the ranges of the items of an array of tables, and whether nothing
+// else stands between them.
+func (e *editor) slots(list *Node) (slots []blockPiece, together bool) {
+	together = true
+	last := -1
+	for i, item := range list.Items {
+		at := e.within(item)
+		from, _ := e.tomlBlock(at[0])
+		end := nextLine(e.data, e.toml.lines[at[len(at)-1]].end)
+		s := blockPiece{near: from, begin: lineStart(e.data, e.toml.lines[at[0]].start), end: e.commentsBelow(end), float: from}
+		if i > 0 {
+			together = together && at[0] == last+1
+			s.float = slots[i-1].end
+		}
+		together = together && at[len(at)-1]-at[0] == len(at)-1
+		last = at[len(at)-1]
+		slots = append(slots, s)
+	}
+	return slots, together
+}
+
+// scatteredTables changes an array of tables with other tables in between:
+// items go and come, but keep their order.
+func (e *editor) scatteredTables(slots []blockPiece, order []int, text func(i int) (string, error), path []string) error {
+	kept, last := map[int]bool{}, -1
+	for i, j := range order {
+		if j >= 0 && j < last || j >= 0 && i > 0 && order[i-1] < 0 {
+			return refuse(path, "other tables stand between its items")
+		}
+		if j >= 0 {
+			kept[j], last = true, j
+		}
+	}
+	for j, s := range slots {
+		if !kept[j] {
+			e.patch(s.near, s.end, "")
+		}
+	}
+	for i, j := range order {
+		if j < 0 {
+			block, err := text(i)
+			if err != nil {
+				return fmt.Errorf("key %s: %w", Dotted(path), err)
+			}
+			e.insertLines(slots[len(slots)-1].end, "\n"+block)
+		}
+	}
+	return nil
+}
+
+// replaceTable puts a value in place of a table or an array of tables.
+func (e *editor) replaceTable(parent *Node, name string, old, want *Node, path []string) error {
+	switch {
+	case want.Kind == Map && old.Kind == Map:
+		return e.tomlTable(old, want, path)
+	case old.Kind == List && sections(want):
+		return e.tomlTables(old, want, path)
+	}
+	e.removeTOML(old)
+	return e.insertKey(parent, name, want, path[:len(path)-1])
+}
+
+// tomlTables writes a table, or an array of tables, with headers.
+func tomlTables(path []string, n *Node) (string, error) {
+	if n.Kind == List {
+		blocks := make([]string, len(n.Items))
+		for i, item := range n.Items {
+			body, err := tomlBody(path, item)
+			if err != nil {
+				return "", err
+			}
+			blocks[i] = "[[" + tomlKeyPath(path) + "]]" + body
+		}
+		return strings.Join(blocks, "\n\n"), nil
+	}
+	body, err := tomlBody(path, n)
+	if strings.HasPrefix(body, "\n\n") { // tables alone, which name this one
+		return body[2:], err
+	}
+	return "[" + tomlKeyPath(path) + "]" + body, err
+}
+
+// tomlBody writes the keys of a table, each after a line break: single values
+// first, tables in it after them.
+func tomlBody(path []string, n *Node) (string, error) {
+	var keys, tables strings.Builder
+	for i, k := range n.Names {
+		item := n.Items[i]
+		if item.Kind == Map && len(item.Items) > 0 || sections(item) {
+			text, err := tomlTables(append(slices.Clone(path), k.Text), item)
+			if err != nil {
+				return "", err
+			}
+			tables.WriteString("\n\n" + text)
+			continue
+		}
+		text, err := tomlText(item)
+		if err != nil {
+			return "", err
+		}
+		keys.WriteString("\n" + tomlKey(k.Text) + " = " + text)
+	}
+	return keys.String() + tables.String(), nil
+}
+
+func tomlKeyPath(path []string) string {
 	parts := make([]string, len(path))
 	for i, p := range path {
 		parts[i] = tomlKey(p)
@@ -115,145 +519,27 @@ func tomlPath(path []string) string {
 	return strings.Join(parts, ".")
 }
 
-// tomlExpression is one header or key of a document, by its full path.
-type tomlExpression struct {
-	kind   unstable.Kind
-	prefix []string // of the header it stands under
-	path   []string // full path
-	start  int      // of the first name
-	end    int      // of the last byte of the key or value
-	list   bool     // within an array of tables
-}
-
-// tomlExpressions lists the headers and keys in the order of the document.
-func tomlExpressions(data []byte) (out []tomlExpression, err error) {
-	var p unstable.Parser
-	p.Reset(data)
-	r := &tomlReader{data: data, lines: newLineIndex(data), state: map[*Node]tomlState{}}
-	var prefix []string
-	list := map[string]bool{}
-	inList := false
-	for p.NextExpression() {
-		e := p.Expression()
-		if e.Kind != unstable.Table && e.Kind != unstable.ArrayTable && e.Kind != unstable.KeyValue {
-			continue
-		}
-		var path []string
-		x := tomlExpression{kind: e.Kind, start: -1}
-		for it := e.Key(); it.Next(); {
-			k := r.name(it.Node())
-			path = append(path, k.Text)
-			if x.start < 0 {
-				x.start = k.Start
-			}
-			x.end = k.End
-		}
-		if e.Kind == unstable.KeyValue {
-			x.prefix, x.path, x.list = prefix, append(slices.Clone(prefix), path...), inList
-			v := r.value(e.Value(), "", r.valueStart(x.end), 0)
-			x.end = v.End
-		} else {
-			prefix, x.path = path, path
-			if e.Kind == unstable.ArrayTable {
-				list[strings.Join(path, "\x00")] = true
-			}
-			inList = false
-			for i := range path {
-				inList = inList || list[strings.Join(path[:i+1], "\x00")]
-			}
-			x.list = inList
-		}
-		out = append(out, x)
+// tomlStyled writes a value in the style of the one that it replaces: literal
+// strings and those over lines stay so where they can.
+func (e *editor) tomlStyled(n, old *Node) (string, error) {
+	text, err := tomlText(n)
+	if err != nil || old == nil || old.Kind != Text || old.Plain || n.Kind != Text || n.Plain {
+		return text, err
 	}
-	return out, p.Error()
-}
-
-// insertTOML adds a key that the document does not have: beside its dotted
-// siblings, under its header, at the top, or under a new header at the end.
-func insertTOML(data []byte, x Edit) ([]byte, error) {
-	text, err := tomlText(x.Value)
-	if err != nil {
-		return nil, err
-	}
-	expressions, err := tomlExpressions(data)
-	if err != nil {
-		return nil, err
-	}
-	table, leaf := x.Path[:len(x.Path)-1], x.Path[len(x.Path)-1]
-	best, at := -1, -1 // the longest header that the key can stand under
-	for i, e := range expressions {
-		if e.list {
-			continue
-		}
-		header := e.path
-		if e.kind == unstable.KeyValue {
-			header = e.prefix
-		}
-		if len(header) > len(table) || !slices.Equal(header, table[:len(header)]) {
-			continue
-		}
-		whole := slices.Equal(header, table)
-		dotted := e.kind == unstable.KeyValue && len(e.path) == len(x.Path) && slices.Equal(e.path[:len(table)], table)
-		if (whole || dotted) && len(header) >= best {
-			best, at = len(header), i
-		}
-	}
+	was := e.data[old.Start:old.End]
+	literal := !strings.ContainsFunc(n.Text, func(r rune) bool { return r != '\n' && r != '\t' && unprintable(r) })
 	switch {
-	case at >= 0:
-		e := expressions[at]
-		line := indentOf(data, firstOf(data, e)) + tomlPath(x.Path[best:]) + " = " + text
-		return insertLine(data, nextLine(data, e.end), line), nil
-	case len(table) == 0: // top-level keys stand before the first header
-		for _, e := range expressions {
-			if e.kind != unstable.KeyValue {
-				return insertLine(data, headerBlock(data, lineStart(data, e.start)), tomlKey(leaf)+" = "+text), nil
-			}
+	case bytes.HasPrefix(was, []byte("'''")):
+		if literal && !strings.Contains(n.Text, "'''") && !strings.HasSuffix(n.Text, "'") {
+			return e.lines("'''\n" + n.Text + "'''"), nil
 		}
-		return insertLine(data, len(data), tomlKey(leaf)+" = "+text), nil
-	}
-	block := "[" + tomlPath(table) + "]\n" + tomlKey(leaf) + " = " + text
-	if len(data) > 0 {
-		block = "\n" + block
-	}
-	return insertLine(data, len(data), block), nil
-}
-
-// firstOf is the offset of an expression's first character on its line.
-func firstOf(data []byte, e tomlExpression) int {
-	i := lineStart(data, e.start)
-	for i < e.start && (data[i] == ' ' || data[i] == '\t') {
-		i++
-	}
-	return i
-}
-
-// headerBlock moves up from a header's line over the comments that belong to
-// it.
-func headerBlock(data []byte, line int) int {
-	for line > 0 {
-		above := lineStart(data, line-1)
-		if !strings.HasPrefix(strings.TrimSpace(string(data[above:line])), "#") {
-			break
+	case bytes.HasPrefix(was, []byte(`"""`)):
+		quoted := strings.ReplaceAll(QuoteJSON(n.Text), `\n`, "\n")
+		return e.lines(`"""` + "\n" + strings.Trim(quoted, `"`) + `"""`), nil
+	case was[0] == '\'':
+		if literal && !strings.ContainsAny(n.Text, "'\n") {
+			return "'" + n.Text + "'", nil
 		}
-		line = above
 	}
-	return line
-}
-
-// removeTOML takes out a key that has a line to itself.
-func removeTOML(data []byte, path []string, n *Node) ([]byte, error) {
-	expressions, err := tomlExpressions(data)
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range expressions {
-		if e.kind != unstable.KeyValue || !slices.Equal(e.path, path) || e.list {
-			continue
-		}
-		if n.End == 0 {
-			return nil, errNotInPlace
-		}
-		return replace(data, lineStart(data, e.start), nextLine(data, e.end), ""), nil
-	}
-	return nil, errNotInPlace
+	return text, nil
 }

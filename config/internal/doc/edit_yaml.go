@@ -9,91 +9,297 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// yamlEditor finds the text of nodes in a YAML document. The library gives
-// where a node begins; where it ends is found here.
-type yamlEditor struct {
+// yamlLayout finds where the nodes of a YAML document lie in its text. The
+// library says where a node begins; where it ends is found here.
+type yamlLayout struct {
 	data  []byte
 	lines *lineIndex
+	// anchors and aliases are the keys where each name stands.
+	anchors map[string][]string
+	aliases map[string][][]string
 }
 
-// errYAMLEnd says that the end of a node was not found.
-var errYAMLEnd = errNotInPlace
+var errNoEnd = errors.New("the end of a value was not found")
 
-// spliceYAML edits YAML.
-func spliceYAML(data []byte, x Edit) ([]byte, error) {
-	doc, err := yamlDocument(data)
-	if err != nil {
-		return nil, err
+// readYAML parses the document with the layout of every node.
+func (e *editor) readYAML() (*Node, []Mistake) {
+	if root, mistakes := Parse(YAML, e.data, nil); root == nil || len(mistakes) > 0 {
+		return root, mistakes
 	}
-	e := &yamlEditor{data, newLineIndex(data)}
-	if bytes.HasPrefix(data, []byte("\ufeff")) { // the library does not count it
-		e.lines.starts[0] = len("\ufeff")
+	top, err := yamlDocument(e.data)
+	if err != nil || top == nil || len(top.Content) == 0 {
+		return nil, nil
 	}
-	if doc == nil || len(doc.Content) == 0 {
-		if x.Value == nil {
-			return data, nil
-		}
-		return insertLine(data, len(data), yamlBlock(0, x.Path, x.Value)), nil
+	e.yaml = &yamlLayout{
+		data: e.data, lines: newLineIndex(e.data),
+		anchors: map[string][]string{}, aliases: map[string][][]string{},
 	}
-	at, indent := doc.Content[0], -1
-	if at.Kind == yaml.ScalarNode && isYAMLNull(at.Value) && x.Value != nil {
-		if at.Value != "" {
-			return nil, errNotInPlace
-		}
-		return insertLine(data, len(data), yamlBlock(0, x.Path, x.Value)), nil
+	if bytes.HasPrefix(e.data, []byte("\ufeff")) { // the library does not count it
+		e.yaml.lines.starts[0] = len("\ufeff")
 	}
-	for i, part := range x.Path {
-		if at.Kind == yaml.SequenceNode {
-			item, ok := itemOf(part, len(at.Content))
-			if !ok {
-				return nil, errNotInPlace
-			}
-			at = at.Content[item]
-			indent = at.Column - 2
-			continue
-		}
-		if at.Kind != yaml.MappingNode {
-			return nil, errNotInPlace
-		}
-		j := pairIndex(at, part)
-		if j < 0 {
-			if x.Value == nil {
-				return data, nil
-			}
-			return e.insert(at, indent, x.Path[i:], x.Value)
-		}
-		k, v := at.Content[j], at.Content[j+1]
-		if i == len(x.Path)-1 {
-			if x.Value == nil {
-				return e.remove(at, j, indent)
-			}
-			return e.replaceValue(at, k, v, x.Value)
-		}
-		if at.Style&yaml.FlowStyle == 0 {
-			indent = k.Column - 1
-		}
-		if v.Kind == yaml.ScalarNode && isYAMLNull(v.Value) {
-			if x.Value == nil {
-				return data, nil
-			}
-			return e.openSection(at, k, v, x.Path[i+1:], x.Value)
-		}
-		at = v
-	}
-	return nil, errNotInPlace
+	r := &yamlReader{left: maxNodes}
+	root := r.node(top.Content[0], "", 0, false)
+	e.yaml.place(top.Content[0], root, spot{after: -1, indent: -1}, nil)
+	return root, r.mistakes
 }
 
-func pairIndex(m *yaml.Node, key string) int {
-	for j := 0; j+1 < len(m.Content); j += 2 {
-		if k := m.Content[j]; k.Kind == yaml.ScalarNode && k.Value == key && k.Tag != "!!merge" {
-			return j
+// spot is where a value stands.
+type spot struct {
+	after  int  // offset after the colon or dash before it, or -1
+	indent int  // column of the block collection around it, -1 at the top
+	flow   bool // it is within brackets
+}
+
+// place notes where a node lies: its text from Start to End, and the elements
+// of a collection.
+func (l *yamlLayout) place(y *yaml.Node, n *Node, at spot, path []string) {
+	n.lay = &layout{spot: at, anchor: y.Anchor, tagged: y.Anchor != "" || y.Style&yaml.TaggedStyle != 0}
+	if y.Anchor != "" {
+		l.anchors[y.Anchor] = path
+	}
+	n.Start, n.End = l.start(y), -1
+	if n.lay.tagged && !isAbsent(y) {
+		n.Start = skipYAML(l.data, n.Start) // the value may stand below its anchor
+	}
+	switch y.Kind {
+	case yaml.AliasNode:
+		n.lay.alias = y.Value
+		l.aliases[y.Value] = append(l.aliases[y.Value], path)
+		i := n.Start
+		for i < len(l.data) && !isBlank(l.data[i]) && !(at.flow && strings.IndexByte(",]}", l.data[i]) >= 0) {
+			i++
+		}
+		n.End = i
+	case yaml.ScalarNode:
+		if n.lay.absent = isAbsent(y); n.lay.absent {
+			n.End = n.Start
+			return
+		}
+		if end, err := l.scalarEnd(y, n.Start, at.flow, at.indent); err == nil {
+			n.End = end
+		}
+	case yaml.SequenceNode:
+		l.placeList(y, n, path)
+	case yaml.MappingNode:
+		l.placeMap(y, n, path)
+	}
+}
+
+func (l *yamlLayout) placeList(y *yaml.Node, n *Node, path []string) {
+	n.lay.block = y.Style&yaml.FlowStyle == 0
+	if !n.lay.block {
+		for i, item := range y.Content {
+			l.place(item, n.Items[i], spot{after: -1, indent: -1, flow: true}, append(path[:len(path):len(path)], IndexPart(i)))
+			n.lay.begins, n.lay.owner = append(n.lay.begins, l.wholeStart(item)), append(n.lay.owner, i)
+			end := n.Items[i].End
+			if n.Items[i].lay.absent {
+				end = -1
+			}
+			n.lay.ends = append(n.lay.ends, end)
+		}
+		n.End = l.closing(n)
+		return
+	}
+
+	// The first dash is where the list begins; the others stand below it.
+	at := skipYAML(l.data, n.Start)
+	n.Start = at
+	n.lay.column = at - lineStart(l.data, at)
+	for i, item := range y.Content {
+		begin := l.dash(at, n.lay.column)
+		l.place(item, n.Items[i], spot{after: begin + 1, indent: n.lay.column}, append(path[:len(path):len(path)], IndexPart(i)))
+		end := n.Items[i].End
+		if n.Items[i].lay.absent && begin >= 0 {
+			end = begin + 1
+			if n.Items[i].lay.tagged {
+				end = len(bytes.TrimRight(l.data[:nextLine(l.data, begin)], "\r\n"))
+			}
+		}
+		n.lay.begins, n.lay.owner, n.lay.ends = append(n.lay.begins, begin), append(n.lay.owner, i), append(n.lay.ends, end)
+		if begin < 0 || end < 0 {
+			n.lay.ends[i] = -1
+			return // the others cannot be found either
+		}
+		at = max(end, begin+1)
+	}
+	n.End = at
+}
+
+// dash finds the next dash in a column from offset at on.
+func (l *yamlLayout) dash(at, column int) int {
+	isDash := func(i int) bool {
+		return i < len(l.data) && l.data[i] == '-' && (i+1 == len(l.data) || isBlank(l.data[i+1]))
+	}
+	if at-lineStart(l.data, at) == column && isDash(at) {
+		return at
+	}
+	for line := nextLine(l.data, at); line < len(l.data); line = nextLine(l.data, line) {
+		i := line + column
+		if isDash(i) && len(bytes.Trim(l.data[line:i], " ")) == 0 {
+			return i
 		}
 	}
 	return -1
 }
 
+func (l *yamlLayout) placeMap(y *yaml.Node, n *Node, path []string) {
+	n.lay.block = y.Style&yaml.FlowStyle == 0
+	next := 0 // of the names that the document gives itself
+	for j := 0; j+1 < len(y.Content); j += 2 {
+		k, v := y.Content[j], y.Content[j+1]
+		value, owner := (*Node)(nil), -1
+		if k.Value == "<<" && k.Tag == "!!merge" {
+			value = &Node{Items: make([]*Node, 0)}
+			l.placeMerge(v, path)
+		} else if next < len(n.Items) {
+			owner, value = next, n.Items[next]
+			next++
+		}
+		begin := l.wholeStart(k)
+		if j == 0 && n.lay.block {
+			n.lay.column = begin - lineStart(l.data, begin)
+			n.Start = begin
+		}
+		colon := l.colon(k, !n.lay.block)
+		end := colon
+		at := spot{after: colon, indent: n.lay.column, flow: !n.lay.block}
+		if owner >= 0 {
+			name := k.Value
+			if k.Alias != nil {
+				name = k.Alias.Value
+			}
+			l.place(v, value, at, append(path[:len(path):len(path)], name))
+			n.Names[owner].Start, n.Names[owner].End = begin, colon
+			if !value.lay.absent {
+				end = value.End
+			} else if value.lay.tagged {
+				end = -1
+			}
+		} else {
+			l.place(v, value, at, nil)
+			end = value.End
+		}
+		n.lay.begins, n.lay.ends = append(n.lay.begins, begin), append(n.lay.ends, end)
+		n.lay.owner, n.lay.colons = append(n.lay.owner, owner), append(n.lay.colons, colon)
+	}
+	if !n.lay.block {
+		n.End = l.closing(n)
+		return
+	}
+	if last := len(n.lay.ends) - 1; last >= 0 {
+		n.End = n.lay.ends[last]
+	}
+}
+
+// placeMerge notes the sections that a merge key takes keys from.
+func (l *yamlLayout) placeMerge(v *yaml.Node, path []string) {
+	for _, src := range append(slices.Clone(v.Content), v) {
+		if src.Kind == yaml.AliasNode {
+			l.aliases[src.Value] = append(l.aliases[src.Value], append(path[:len(path):len(path)], "<<"))
+		}
+	}
+}
+
+// wholeStart is the offset of a node with its anchor and tag.
+func (l *yamlLayout) wholeStart(y *yaml.Node) int { return l.lines.offset(y.Line, y.Column) }
+
+// colon is the offset after the colon of a key, or -1.
+func (l *yamlLayout) colon(k *yaml.Node, flow bool) int {
+	i := l.start(k)
+	if k.Kind == yaml.AliasNode {
+		for i < len(l.data) && !isBlank(l.data[i]) {
+			i++
+		}
+	} else {
+		end, err := l.scalarEnd(k, i, flow, -1)
+		if err != nil {
+			return -1
+		}
+		i = end
+	}
+	for i < len(l.data) && (l.data[i] == ' ' || l.data[i] == '\t') {
+		i++
+	}
+	if i >= len(l.data) || l.data[i] != ':' {
+		return -1
+	}
+	return i + 1
+}
+
+// closing is the offset after the bracket that closes a flow collection.
+func (l *yamlLayout) closing(n *Node) int {
+	i := n.Start + 1
+	for _, end := range n.lay.ends {
+		if end < 0 {
+			return -1
+		}
+		i = end
+	}
+	for i < len(l.data) {
+		switch c := l.data[i]; {
+		case c == '}' || c == ']':
+			return i + 1
+		case c == '#':
+			i = nextLine(l.data, i)
+		case isBlank(c) || c == ',' || c == ':':
+			i++
+		default:
+			return -1
+		}
+	}
+	return -1
+}
+
+// skipYAML is the offset of the next text after white space and comments.
+func skipYAML(data []byte, i int) int {
+	for i < len(data) {
+		switch {
+		case data[i] == '#':
+			i = nextLine(data, i)
+		case isBlank(data[i]):
+			i++
+		default:
+			return i
+		}
+	}
+	return i
+}
+
+// sharedAt returns the anchor that stands at, above or below a path, and a key
+// that uses it.
+func (l *yamlLayout) sharedAt(path []string) (anchor, user string) {
+	names := make([]string, 0, len(l.anchors))
+	for name := range l.anchors {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		at := l.anchors[name]
+		n := min(len(at), len(path))
+		if slices.Equal(at[:n], path[:n]) && len(l.aliases[name]) > 0 {
+			return name, Dotted(l.aliases[name][0])
+		}
+	}
+	return "", ""
+}
+
+// anchorKey is the key at which an anchor stands.
+func (e *editor) anchorKey(name string) string {
+	if e.yaml == nil || e.yaml.anchors[name] == nil {
+		return "&" + name
+	}
+	return Dotted(e.yaml.anchors[name])
+}
+
+func (n *Node) aliasName() string {
+	if n.lay != nil {
+		return n.lay.alias
+	}
+	return ""
+}
+
 // start is the offset of a node, after its anchor and tag.
-func (e *yamlEditor) start(n *yaml.Node) int {
+func (e *yamlLayout) start(n *yaml.Node) int {
 	i := e.lines.offset(n.Line, n.Column)
 	for i < len(e.data) && (e.data[i] == '&' || e.data[i] == '!') {
 		for i < len(e.data) && !isBlank(e.data[i]) {
@@ -106,104 +312,12 @@ func (e *yamlEditor) start(n *yaml.Node) int {
 	return i
 }
 
-func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
-
-// colon is the offset after the colon of a key.
-func (e *yamlEditor) colon(k *yaml.Node, flow bool) (int, error) {
-	i, err := e.end(k, flow, -1)
-	if err != nil {
-		return 0, err
-	}
-	for i < len(e.data) && (e.data[i] == ' ' || e.data[i] == '\t') {
-		i++
-	}
-	if i >= len(e.data) || e.data[i] != ':' {
-		return 0, errYAMLEnd
-	}
-	return i + 1, nil
-}
-
 // isAbsent reports a value that is not written at all, as in "key:".
 func isAbsent(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && n.Value == "" && n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) == 0
 }
 
-// end is the offset after a node; indent is that of the node around it.
-func (e *yamlEditor) end(n *yaml.Node, flow bool, indent int) (int, error) {
-	i := e.start(n)
-	switch n.Kind {
-	case yaml.AliasNode:
-		for i < len(e.data) && !isBlank(e.data[i]) && !(flow && strings.IndexByte(",]}", e.data[i]) >= 0) {
-			i++
-		}
-		return i, nil
-	case yaml.ScalarNode:
-		return e.scalarEnd(n, i, flow, indent)
-	case yaml.MappingNode, yaml.SequenceNode:
-		if n.Style&yaml.FlowStyle != 0 {
-			return e.flowEnd(n, i)
-		}
-		return e.blockEnd(n)
-	}
-	return 0, errYAMLEnd
-}
-
-func (e *yamlEditor) blockEnd(n *yaml.Node) (int, error) {
-	if len(n.Content) == 0 {
-		return 0, errYAMLEnd
-	}
-	last := n.Content[len(n.Content)-1]
-	if n.Kind == yaml.MappingNode {
-		k := n.Content[len(n.Content)-2]
-		if isAbsent(last) {
-			if last.Anchor != "" || last.Style&yaml.TaggedStyle != 0 {
-				return 0, errYAMLEnd
-			}
-			return e.colon(k, false)
-		}
-		return e.end(last, false, k.Column-1)
-	}
-	if isAbsent(last) {
-		return 0, errYAMLEnd
-	}
-	return e.end(last, false, n.Column-1)
-}
-
-// flowEnd finds the bracket that closes a flow collection.
-func (e *yamlEditor) flowEnd(n *yaml.Node, i int) (int, error) {
-	if i >= len(e.data) || e.data[i] != '{' && e.data[i] != '[' {
-		return 0, errYAMLEnd
-	}
-	i++
-	for j, item := range n.Content {
-		if isAbsent(item) {
-			if n.Kind == yaml.MappingNode && j%2 == 1 {
-				continue // "{a, b: }": the key's end is known
-			}
-			return 0, errYAMLEnd
-		}
-		end, err := e.end(item, true, -1)
-		if err != nil {
-			return 0, err
-		}
-		i = end
-	}
-	for i < len(e.data) {
-		switch c := e.data[i]; {
-		case c == '}' || c == ']':
-			return i + 1, nil
-		case c == '#':
-			i = nextLine(e.data, i)
-		case isBlank(c) || c == ',' || c == ':':
-			i++
-		default:
-			return 0, errYAMLEnd
-		}
-	}
-	return 0, errYAMLEnd
-}
-
-func (e *yamlEditor) scalarEnd(n *yaml.Node, i int, flow bool, indent int) (int, error) {
+func (e *yamlLayout) scalarEnd(n *yaml.Node, i int, flow bool, indent int) (int, error) {
 	if i >= len(e.data) {
 		return i, nil
 	}
@@ -217,7 +331,7 @@ func (e *yamlEditor) scalarEnd(n *yaml.Node, i int, flow bool, indent int) (int,
 				return j + 1, nil
 			}
 		}
-		return 0, errYAMLEnd
+		return 0, errNoEnd
 	case n.Style&yaml.SingleQuotedStyle != 0:
 		for j := i + 1; j < len(e.data); j++ {
 			if e.data[j] != '\'' {
@@ -229,7 +343,7 @@ func (e *yamlEditor) scalarEnd(n *yaml.Node, i int, flow bool, indent int) (int,
 			}
 			return j + 1, nil
 		}
-		return 0, errYAMLEnd
+		return 0, errNoEnd
 	case n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
 		return e.blockScalarEnd(i, indent), nil
 	}
@@ -238,7 +352,7 @@ func (e *yamlEditor) scalarEnd(n *yaml.Node, i int, flow bool, indent int) (int,
 
 // blockScalarEnd is the end of a | or > scalar: its last line that is indented
 // deeper than its key, with blank lines after it only if they are kept.
-func (e *yamlEditor) blockScalarEnd(i, indent int) int {
+func (e *yamlLayout) blockScalarEnd(i, indent int) int {
 	line := nextLine(e.data, i)
 	keep := bytes.IndexByte(e.data[i:line], '+') >= 0
 	end := len(bytes.TrimRight(e.data[:line], "\r\n"))
@@ -259,7 +373,7 @@ func (e *yamlEditor) blockScalarEnd(i, indent int) int {
 
 // plainEnd is the end of a plain scalar: the shortest text from i that folds
 // to its value.
-func (e *yamlEditor) plainEnd(value string, i int, flow bool) (int, error) {
+func (e *yamlLayout) plainEnd(value string, i int, flow bool) (int, error) {
 	folded, breaks := "", 0
 	for at := i; at < len(e.data); {
 		next := nextLine(e.data, at)
@@ -284,7 +398,7 @@ func (e *yamlEditor) plainEnd(value string, i int, flow bool) (int, error) {
 		}
 		at = next
 	}
-	return 0, errYAMLEnd
+	return 0, errNoEnd
 }
 
 // plainLine is the length of the plain text at the start of a line.
@@ -302,162 +416,246 @@ func plainLine(line []byte, flow bool) int {
 	return len(line)
 }
 
-// quoteStyle is the quote of a scalar, to be kept.
-func quoteStyle(n *yaml.Node) byte {
+// rebuildBlock is rebuild for a YAML collection in block style. Each element
+// is whole lines: the comments directly above it, its text, and comments below
+// it that are indented deeper.
+func (e *editor) rebuildBlock(old *Node, x elements, order []int, fresh *Node, path []string, mark int) error {
+	patches := e.take(mark)
+	column := old.lay.column
+	inline := len(bytes.TrimSpace(e.data[lineStart(e.data, x.begins[0]):x.begins[0]])) > 0
+	pieces := make([]blockPiece, len(x.begins))
+	for i, begin := range x.begins {
+		p := &pieces[i]
+		from := lineStart(e.data, begin)
+		switch {
+		case i == 0 && inline:
+			p.float, p.near = begin, begin
+		case i == 0:
+			p.float, p.near = from, e.commentsAbove(from, 0)
+			if old.Kind == Map {
+				p.near = from // what stands above the first key is about all of them
+			}
+			p.float = p.near
+		default:
+			p.float = pieces[i-1].end
+			p.near = max(p.float, e.commentsAbove(from, p.float))
+		}
+		p.begin = max(from, p.near)
+		if i == 0 && inline {
+			p.begin = begin
+		}
+
+		limit := len(e.data)
+		if i+1 < len(x.begins) {
+			limit = lineStart(e.data, x.begins[i+1])
+		}
+		p.end = nextLine(e.data, x.ends[i])
+		for p.end < limit && e.commentColumn(p.end) > column {
+			p.end = nextLine(e.data, p.end)
+		}
+	}
+
+	first, last := pieces[0].near, pieces[len(pieces)-1].end
+	text := e.joinBlock(pieces, order, patches, func(i int) string { return e.freshBlock(old, x, fresh, i) }, inline, column)
+	if last == len(e.data) && (last == 0 || e.data[last-1] != '\n') {
+		text = strings.TrimSuffix(text, e.eol)
+	}
+	e.patch(first, last, text)
+	return nil
+}
+
+// blockPiece is one element of a block: offsets of what floats above it, of the
+// comments that belong to it, of its text, and of what follows.
+type blockPiece struct{ float, near, begin, end int }
+
+// joinBlock writes the pieces in order. What floats between two elements, such
+// as empty lines and comments apart from both, keeps its place.
+func (e *editor) joinBlock(pieces []blockPiece, order []int, patches []patch, fresh func(i int) string, inline bool, column int) string {
+	spaced := len(pieces) > 1
+	for _, p := range pieces[1:] {
+		spaced = spaced && p.float < p.near
+	}
+	var out strings.Builder
+	floated := make([]bool, len(pieces))
+	float := func(i int, blank bool) {
+		p := pieces[i]
+		text := string(e.data[p.float:p.near])
+		if floated[i] || p.float == p.near || strings.TrimSpace(text) == "" && (!blank || out.Len() == 0) {
+			return
+		}
+		floated[i] = true
+		out.WriteString(text)
+	}
+	next := 0
+	for _, i := range order {
+		if i < 0 {
+			if spaced && out.Len() > 0 {
+				out.WriteString(e.eol)
+			}
+			out.WriteString(e.lines(fresh(next)) + e.eol)
+			next++
+			continue
+		}
+		for j := range i {
+			float(j, false)
+		}
+		float(i, true)
+		p := pieces[i]
+		text := string(e.data[p.near:p.begin]) + e.cut(p.begin, p.end, patches)
+		if i == 0 && inline {
+			text = strings.Repeat(" ", column) + text
+		}
+		if !strings.HasSuffix(text, "\n") {
+			text += e.eol
+		}
+		out.WriteString(text)
+	}
+	for j := range pieces {
+		float(j, false)
+	}
+	if inline { // what comes first stands behind the dash or key around it
+		return strings.TrimLeft(out.String(), " \t\r\n")
+	}
+	return out.String()
+}
+
+// commentsAbove moves up from a line over the comments directly above it.
+func (e *editor) commentsAbove(line, floor int) int {
+	for line > floor {
+		above := lineStart(e.data, line-1)
+		if above < floor || e.commentColumn(above) < 0 {
+			break
+		}
+		line = above
+	}
+	return line
+}
+
+// commentColumn is the column of the comment that has the line at offset i to
+// itself, or -1.
+func (e *editor) commentColumn(i int) int {
+	text := bytes.TrimLeft(e.data[i:nextLine(e.data, i)], " \t")
+	if len(text) == 0 || text[0] != '#' {
+		return -1
+	}
+	return nextLine(e.data, i) - i - len(text)
+}
+
+// freshBlock writes new element i as block lines, in the style of the others.
+func (e *editor) freshBlock(old *Node, x elements, fresh *Node, i int) string {
+	column := old.lay.column
+	if old.Kind == Map {
+		return yamlMember(fresh.Names[i].Text, fresh.Items[i], column)
+	}
+	gap, flow := 1, false
+	for j, item := range old.Items {
+		if item.Start > x.begins[j] && item.Start < nextLine(e.data, x.begins[j]) && !item.lay.absent && !item.lay.tagged {
+			gap = item.Start - x.begins[j] - 1
+		}
+		flow = item.Kind == Map && item.lay.alias == "" && !item.lay.block
+	}
+	dash := strings.Repeat(" ", column) + "-" + strings.Repeat(" ", gap)
+	item := fresh.Items[i]
+	if item.Kind == Map && len(item.Items) > 0 && !flow {
+		return dash + strings.TrimLeft(yamlMembers(item, column+1+gap), " ")
+	}
+	return dash + yamlValue(item, column, false)
+}
+
+// replaceYAML puts want in place of a value.
+func (e *editor) replaceYAML(old, want *Node, path []string) error {
+	lay := old.lay
+	if lay == nil || !lay.absent && old.End < 0 {
+		return refuse(path, "where it ends was not found")
+	}
+	if (lay.block || lay.absent) && lay.tagged {
+		if users := e.yaml.aliases[lay.anchor]; lay.anchor != "" && len(users) > 0 {
+			return refuse(path, "it is also used at %s by *%s", Dotted(users[0]), lay.anchor)
+		}
+		return refuse(path, "a tag or an anchor belongs to it")
+	}
+	after := lay.after
 	switch {
-	case n.Kind != yaml.ScalarNode:
-		return 0
-	case n.Style&yaml.DoubleQuotedStyle != 0:
-		return '"'
-	case n.Style&yaml.SingleQuotedStyle != 0:
-		return '\''
+	case lay.flow:
+		e.patch(old.Start, old.End, yamlText(want, quoteOf(old), true))
+		if lay.absent {
+			e.patches[len(e.patches)-1] = patch{after, after, " " + yamlText(want, 0, true)}
+		}
+		return nil
+	case after < 0:
+		return refuse(path, "its place in the document was not found")
+	}
+
+	inList := e.data[after-1] == '-'
+	lines := ""
+	switch {
+	case want.Kind == Map && len(want.Items) > 0 && (lay.absent || old.Kind == Null):
+		lines = yamlMembers(want, lay.indent+2)
+	case sections(want) && (lay.absent || old.Kind == Null || old.Kind == List && len(old.Items) == 0):
+		lines = yamlItems(want, lay.indent+2)
+	case want.Kind == Map && len(want.Items) == 0 && lay.block && !inList: // a key without a value says the same
+		e.patch(nextLine(e.data, after), nextLine(e.data, old.End), "")
+		return nil
+	}
+	switch {
+	case lines != "" && inList:
+		end := max(after, old.End)
+		e.patch(after, end, e.lines(" "+strings.TrimLeft(lines, " ")))
+	case lines != "":
+		if !lay.absent {
+			e.patch(after, old.End, "")
+		}
+		e.insertLines(nextLine(e.data, max(after, old.End)), lines)
+	case lay.absent:
+		e.patch(after, after, e.lines(" "+yamlValue(want, lay.indent, false)))
+	case lay.block && lineStart(e.data, old.Start) > after: // a comment beside the key stays
+		e.patch(after, after, " "+yamlText(want, 0, false))
+		if from, to := nextLine(e.data, after), nextLine(e.data, old.End); to > from {
+			e.patch(from, to, "")
+		}
+	case lay.block:
+		e.patch(after, old.End, " "+yamlText(want, 0, false))
+	default:
+		e.patch(old.Start, old.End, e.lines(e.yamlScalar(old, want)))
+	}
+	return nil
+}
+
+// yamlScalar writes want in the style of the scalar old.
+func (e *editor) yamlScalar(old, want *Node) string {
+	if want.Kind == Text && !want.Plain && (old.Style == '|' || old.Style == '>') {
+		indent := 0 // of the lines that stand there
+		for i := nextLine(e.data, old.Start); i < old.End; i = nextLine(e.data, i) {
+			line := e.data[i:nextLine(e.data, i)]
+			if text := bytes.TrimLeft(line, " "); len(bytes.TrimSpace(text)) > 0 {
+				indent = len(line) - len(text)
+				break
+			}
+		}
+		if text, ok := blockScalar(want.Text, old.Style, max(indent, old.lay.indent+1, 1)); ok {
+			return text
+		}
+	}
+	return yamlText(want, quoteOf(old), false)
+}
+
+// quoteOf is the quote of a scalar, to be kept.
+func quoteOf(n *Node) byte {
+	if n != nil && (n.Style == '"' || n.Style == '\'') {
+		return n.Style
 	}
 	return 0
 }
 
-// replaceValue puts value in place of the value v of key k in mapping m.
-func (e *yamlEditor) replaceValue(m, k, v *yaml.Node, value *Node) ([]byte, error) {
-	flow := m.Style&yaml.FlowStyle != 0
-	text := yamlText(value, quoteStyle(v), flow)
-	if isAbsent(v) {
-		at, err := e.colon(k, flow)
-		if err != nil || v.Anchor != "" || v.Style&yaml.TaggedStyle != 0 {
-			return nil, errors.Join(errNotInPlace, err)
-		}
-		return replace(e.data, at, at, " "+text), nil
+// sections reports a list of sections alone.
+func sections(n *Node) bool {
+	if n.Kind != List || len(n.Items) == 0 {
+		return false
 	}
-	end, err := e.end(v, flow, k.Column-1)
-	if err != nil {
-		return nil, err
-	}
-	start := e.start(v)
-	if value.Kind == List && v.Kind == yaml.SequenceNode {
-		old := (&yamlReader{left: maxNodes}).node(v, "", 0, false)
-		if v.Style&yaml.FlowStyle == 0 {
-			if out, ok := e.blockList(v, old, value); ok {
-				return out, nil
-			}
-		} else if out, ok, err := e.flowList(v, end, old, value); ok || err != nil {
-			return out, err
+	for _, item := range n.Items {
+		if item.Kind != Map || len(item.Items) == 0 {
+			return false
 		}
 	}
-	if v.Style&yaml.FlowStyle != 0 || v.Kind == yaml.ScalarNode || v.Kind == yaml.AliasNode {
-		return replace(e.data, start, end, text), nil
-	}
-	if v.Anchor != "" || v.Style&yaml.TaggedStyle != 0 {
-		return nil, errNotInPlace
-	}
-	at, err := e.colon(k, flow)
-	if err != nil {
-		return nil, err
-	}
-	return replace(e.data, at, end, " "+text), nil
-}
-
-// openSection gives a key without a value the section that holds path.
-func (e *yamlEditor) openSection(m, k, v *yaml.Node, path []string, value *Node) ([]byte, error) {
-	flow := m.Style&yaml.FlowStyle != 0
-	if v.Anchor != "" || v.Style&yaml.TaggedStyle != 0 {
-		return nil, errNotInPlace
-	}
-	at, err := e.colon(k, flow)
-	if err != nil {
-		return nil, err
-	}
-	end := at
-	if !isAbsent(v) {
-		if end, err = e.end(v, flow, k.Column-1); err != nil {
-			return nil, err
-		}
-	}
-	if flow {
-		return replace(e.data, at, end, " "+yamlText(nest(path, value), 0, true)), nil
-	}
-	out := replace(e.data, at, end, "")
-	return insertLine(out, nextLine(out, at), yamlBlock(k.Column+1, path, value)), nil
-}
-
-// insert adds a key to a mapping.
-func (e *yamlEditor) insert(m *yaml.Node, indent int, path []string, value *Node) ([]byte, error) {
-	if m.Style&yaml.FlowStyle != 0 {
-		end, err := e.end(m, true, indent)
-		if err != nil {
-			return nil, err
-		}
-		member := yamlString(path[0], 0, true) + ": " + yamlText(nest(path[1:], value), 0, true)
-		closing := end - 1
-		if len(m.Content) == 0 {
-			return replace(e.data, e.start(m)+1, closing, member), nil
-		}
-		inner := bytes.TrimRight(e.data[:closing], " \t\r\n")
-		if inner[len(inner)-1] == ',' {
-			return replace(e.data, len(inner), len(inner), " "+member), nil
-		}
-		return replace(e.data, len(inner), len(inner), ", "+member), nil
-	}
-	if len(m.Content) == 0 {
-		return nil, errNotInPlace
-	}
-	end, err := e.blockEnd(m)
-	if err != nil {
-		return nil, err
-	}
-	return insertLine(e.data, nextLine(e.data, end), yamlBlock(m.Content[0].Column-1, path, value)), nil
-}
-
-// remove takes a key out of a mapping.
-func (e *yamlEditor) remove(m *yaml.Node, j, indent int) ([]byte, error) {
-	k, v := m.Content[j], m.Content[j+1]
-	flow := m.Style&yaml.FlowStyle != 0
-	end, err := e.colon(k, flow)
-	if err != nil {
-		return nil, err
-	}
-	if !isAbsent(v) {
-		if end, err = e.end(v, flow, k.Column-1); err != nil {
-			return nil, err
-		}
-	}
-	from := e.start(k)
-	if !flow {
-		first := lineStart(e.data, from)
-		if len(bytes.TrimSpace(e.data[first:from])) > 0 {
-			return nil, errNotInPlace
-		}
-		return replace(e.data, first, nextLine(e.data, end), ""), nil
-	}
-	rest := bytes.TrimLeft(e.data[end:], " \t\r\n")
-	switch {
-	case len(rest) > 0 && rest[0] == ',':
-		end = len(e.data) - len(rest) + 1
-		for end < len(e.data) && e.data[end] == ' ' {
-			end++
-		}
-	case j > 0:
-		before := bytes.TrimRight(e.data[:from], " \t\r\n")
-		if len(before) > 0 && before[len(before)-1] == ',' {
-			from = len(before) - 1
-		}
-	}
-	return replace(e.data, from, end, ""), nil
-}
-
-// yamlBlock writes path and value as block lines, without a final line break.
-func yamlBlock(indent int, path []string, value *Node) string {
-	var lines []string
-	for i, part := range path {
-		line := strings.Repeat(" ", indent+2*i) + yamlString(part, 0, false) + ":"
-		if i == len(path)-1 {
-			if value.Kind == Map && len(value.Items) > 0 {
-				lines = append(lines, line)
-				for j, k := range value.Names {
-					lines = append(lines, yamlBlock(indent+2*i+2, []string{k.Text}, value.Items[j]))
-				}
-				break
-			}
-			line += " " + yamlText(value, 0, false)
-		}
-		lines = append(lines, line)
-	}
-	return strings.Join(slices.Clip(lines), "\n")
+	return true
 }

@@ -26,11 +26,19 @@ type Node struct {
 	Kind  Kind
 	Plain bool // the text was written without quotes
 	Alias bool // reached through a YAML alias or merge key: not editable in place
-	Style byte // YAML only: the quote or block indicator; '{' for flow collections
+	// Style is, of YAML, the quote or block indicator, or '{' for a flow
+	// collection; of TOML 'f' for a float, as inf and nan are none elsewhere.
+	Style byte
 
 	Text  string
 	Names []Name  // of a Map, parallel to items
 	Items []*Node // of a Map or List
+
+	// Pairs says, of a List that is to be written, which item of the list
+	// before each item is, or -1. Without it the items are paired by PairNodes.
+	Pairs []int
+
+	lay *layout // of a document that is edited
 
 	Mark   any // what the caller gave Parse, to know its nodes by
 	Line   int // 1-based; 0 where the text has no lines
@@ -134,7 +142,7 @@ func (n *Node) Any() any {
 			if u, err := strconv.ParseUint(n.Text, 0, 64); err == nil {
 				return u
 			}
-			if f, err := strconv.ParseFloat(GoFloat(n.Text), 64); err == nil && strings.ContainsAny(n.Text, "0123456789.") {
+			if f, err := strconv.ParseFloat(GoFloat(n.Text), 64); err == nil && (n.Style == 'f' || strings.ContainsAny(n.Text, "0123456789.")) {
 				return f
 			}
 		}

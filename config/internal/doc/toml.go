@@ -18,6 +18,7 @@ type tomlReader struct {
 	mistakes []Mistake
 	root     *Node
 	state    map[*Node]tomlState
+	layout   *tomlLayout // of a document that is edited
 }
 
 // tomlState says how a table came to be, which decides what may add to it.
@@ -32,7 +33,11 @@ const (
 )
 
 func parseTOML(data []byte, mark any) (root *Node, mistakes []Mistake) {
-	r := &tomlReader{data: data, lines: newLineIndex(data), nodes: slab{mark: mark}, state: map[*Node]tomlState{}}
+	return readTOML(data, mark, nil)
+}
+
+func readTOML(data []byte, mark any, layout *tomlLayout) (root *Node, mistakes []Mistake) {
+	r := &tomlReader{layout: layout, data: data, lines: newLineIndex(data), nodes: slab{mark: mark}, state: map[*Node]tomlState{}}
 	r.root = r.nodes.new(Map)
 	r.root.Line, r.root.Column, r.root.End = 1, 1, len(data)
 	r.parser.Reset(data)
@@ -41,9 +46,11 @@ func parseTOML(data []byte, mark any) (root *Node, mistakes []Mistake) {
 		switch e := r.parser.Expression(); e.Kind {
 		case unstable.Table, unstable.ArrayTable:
 			table, tableKey = r.header(e)
+			r.layout.header(r, e, table)
 		case unstable.KeyValue:
 			if table != nil {
-				r.keyValue(table, tableKey, e, 0)
+				parent, leaf := r.keyValue(table, tableKey, e, 0)
+				r.layout.keyValue(r, e, table, parent, leaf)
 			}
 		}
 	}
@@ -129,8 +136,9 @@ func (r *tomlReader) header(e *unstable.Node) (*Node, string) {
 	return table, key
 }
 
-// keyValue adds key = value, where the key may be dotted, to table.
-func (r *tomlReader) keyValue(table *Node, key string, e *unstable.Node, depth int) {
+// keyValue adds key = value, where the key may be dotted, to table. It returns
+// the value and the table that has it.
+func (r *tomlReader) keyValue(table *Node, key string, e *unstable.Node, depth int) (parent, leaf *Node) {
 	it := e.Key()
 	for it.Next() {
 		k := r.name(it.Node())
@@ -139,11 +147,11 @@ func (r *tomlReader) keyValue(table *Node, key string, e *unstable.Node, depth i
 		if it.IsLast() {
 			if have != nil {
 				r.mistakes = append(r.mistakes, duplicate(key, k, table.Names[at]))
-				return
+				return nil, nil
 			}
 			v := r.value(e.Value(), key, r.valueStart(k.End), depth)
 			table.Names, table.Items = append(table.Names, k), append(table.Items, v)
-			return
+			return table, v
 		}
 		switch {
 		case have == nil:
@@ -153,10 +161,11 @@ func (r *tomlReader) keyValue(table *Node, key string, e *unstable.Node, depth i
 			table.Names, table.Items = append(table.Names, k), append(table.Items, have)
 		case have.Kind != Map || r.state[have] == tomlInline || r.state[have] == tomlHeader:
 			r.mistakes = append(r.mistakes, duplicate(key, k, table.Names[at]))
-			return
+			return nil, nil
 		}
 		table = have
 	}
+	return nil, nil
 }
 
 // valueStart returns the offset of the value after the key that ends at i.
@@ -209,6 +218,9 @@ func (r *tomlReader) value(v *unstable.Node, key string, start, depth int) *Node
 		n.Text, n.End = string(v.Data), int(v.Raw.Offset+v.Raw.Length)
 	default:
 		n.Plain, n.Text, n.End = true, string(v.Data), start+len(v.Data)
+		if v.Kind == unstable.Float {
+			n.Style = 'f' // inf and nan are no words here
+		}
 	}
 	return n
 }

@@ -101,11 +101,11 @@ func tomlText(n *Node) (string, error) {
 
 func tomlNumber(text string) string {
 	switch strings.ToLower(text) {
-	case "nan":
+	case ".nan":
 		return "nan"
-	case "+inf", "inf":
+	case ".inf":
 		return "inf"
-	case "-inf":
+	case "-.inf":
 		return "-inf"
 	}
 	return text
@@ -195,4 +195,88 @@ func yamlPlain(text string, flow bool) bool {
 		return plainFlow.MatchString(text)
 	}
 	return plainStart.MatchString(text)
+}
+
+// yamlValue writes a value behind a key or dash in a block at indent.
+func yamlValue(n *Node, indent int, flow bool) string {
+	if n.Kind == Text && !n.Plain && strings.Contains(strings.TrimRight(n.Text, "\n"), "\n") {
+		if text, ok := blockScalar(n.Text, '|', indent+2); ok {
+			return text
+		}
+	}
+	return yamlText(n, 0, flow)
+}
+
+// yamlMembers writes the keys of a section as block lines.
+func yamlMembers(n *Node, indent int) string {
+	lines := make([]string, len(n.Items))
+	for i, k := range n.Names {
+		lines[i] = yamlMember(k.Text, n.Items[i], indent)
+	}
+	return strings.Join(lines, "\n")
+}
+
+func yamlMember(name string, n *Node, indent int) string {
+	line := strings.Repeat(" ", indent) + yamlString(name, 0, false) + ":"
+	switch {
+	case n.Kind == Map && len(n.Items) > 0:
+		return line + "\n" + yamlMembers(n, indent+2)
+	case sections(n):
+		return line + "\n" + yamlItems(n, indent+2)
+	}
+	return line + " " + yamlValue(n, indent, false)
+}
+
+// yamlItems writes a list of sections as block lines.
+func yamlItems(n *Node, indent int) string {
+	lines := make([]string, len(n.Items))
+	for i, item := range n.Items {
+		lines[i] = strings.Repeat(" ", indent) + "- " + strings.TrimLeft(yamlMembers(item, indent+2), " ")
+	}
+	return strings.Join(lines, "\n")
+}
+
+// blockScalar writes text as a literal (|) or folded (>) scalar whose lines
+// stand at indent, or reports that it cannot.
+func blockScalar(text string, style byte, indent int) (string, bool) {
+	body := strings.TrimRight(text, "\n")
+	if body == "" || strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && r != '\t' && unprintable(r) }) {
+		return "", false
+	}
+	lines := strings.Split(body, "\n")
+	for _, line := range lines {
+		// A first line that begins with a space would set the indent, and what
+		// folds a line is told from its first character.
+		if (style == '>' || line == lines[0]) && strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t") || line != "" && strings.TrimRight(line, " \t") == "" {
+			return "", false
+		}
+	}
+	if lines[0] == "" {
+		return "", false
+	}
+	chomp := ""
+	switch trailing := len(text) - len(body); {
+	case trailing == 0:
+		chomp = "-"
+	case trailing > 1:
+		return "", false // its empty lines would look like the document's own
+	}
+	var out strings.Builder
+	out.WriteByte(style)
+	out.WriteString(chomp)
+	for i, line := range lines {
+		if style == '>' && i > 0 && line != "" {
+			out.WriteByte('\n') // one break alone would be read as a space
+		}
+		out.WriteByte('\n')
+		if line != "" {
+			out.WriteString(strings.Repeat(" ", indent) + line)
+		}
+	}
+	return out.String(), true
+}
+
+// unprintable reports a character that YAML and TOML want escaped.
+func unprintable(r rune) bool {
+	return r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == '\u2028' || r == '\u2029' || r == '\ufeff' || r >= 0xfffe && r <= 0xffff
 }

@@ -122,8 +122,8 @@ func fromKind(rv reflect.Value, n *doc.Node, rules AnyRules) (*doc.Node, error) 
 		return n, nil
 	case reflect.Float32, reflect.Float64:
 		n.Text, n.Plain = floatText(rv.Float(), rv.Type().Bits()), true
-		if rules.ForFile && !strings.ContainsAny(n.Text, ".eEnN") {
-			n.Text += ".0"
+		if rules.ForFile {
+			n.Text = withPoint(n.Text)
 		}
 		return n, nil
 	case reflect.String:
@@ -149,6 +149,23 @@ func fromKind(rv reflect.Value, n *doc.Node, rules AnyRules) (*doc.Node, error) 
 		return FromMap(values, rules)
 	}
 	return nil, fmt.Errorf("a value of type %s has no text", rv.Type())
+}
+
+// withPoint gives the text of a whole float its point, so that every reader sees
+// a float.
+func withPoint(text string) string {
+	switch text {
+	case "+Inf":
+		return ".inf"
+	case "-Inf":
+		return "-.inf"
+	case "NaN":
+		return ".nan"
+	}
+	if strings.ContainsAny(text, ".e") {
+		return text
+	}
+	return text + ".0"
 }
 
 // floatText writes a float so that every reader sees the same number: without

@@ -229,8 +229,8 @@ func equalAny(a, b reflect.Value) bool {
 	if reflect.DeepEqual(a.Interface(), b.Interface()) {
 		return true
 	}
-	x, errX := encodeAny(a)
-	y, errY := encodeAny(b)
+	x, errX := Encode(a, &Shape{Code: Any})
+	y, errY := Encode(b, &Shape{Code: Any})
 	return errX == nil && errY == nil && sameValue(x, y)
 }
 

@@ -11,19 +11,34 @@ import (
 var ErrSecret = errors.New("a secret is not written to a plain file; set a reference (ref+…), or change it where it is kept")
 
 // Encode turns a Go value into a tree that a file can hold.
-func Encode(rv reflect.Value, s *Shape) (*doc.Node, error) {
+func Encode(rv reflect.Value, s *Shape) (*doc.Node, error) { return encoder{}.value(rv, s) }
+
+// Tree turns a Go value into a tree for comparing: with the text of secrets.
+func Tree(rv reflect.Value, s *Shape) *doc.Node {
+	n, err := encoder{reveal: true}.value(rv, s)
+	if err != nil { // an odd value under an interface
+		return &doc.Node{Kind: doc.Text, Text: PlainText(rv, s)}
+	}
+	return n
+}
+
+type encoder struct{ reveal bool }
+
+func (e encoder) value(rv reflect.Value, s *Shape) (*doc.Node, error) {
 	switch s.Code {
 	case Pointer:
 		if rv.IsNil() {
 			return &doc.Node{Kind: doc.Null}, nil
 		}
-		return Encode(rv.Elem(), s.Elem)
-	case Bool, Int, Uint, Float:
+		return e.value(rv.Elem(), s.Elem)
+	case Bool, Int, Uint:
 		return &doc.Node{Kind: doc.Text, Plain: true, Text: PlainText(rv, s)}, nil
+	case Float:
+		return &doc.Node{Kind: doc.Text, Plain: true, Text: withPoint(floatText(rv.Float(), rv.Type().Bits()))}, nil
 	case Slice, Array:
 		n := &doc.Node{Kind: doc.List}
 		for i := range rv.Len() {
-			item, err := Encode(rv.Index(i), s.Elem)
+			item, err := e.value(rv.Index(i), s.Elem)
 			if err != nil {
 				return nil, err
 			}
@@ -31,51 +46,57 @@ func Encode(rv reflect.Value, s *Shape) (*doc.Node, error) {
 		}
 		return n, nil
 	case Map:
-		n := &doc.Node{Kind: doc.Map}
-		keys := make(map[string]reflect.Value, rv.Len())
-		for it := rv.MapRange(); it.Next(); {
-			keys[PlainText(it.Key(), s.Key)] = it.Key()
-		}
-		for _, k := range SortedKeys(keys) {
-			item, err := Encode(rv.MapIndex(keys[k]), s.Elem)
-			if err != nil {
-				return nil, err
-			}
-			n.Put(doc.Name{Text: k}, item)
-		}
-		return n, nil
+		return e.mapping(rv, s)
 	case Struct:
-		n := &doc.Node{Kind: doc.Map}
-		for _, k := range SortedKeys(s.Struct.Names) {
-			f := s.Struct.Names[k]
-			fv, ok := ReadPath(rv, f.Path)
-			if !ok || fv.IsZero() {
-				continue
-			}
-			item, err := Encode(fv, f.Shape)
-			if err != nil {
-				return nil, err
-			}
-			n.Put(doc.Name{Text: k}, item)
-		}
-		return n, nil
+		return e.structure(rv, s)
 	case Any:
-		return encodeAny(rv)
+		if !rv.IsValid() || rv.Kind() == reflect.Interface && rv.IsNil() {
+			return &doc.Node{Kind: doc.Null}, nil
+		}
+		return FromAny(rv.Interface(), AnyRules{ForFile: !e.reveal})
 	case Secret:
-		return nil, ErrSecret
+		if !e.reveal {
+			return nil, ErrSecret
+		}
 	case Text:
-		if s.special != nil && s.special.Secret != nil && s.special.Secret(rv) {
+		if !e.reveal && s.special != nil && s.special.Secret != nil && s.special.Secret(rv) {
 			return nil, ErrSecret
 		}
 	}
 	return &doc.Node{Kind: doc.Text, Text: PlainText(rv, s)}, nil
 }
 
-// encodeAny turns what stands under an interface into a tree that a file can
-// hold, with the types that reading it back gives: a float stays one.
-func encodeAny(rv reflect.Value) (*doc.Node, error) {
-	if !rv.IsValid() || rv.Kind() == reflect.Interface && rv.IsNil() {
-		return &doc.Node{Kind: doc.Null}, nil
+// mapping writes the entries in the order of their keys.
+func (e encoder) mapping(rv reflect.Value, s *Shape) (*doc.Node, error) {
+	n := &doc.Node{Kind: doc.Map}
+	keys := make(map[string]reflect.Value, rv.Len())
+	for it := rv.MapRange(); it.Next(); {
+		keys[PlainText(it.Key(), s.Key)] = it.Key()
 	}
-	return FromAny(rv.Interface(), AnyRules{ForFile: true})
+	for _, k := range SortedKeys(keys) {
+		item, err := e.value(rv.MapIndex(keys[k]), s.Elem)
+		if err != nil {
+			return nil, err
+		}
+		n.Names, n.Items = append(n.Names, doc.Name{Text: k}), append(n.Items, item)
+	}
+	return n, nil
+}
+
+// structure writes the fields that are set, in their order.
+func (e encoder) structure(rv reflect.Value, s *Shape) (*doc.Node, error) {
+	n := &doc.Node{Kind: doc.Map}
+	for _, k := range s.Struct.Order {
+		f := s.Struct.Names[k]
+		fv, ok := ReadPath(rv, f.Path)
+		if !ok || fv.IsZero() {
+			continue
+		}
+		item, err := e.value(fv, f.Shape)
+		if err != nil {
+			return nil, err
+		}
+		n.Put(doc.Name{Text: k}, item)
+	}
+	return n, nil
 }

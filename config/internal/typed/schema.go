@@ -65,6 +65,7 @@ type Special struct {
 type StructShape struct {
 	Fields []*Field
 	Names  map[string]*Field
+	Order  []string // the names, in the order of the fields
 }
 
 // Field is one struct field that is a key, or an embedded struct.
@@ -325,7 +326,12 @@ func (b *schemaBuilder) structShape(s *Shape) {
 	}
 	if len(s.Struct.Fields) == 0 {
 		s.Code, s.Struct = None, nil
+		return
 	}
+	s.Struct.Order = Keys(s.Struct.Names)
+	slices.SortFunc(s.Struct.Order, func(a, b string) int {
+		return slices.Compare(s.Struct.Names[a].Path, s.Struct.Names[b].Path)
+	})
 }
 
 // isStandard reports whether a package path without a domain belongs to the
