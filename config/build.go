@@ -118,7 +118,7 @@ func (b *builder) walk(section *typed.Entry, n *doc.Node) {
 		e := section.Names[k.Text]
 		switch {
 		case e == nil:
-			b.Decoder.Unknown(item, k, section.Key, b.keyHint(section, k.Text))
+			b.Decoder.Unknown(n, i, section.Shape, section.Key, b.keyHint(section, k.Text))
 		case !e.Section:
 			b.set(e, item)
 		case item.Kind == doc.Map:

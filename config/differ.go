@@ -155,7 +155,7 @@ func (d *differ) encode(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, key s
 		return d.encode(s.Elem, n, ov, nv.Elem(), key)
 	}
 	if ref := from(n).ref; ref != "" {
-		return nil, fmt.Errorf("config: update %s: its value is held at %s: %w", key, maskSecrets(ref), ErrSecret)
+		return nil, fmt.Errorf("config: update %s: its value is held at %s: %w", key, showReference(ref), ErrSecret)
 	}
 	switch s.Code {
 	case typed.Slice, typed.Array:

@@ -236,3 +236,5 @@ func isPortLink(rest string) bool {
 	}
 	return len(parts) == 3 || slices.Contains([]string{"PROTO", "PORT", "ADDR"}, parts[3])
 }
+
+func isPort(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }

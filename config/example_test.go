@@ -267,8 +267,8 @@ func ExampleBytes() {
 
 func ExampleURL() {
 	u, err := config.ParseURL("https://user:s3cr3t@hooks.example/x")
-	fmt.Println(u, u.Host, err)
-	// Output: https://user:xxxxx@hooks.example/x hooks.example <nil>
+	fmt.Println(u, u.String(), err)
+	// Output: https://[redacted]@hooks.example/x https://user:s3cr3t@hooks.example/x <nil>
 }
 
 func ExampleSecret() {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/config/internal/doc"
 	"github.com/svcblocks/svcblocks/config/internal/typed"
+	"github.com/svcblocks/svcblocks/internal/redact"
 )
 
 // Origin is where a value comes from.
@@ -180,7 +181,7 @@ func publicOrigin(n *doc.Node) Origin {
 	if from == noOrigin {
 		return Origin{Layer: string(layerDefault)}
 	}
-	o := Origin{Layer: string(from.layer.kind), Name: from.label, Reference: maskSecrets(from.ref)}
+	o := Origin{Layer: string(from.layer.kind), Name: from.label, Reference: showReference(from.ref)}
 	if from.label == "" {
 		o.Name, o.Line, o.Column = from.layer.name, n.Line, n.Column
 	}
@@ -204,10 +205,10 @@ func displayNode(n *doc.Node, s *typed.Shape, key string) string {
 		if n.Kind == doc.Text && n.Text == "" {
 			return ""
 		}
-		return redact("x")
+		return redact.Mask
 	}
 	if n.Kind == doc.Text && isReference(n.Text) {
-		return maskSecrets(n.Text)
+		return showReference(n.Text)
 	}
 	rv := reflect.New(s.Type).Elem()
 	d := newDecoder(true)
@@ -220,7 +221,7 @@ func displayNode(n *doc.Node, s *typed.Shape, key string) string {
 func plainNode(n *doc.Node, s *typed.Shape, key string) string {
 	switch n.Kind {
 	case doc.Text:
-		return maskSecrets(n.Text)
+		return showable(n.Text)
 	case doc.List, doc.Map:
 		parts := make([]string, len(n.Items))
 		for i, item := range n.Items {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/config/internal/doc"
 	"github.com/svcblocks/svcblocks/config/internal/typed"
-	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/redact"
 )
 
 // maxShown bounds the length of a value in messages, in characters.
@@ -24,27 +24,25 @@ func shorten(text string) string {
 	return string([]rune(text)[:maxShown]) + "…"
 }
 
-// redact stands for text that must not be shown; empty text may.
-func redact(text string) string {
+// masked stands for text that must not be shown; empty text may.
+func masked(text string) string {
 	if text == "" {
 		return `""`
 	}
-	return secret.Redacted
+	return redact.Mask
 }
 
 // sensitiveKey reports whether a key's name says that its value is a secret,
 // for settings that hold one in a plain string. It is a second line of
-// defence: Secret is the type to use.
+// defence, and a list that always lags: Secret is the type to use.
 func sensitiveKey(key string) bool {
 	_, last, _ := cutLast(key, ".")
 	last = strings.ToLower(strings.TrimRight(last, "[]0123456789"))
-	for _, word := range []string{"password", "passwd", "passphrase", "secret", "token", "api_key", "apikey", "private_key", "credential", "credentials"} {
-		if last == word || strings.HasSuffix(last, "_"+word) {
-			return true
-		}
-	}
-	return false
+	return sensitiveName.MatchString(strings.ReplaceAll(last, "-", "_"))
 }
+
+var sensitiveName = regexp.MustCompile(`(^|_)(pass|passwords?|passwd|pwd|passphrases?|secrets?|tokens?|credentials?|api_?keys?|` +
+	`(secret|secret_access|private|encryption|signing|account|shared_access|master|auth)_keys?)$`)
 
 func cutLast(s, sep string) (before, after string, found bool) {
 	if i := strings.LastIndex(s, sep); i >= 0 {
@@ -53,50 +51,28 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return "", s, false
 }
 
-// parameter matches a password in a connection string: in the query of a URL,
-// or in the form of password=….
-var parameter = regexp.MustCompile(`(?i)\b([a-z0-9_.-]*(?:password|passwd|passphrase|secret|token|api_?key)=)[^&;#\s"']+`)
-
-// maskSecrets hides the password of every URL and connection string in text.
-func maskSecrets(text string) string {
-	if strings.Contains(text, "=") {
-		text = parameter.ReplaceAllString(text, "${1}xxxxx")
-	}
-	return maskUserinfo(text)
+// showable is text with the passwords of its URLs and connection strings
+// hidden, and what else is known to hold one: the path of a webhook, and the
+// value of an Authorization header.
+func showable(text string) string {
+	text = redact.URL(text)
+	text = authorization.ReplaceAllString(text, "${1}"+redact.Mask)
+	return webhook.ReplaceAllString(text, "${1}"+redact.Mask)
 }
 
-// maskUserinfo hides the password before the host of every URL in text.
-func maskUserinfo(text string) string {
-	from := 0
-	for {
-		i := strings.Index(text[from:], "://")
-		if i < 0 {
-			return text
-		}
-		start := from + i + len("://")
-		end := strings.IndexAny(text[start:], "/?# \t\n\"'")
-		if end < 0 {
-			end = len(text) - start
-		}
-		authority := text[start : start+end]
-		// A password may itself hold the characters that end an authority.
-		if at := strings.LastIndex(text[start:], "@"); at > end {
-			if colon := strings.IndexByte(authority, ':'); colon >= 0 && !isPort(authority[colon+1:]) {
-				authority = text[start : start+at+1]
-			}
-		}
-		at := strings.LastIndexByte(authority, '@')
-		colon := strings.IndexByte(authority, ':')
-		if at >= 0 && colon >= 0 && colon < at {
-			text = text[:start+colon+1] + "xxxxx" + text[start+at:]
-			from = start + colon + 1 + len("xxxxx")
-			continue
-		}
-		from = start
-	}
-}
+var (
+	authorization = regexp.MustCompile(`(?i)\b((?:Bearer|Basic) )[A-Za-z0-9._~+/=-]{6,}`)
+	webhook       = regexp.MustCompile(`(?i)(https?://(?:hooks\.[^/\s"]+/|[^\s"]+/(?:api/webhooks|webhookb2|webhooks)/))[^\s"?\[]+`)
+)
 
-func isPort(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+// showReference is the text of a reference, whose path and key name a secret
+// and are none. Only what stands for a password in it is hidden.
+func showReference(text string) string {
+	if shown := redact.URL(text); strings.Contains(shown, redact.Mask+"@") {
+		return shown
+	}
+	return text
+}
 
 // display is the text of a value for people, redacted.
 func display(rv reflect.Value, s *typed.Shape, key string, hidden bool) string {
@@ -132,7 +108,7 @@ func display(rv reflect.Value, s *typed.Shape, key string, hidden bool) string {
 		return "{" + strings.Join(parts, ", ") + "}"
 	case typed.Any:
 		if hidden || sensitiveKey(key) {
-			return secret.Redacted
+			return redact.Mask
 		}
 		data, err := json.Marshal(redactAny(rv.Interface(), key))
 		if err != nil {
@@ -149,9 +125,9 @@ func display(rv reflect.Value, s *typed.Shape, key string, hidden bool) string {
 		if text == "" {
 			return ""
 		}
-		return secret.Redacted
+		return redact.Mask
 	}
-	return maskSecrets(text)
+	return showable(text)
 }
 
 // redactAny copies a value of type any for showing.
@@ -171,12 +147,12 @@ func redactAny(v any, key string) any {
 		return out
 	case string:
 		if sensitiveKey(key) {
-			return redact(v)
+			return masked(v)
 		}
-		return maskSecrets(v)
+		return showable(v)
 	}
 	if sensitiveKey(key) {
-		return secret.Redacted
+		return redact.Mask
 	}
 	return v
 }

@@ -83,7 +83,7 @@ func envDefault(e *typed.Entry, fv reflect.Value) string {
 	case typed.Slice, typed.Array, typed.Map:
 		if n, err := typed.Encode(fv, e.Shape); err == nil {
 			if line, err := doc.JSONText(n); err == nil {
-				return maskSecrets(line)
+				return showable(line)
 			}
 		}
 		return ""
@@ -213,7 +213,7 @@ func jsonLeaf(e *typed.Entry, fv reflect.Value) *doc.Node {
 	}
 	if fv.IsValid() && !fv.IsZero() && !e.Shape.HoldsSecret() && !sensitiveKey(e.Key) {
 		if value, err := typed.Encode(fv, e.Shape); err == nil {
-			if line, err := doc.JSONText(value); err == nil && maskSecrets(line) == line {
+			if line, err := doc.JSONText(value); err == nil && showable(line) == line {
 				n.Put(doc.Name{Text: "default"}, value)
 			}
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/config/internal/doc"
 	"github.com/svcblocks/svcblocks/config/internal/typed"
+	"github.com/svcblocks/svcblocks/internal/redact"
 )
 
 // reading is one pass over all layers.
@@ -125,6 +126,9 @@ func (r *reading) file(kind layerKind, name string, s *sourceSpec) {
 	}
 	l.data = data
 	problems := l.parse()
+	for i := range problems {
+		problems[i].Key = r.schema.Shown(problems[i].Key)
+	}
 	if l.root == nil && len(problems) > 0 {
 		r.unparsed = append(r.unparsed, data)
 	}
@@ -331,7 +335,7 @@ func (r *reading) source(s *sourceSpec) {
 	r.layers = append(r.layers, l)
 	values, err := readProvider(s)
 	if err != nil {
-		r.fail(Problem{Kind: KindUnreadable, Layer: l.describe(), Message: "cannot be read: " + maskSecrets(err.Error()), Err: err})
+		r.fail(Problem{Kind: KindUnreadable, Layer: l.describe(), Message: "cannot be read: " + redact.Reason(err.Error()), Err: err})
 		return
 	}
 	root, err := typed.FromMap(values, typed.AnyRules{

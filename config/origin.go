@@ -128,9 +128,9 @@ func problemAt(n *doc.Node, key string) Problem {
 // shown is the text of n for a message.
 func shown(n *doc.Node, s *typed.Shape, key string) string {
 	if mustHide(n, s, key) {
-		return redact(n.Text)
+		return masked(n.Text)
 	}
-	return strconv.Quote(shorten(maskSecrets(n.Text)))
+	return strconv.Quote(shorten(showable(n.Text)))
 }
 
 // mustHide reports text that may be a secret: of its origin, its key, or
@@ -188,8 +188,8 @@ func problemOf(f typed.Mistake) Problem {
 	switch {
 	case hide && text != "" && strings.Contains(p.Hint, text):
 		p.Hint = ""
-	case f.Cause != nil && !hide && maskSecrets(text) == text:
-		p.Hint = maskSecrets(strings.TrimPrefix(f.Cause.Error(), "config: "))
+	case f.Cause != nil && !hide && showable(text) == text:
+		p.Hint = showable(strings.TrimPrefix(f.Cause.Error(), "config: "))
 	}
 	return p
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/redact"
 )
 
 // Kind says what is wrong, for programs that branch on it.
@@ -190,57 +191,24 @@ func layerRank(p Problem, rank map[string]int) int {
 
 // scrubber takes the secrets that a snapshot has seen out of its messages:
 // causes written elsewhere, such as a Validate method, may repeat one.
-type scrubber struct{ secrets []string }
-
-// minScrub is the length below which a secret is not searched for: shorter
-// text is found in ordinary words.
-const minScrub = 5
+type scrubber struct{ secrets []secret.Secret }
 
 func (s *scrubber) add(text string) {
-	if text = strings.TrimSpace(text); len(text) >= minScrub {
-		s.secrets = append(s.secrets, text)
-	}
+	s.secrets = append(s.secrets, secret.New(strings.TrimSpace(text)))
 }
 
-func (s *scrubber) text(text string) string {
-	for _, word := range s.secrets {
-		if strings.Contains(text, word) {
-			text = strings.ReplaceAll(text, word, secret.Redacted)
-		}
-	}
-	return text
-}
-
+// problems cleans them in place. Keys and what is wanted are words of the
+// program, in which a short secret is more likely meant as that word.
 func (s *scrubber) problems(problems []Problem) {
-	sort.Slice(s.secrets, func(i, j int) bool { return len(s.secrets[i]) > len(s.secrets[j]) })
+	if len(problems) == 0 || len(s.secrets) == 0 {
+		return
+	}
+	all := redact.New(s.secrets...)
+	long := all.Long()
 	for i := range problems {
 		p := &problems[i]
-		p.Key, p.Value, p.Want = s.text(p.Key), s.text(p.Value), s.text(p.Want)
-		p.Message, p.Hint = s.text(p.Message), s.text(p.Hint)
-		p.Err = s.err(p.Err)
+		p.Key, p.Want = long.String(p.Key), long.String(p.Want)
+		p.Value, p.Message, p.Hint = all.String(p.Value), all.String(p.Message), all.String(p.Hint)
+		p.Err = all.Error(p.Err)
 	}
 }
-
-// err returns an error which says the same without secrets. Where one was
-// found, the causes stay visible to errors.Is alone.
-func (s *scrubber) err(err error) error {
-	if err == nil {
-		return nil
-	}
-	text := err.Error()
-	if clean := s.text(text); clean != text {
-		return &scrubbedError{clean, err}
-	}
-	return err
-}
-
-type scrubbedError struct {
-	text  string
-	cause error
-}
-
-func (e *scrubbedError) Error() string        { return e.text }
-func (e *scrubbedError) Is(target error) bool { return errors.Is(e.cause, target) }
-
-// Format keeps %+v and %#v from walking into the cause.
-func (e *scrubbedError) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(e.text)) }

@@ -109,13 +109,13 @@ size: 64 miles
 func TestReportFiles(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ name, file, content, want string }{
-		{"yaml syntax", "s.yaml", "mode: dev\nlisten: a: b\n", "s.yaml:2: invalid YAML: mapping values are not allowed in this context"},
-		{"yaml tab", "s.yaml", "scrape:\n\tretries: 1\n", "s.yaml:2: invalid YAML: found character that cannot start any token (indent with spaces"},
+		{"yaml syntax", "s.yaml", "mode: dev\nlisten: a: b\n", "s.yaml:2:10: invalid YAML: mapping values are not allowed in this context"},
+		{"yaml tab", "s.yaml", "scrape:\n\tretries: 1\n", "s.yaml:2:1: invalid YAML: found character that cannot start any token (indent with spaces"},
 		{"no guess about required keys", "s.yaml", "owner: \"x\nmode: dev\n", "config: load: s.yaml:"},
 		{"yaml list", "s.yaml", "- mode\n", "s.yaml:1:1: the document is a list, want keys at the top"},
 		{"yaml two documents", "s.yaml", "mode: dev\n---\nmode: prod\n", "more text after the end of the document"},
 		{"yaml text after a flow map", "s.yaml", "{mode: dev} x: 1\n", "invalid YAML"},
-		{"yaml unknown anchor", "s.yaml", "mode: *x\n", "unknown anchor"},
+		{"yaml unknown anchor", "s.yaml", "mode: *x\n", "s.yaml:1:7: invalid YAML: an alias that names no anchor"},
 		{"json comment", "s.json", "{\n  // x\n}", "s.json:2:3: invalid JSON: a comment (plain JSON has none; name the file .jsonc)"},
 		{"json comma", "s.json", "{\"mode\": \"dev\",\n}", "s.json:1:15: invalid JSON: a comma after the last item"},
 		{"json cut", "s.json", "{\"mode\": \"dev\"", "s.json:1:15: invalid JSON: an object that does not end"},
@@ -128,7 +128,7 @@ func TestReportFiles(t *testing.T) {
 		{"toml cut", "s.toml", "mode = \"dev", "s.toml:1:"},
 		{"section is a value", "s.yaml", "mail: x\n", `s.yaml:1:7: mail: got [redacted], want a section`},
 		{"value is a section", "s.yaml", "mode: {a: 1}\n", "s.yaml:1:7: mode: got a section, want a single value"},
-		{"not UTF-8", "s.yaml", "mode: dev\nlisten: \xff\n", "s.yaml:2: the file is not UTF-8 text"},
+		{"not UTF-8", "s.yaml", "mode: dev\nlisten: \xff\n", "s.yaml:2:9: the file is not UTF-8 text"},
 		{"dot in a key", "s.yaml", "mail.host: x\n", "nest it: a dot in a key does not open a section"},
 		{"key of a section", "s.yaml", "host: x\n", "the key is mail.host"},
 		{"bad reference", "s.yaml", "mode: ref+file://\n", "cannot resolve ref+file://: the path is empty"},
@@ -136,6 +136,17 @@ func TestReportFiles(t *testing.T) {
 		{"leading zero", "s.yaml", "scrape: {retries: 010}\n", "a leading zero is ambiguous"},
 		{"float for int", "s.yaml", "scrape: {retries: 2.0}\n", "(write 2)"},
 		{"validate", "s.yaml", "mode: dev\nowner: x\nlisten: nowhere\n", "listen must be an address"},
+		{"yaml tag", "s.yaml", "mode: !env MODE\n", "s.yaml:1:7: a tag that is not known (quote a value that begins with !"},
+		{"yaml tag of a key", "s.yaml", "!x mode: dev\n", "s.yaml:1:1: a tag that is not known"},
+		{"yaml tag that does not fit", "s.yaml", "scrape: {retries: !!int x}\n", "s.yaml:1:19: a value that is not what its tag !!int says"},
+		{"yaml set", "s.yaml", "scrape: !!set {a, b}\n", "s.yaml:1:9: a tag that is not known"},
+		{"yaml quote", "s.yaml", "mode: dev\nlisten: 'a\n", "s.yaml:2:9: invalid YAML: found unexpected end of stream"},
+		{"yaml flow list", "s.yaml", "mode: dev\nlisten: [1\n", "s.yaml:2:1: invalid YAML: did not find expected ',' or ']'"},
+		{"yaml control character", "s.yaml", "mode: dev\nlisten: a\x01b\n", "s.yaml:2:10: invalid YAML: a control character"},
+		{"yaml key", "s.yaml", "mode: dev\nscrape:\n  retries: 1\n bad: 2\n", "s.yaml:4:2: invalid YAML: did not find expected key"},
+		{"toml bare word", "s.toml", "mode = dev\n", "(strings stand in quotes"},
+		{"toml line break", "s.toml", "scrape = {\nretries = 1", "s.toml:2:"},
+		{"byte order mark", "s.toml", "\ufeffscrape.retries = 'x'\n", "s.toml:1:18: scrape.retries"},
 		{"secret in place", "s.yaml", "mail: {password: [canary-x]}\n", "s.yaml:1:18: mail.password: got a list"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -342,8 +353,8 @@ func TestReportSaysEachMistakeOnce(t *testing.T) {
 		env        []string
 		want       []string
 	}{
-		{"unparsed file", "token: x\n list: [1\nhost: y\n", nil, []string{"s.yaml:2: invalid YAML"}},
-		{"unparsed file that does not have the key", "mail:\n host: x\n  list: [1]\n", nil, []string{"s.yaml:3: invalid YAML", "token: required, but no layer sets it"}},
+		{"unparsed file", "token: x\n list: [1\nhost: y\n", nil, []string{"s.yaml:2:2: invalid YAML"}},
+		{"unparsed file that does not have the key", "mail:\n host: x\n  list: [1]\n", nil, []string{"s.yaml:3:3: invalid YAML", "token: required, but no layer sets it"}},
 		{
 			"secret file that is not there", "mail: {host: h, port: 1, list: [1]}\n",
 			[]string{"APP_TOKEN_FILE=/nonexistent"},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/config/internal/doc"
 	"github.com/svcblocks/svcblocks/config/internal/typed"
+	"github.com/svcblocks/svcblocks/internal/redact"
 )
 
 // Resolver gives the value that a reference stands for.
@@ -137,7 +138,7 @@ func (e *engine) resolveAll(ctx context.Context, b *builder) {
 			if results[i].err != nil {
 				p := problemAt(u.n, u.key)
 				p.Kind = KindUnresolved
-				p.Message = fmt.Sprintf("cannot resolve %s: %s", maskSecrets(text), maskSecrets(results[i].err.Error()))
+				p.Message = fmt.Sprintf("cannot resolve %s: %s", showReference(text), redact.Reason(results[i].err.Error()))
 				p.Err = results[i].err
 				b.fail(p)
 				skip(u.n)

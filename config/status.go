@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/config/internal/typed"
+	"github.com/svcblocks/svcblocks/internal/redact"
 )
 
 // Status says how current the settings are.
@@ -57,7 +58,7 @@ func (s *Store[T]) Status() Status {
 func (c *references) status(text string, keys []string) ReferenceStatus {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	out := ReferenceStatus{Reference: maskSecrets(text), Keys: slices.Clone(keys)}
+	out := ReferenceStatus{Reference: showReference(text), Keys: slices.Clone(keys)}
 	if r := c.known[text]; r != nil {
 		out.ResolvedAt, out.Err = r.at, r.err
 		if r.lease > 0 {
@@ -77,7 +78,7 @@ func (c *references) renewed(text string, r resolved) error {
 		for _, k := range c.known {
 			s.add(k.value)
 		}
-		r.err = s.err(r.err)
+		r.err = redact.New(s.secrets...).Error(r.err)
 	}
 	if r.err != nil && old != nil {
 		old.err = r.err

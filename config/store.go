@@ -297,7 +297,7 @@ func (e *engine) refreshIf(ctx context.Context, texts []string, expected []input
 		var errs []error
 		for i, r := range resolveMany(ctx, e.opt.resolvers, texts) {
 			if err := e.refs.renewed(texts[i], r); err != nil {
-				errs = append(errs, fmt.Errorf("config: refresh %s: %w", maskSecrets(texts[i]), err))
+				errs = append(errs, fmt.Errorf("config: refresh %s: %w", showReference(texts[i]), err))
 			}
 		}
 		resolving = errors.Join(errs...)

@@ -1,7 +1,10 @@
 package config
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
+	"log/slog"
 	"math"
 	"net/url"
 	"reflect"
@@ -10,6 +13,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/config/internal/typed"
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/redact"
 )
 
 // Secret is a value that does not show itself; see [secret.Secret]. Key types
@@ -99,8 +103,14 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 }
 
 // URL is an absolute URL, such as "https://hooks.example/x". The zero URL is
-// empty. Its String masks a password; use the embedded value's String, as in
-// u.URL.String(), to get all of it.
+// empty.
+//
+// Whatever prints or encodes it shows "[redacted]" in place of the userinfo, the
+// query and the fragment: every verb of fmt, also in a list or struct, log/slog,
+// and the encoders for JSON, XML, YAML and gob. Two ways give the whole address,
+// as they do for net/url: [URL.String] called by name, also from text/template
+// ({{.URL.String}}), go-cmp and spew, and what reads fields by reflection. A
+// webhook whose path is the secret goes into a [Secret].
 type URL struct{ url.URL }
 
 // ParseURL reads an absolute URL. Its error does not repeat the text, which
@@ -113,8 +123,30 @@ func ParseURL(text string) (URL, error) {
 	return URL{*u}, nil
 }
 
-// String returns the URL with its password, if it has one, shown as xxxxx.
-func (u URL) String() string { return u.Redacted() }
+// String returns the whole address, with its password if it has one. Use it to
+// make requests, and print u itself.
+func (u URL) String() string { return u.URL.String() }
+
+// masked is the address as it may be shown.
+func (u URL) masked() string { return redact.URL(u.URL.String()) }
+
+// Format writes the masked address for every verb and flag.
+func (u URL) Format(f fmt.State, verb rune) {
+	switch {
+	case verb == 'v' && f.Flag('#'):
+		_, _ = io.WriteString(f, u.GoString())
+	case verb == 'q':
+		_, _ = io.WriteString(f, strconv.Quote(u.masked()))
+	default:
+		_, _ = io.WriteString(f, u.masked())
+	}
+}
+
+// GoString returns the masked address as a Go expression for %#v.
+func (u URL) GoString() string { return "config.URL(" + strconv.Quote(u.masked()) + ")" }
+
+// LogValue returns the masked address for log/slog.
+func (u URL) LogValue() slog.Value { return slog.StringValue(u.masked()) }
 
 // IsZero reports whether the URL is empty.
 func (u URL) IsZero() bool { return u.URL == url.URL{} }
@@ -122,8 +154,15 @@ func (u URL) IsZero() bool { return u.URL == url.URL{} }
 // Equal reports whether both are written the same, passwords included.
 func (u URL) Equal(other URL) bool { return u.URL.String() == other.URL.String() }
 
-// MarshalText returns [URL.String]: the password is masked.
-func (u URL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
+// MarshalText returns the masked address: encoded settings do not carry their
+// secrets.
+func (u URL) MarshalText() ([]byte, error) { return []byte(u.masked()), nil }
+
+// MarshalJSON returns the masked address as a JSON string.
+func (u URL) MarshalJSON() ([]byte, error) { return json.Marshal(u.masked()) }
+
+// MarshalBinary returns the masked address, for encoding/gob.
+func (u URL) MarshalBinary() ([]byte, error) { return u.MarshalText() }
 
 // UnmarshalText sets u by [ParseURL].
 func (u *URL) UnmarshalText(text []byte) error {

@@ -327,7 +327,7 @@ func (e *engine) keptText(leaf *typed.Entry, s *typed.Shape, key, value string, 
 	}
 	switch s.Code {
 	case typed.Duration, typed.Text, typed.Time, typed.URL:
-		if n.Kind == doc.Text && leaf.Key == key && (s.Type != reflect.TypeFor[URL]() || maskSecrets(value) == value) {
+		if n.Kind == doc.Text && leaf.Key == key && (s.Type != reflect.TypeFor[URL]() || showable(value) == value) {
 			return map[string]*doc.Node{key: {Kind: doc.Text, Text: strings.TrimSpace(value)}}
 		}
 	}

@@ -41,10 +41,13 @@ func (m Mistake) Error() string { return fmt.Sprintf("%d:%d: %s", m.Line, m.Colu
 func Parse(f Format, data []byte, mark any) (*Node, []Mistake) {
 	trimmed := bytes.TrimPrefix(data, []byte("\ufeff"))
 	if len(trimmed) != len(data) && f != YAML { // that parser knows the mark
-		data = append([]byte("   "), trimmed...) // keeps the offsets
+		root, mistakes := Parse(f, append([]byte(spacesForMark), trimmed...), mark) // keeps the offsets
+		withoutMark(root, mistakes)
+		return root, mistakes
 	}
 	if !utf8.Valid(data) {
-		return nil, []Mistake{syntax(invalidLine(data), 0, "the file is not UTF-8 text", "save it as UTF-8")}
+		line, col := invalidPlace(data)
+		return nil, []Mistake{syntax(line, col, "the file is not UTF-8 text", "save it as UTF-8")}
 	}
 	switch f {
 	case YAML:
@@ -57,19 +60,43 @@ func Parse(f Format, data []byte, mark any) (*Node, []Mistake) {
 	return nil, []Mistake{syntax(0, 0, "unknown format", "")}
 }
 
-func invalidLine(data []byte) int {
-	line := 1
+// spacesForMark stand in place of a byte order mark, which has three bytes.
+const spacesForMark = "   "
+
+// withoutMark takes the spaces in place of the mark out of the columns.
+func withoutMark(root *Node, mistakes []Mistake) {
+	root.Visit(func(n *Node) {
+		if n.Line == 1 {
+			n.Column = max(1, n.Column-len(spacesForMark))
+		}
+		for i := range n.Names {
+			if n.Names[i].Line == 1 {
+				n.Names[i].Column = max(1, n.Names[i].Column-len(spacesForMark))
+			}
+		}
+	})
+	for i := range mistakes {
+		if mistakes[i].Line == 1 {
+			mistakes[i].Column = max(1, mistakes[i].Column-len(spacesForMark))
+		}
+	}
+}
+
+// invalidPlace is where the first byte stands that is no UTF-8.
+func invalidPlace(data []byte) (line, col int) {
+	line, col = 1, 1
 	for len(data) > 0 {
 		r, size := utf8.DecodeRune(data)
 		if r == utf8.RuneError && size == 1 {
 			break
 		}
+		col++
 		if r == '\n' {
-			line++
+			line, col = line+1, 1
 		}
 		data = data[size:]
 	}
-	return line
+	return line, col
 }
 
 func syntax(line, col int, message, hint string) Mistake {

@@ -60,7 +60,8 @@ func readTOML(data []byte, mark any, layout *tomlLayout) (root *Node, mistakes [
 		if errors.As(err, &at) {
 			line, col = r.errorPosition(at)
 		}
-		return nil, append(r.mistakes, syntax(line, col, "invalid TOML: "+err.Error(), ""))
+		message, hint := tomlMistake(err.Error())
+		return nil, append(r.mistakes, syntax(line, col, "invalid TOML: "+message, hint))
 	}
 	return r.root, r.mistakes
 }

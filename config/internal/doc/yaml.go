@@ -2,6 +2,7 @@ package doc
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -22,8 +23,7 @@ type yamlReader struct {
 func parseYAML(data []byte, mark any) (root *Node, mistakes []Mistake) {
 	doc, err := yamlDocument(data)
 	if err != nil {
-		line, message := yamlErrorLine(err)
-		return nil, []Mistake{syntax(line, 0, "invalid YAML: "+message, yamlHint(message))}
+		return nil, []Mistake{yamlMistake(data, err)}
 	}
 	if doc == nil || len(doc.Content) == 0 {
 		return nil, nil
@@ -44,7 +44,7 @@ func parseYAML(data []byte, mark any) (root *Node, mistakes []Mistake) {
 func yamlDocument(data []byte) (doc *yaml.Node, err error) {
 	defer func() { // the library reports some malformed input by a panic
 		if p := recover(); p != nil {
-			doc, err = nil, fmt.Errorf("yaml: cannot be read: %v", p)
+			doc, err = nil, errors.New("yaml: cannot be read")
 		}
 	}()
 	doc = new(yaml.Node)
@@ -110,6 +110,9 @@ func (r *yamlReader) node(y *yaml.Node, key string, depth int, alias bool) *Node
 	if y.Style&yaml.FlowStyle != 0 {
 		n.Style = '{'
 	}
+	if !r.tag(y) {
+		return n
+	}
 	switch y.Kind {
 	case yaml.AliasNode:
 		if y.Alias == nil {
@@ -133,7 +136,46 @@ func (r *yamlReader) node(y *yaml.Node, key string, depth int, alias bool) *Node
 	return n
 }
 
+// tag checks the tag that a value was given. The core ones are applied; any
+// other means something that is not this text, such as a secret of that name.
+func (r *yamlReader) tag(y *yaml.Node) bool {
+	if y.Style&yaml.TaggedStyle == 0 {
+		return true
+	}
+	short := y.ShortTag()
+	fits := true
+	switch {
+	case short == "!" || short == "!!str" || short == "!!timestamp" || short == "!!binary":
+		fits = y.Kind == yaml.ScalarNode
+	case short == "!!null":
+		fits = y.Kind == yaml.ScalarNode && isYAMLNull(y.Value)
+	case short == "!!bool" || short == "!!int" || short == "!!float":
+		value := (&Node{Kind: Text, Plain: true, Text: y.Value}).Any()
+		_, text := value.(string)
+		_, truth := value.(bool)
+		_, fraction := value.(float64)
+		fits = y.Kind == yaml.ScalarNode && !text && truth == (short == "!!bool") && (short == "!!float" || !fraction)
+	case short == "!!map":
+		fits = y.Kind == yaml.MappingNode
+	case short == "!!seq":
+		fits = y.Kind == yaml.SequenceNode
+	case short == "!!merge":
+	default:
+		r.mistakes = append(r.mistakes, syntax(y.Line, y.Column, "a tag that is not known",
+			"quote a value that begins with !; the tags are !!str, !!int, !!float, !!bool, !!null, !!map, !!seq, !!timestamp and !!binary"))
+		return false
+	}
+	if !fits {
+		r.mistakes = append(r.mistakes, syntax(y.Line, y.Column, "a value that is not what its tag "+short+" says", ""))
+	}
+	return fits
+}
+
 func (r *yamlReader) scalar(n *Node, y *yaml.Node) {
+	tagged := ""
+	if y.Style&yaml.TaggedStyle != 0 {
+		tagged = y.ShortTag()
+	}
 	switch {
 	case y.Style&yaml.DoubleQuotedStyle != 0:
 		n.Style = '"'
@@ -144,12 +186,26 @@ func (r *yamlReader) scalar(n *Node, y *yaml.Node) {
 	case y.Style&yaml.FoldedStyle != 0:
 		n.Style = '>'
 	default:
-		n.Plain = y.Style&yaml.TaggedStyle == 0 || y.Tag != "!!str"
+		n.Plain = tagged != "!!str" && tagged != "!" && tagged != "!!binary"
+	}
+
+	n.Text = y.Value
+	switch tagged {
+	case "!!int", "!!float", "!!bool":
+		n.Plain = true
+	case "!!binary":
+		raw, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(y.Value), ""))
+		if err != nil {
+			r.mistakes = append(r.mistakes, syntax(y.Line, y.Column, "a !!binary value that is no base64", ""))
+			return
+		}
+		n.Text = string(raw)
 	}
 	if n.Plain && isYAMLNull(y.Value) {
+		n.Text = ""
 		return
 	}
-	n.Kind, n.Text = Text, y.Value
+	n.Kind = Text
 }
 
 func isYAMLNull(text string) bool {
@@ -172,6 +228,9 @@ func (r *yamlReader) mapping(n *Node, y *yaml.Node, key string, depth int, alias
 		}
 		if k.Kind != yaml.ScalarNode {
 			r.mistakes = append(r.mistakes, syntax(k.Line, k.Column, "a key that is not a single value", ""))
+			continue
+		}
+		if !r.tag(k) {
 			continue
 		}
 		if isAbsent(k) {

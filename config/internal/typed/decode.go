@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -149,6 +150,7 @@ func (d *Decoder) mapping(rv reflect.Value, s *Shape, n *doc.Node, key string) b
 		rv.Set(reflect.MakeMapWithSize(s.Type, len(n.Names)))
 	}
 	ok := true
+	spelled := make(map[any]*doc.Node, len(n.Names))
 	for i, k := range n.Names {
 		item, full := n.Items[i], doc.JoinKey(key, k.Text)
 		kv := reflect.New(s.Key.Type).Elem()
@@ -157,10 +159,12 @@ func (d *Decoder) mapping(rv reflect.Value, s *Shape, n *doc.Node, key string) b
 			ok = false
 			continue
 		}
-		if item.Kind == doc.Null && s.Elem.Code != Pointer && s.Elem.Code != Any {
-			rv.SetMapIndex(kv, reflect.Value{})
+		if first, twice := spelled[kv.Interface()]; twice && first.Mark == item.Mark {
+			d.Mistakes = append(d.Mistakes, Mistake{Node: item, Name: k, Key: full, Got: k.Text, Want: "each key once", Hint: "it is another spelling of a key above"})
+			ok = false
 			continue
 		}
+		spelled[kv.Interface()] = item
 		if item.Kind == doc.Null {
 			rv.SetMapIndex(kv, reflect.Value{})
 			continue
@@ -185,7 +189,7 @@ func (d *Decoder) structure(rv reflect.Value, s *Shape, n *doc.Node, key string)
 	for i, k := range n.Names {
 		f := s.Struct.Names[k.Text]
 		if f == nil {
-			d.Unknown(n.Items[i], k, key, Nearest(k.Text, Keys(s.Struct.Names)))
+			d.Unknown(n, i, s, key, Nearest(k.Text, Keys(s.Struct.Names)))
 			continue
 		}
 		fv := fieldByPath(rv, f.Path)
@@ -218,14 +222,47 @@ func (d *Decoder) structure(rv reflect.Value, s *Shape, n *doc.Node, key string)
 	return len(d.Mistakes) == before
 }
 
-// Unknown reports a key that nothing reads.
-func (d *Decoder) Unknown(n *doc.Node, k doc.Name, section, hint string) {
-	f := Mistake{Kind: Unknown, Node: n, Name: k, Key: doc.JoinKey(section, k.Text), Hint: hint}
+// Unknown reports name i of a section, n, which no field of the shape has. Where
+// secrets stand in the section, the name may be one by a slip: it is shown as
+// far as it looks like a key, has a value, and a key stands beside it or near.
+func (d *Decoder) Unknown(n *doc.Node, i int, s *Shape, section, hint string) {
+	k, item := n.Names[i], n.Items[i]
+	shown := k.Text
+	if s.hasSecret() {
+		shown, _, _ = strings.Cut(plainName.FindString(k.Text)+"…", "…")
+		beside := slices.ContainsFunc(n.Names, func(other doc.Name) bool { return s.Struct.Names[other.Text] != nil })
+		switch {
+		case hint == "" && (!beside || item.Kind == doc.Null):
+			shown = "…"
+		case shown != k.Text:
+			shown += "…"
+		}
+	}
+
+	f := Mistake{Kind: Unknown, Node: item, Name: k, Key: doc.JoinKey(section, shown), Hint: hint}
 	if d.Lenient {
 		d.Warnings = append(d.Warnings, f)
 		return
 	}
 	d.Mistakes = append(d.Mistakes, f)
+}
+
+// plainName matches what the name of a key looks like.
+var plainName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*`)
+
+// hasSecret reports a struct with a Secret among its own fields, or a list or
+// map of them.
+func (s *Shape) hasSecret() bool {
+	for _, f := range s.Struct.Fields {
+		in := f.Shape
+		for in.Elem != nil {
+			in = in.Elem
+		}
+		if in.Code == Secret || f.Name == "" && in.Code == Struct && in.hasSecret() {
+			return true
+		}
+	}
+	return false
 }
 
 // setText sets rv from text. It returns what was wanted instead, a

@@ -420,3 +420,36 @@ func (s *Shape) search(seen map[*Shape]bool, is func(*Shape) bool) bool {
 	}
 	return false
 }
+
+// Shown is a dotted key without what stands below a secret or an unknown key:
+// names there are most likely the secret itself.
+func (s *Schema) Shown(key string) string {
+	if key == "" {
+		return ""
+	}
+	shape, shown := s.Root.Shape, ""
+	for part := range strings.SplitSeq(key, ".") {
+		for shape != nil && shape.Code == Pointer {
+			shape = shape.Elem
+		}
+		name, _, indexed := strings.Cut(part, "[")
+		switch {
+		case shape == nil:
+		case shape.Code == Secret:
+			return shown
+		case shape.Code == Map:
+			shape = shape.Elem
+		case shape.Code == Struct && shape.Struct.Names[name] != nil:
+			shape = shape.Struct.Names[name].Shape
+		case shape.Code == Struct && s.Root.Shape.HoldsSecret():
+			return doc.JoinKey(shown, "…")
+		default:
+			shape = nil
+		}
+		for indexed && shape != nil && (shape.Code == Slice || shape.Code == Array || shape.Code == Pointer) {
+			shape = shape.Elem
+		}
+		shown = doc.JoinKey(shown, part)
+	}
+	return shown
+}
