@@ -37,7 +37,7 @@ func TestProductionBinary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const limit = 17_000_000
+	const limit = 17_500_000
 	if info.Size() > limit {
 		t.Errorf("the binary has %d bytes, more than %d", info.Size(), limit)
 	}

@@ -4,15 +4,16 @@ import (
 	"container/list"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/notify"
-	"github.com/svcblocks/svcblocks/notify/internal/redact"
+	"github.com/svcblocks/svcblocks/notify/internal/post"
 )
 
 // Bot posts to one channel through the Web API, as a bot user with the scope
@@ -20,7 +21,8 @@ import (
 // works alone, too. All methods are safe for concurrent use.
 //
 // What a Hub tells about repeats of a message brings the message in Slack up
-// to date, or answers in its thread, see [Options].NoEdit. That the trouble
+// to date, which keeps its first text, or answers in its thread, see
+// [Options].NoEdit. That the trouble
 // has become worse, or is over, is told in the thread and the channel, as
 // Slack tells nobody of an edit. When the first message is not known any more,
 // after a restart for instance, a new one is posted.
@@ -28,19 +30,23 @@ type Bot struct {
 	s       settings
 	token   secret.Secret
 	channel string
-	limit   *limiter
-	red     *redact.Redactor
+	poster  *post.Poster
 
 	mu    sync.Mutex
 	posts map[string]*list.Element // by message ID
-	order *list.List               // of *post, the latest in front
+	order *list.List               // of *root, the latest in front
 }
 
-// post is where a message is in Slack, and the highest level that was told of.
-type post struct {
+// root is where the first message about some trouble is in Slack, what it said,
+// and the highest level that was told of.
+type root struct {
 	id, channel, ts string
+	text            string
 	level           slog.Level
 }
+
+// maxKept bounds what is remembered of a first text.
+const maxKept = 4000
 
 // maxPosts bounds the messages that can be brought up to date.
 const maxPosts = 1000
@@ -56,21 +62,22 @@ var (
 // name as "#ops", with the token of a bot. It reports every mistake at once and
 // does not connect; [Bot.Check] does. opts may be nil.
 func NewBot(token secret.Secret, channel string, opts *Options) (*Bot, error) {
-	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("slack: "+format, args...)) }
-	if token.IsZero() {
-		bad("token is empty")
+	s, wrong := opts.settle()
+	if err := checkToken(token, s.BaseURL); err != nil {
+		wrong.Add("token", "%s", err)
 	}
-	if channel == "" {
-		bad("channel is empty: give its ID or its name")
+	switch {
+	case channel == "":
+		wrong.Add("channel", "is empty: give its ID or its name")
+	case strings.ContainsFunc(channel, func(r rune) bool { return r <= ' ' || r == ',' }):
+		wrong.Add("channel", "%q has white space or a comma in it: give one ID or name", channel)
 	}
-	s := opts.withDefaults(bad)
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
+	if err := wrong.Err("slack: new bot"); err != nil {
+		return nil, err
 	}
 	return &Bot{
-		s: s, token: token, channel: channel, limit: &limiter{per: s.Rate, burst: s.Burst},
-		red: redact.New(token.Reveal()), posts: map[string]*list.Element{}, order: list.New(),
+		s: s, token: token, channel: channel, poster: s.poster("Slack", []secret.Secret{token}),
+		posts: map[string]*list.Element{}, order: list.New(),
 	}, nil
 }
 
@@ -89,65 +96,93 @@ func (b *Bot) MarshalJSON() ([]byte, error) { return fmt.Appendf(nil, "%q", b.St
 // LogValue returns String's text, for log/slog.
 func (b *Bot) LogValue() slog.Value { return slog.StringValue(b.String()) }
 
-// Send posts a message of level [slog.LevelInfo]. See [Bot.Notify].
+// Send posts a message of level [slog.LevelError], as [notify.Hub.Send] does. See
+// [Bot.Notify].
 func (b *Bot) Send(ctx context.Context, subject, message string) error {
-	return b.Notify(ctx, notify.Message{Subject: subject, Text: message})
+	return b.Notify(ctx, notify.Message{Level: slog.LevelError, Subject: subject, Text: message})
 }
 
 // Notify posts m, or brings the message that m belongs to up to date. It
 // returns nil when Slack answered that it is ok, and a [*notify.Error]
-// otherwise. It waits for the rate limit, and returns at once when the wait
-// would go beyond ctx.
+// otherwise. When the blocks of m are refused the text goes out alone. It waits
+// for the rate limit, and returns at once when the wait would go beyond ctx.
 func (b *Bot) Notify(ctx context.Context, m notify.Message) error {
-	ctx, cancel := bound(ctx, b.s.Timeout)
+	ctx, cancel := b.poster.Bound(ctx)
 	defer cancel()
-	m = withDefaults(m)
+	m = post.Defaults(m)
 	if err := b.tell(ctx, m); err != nil {
-		err.MessageID = m.ID
-		err.Reason, err.Enhanced = b.red.String(err.Reason), b.red.String(err.Enhanced)
-		return err
+		return b.poster.Clean(err, m.ID)
 	}
 	return nil
 }
 
+// tell posts m, answers in the thread of the trouble, or edits its first
+// message. When that one is gone a new one takes its place.
 func (b *Bot) tell(ctx context.Context, m notify.Message) *notify.Error {
-	if err := b.limit.wait(ctx); err != nil {
-		return err
-	}
-	p := b.s.render(m)
-	p.Channel = b.channel
-	root, known := b.find(m.Thread)
-	news := m.Resolved || m.Level > root.level
+	first, known := b.find(m.Thread)
+	news := m.Resolved || m.Level > first.level
 	if known && !b.s.NoEdit && !news {
-		p.Channel, p.TS = root.channel, root.ts
-		_, err := b.call(ctx, "chat.update", p)
+		err := b.edit(ctx, first, m)
 		if err == nil || !gone(err) {
 			return err
 		}
-		b.forget(m.Thread) // somebody deleted it: post anew
-		known, p.Channel, p.TS = false, b.channel, ""
-	} else if known {
-		p.Channel, p.ThreadTS, p.Broadcast = root.channel, root.ts, news
+		b.forget(m.Thread)
+		known = false
 	}
-	answer, err := b.call(ctx, "chat.postMessage", p)
-	if err != nil && p.ThreadTS != "" && gone(err) {
+
+	p := b.s.render(m, true)
+	p.Channel = b.channel
+	if known {
+		p.Channel, p.ThreadTS, p.Broadcast = first.channel, first.ts, news
+	}
+	answer, err := b.say(ctx, "chat.postMessage", m.ID, p)
+	if err != nil && known && gone(err) {
 		b.forget(m.Thread)
 		known, p.Channel, p.ThreadTS, p.Broadcast = false, b.channel, "", false
-		answer, err = b.call(ctx, "chat.postMessage", p)
+		answer, err = b.say(ctx, "chat.postMessage", m.ID, p)
 	}
 	if err != nil {
 		return err
 	}
+
 	switch {
-	case m.Thread == "":
-		b.remember(post{m.ID, answer.Channel, answer.TS, m.Level})
 	case !known:
-		b.remember(post{m.Thread, answer.Channel, answer.TS, m.Level})
-	case m.Level > root.level:
-		root.level = m.Level
-		b.remember(root)
+		kept, _ := cut(m.Text, maxKept)
+		id := m.Thread
+		if id == "" {
+			id = m.ID
+		}
+		b.remember(root{id, answer.Channel, answer.TS, strings.Clone(kept), m.Level})
+	case m.Level > first.level:
+		first.level = m.Level
+		b.remember(first)
 	}
 	return nil
+}
+
+// edit brings the first message about m's trouble up to date. Its text stays:
+// what came last stands below.
+func (b *Bot) edit(ctx context.Context, first root, m notify.Message) *notify.Error {
+	switch {
+	case m.Text == "" || m.Text == first.text:
+		m.Text = first.text
+	case first.text != "":
+		m.Text = first.text + "\n\nlatest:\n" + m.Text
+	}
+	p := b.s.render(m, true)
+	p.Channel, p.TS = first.channel, first.ts
+	_, err := b.say(ctx, "chat.update", m.ID, p)
+	return err
+}
+
+// say calls a method with p, and without its blocks if those are refused.
+func (b *Bot) say(ctx context.Context, method, id string, p payload) (answer, *notify.Error) {
+	a, err := b.call(ctx, method, p)
+	if refusesBlocks(err) {
+		b.s.Logger.WarnContext(ctx, "blocks were refused, and the text goes out alone", "message_id", id, "reason", err.Reason)
+		return b.call(ctx, method, p.withoutBlocks())
+	}
+	return a, err
 }
 
 // gone reports whether the message to be edited or answered cannot be any more.
@@ -163,28 +198,19 @@ func gone(e *notify.Error) bool {
 // Check asks Slack whether the token is good (auth.test). It posts nothing and
 // does not prove that the bot is in the channel.
 func (b *Bot) Check(ctx context.Context) error {
-	ctx, cancel := bound(ctx, b.s.Timeout)
+	ctx, cancel := b.poster.Bound(ctx)
 	defer cancel()
 	if _, err := b.call(ctx, "auth.test", struct{}{}); err != nil {
-		err.Reason, err.Enhanced = b.red.String(err.Reason), b.red.String(err.Enhanced)
-		return err
+		return b.poster.Clean(err, "")
 	}
 	return nil
 }
 
 // Preview returns the JSON that Notify would post as a new message.
 func (b *Bot) Preview(m notify.Message) ([]byte, error) {
-	p := b.s.render(withDefaults(m))
+	p := b.s.render(post.Defaults(m), true)
 	p.Channel = b.channel
 	return p.encode()
-}
-
-// answer is what every method of the Web API returns.
-type answer struct {
-	OK      bool   `json:"ok"`
-	Error   string `json:"error"`
-	Channel string `json:"channel"`
-	TS      string `json:"ts"`
 }
 
 func (b *Bot) call(ctx context.Context, method string, args any) (answer, *notify.Error) {
@@ -192,52 +218,44 @@ func (b *Bot) call(ctx context.Context, method string, args any) (answer, *notif
 	if err != nil {
 		return answer{}, notify.NewError(method, err)
 	}
-	resp, raw, err := do(ctx, b.s.client, b.s.BaseURL+"/"+method, "application/json; charset=utf-8", b.token.Reveal(), body)
-	if err != nil {
-		return answer{}, transportError(ctx, method, err)
+	got, failed := b.poster.Do(ctx, post.Request{
+		Op: method, Address: b.s.BaseURL + "/" + method, Body: body,
+		Header: http.Header{"Content-Type": {contentType}, "Authorization": {"Bearer " + b.token.Reveal()}},
+	})
+	if failed != nil {
+		return answer{}, failed
 	}
-	if e := statusError(method, resp, raw, time.Now()); e != nil {
-		if code := apiError(raw); code != "" {
-			e.Enhanced, e.Reason = code, code
-		}
+	if e := statusError(b.poster, method, got, time.Now()); e != nil {
 		return answer{}, e
 	}
+
 	var a answer
-	if err := json.Unmarshal([]byte(raw), &a); err != nil {
-		return answer{}, &notify.Error{Op: method, Code: resp.StatusCode, Class: notify.ClassRejected, Reason: "answer is not Slack's: " + reason(raw)}
+	if err := json.Unmarshal([]byte(got.Body), &a); err != nil {
+		return answer{}, &notify.Error{Op: method, Code: got.Status, Class: notify.ClassRejected, Reason: "answer is not Slack's: " + b.poster.Reason(got.Body)}
 	}
 	if !a.OK {
-		e := &notify.Error{Op: method, Code: resp.StatusCode, Enhanced: errorCode(a.Error), Reason: reason(a.Error)}
-		e.Class = classOf(e.Enhanced, notify.ClassRejected)
-		if e.Class == notify.ClassThrottled {
-			e.RetryAfter = defaultPause
+		e := &notify.Error{Op: method, Code: got.Status, Enhanced: a.code()}
+		e.Reason = b.poster.Reason(e.Enhanced)
+		if e.Class = classOf(e.Enhanced, notify.ClassRejected); e.Class == notify.ClassThrottled {
+			post.Throttle(e)
 		}
 		return answer{}, e
 	}
 	return a, nil
 }
 
-// apiError returns the error code of a Web API answer, or "".
-func apiError(raw string) string {
-	var a answer
-	if json.Unmarshal([]byte(raw), &a) != nil {
-		return ""
-	}
-	return errorCode(a.Error)
-}
-
-func (b *Bot) find(id string) (post, bool) {
+func (b *Bot) find(id string) (root, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := b.posts[id]
 	if id == "" || e == nil {
-		return post{}, false
+		return root{}, false
 	}
 	b.order.MoveToFront(e)
-	return *e.Value.(*post), true // the list holds nothing else
+	return *e.Value.(*root), true // the list holds nothing else
 }
 
-func (b *Bot) remember(p post) {
+func (b *Bot) remember(p root) {
 	if p.ts == "" {
 		return
 	}
@@ -251,7 +269,7 @@ func (b *Bot) remember(p post) {
 	if b.order.Len() > maxPosts {
 		last := b.order.Back()
 		b.order.Remove(last)
-		delete(b.posts, last.Value.(*post).id) // as above
+		delete(b.posts, last.Value.(*root).id) // as above
 	}
 }
 

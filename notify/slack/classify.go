@@ -1,56 +1,33 @@
 package slack
 
 import (
-	"context"
-	"fmt"
+	"encoding/json"
 	"net/http"
 	"strings"
 	"time"
 
-	"github.com/svcblocks/svcblocks/internal/backoff"
 	"github.com/svcblocks/svcblocks/notify"
+	"github.com/svcblocks/svcblocks/notify/internal/post"
 )
 
-// defaultPause is the wait after a 429 that names none.
-const defaultPause = 30 * time.Second
-
-// transportError makes a typed error of what the HTTP client gave. Its text
-// has no address in it: the path of a webhook is a secret.
-func transportError(ctx context.Context, op string, err error) *notify.Error {
-	if ctx.Err() != nil {
-		e := notify.NewError(op, context.Cause(ctx))
-		e.Reason = "no answer from Slack in time: " + e.Reason
-		return e
-	}
-	return notify.NewError(op, err)
-}
-
-// statusError makes an error of an HTTP status that is not 200, or nil.
-func statusError(op string, resp *http.Response, body string, now time.Time) *notify.Error {
-	code := resp.StatusCode
-	if code == http.StatusOK {
+// statusError makes an error of an HTTP status that is not of the 200s, or nil.
+// Slack's code says more than the status.
+func statusError(p *post.Poster, op string, a post.Answer, now time.Time) *notify.Error {
+	e := p.StatusError(op, a, now)
+	if e == nil {
 		return nil
 	}
-	e := &notify.Error{Op: op, Code: code, Enhanced: errorCode(body), Reason: reason(body)}
-	switch {
-	case code == http.StatusTooManyRequests:
-		e.Class = notify.ClassThrottled
-		var ok bool
-		if e.RetryAfter, ok = backoff.RetryAfter(resp.Header.Get("Retry-After"), now); !ok {
-			e.RetryAfter = defaultPause
-		}
-	case code >= 300 && code < 400:
-		e.Class = notify.ClassInvalid
-		e.Reason = "Slack's address answers with a redirect, which is not followed: check the address"
-	case code >= 500:
-		e.Class = notify.ClassServer
-		if after, ok := backoff.RetryAfter(resp.Header.Get("Retry-After"), now); ok {
-			e.RetryAfter = after
-		}
-	case code == http.StatusUnauthorized:
-		e.Class = notify.ClassAuth
-	default:
-		e.Class = classOf(e.Enhanced, notify.ClassRejected)
+	if e.Enhanced = errorCode(a.Body); e.Enhanced == "" {
+		e.Enhanced = readAnswer(a.Body).code()
+	}
+	if e.Class == notify.ClassAuth && a.Status == http.StatusForbidden && e.Enhanced != "" {
+		e.Class = notify.ClassRejected // of an archived channel, for instance
+	}
+	if a.Status < 500 && a.Status >= 400 {
+		e.Class = classOf(e.Enhanced, e.Class)
+	}
+	if e.Class == notify.ClassThrottled {
+		post.Throttle(e)
 	}
 	return e
 }
@@ -70,6 +47,38 @@ func classOf(code string, other notify.Class) notify.Class {
 	}
 }
 
+// answer is what the Web API, and those who answer in JSON in place of "ok", say.
+type answer struct {
+	OK      bool            `json:"ok"`      // Slack's Web API, Zulip
+	Success bool            `json:"success"` // Rocket.Chat
+	Result  string          `json:"result"`  // Zulip
+	Error   json.RawMessage `json:"error"`
+	Message string          `json:"message"` // Mattermost
+	Msg     string          `json:"msg"`     // Zulip
+	Channel string          `json:"channel"`
+	TS      string          `json:"ts"`
+}
+
+// readAnswer reads a JSON object; anything else gives a zero answer.
+func readAnswer(body string) (a answer) {
+	if !strings.HasPrefix(strings.TrimSpace(body), "{") || json.Unmarshal([]byte(body), &a) != nil {
+		return answer{}
+	}
+	return a
+}
+
+// taken reports whether the message was taken.
+func (a answer) taken() bool { return a.OK || a.Success || a.Result == "success" }
+
+// code returns the code of an error, or "".
+func (a answer) code() string {
+	var text string
+	if json.Unmarshal(a.Error, &text) != nil {
+		return ""
+	}
+	return errorCode(text)
+}
+
 // errorCode returns body if it looks like one of Slack's error codes.
 func errorCode(body string) string {
 	body = strings.TrimSpace(body)
@@ -82,15 +91,4 @@ func errorCode(body string) string {
 		}
 	}
 	return body
-}
-
-func reason(body string) string {
-	body = strings.TrimSpace(body)
-	if body == "" {
-		return "answer without a text"
-	}
-	if strings.HasPrefix(body, "<") {
-		return "answer is a web page, not Slack's"
-	}
-	return notify.NewError("", fmt.Errorf("%s", body)).Reason
 }

@@ -6,11 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-// escape makes text that Slack shows as it is: without its three special
-// characters there is no mention, channel link or disguised address.
-func escape(s string) string {
-	return escaper.Replace(clean(s))
-}
+// escape makes text in which Slack finds no mention, channel link or disguised
+// address.
+func escape(s string) string { return escaper.Replace(s) }
 
 var escaper = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 
@@ -31,47 +29,42 @@ func clean(s string) string {
 	}, strings.ToValidUTF8(s, "\uFFFD"))
 }
 
-// cut shortens escaped text to at most limit characters, counted as Slack does
-// after escaping, without splitting an entity. It returns the number of
-// characters that it left out.
-func cut(escaped string, limit int) (kept string, left int) {
-	total := width(escaped)
+// cut shortens text to at most limit characters, counted as Slack does, see
+// width. It returns the number of characters that it left out.
+func cut(s string, limit int) (kept string, left int) {
+	total := width(s)
 	if total <= limit {
-		return escaped, 0
+		return s, 0
 	}
-	if limit <= 0 {
-		return "", total
-	}
-	end, n := 0, 0
-	for i := 0; i < len(escaped); {
-		size, width := entity(escaped[i:])
-		if n+width > limit {
-			break
+	n := 0
+	for i, r := range s {
+		w := runeWidth(r)
+		if n+w > limit {
+			return s[:i], total - n
 		}
-		i += size
-		n += width
-		end = i
+		n += w
 	}
-	return escaped[:end], total - n
+	return s, 0
 }
 
-// entity returns the bytes and characters of the unit at the start of s: an
-// entity, or one rune.
-func entity(s string) (size, width int) {
-	for _, e := range []string{"&amp;", "&lt;", "&gt;"} {
-		if strings.HasPrefix(s, e) {
-			return len(e), len(e)
-		}
-	}
-	r, size := utf8.DecodeRuneInString(s)
-	return size, max(1, utf16.RuneLen(r))
-}
-
-// width returns the characters of s. Slack does not say how it counts those
-// beyond 16 bits, as most emoji are; two is what JavaScript does, and the most.
+// width returns the characters of s as Slack counts them: after escaping,
+// whoever escapes. It does not say how it counts those beyond 16 bits, as most
+// emoji are; two is what JavaScript does, and the most.
 func width(s string) (n int) {
 	for _, r := range s {
-		n += max(1, utf16.RuneLen(r))
+		n += runeWidth(r)
 	}
 	return n
+}
+
+func runeWidth(r rune) int {
+	switch r {
+	case '&':
+		return len("&amp;")
+	case '<', '>':
+		return len("&lt;")
+	case utf8.RuneError:
+		return 1
+	}
+	return max(1, utf16.RuneLen(r))
 }

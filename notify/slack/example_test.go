@@ -24,7 +24,9 @@ func ExampleWebhook() {
 		fmt.Println(err)
 	}
 	fmt.Println(server.Messages()[0].Text)
-	// Output: price changed: Tea costs 4.20 now.
+	// Output:
+	// <!here> price changed
+	// Tea costs 4.20 now.
 }
 
 // A bot brings the first message up to date when the Hub tells of repeats.

@@ -78,7 +78,7 @@ func TestWebhookPosts(t *testing.T) {
 		t.Fatalf("%d messages", len(shown))
 	}
 	for _, want := range []string{
-		"disk full (×3)", `93 % of \u0026lt;root\u0026gt; \u0026amp; more`, `*host*\ndb1`, `*disk.free*\n7`, "ERROR",
+		"disk full (×3)", `"text":"93 % of \u003croot\u003e \u0026 more"`, `host:\ndb1`, `disk.free:\n7`, "ERROR",
 		"×3 since 1970-01-01 00:00:00 UTC", "attachment df.txt", `"unfurl_links":false`,
 	} {
 		if !strings.Contains(shown[0].Payload, want) {
@@ -106,7 +106,7 @@ func TestWebhookAnswers(t *testing.T) {
 		{503, "", notify.ClassServer, true, "without a text"},
 		{200, `{"ok":false,"error":"channel_not_found"}`, notify.ClassRejected, false, "channel_not_found"},
 		{200, "<html>sign in</html>", notify.ClassRejected, false, "web page"},
-		{200, "", notify.ClassRejected, false, "not Slack's"},
+		{200, "", notify.ClassRejected, false, "not that of a webhook"},
 		{429, "rate_limited", notify.ClassThrottled, true, "rate_limited"},
 	} {
 		t.Run(fmt.Sprint(tc.status, tc.body), func(t *testing.T) {
@@ -344,6 +344,12 @@ func TestOptionsAreChecked(t *testing.T) {
 	}
 }
 
+type textObject struct {
+	Type, Text string
+	Emoji      *bool
+	Verbatim   bool
+}
+
 // Whatever a message holds, Slack's limits are kept and nobody is mentioned.
 func TestLimitsAndInjection(t *testing.T) {
 	t.Parallel()
@@ -382,29 +388,25 @@ func TestLimitsAndInjection(t *testing.T) {
 					Text   string
 					Blocks []struct {
 						Type     string
-						Text     struct{ Type, Text string }
-						Fields   []struct{ Text string }
-						Elements []struct{ Text string }
+						Text     textObject
+						Fields   []textObject
+						Elements []textObject
 					}
 				}
 				if err := json.Unmarshal([]byte(shown.Payload), &p); err != nil {
 					t.Fatal(err)
 				}
-				sum := 0
-				check := func(text string) {
-					sum += len(utf16.Encode([]rune(text)))
-					if strings.ContainsAny(text, "<>\u202e\x00\r") {
-						t.Errorf("text is active: %.200q", text)
-					}
+				if strings.ContainsAny(p.Text, "<>\u202e\x00\r") {
+					t.Errorf("text is active: %.200q", p.Text)
 				}
-				check(p.Text)
-				sum = 0
+				sum := 0
 				for _, b := range p.Blocks {
-					if b.Type != "header" { // plain text: Slack shows it as it is
-						check(b.Text.Text)
-					}
-					for _, f := range append(b.Fields, b.Elements...) {
-						check(f.Text)
+					for _, o := range append(append(b.Fields, b.Elements...), b.Text) {
+						sum += len(utf16.Encode([]rune(o.Text)))
+						// No sign has a meaning in plain text.
+						if o.Text != "" && (o.Type != "plain_text" || o.Emoji == nil || *o.Emoji) || strings.ContainsAny(o.Text, "\u202e\x00\r") {
+							t.Errorf("text is active: %+v", o)
+						}
 					}
 				}
 				if sum > 9000 {
@@ -454,6 +456,222 @@ func TestMentionLevel(t *testing.T) {
 		}
 		if got != tc.want {
 			t.Errorf("from %v: %d mentions in 3 levels, want %d", tc.from, got, tc.want)
+		}
+	}
+}
+
+// An address or token of another kind is refused, with a reason that does not
+// show it.
+func TestAddressesAndTokens(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		address string
+		want    string // in the error; "" is good
+	}{
+		{"https://hooks.slack.com/services/T0/B0/canary12", ""},
+		{"https://hooks.slack.com/services/T0/B0/canary12\r\n", ""}, // as a file has it
+		{"https://hooks.slack-gov.com/services/T0/B0/canary12", ""},
+		{"https://mattermost.example.com/hooks/canary12", ""},
+		{"http://127.0.0.1:8065/hooks/canary12", ""},
+		{"", "is empty"},
+		{" https://hooks.slack.com/services/T0/B0/canary12", "white space"},
+		{"https://hooks.slack.com/services/T0/B0/canary12\n\nhttps://b", "white space"},
+		{"http://hooks.slack.com/services/T0/B0/canary12", "http://"},
+		{"http://mattermost.example.com/hooks/canary12", "AllowPlainHTTP"},
+		{"https://hooks.slack.com/triggers/T0/1/canary12", "workflow"},
+		{"https://hooks.slack.com/workflows/T0/1/2/canary12", "workflow"},
+		{"https://hooks.slack.com", "incoming webhook"},
+		{"https://hooks.slack.com/services/T0/canary12", "incoming webhook"},
+		{"https://hooks.slack.com/services/T0//canary12", "incoming webhook"},
+		{"https://app.slack.com/client/T0/C0", "page of app.slack.com"},
+		{"https://slack.com/oauth/v2/authorize?client_id=canary12", "page of slack.com"},
+		{"https://mattermost.example.com", "no path"},
+		{"https://user:canary12@example.com/hooks/x", "user in it"},
+		{"xoxb-123-456-canary12", "NewBot"},
+		{"ftp://hooks.slack.com/services/T0/B0/canary12", "not an https address"},
+	} {
+		_, err := slack.NewWebhook(secret.New(tc.address), nil)
+		if (err == nil) != (tc.want == "") || err != nil && (!strings.Contains(err.Error(), tc.want) || !strings.HasPrefix(err.Error(), "slack: new webhook: webhook address: ")) {
+			t.Errorf("%q: %v", tc.address, err)
+		}
+		if strings.Contains(fmt.Sprint(err), "canary") {
+			t.Errorf("error shows the address: %v", err)
+		}
+	}
+	if _, err := slack.NewWebhook(secret.New("http://mattermost.internal:8065/hooks/canary12"), &slack.Options{AllowPlainHTTP: true}); err != nil {
+		t.Error(err)
+	}
+
+	for _, tc := range []struct{ token, want string }{
+		{"xoxb-1-2-canary", ""},
+		{"xoxe.xoxb-1-canary", ""},
+		{"xoxb-1-2-canary\n", "line end"},
+		{"https://hooks.slack.com/services/T0/B0/canary", "NewWebhook"},
+		{"xapp-1-A-canary", "xoxb-"},
+		{"canary-of-something", "xoxb-"},
+	} {
+		_, err := slack.NewBot(secret.New(tc.token), "#ops", nil)
+		if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) || strings.Contains(fmt.Sprint(err), "canary") {
+			t.Errorf("%q: %v", tc.token, err)
+		}
+	}
+	if _, err := slack.NewBot(secret.New("xoxb-1"), "#ops, #dev", nil); err == nil || !strings.Contains(err.Error(), "one ID or name") {
+		t.Errorf("two channels: %v", err)
+	}
+}
+
+// What Slack shows is what was said: no formatting, no mention, no emoji.
+func TestTextIsShownAsItIs(t *testing.T) {
+	t.Parallel()
+	w, err := slack.NewWebhook(secret.New("https://hooks.slack.com/services/T0/B0/abcdefgh"), &slack.Options{Mention: "here"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const said = "rm *.tmp *.bak; a_b_c ~x~ `id` :fire: @here #general http://evil.example & <!channel>"
+	got, err := w.Preview(notify.Message{Level: slog.LevelError, Subject: "s", Text: said, Attrs: []slog.Attr{slog.String("a", said)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p struct {
+		Text   string
+		Blocks []struct {
+			Text   textObject
+			Fields []textObject
+		}
+	}
+	if err := json.Unmarshal(got, &p); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(p.Text, "<!here> ") || strings.Count(p.Text, "<") != 1 {
+		t.Errorf("text %q", p.Text)
+	}
+	shown := 0
+	for _, b := range p.Blocks {
+		for _, o := range append(b.Fields, b.Text) {
+			if o.Type == "mrkdwn" && (o.Text != "<!here>" || !o.Verbatim) {
+				t.Errorf("formatted: %+v", o)
+			}
+			if o.Type == "plain_text" && strings.Contains(o.Text, said) {
+				shown++
+			}
+		}
+	}
+	if shown != 2 {
+		t.Errorf("the text is shown %d times, want as text and attribute:\n%s", shown, got)
+	}
+}
+
+// When the blocks are refused, the text goes out alone and has it all.
+func TestBlocksRefused(t *testing.T) {
+	t.Parallel()
+	m := notify.Message{ID: "m1", Level: slog.LevelError, Subject: "disk full", Text: "line one\nline *two*", Attrs: []slog.Attr{slog.String("host", "db1")}}
+	check := func(name string, shown notifytest.SlackMessage) {
+		t.Helper()
+		for _, want := range []string{"disk full", "line *two*", "host: db1"} {
+			if !strings.Contains(shown.Text, want) {
+				t.Errorf("%s: text lacks %q: %q", name, want, shown.Text)
+			}
+		}
+		if strings.Contains(shown.Payload, "blocks") || !strings.Contains(shown.Payload, `"mrkdwn":false`) {
+			t.Errorf("%s: %s", name, shown.Payload)
+		}
+	}
+	for _, code := range []string{"invalid_blocks", "msg_blocks_too_long", "msg_too_long"} {
+		s := startSlack(t, nil)
+		s.Inject(notifytest.SlackFault{Method: "webhook", Status: 400, Body: code, Times: 1})
+		s.Inject(notifytest.SlackFault{Method: "chat.postMessage", Status: 200, Body: fmt.Sprintf(`{"ok":false,"error":%q}`, code), Times: 1})
+		s.Inject(notifytest.SlackFault{Method: "chat.update", Status: 200, Body: fmt.Sprintf(`{"ok":false,"error":%q}`, code), Times: 1})
+		w, b := newWebhook(t, s, nil), newBot(t, s, nil)
+		for _, n := range []notify.MessageNotifier{w, b} {
+			if err := n.Notify(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		shown := s.Messages()
+		if len(shown) != 2 {
+			t.Fatalf("%s: %d messages, want 2", code, len(shown))
+		}
+		check(code+" webhook", shown[0])
+		check(code+" bot", shown[1])
+
+		again := m
+		again.ID, again.Thread, again.Count = "m2", "m1", 9
+		if err := b.Notify(t.Context(), again); err != nil {
+			t.Fatal(err)
+		}
+		shown = s.Messages()
+		if check(code+" edit", shown[1]); len(shown) != 2 || shown[1].Updates != 1 {
+			t.Errorf("%s: %+v", code, shown)
+		}
+	}
+}
+
+// Receivers of the same shape are read by their own answers, and get the full
+// text, as they ignore blocks.
+func TestOthers(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name   string
+		status int
+		answer string
+		taken  bool
+		reason string
+	}{
+		{"Mattermost", 200, "ok", true, ""},
+		{"Mattermost refuses", 400, `{"id":"web.incoming_webhook.channel.app_error","message":"Couldn't find the channel.","status_code":400}`, false, "Couldn't find the channel."},
+		{"Rocket.Chat", 200, `{"success":true}`, true, ""},
+		{"Rocket.Chat refuses", 400, `{"success":false,"error":"error-invalid-channel"}`, false, "error-invalid-channel"},
+		{"Zulip", 200, `{"result":"success","msg":"","ok":true}`, true, ""},
+		{"Zulip refuses", 400, `{"result":"error","msg":"Stream 'x' does not exist","code":"STREAM_DOES_NOT_EXIST"}`, false, "does not exist"},
+		{"Rocket.Chat says no with 200", 200, `{"success":false,"error":"no room"}`, false, "no room"},
+		{"a proxy", 200, "<html>sign in</html>", false, "web page"},
+		{"nothing", 200, "", false, "without a text"},
+		{"null", 200, "null", false, "null"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			s := startSlack(t, nil)
+			w := newWebhook(t, s, nil)
+			if err := w.Notify(t.Context(), notify.Message{Subject: "backup failed", Text: "host db1\n" + strings.Repeat("x", 10_000)}); err != nil {
+				t.Fatal(err)
+			}
+			if text := s.Messages()[0].Text; !strings.Contains(text, "\nhost db1\n") || !strings.Contains(text, "truncated") || len(text) > 5000 {
+				t.Errorf("text of %d bytes: %.100q", len(text), text)
+			}
+
+			s.Inject(notifytest.SlackFault{Status: tc.status, Body: tc.answer})
+			err := w.Send(t.Context(), "s", "t")
+			if (err == nil) != tc.taken || err != nil && !strings.Contains(err.Error(), tc.reason) {
+				t.Errorf("got %v", err)
+			}
+			if errs := notify.Errors(err); err != nil && (len(errs) != 1 || errs[0].Temporary()) {
+				t.Errorf("got %+v", errs)
+			}
+		})
+	}
+}
+
+// An edit keeps the first text and has the last one below it.
+func TestEditKeepsTheFirstText(t *testing.T) {
+	t.Parallel()
+	s := startSlack(t, nil)
+	b := newBot(t, s, nil)
+	for i := range 4 {
+		m := notify.Message{ID: fmt.Sprint("m", i), Subject: "db down", Text: fmt.Sprintf("try %d failed", i), Count: 1 + 20*i}
+		if i > 0 {
+			m.Thread = "m0"
+		}
+		if err := b.Notify(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shown := s.Messages()
+	if len(shown) != 1 || shown[0].Updates != 3 {
+		t.Fatalf("shown %+v", shown)
+	}
+	for want, has := range map[string]bool{"try 0 failed": true, "try 3 failed": true, "try 2 failed": false, "×61": true} {
+		if strings.Contains(shown[0].Payload, want) != has {
+			t.Errorf("%q: want %v in\n%s", want, has, shown[0].Payload)
 		}
 	}
 }

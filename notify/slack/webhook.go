@@ -1,11 +1,8 @@
 package slack
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -14,11 +11,8 @@ import (
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/notify"
-	"github.com/svcblocks/svcblocks/notify/internal/redact"
+	"github.com/svcblocks/svcblocks/notify/internal/post"
 )
-
-// maxBody bounds what is read of an answer.
-const maxBody = 64 << 10
 
 // Webhook posts to one channel through an incoming webhook. Make one with
 // [NewWebhook]. It is a receiver for a [notify.Hub] and works alone, too. All
@@ -26,11 +20,15 @@ const maxBody = 64 << 10
 //
 // A webhook does not tell what became of a message: it cannot edit or thread.
 // Use a [Bot] for that.
+//
+// Others take messages of the same shape: Mattermost, Rocket.Chat, Zulip,
+// Discord's /slack address. They ignore the blocks, so that the text has it all,
+// and what they answer is read by their own rules.
 type Webhook struct {
 	s       settings
-	address secret.Secret
-	limit   *limiter
-	red     *redact.Redactor
+	address *url.URL
+	slack   bool // the address is Slack's own
+	poster  *post.Poster
 }
 
 // The Webhook is what a Hub looks for, but for Check: there is no request that
@@ -43,50 +41,37 @@ var (
 
 // NewWebhook returns a receiver that posts to the incoming webhook at address,
 // which is a secret as a whole: who has it can post. It reports every mistake
-// at once and does not connect. opts may be nil.
+// at once, also an address that cannot be one of a webhook, and does not
+// connect. opts may be nil.
 func NewWebhook(address secret.Secret, opts *Options) (*Webhook, error) {
-	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("slack: "+format, args...)) }
-	if err := checkWebhook(address); err != nil {
-		bad("%w", err)
+	s, wrong := opts.settle()
+	u, err := webhookAddress(address, s.AllowPlainHTTP)
+	if err != nil {
+		wrong.Add("webhook address", "%s", err)
 	}
-	s := opts.withDefaults(bad)
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
+	if err := wrong.Err("slack: new webhook"); err != nil {
+		return nil, err
 	}
-	w := &Webhook{s: s, address: address, limit: &limiter{per: s.Rate, burst: s.Burst}}
-	var forms []string
-	for _, f := range w.Secrets() {
-		forms = append(forms, f.Reveal())
+	w := &Webhook{s: s, address: u, slack: isSlack(u.Hostname())}
+	name := "Slack"
+	if !w.slack {
+		name = u.Host
 	}
-	w.red = redact.New(forms...)
+	w.poster = s.poster(name, w.Secrets())
 	return w, nil
 }
 
-// Secrets returns the address, its path and the path's last part.
+// Secrets returns the address and the parts of it that are secrets themselves.
 func (w *Webhook) Secrets() []secret.Secret {
-	list := []secret.Secret{w.address}
-	if u, err := url.Parse(w.address.Reveal()); err == nil {
-		path := strings.Trim(u.EscapedPath(), "/")
-		list = append(list, secret.New(path), secret.New(strings.TrimPrefix(path, "services/")))
-		if i := strings.LastIndexByte(path, '/'); i >= 0 && len(path)-i > 8 {
-			list = append(list, secret.New(path[i+1:]))
-		}
-		if u.RawQuery != "" {
-			list = append(list, secret.New(u.RawQuery))
-		}
+	list := post.Parts(w.address)
+	if ids, ok := strings.CutPrefix(strings.Trim(w.address.EscapedPath(), "/"), "services/"); ok {
+		list = append(list, secret.New(ids))
 	}
 	return list
 }
 
 // String returns the host of the address alone.
-func (w *Webhook) String() string {
-	host := ""
-	if u, err := url.Parse(w.address.Reveal()); err == nil {
-		host = u.Host
-	}
-	return "slack.Webhook(" + host + ")"
-}
+func (w *Webhook) String() string { return "slack.Webhook(" + w.address.Host + ")" }
 
 // GoString returns String's text.
 func (w *Webhook) GoString() string { return w.String() }
@@ -97,93 +82,66 @@ func (w *Webhook) MarshalJSON() ([]byte, error) { return fmt.Appendf(nil, "%q", 
 // LogValue returns String's text, for log/slog.
 func (w *Webhook) LogValue() slog.Value { return slog.StringValue(w.String()) }
 
-// Send posts a message of level [slog.LevelInfo]. See [Webhook.Notify].
+// Send posts a message of level [slog.LevelError], as [notify.Hub.Send] does. See
+// [Webhook.Notify].
 func (w *Webhook) Send(ctx context.Context, subject, message string) error {
-	return w.Notify(ctx, notify.Message{Subject: subject, Text: message})
+	return w.Notify(ctx, notify.Message{Level: slog.LevelError, Subject: subject, Text: message})
 }
 
-// Notify posts m. It returns nil when Slack answered 200 and "ok", and a
-// [*notify.Error] otherwise. It waits for the rate limit, and returns at once
-// when the wait would go beyond ctx.
+// Notify posts m. It returns nil when the other side said that it took it, and
+// not on a bare 200, and a [*notify.Error] otherwise. When the blocks of m are
+// refused the text goes out alone. It waits for the rate limit, and returns at
+// once when the wait would go beyond ctx.
 func (w *Webhook) Notify(ctx context.Context, m notify.Message) error {
-	ctx, cancel := bound(ctx, w.s.Timeout)
+	ctx, cancel := w.poster.Bound(ctx)
 	defer cancel()
-	m = withDefaults(m)
-	if err := w.post(ctx, m); err != nil {
-		err.MessageID = m.ID
-		err.Reason, err.Enhanced = w.red.String(err.Reason), w.red.String(err.Enhanced)
-		return err
+	m = post.Defaults(m)
+
+	p := w.s.render(m, w.slack)
+	err := w.post(ctx, p)
+	if refusesBlocks(err) {
+		w.s.Logger.WarnContext(ctx, "blocks were refused, and the text goes out alone", "message_id", m.ID, "reason", err.Reason)
+		err = w.post(ctx, p.withoutBlocks())
+	}
+	if err != nil {
+		return w.poster.Clean(err, m.ID)
 	}
 	return nil
 }
 
-func (w *Webhook) post(ctx context.Context, m notify.Message) *notify.Error {
-	body, err := w.s.render(m).encode()
+func (w *Webhook) post(ctx context.Context, p payload) *notify.Error {
+	body, err := p.encode()
 	if err != nil {
 		return notify.NewError("post", err)
 	}
-	if err := w.limit.wait(ctx); err != nil {
-		return err
+	a, failed := w.poster.Do(ctx, post.Request{
+		Op: "post", Address: w.address.String(), Header: http.Header{"Content-Type": {contentType}}, Body: body,
+	})
+	if failed != nil {
+		return failed
 	}
-	resp, answer, err := do(ctx, w.s.client, w.address.Reveal(), "application/json; charset=utf-8", "", body)
-	if err != nil {
-		return transportError(ctx, "post", err)
-	}
-	if e := statusError("post", resp, answer, time.Now()); e != nil {
+	if e := statusError(w.poster, "post", a, time.Now()); e != nil {
 		return e
 	}
-	if strings.TrimSpace(answer) != "ok" {
-		// 200 with anything else comes from a proxy or a wrong address.
-		e := &notify.Error{Op: "post", Code: resp.StatusCode, Reason: "answer is not Slack's: " + reason(answer)}
-		e.Enhanced = apiError(answer)
-		e.Class = classOf(e.Enhanced, notify.ClassRejected)
-		return e
+
+	if strings.TrimSpace(a.Body) == "ok" {
+		return nil
 	}
-	return nil
+	said := readAnswer(a.Body)
+	if said.taken() {
+		return nil
+	}
+	// 200 with anything else comes from a proxy or a wrong address.
+	e := &notify.Error{Op: "post", Code: a.Status, Enhanced: said.code(), Reason: "answer is not that of a webhook: " + w.poster.Reason(a.Body)}
+	if e.Class = classOf(e.Enhanced, notify.ClassRejected); e.Class == notify.ClassThrottled {
+		post.Throttle(e)
+	}
+	return e
 }
+
+const contentType = "application/json; charset=utf-8"
 
 // Preview returns the JSON that Notify would post.
 func (w *Webhook) Preview(m notify.Message) ([]byte, error) {
-	return w.s.render(withDefaults(m)).encode()
-}
-
-// do posts body and reads the answer.
-func do(ctx context.Context, client *http.Client, address, contentType, token string, body []byte) (*http.Response, string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
-	if err != nil {
-		return nil, "", err
-	}
-	req.Header.Set("Content-Type", contentType)
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, "", err
-	}
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
-	if closeErr := resp.Body.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return nil, "", fmt.Errorf("read answer: %w", err)
-	}
-	return resp, string(answer), nil
-}
-
-func bound(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
-	if timeout < 0 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, timeout)
-}
-
-func withDefaults(m notify.Message) notify.Message {
-	if m.Time.IsZero() {
-		m.Time = time.Now()
-	}
-	if m.ID == "" {
-		m.ID = notify.NewID()
-	}
-	return m
+	return w.s.render(post.Defaults(m), w.slack).encode()
 }

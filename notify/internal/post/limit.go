@@ -1,4 +1,4 @@
-package slack
+package post
 
 import (
 	"context"
@@ -9,19 +9,23 @@ import (
 	"github.com/svcblocks/svcblocks/notify"
 )
 
-// limiter is a token bucket that callers wait for.
-type limiter struct {
-	per   time.Duration
-	burst int
+// Limiter is a token bucket that callers wait for. The zero value does not
+// limit.
+type Limiter struct {
+	// Per is the time in which one request may go out in the long run. Zero or
+	// negative means no limit.
+	Per time.Duration
+	// Burst is the number that may go out at once, at least 1.
+	Burst int
 
 	mu   sync.Mutex
 	next time.Time // when the bucket would be full again
 }
 
-// wait takes a token, waiting for it until ctx ends. When the wait would go
+// Wait takes a token, waiting for it until ctx ends. When the wait would go
 // beyond ctx, it returns at once, with the time to wait.
-func (l *limiter) wait(ctx context.Context) *notify.Error {
-	if l.per <= 0 {
+func (l *Limiter) Wait(ctx context.Context) *notify.Error {
+	if l.Per <= 0 {
 		return ended(ctx)
 	}
 	l.mu.Lock()
@@ -29,7 +33,7 @@ func (l *limiter) wait(ctx context.Context) *notify.Error {
 	if l.next.Before(now) {
 		l.next = now
 	}
-	wait := l.next.Add(-time.Duration(l.burst-1) * l.per).Sub(now)
+	wait := l.next.Add(-time.Duration(l.Burst-1) * l.Per).Sub(now)
 	if deadline, ok := ctx.Deadline(); ok && wait > time.Until(deadline) {
 		l.mu.Unlock() // no token taken: it would come too late
 		e := notify.NewError("wait for the rate limit", context.DeadlineExceeded)
@@ -37,7 +41,7 @@ func (l *limiter) wait(ctx context.Context) *notify.Error {
 		e.Reason = fmt.Sprintf("the next message may go out in %v, which is too late", wait.Round(time.Millisecond))
 		return e
 	}
-	l.next = l.next.Add(l.per)
+	l.next = l.next.Add(l.Per)
 	l.mu.Unlock()
 	if wait <= 0 {
 		return ended(ctx)
@@ -49,7 +53,7 @@ func (l *limiter) wait(ctx context.Context) *notify.Error {
 		return nil
 	case <-ctx.Done():
 		l.mu.Lock()
-		l.next = l.next.Add(-l.per)
+		l.next = l.next.Add(-l.Per)
 		l.mu.Unlock()
 		return ended(ctx)
 	}
