@@ -53,6 +53,7 @@ func TestHints(t *testing.T) {
 	proxy := sockstest.Start(t) // a public name, so that plain http is no secure origin
 	opts := options(scrape.SOCKS(proxy.Addr))
 	opts.TLS = secure.config
+	opts.AgentPer = scrape.PerRequest
 	c := newClient(t, opts)
 	for i := range 1000 {
 		address := "http://example.com:" + port(t, plain)
@@ -82,9 +83,9 @@ func TestAgentPerIdentity(t *testing.T) {
 	t.Parallel()
 	var seen []string
 	site := newSite(t, func(_ http.ResponseWriter, r *http.Request) { seen = append(seen, r.UserAgent()) })
-	opts := options(scrape.Direct())
+	opts := options(scrape.SOCKS(sockstest.Start(t).Addr))
 	opts.UserAgents = &sequence{}
-	opts.AgentPer = scrape.PerIdentity
+	opts.Rotation.Warm = -1
 	opts.Rotation.Every = 3
 	c := newClient(t, opts)
 	for range 6 {
@@ -110,7 +111,7 @@ func TestHeadersOfTheCallerStay(t *testing.T) {
 	req.Header.Set("Accept-Language", "de")
 	req.Header.Set("Cookie", "a=b")
 	before := fmt.Sprint(req.Header)
-	res, err := c.RoundTrip(req)
+	res, err := c.Transport().RoundTrip(req)
 	if err != nil {
 		t.Fatal(err)
 	}

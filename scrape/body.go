@@ -59,8 +59,18 @@ func codings(header http.Header) ([]string, error) {
 // take makes res.Body the decoded body within limits, or says why it is
 // refused.
 func (x *exchange) take(res *http.Response) error {
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		// From here on the caller speaks another protocol, for as long as it likes.
+		if rw, ok := res.Body.(io.ReadWriteCloser); ok {
+			if x.limit != nil {
+				x.limit.Stop()
+			}
+			res.Body = &upgraded{ReadWriteCloser: rw, x: x}
+			return nil
+		}
+	}
 	limit := x.client.opts.Limits.BodyBytes
-	if x.req.Method != http.MethodHead && !x.robots && limit > 0 && res.ContentLength > limit {
+	if x.req.Method != http.MethodHead && !x.chain.robots && limit > 0 && res.ContentLength > limit {
 		return fmt.Errorf("%w: %d bytes announced, more than %d (Limits.BodyBytes)", ErrBodyTooLarge, res.ContentLength, limit)
 	}
 	list, err := codings(res.Header)
@@ -79,7 +89,7 @@ func (x *exchange) take(res *http.Response) error {
 		res.Uncompressed = true
 	}
 	res.Body = b
-	if x.client.opts.Banned == nil || x.robots {
+	if x.client.opts.Banned == nil || x.chain.robots || x.chain.answers {
 		return nil
 	}
 	b.held = true
@@ -88,7 +98,7 @@ func (x *exchange) take(res *http.Response) error {
 		return err
 	}
 	if x.client.opts.Banned(res, text) {
-		return fmt.Errorf("%w: status %d", ErrBanned, res.StatusCode)
+		return &attemptError{err: fmt.Errorf("%w: status %d", ErrBanned, res.StatusCode)}
 	}
 	res.Body = &heldBody{r: bytes.NewReader(text), body: b}
 	return nil
@@ -212,7 +222,7 @@ func (b *body) cause(err error) error {
 		if errors.Is(b.wire.err, ErrBodyTooLarge) {
 			return b.wire.err
 		}
-		return b.x.client.explain(b.x.req.Context(), b.x, b.x.id, b.wire.err)
+		return b.x.explain(b.wire.err)
 	case len(b.codings) == 0:
 		return err
 	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
@@ -249,7 +259,7 @@ func (b *body) finish(err error) {
 		b.free()
 	}
 	b.x.finish(err)
-	if !b.x.robots && !b.dropped && !b.held {
+	if !b.x.chain.robots && !b.dropped && !b.held {
 		b.deliver(err)
 	}
 }
@@ -272,7 +282,7 @@ func (b *body) open() error {
 		}
 		switch coding {
 		case "gzip":
-			r, err := gzip.NewReader(in)
+			r, err := newGzip(in)
 			if err != nil {
 				return err
 			}
@@ -280,36 +290,73 @@ func (b *body) open() error {
 		case "deflate":
 			b.src = newDeflate(in)
 		case "br":
-			b.src = newBrotli(in)
+			b.src = brotli.NewReader(in)
 		case "zstd":
 			r, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
 				zstd.WithDecoderMaxWindow(maxWindow))
 			if err != nil {
 				return err
 			}
-			b.free, b.src = r.Close, r
+			b.free, b.src = r.Close, &zstdReader{r: r}
 		}
 	}
 	return nil
 }
 
-// newBrotli reads "br". The decoder starts with a small window and doubles it as
-// the body grows, and holds two of them then: 24 MiB and more for the largest.
-// A body that may come to that is given the whole window at once.
-func newBrotli(in *bufio.Reader) io.Reader {
-	const (
-		largest = 0x0f // the window's size in the first bits: 16 MiB (RFC 7932 §9.1)
-		// A stream that ends after the head of an uncompressed block of 16 MiB.
-		allocates = "\xcf\xff\xff\xff"
-	)
-	head, err := in.Peek(1)
-	if err != nil || head[0]&0x0f != largest {
-		return brotli.NewReader(in)
+// gzipReader reads "gzip": members, one after another. What follows the last
+// and is none is passed over, as browsers do.
+type gzipReader struct {
+	in *bufio.Reader
+	r  *gzip.Reader
+}
+
+func newGzip(in *bufio.Reader) (*gzipReader, error) {
+	r, err := gzip.NewReader(in)
+	if err != nil {
+		return nil, err
 	}
-	r := brotli.NewReader(strings.NewReader(allocates))
-	_, _ = r.Read(make([]byte, 1)) // it ends too soon, and keeps the window
-	_ = r.Reset(in)                // documented never to fail
-	return r
+	r.Multistream(false)
+	return &gzipReader{in: in, r: r}, nil
+}
+
+// Read reads decoded bytes.
+func (g *gzipReader) Read(p []byte) (int, error) {
+	for {
+		n, err := g.r.Read(p)
+		if !errors.Is(err, io.EOF) || n > 0 {
+			if errors.Is(err, io.EOF) {
+				err = nil // said again at the next Read
+			}
+			return n, err
+		}
+		head, peeked := g.in.Peek(3)
+		if len(head) < 3 || head[0] != 0x1f || head[1] != 0x8b || head[2] != 8 {
+			if peeked != nil && !errors.Is(peeked, io.EOF) {
+				return 0, peeked
+			}
+			return 0, io.EOF
+		}
+		if g.r.Reset(g.in) != nil {
+			return 0, io.EOF // no member, though it begins like one
+		}
+		g.r.Multistream(false)
+	}
+}
+
+// zstdReader reads "zstd", and passes over what follows the last frame.
+type zstdReader struct {
+	r    io.Reader
+	some bool
+}
+
+// Read reads decoded bytes.
+func (z *zstdReader) Read(p []byte) (int, error) {
+	n, err := z.r.Read(p)
+	if z.some && errors.Is(err, zstd.ErrMagicMismatch) {
+		err = io.EOF
+	}
+	z.some = z.some || n > 0
+	return n, err
 }
 
 // newDeflate reads "deflate", which is zlib (RFC 9110 §8.4.1.2) but raw DEFLATE

@@ -34,25 +34,20 @@ var conditions = [...]string{"If-None-Match", "If-Modified-Since"}
 
 // throughCache answers from the cache, or gets an answer and lets the cache
 // store it.
-func (c *Client) throughCache(req *http.Request, k *call, h *host) (*http.Response, error) {
-	c.mu.Lock()
-	current := c.main.cur
-	c.mu.Unlock()
+func (k *call) throughCache() (*http.Response, error) {
+	c, req := k.client, k.req
+	current := c.ids.current(k)
 	var agent string
-	if k.chain.id != nil {
-		current = k.chain.id
-	}
 	if current != nil {
 		agent = current.info.Agent
-		if len(current.cookies(req.URL)) > 0 { // what it gets is for this identity
-			return c.fetch(req, k, h)
+		if len(current.cookies(req)) > 0 { // what it gets is for this identity
+			return k.fetch(req)
 		}
 	}
 	// The cache sees the header as it would be sent. With PerIdentity the agent
 	// may be another's in the end, if the identity changes now.
 	asked := req.WithContext(req.Context())
-	profile := c.profile(req, &k.chain, agent, isSecure(req.URL))
-	asked.Header = merge(profile, req.Header)
+	asked.Header = merge(c.profile(req, &k.chain, agent), req.Header)
 
 	sent := false
 	began := time.Now()
@@ -68,7 +63,7 @@ func (c *Client) throughCache(req *http.Request, k *call, h *host) (*http.Respon
 				out.Header[name] = values
 			}
 		}
-		res, err := c.fetch(out, k, h)
+		res, err := k.fetch(out)
 		if err == nil && out != req && res.StatusCode == http.StatusNotModified {
 			drop(res) // the page is the one that is stored
 		}
@@ -81,12 +76,13 @@ func (c *Client) throughCache(req *http.Request, k *call, h *host) (*http.Respon
 		_ = res.Body.Close() // the limit is the error to report
 		return nil, fmt.Errorf("%w: %d bytes stored, more than %d (Limits.BodyBytes)", ErrBodyTooLarge, res.ContentLength, limit)
 	}
+
 	if sent {
 		c.stats.revalidated.Add(1)
 	} else {
 		c.stats.cacheHits.Add(1)
 	}
-	res.Body = &storedBody{ReadCloser: res.Body, client: c, host: h, page: Page{
+	res.Body = &storedBody{ReadCloser: res.Body, client: c, host: k.host, page: Page{
 		URL: shownURL(req.URL), Status: res.StatusCode, Agent: k.chain.agent, Cached: true,
 	}, began: began}
 	return res, nil

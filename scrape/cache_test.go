@@ -225,7 +225,7 @@ func TestConditionsOfTheCaller(t *testing.T) {
 		if own != "" {
 			req.Header.Set("If-None-Match", own)
 		}
-		res, err := c.HTTPClient().Do(req)
+		res, err := c.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -271,7 +271,7 @@ func TestContact(t *testing.T) {
 		t.Fatal(err)
 	}
 	req.Header.Set("User-Agent", "my own")
-	res, err := c.RoundTrip(req)
+	res, err := c.Transport().RoundTrip(req)
 	if err != nil {
 		t.Fatal(err)
 	}

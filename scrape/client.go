@@ -4,47 +4,38 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
 // Client fetches pages through an [Egress]. Make one with [New]; end it with
-// [Client.Close]. Safe for concurrent use. A Client is an http.RoundTripper.
+// [Client.Close]. [Client.Get] is for one page, [Client.Each] for a list of
+// them, [Client.Crawl] for a site, [Client.Do] for any request. Safe for
+// concurrent use.
 type Client struct {
 	opts        Options
 	log         *slog.Logger
 	guard       *guard // for the egress
 	directGuard *guard // for the fallback
-	http        *http.Client
-	hosts       *hostTable
+	hosts       *hosts
+	ways        *ways
+	ids         *identities
+	flights     flights
 	profiles    profileCache
-	limiters    limiters
 	robots      *robotsCache
 	stats       counters
-	numbers     atomic.Int64
-	breaker     breaker
 
 	ctx    context.Context // ends with Close; for what works in the background
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
-
-	mu       sync.Mutex
-	closed   bool
-	main     slot
-	fallback slot
-	recent   []string // exits of the latest identities, newest last
-	lastHost string
-	all      map[*identity]struct{}
 }
 
 // New returns a client. It checks that the egress is available, within ctx,
-// and fails with [ErrTorUnavailable] if it is not, unless opts.Fallback is
+// and fails with [ErrEgressUnavailable] if it is not, unless opts.Fallback is
 // [DirectWithWarning] or opts.DisableStartCheck is set. All that is wrong with
 // opts is reported at once.
 func New(ctx context.Context, opts *Options) (*Client, error) {
@@ -58,207 +49,160 @@ func New(ctx context.Context, opts *Options) (*Client, error) {
 		log:         o.Logger.With("component", "scrape"),
 		guard:       &guard{allow: o.Allow, direct: isDirect},
 		directGuard: &guard{allow: o.Allow, direct: true},
-		hosts:       newHostTable(o.HostLimit),
 		robots:      newRobotsCache(o.Robots.CacheHosts),
 		profiles:    profileCache{contact: o.Contact},
-		fallback:    slot{direct: true},
-		all:         map[*identity]struct{}{},
 	}
-	c.http = &http.Client{Transport: &following{client: c}, CheckRedirect: c.checkRedirect}
 	// Ends with Close, not with the caller's ctx
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.hosts = newHosts(o.HostLimit, o.Retry.Max, c.ctx.Done())
+	c.ways = newWays(c.ctx, &c.wg, o.Egress)
+	c.ways.changed = c.wayChanged
+	c.ids = &identities{client: c, fallback: slot{direct: true}, all: map[*identity]struct{}{}}
+
 	if !o.DisableStartCheck {
 		if err := c.Check(ctx); err != nil {
-			c.cancel()
+			_ = c.Close() // returns nil
 			return nil, fmt.Errorf("scrape: new: %w", err)
 		}
 	}
 	return c, nil
 }
 
-// checkRedirect is the CheckRedirect of the client's http.Client.
-func (c *Client) checkRedirect(_ *http.Request, via []*http.Request) error {
-	if c.opts.Limits.Redirects < 0 {
-		return http.ErrUseLastResponse
+// wayChanged tells that a way out was lost or works again.
+func (c *Client) wayChanged(w *way, err error) {
+	if err != nil {
+		c.log.Warn("egress lost", "way", w.name, "error", err)
+		return
 	}
-	if len(via) > c.opts.Limits.Redirects {
-		return fmt.Errorf("%w: more than %d (Limits.Redirects)", ErrTooManyRedirects, c.opts.Limits.Redirects)
-	}
-	return nil
+	c.log.Info("egress available", "way", w.name)
 }
 
-// HTTPClient returns an http.Client that sends through c and follows redirects
-// within Limits.Redirects. It has no cookie jar of its own: cookies belong to
-// the identity. The caller must not change it.
-func (c *Client) HTTPClient() *http.Client { return c.http }
-
-// Get fetches a page, redirects followed. The caller closes the body, from
-// which [ErrBodyTooLarge] and errors of the connection may come still. An
-// answer of any status is a result, not an error. Errors are *Error.
+// Get fetches a page, redirects followed within Limits.Redirects. The caller
+// closes the body, from which [ErrBodyTooLarge] and errors of the connection may
+// come still. An answer of any status is a result, not an error. Errors are
+// *Error.
 func (c *Client) Get(ctx context.Context, address string) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	return c.get(ctx, nil, address)
+}
+
+func (c *Client) get(ctx context.Context, s *Session, address string) (*http.Response, error) {
+	u, err := parseAddress(address)
 	if err != nil {
 		c.stats.failures.Add(1)
-		return nil, &Error{Op: "get", Err: unreadable(err)}
+		return nil, &Error{Op: "get", Err: err}
 	}
-	res, err := c.do(req)
+	req := (&http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}}).WithContext(ctx)
+	return c.do(req, s)
+}
+
+// Post sends a body of the given type, redirects followed as [Client.Do] does.
+func (c *Client) Post(ctx context.Context, address, contentType string, body io.Reader) (*http.Response, error) {
+	return c.post(ctx, nil, address, contentType, body)
+}
+
+func (c *Client) post(ctx context.Context, s *Session, address, contentType string, body io.Reader) (*http.Response, error) {
+	u, err := parseAddress(address)
+	if err != nil {
+		c.stats.failures.Add(1)
+		return nil, &Error{Op: "post", Err: err}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "", body)
+	if err != nil {
+		c.stats.failures.Add(1)
+		return nil, &Error{Op: "post", URL: shownURL(u), Err: err}
+	}
+	req.URL, req.Host = u, u.Host
+	req.Header.Set("Content-Type", contentType)
+	return c.do(req, s)
+}
+
+// Do sends a request and follows redirects within Limits.Redirects, as browsers
+// do: 303, and 301 and 302 after a POST, lead to a GET; 307 and 308 repeat the
+// request if its body can be had again (GetBody). Authorization and Cookie do
+// not go to another host. What makes a request a navigation of a browser is said
+// at [Options.Header]. The caller closes the answer's body. Errors are *Error.
+func (c *Client) Do(req *http.Request) (*http.Response, error) { return c.do(req, nil) }
+
+// do sends req, by the identity of s if there is one, and follows redirects.
+func (c *Client) do(req *http.Request, s *Session) (*http.Response, error) {
+	limit := c.opts.Limits.Redirects
+	for hops := 0; ; hops++ {
+		res, err := c.roundTrip(req, &call{client: c, chain: chain{session: s}})
+		if err != nil {
+			return nil, err
+		}
+		if limit < 0 {
+			return res, nil
+		}
+		next, err := redirect(req, res)
+		if err == nil && next == nil {
+			return res, nil
+		}
+		if err == nil && hops >= limit {
+			err = fmt.Errorf("%w: more than %d (Limits.Redirects)", ErrTooManyRedirects, limit)
+		}
+		drop(res)
+		if err != nil {
+			c.stats.failures.Add(1)
+			return nil, &Error{Op: opOf(req), URL: shownURL(req.URL), Err: fmt.Errorf("redirect: %w", err)}
+		}
+		req = next
+	}
+}
+
+// roundTrip makes one call, and counts its failure.
+func (c *Client) roundTrip(req *http.Request, k *call) (*http.Response, error) {
+	k.req, k.body.req = req, req
+	res, err := k.roundTrip()
 	if err == nil {
 		return res, nil
 	}
-	if se, ok := errors.AsType[*Error](err); ok {
-		return nil, se
-	}
-	if ue, ok := errors.AsType[*url.Error](err); ok {
-		err = ue.Err
-	}
-	if ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
+	k.body.close()
 	c.stats.failures.Add(1)
-	return nil, &Error{Op: "get", URL: shownURL(req.URL), Err: err}
+	wrapped, ok := errors.AsType[*Error](err)
+	if !ok {
+		wrapped = &Error{Op: opOf(req), URL: shownURL(req.URL), Err: err}
+	}
+	c.log.Debug("request failed", "error", wrapped)
+	return nil, wrapped
 }
 
-// do is c.http.Do for a request that Get has made. http.Client is called in
-// only where there is something for it to do, as it costs a tenth of a page.
-func (c *Client) do(req *http.Request) (*http.Response, error) {
-	if req.URL.User != nil {
-		return c.http.Do(req)
-	}
-	res, err := c.RoundTrip(req)
-	if err != nil || res.Header.Get("Location") == "" || !isRedirect(res.StatusCode) || c.opts.Limits.Redirects < 0 {
-		return res, err
-	}
-	return (&http.Client{Transport: &following{client: c, first: res}, CheckRedirect: c.checkRedirect}).Do(req)
+// Transport returns an http.RoundTripper with all that the Options ask for, to
+// put behind code that takes an *http.Client: it waits for the host's turn and
+// for Retry-After, reads robots.txt, tries again. It keeps net/http's contract:
+// an answer is an answer, whatever its status, so that [ErrBanned] does not come
+// from it. Its body is decoded. Errors are *Error. A request that brings a
+// Cookie header, as those of an http.Client with a Jar do, is sent without the
+// identity's own cookies. The http.Client follows redirects by its own limit;
+// its errors show the URL with its query, which those of [Client.Do] do not.
+func (c *Client) Transport() http.RoundTripper { return &transport{client: c} }
+
+// transport is a Client as a RoundTripper.
+type transport struct {
+	client  *Client
+	session *Session
 }
 
-// unreadable is the error for a URL that cannot be parsed, without the URL,
-// which may hold a password. What cannot be read is no public address: other
-// programs may well read one in it.
-func unreadable(err error) error {
-	if ue, ok := errors.AsType[*url.Error](err); ok {
-		err = ue.Err
-	}
-	return fmt.Errorf("%w: %w", ErrForbiddenAddress, err)
+// RoundTrip sends one request, as http.RoundTripper says.
+func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	return t.client.roundTrip(req, &call{client: t.client, chain: chain{session: t.session, answers: true}})
 }
 
-// isRedirect reports whether http.Client follows answers of this status.
-func isRedirect(status int) bool {
-	switch status {
-	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-		return true
+// Rotate retires the identity and returns the one that takes its place. By
+// [NewNym] it waits until the egress says that the change took effect. On
+// [Direct] the connections stay.
+func (c *Client) Rotate(ctx context.Context) (Identity, error) {
+	id, err := c.ids.rotate(ctx)
+	if err != nil {
+		return Identity{}, fmt.Errorf("scrape: rotate: %w", err)
 	}
-	return false
+	return id, nil
 }
 
-// following is the transport of an http.Client that follows redirects.
-type following struct {
-	client *Client
-	first  *http.Response // the first answer, if it is there already
-}
-
-// RoundTrip sends one request. A redirect that cannot be read is an error here,
-// since http.Client's would show it.
-func (f *following) RoundTrip(req *http.Request) (*http.Response, error) {
-	var res *http.Response
-	if f.first != nil { // never for the transport that many use
-		res, f.first = f.first, nil
-	} else {
-		var err error
-		if res, err = f.client.RoundTrip(req); err != nil {
-			return nil, err
-		}
-	}
-	if location := res.Header.Get("Location"); location != "" && isRedirect(res.StatusCode) {
-		if _, err := req.URL.Parse(location); err != nil {
-			drop(res)
-			f.client.stats.failures.Add(1)
-			return nil, &Error{Op: opOf(req), URL: shownURL(req.URL), Err: fmt.Errorf("redirect: %w", unreadable(err))}
-		}
-	}
-	return res, nil
-}
-
-// Each fetches many pages with the given number of workers, at least 1, and
-// calls fn once for each URL with its answer or its error, in the workers and
-// so concurrently; the order is that of completion. It closes the body when fn
-// returns. The first error that fn returns stops it: requests under way are
-// cancelled, fn is not called for them, and Each returns that error. If ctx
-// ends, fn is called with its error for what was under way, and Each returns
-// it. urls is drawn from by the calling goroutine, one URL ahead of the workers
-// at most. A panic of fn is passed on to the caller of Each.
-func (c *Client) Each(ctx context.Context, urls iter.Seq[string], workers int, fn func(url string, res *http.Response, err error) error) error {
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	var (
-		jobs     = make(chan string)
-		wg       sync.WaitGroup
-		once     sync.Once
-		failure  error
-		panicked any
-		stopped  atomic.Bool
-	)
-	end := func(err error, value any) {
-		once.Do(func() { failure, panicked = err, value })
-		stopped.Store(true)
-		stop(err)
-	}
-	one := func(address string) {
-		res, err := c.Get(ctx, address)
-		if res != nil {
-			defer func() { _ = res.Body.Close() }() // what fn wanted of it, it has read
-		}
-		if stopped.Load() {
-			return
-		}
-		returned := false
-		defer func() {
-			if !returned {
-				end(errEachEnded, recover())
-			}
-		}()
-		err = fn(address, res, err)
-		returned = true
-		if err != nil {
-			end(err, nil)
-		}
-	}
-	for range max(1, workers) {
-		wg.Go(func() {
-			for address := range jobs {
-				one(address)
-			}
-		})
-	}
-	func() {
-		defer close(jobs) // urls may panic
-		for address := range urls {
-			select {
-			case jobs <- address:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	wg.Wait()
-	if panicked != nil {
-		panic(panicked)
-	}
-	if failure != nil {
-		return failure
-	}
-	if ctx.Err() != nil {
-		return fmt.Errorf("scrape: each: %w", context.Cause(ctx))
-	}
-	return nil
-}
-
-// errEachEnded stands for a panic, and for runtime.Goexit.
-var errEachEnded = errors.New("scrape: each: the function ended its goroutine")
-
-// Check reports whether a request could be made now: nil if the egress is
-// available, or if it is not and requests would fall back to this machine's
-// own address; Stats tells which. It contacts no site. Without a deadline in
-// ctx it takes 15 s at most.
+// Check reports whether a request could be made now: nil if a way out works, or
+// if none does and requests would fall back to this machine's own address; Stats
+// tells which. It contacts no site. Without a deadline in ctx it takes 15 s at
+// most.
 func (c *Client) Check(ctx context.Context) error {
 	if c.ctx.Err() != nil {
 		return ErrClosed
@@ -268,79 +212,120 @@ func (c *Client) Check(ctx context.Context) error {
 		ctx, cancel = context.WithTimeout(ctx, 15*time.Second)
 		defer cancel()
 	}
-	err := c.opts.Egress.Check(ctx)
-	c.note(err)
+	err := c.ways.check(ctx)
 	if err == nil {
 		return nil
 	}
-	if c.opts.Fallback == DirectWithWarning && errors.Is(err, ErrTorUnavailable) {
+	if c.opts.Fallback == DirectWithWarning && errors.Is(err, ErrEgressUnavailable) {
 		c.log.WarnContext(ctx, "egress unavailable, requests will leave from this machine's own address", "error", err)
 		return nil
 	}
 	return err
 }
 
-// note records whether the egress is available.
-func (c *Client) note(err error) {
-	if err != nil && !errors.Is(err, ErrTorUnavailable) {
-		return
-	}
-	if c.stats.setEgress(err) {
-		if err != nil {
-			c.log.Warn("egress lost", "error", err)
-		} else {
-			c.log.Info("egress available", "egress", c.egressName())
-		}
-	}
-	c.breaker.set(err != nil)
-}
-
-// egressName is what to show of the egress.
-func (c *Client) egressName() string {
-	if s, ok := c.opts.Egress.(fmt.Stringer); ok {
-		return s.String()
-	}
-	return strings.TrimPrefix(fmt.Sprintf("%T", c.opts.Egress), "*")
-}
-
-// Close ends the client: requests under way fail with [ErrClosed], all
-// connections are closed. The egress stays open, it is the caller's. Close
-// returns nil, the second time too.
+// Close ends the client: requests under way, and those that wait for whatever
+// it may be, fail with [ErrClosed]; all connections are closed. The egress stays
+// open, it is the caller's. Close returns nil, the second time too.
 func (c *Client) Close() error {
-	c.mu.Lock()
-	c.closed = true
 	c.cancel()
-	c.mu.Unlock()
+	c.flights.end()
 	c.wg.Wait()
-	c.mu.Lock()
-	open := make([]*identity, 0, len(c.all))
-	for id := range c.all {
-		open = append(open, id)
-	}
-	c.mu.Unlock()
-	for _, id := range open {
-		id.closeNow()
-	}
+	c.ids.close()
 	return nil
 }
 
-// breakerPause is how long a lost egress is not tried again while requests
-// fall back.
-const breakerPause = 5 * time.Second
-
-// breaker remembers that the egress was lost, so that not every request that
-// falls back waits for it first.
-type breaker struct{ until atomic.Int64 }
-
-func (b *breaker) set(lost bool) {
-	if lost {
-		b.until.Store(time.Now().Add(breakerPause).UnixNano())
+// lookUp asks the egress for id's exit, for Stats, and then counts the pages
+// that were delivered meanwhile.
+func (c *Client) lookUp(ctx context.Context, id *identity) {
+	e, ok := id.way.egress.(ExitEgress)
+	if !ok || !hasControl(id.way.egress) || id.info.Direct || id.exit.Load() != nil {
 		return
 	}
-	b.until.Store(0)
+	exit, err := e.Exit(ctx, id.isolation)
+	if err != nil {
+		c.log.DebugContext(ctx, "exit not known", "error", err)
+		return
+	}
+	c.stats.learned(id, exit)
 }
 
-func (b *breaker) open() bool {
-	until := b.until.Load()
-	return until != 0 && time.Now().UnixNano() < until
+// lookUpOnce looks up the exit of an identity that has just connected.
+func (c *Client) lookUpOnce(id *identity) {
+	if id.connected.Load() || !id.connected.CompareAndSwap(false, true) || id.info.Direct || id.exit.Load() != nil {
+		return
+	}
+	c.ids.mu.Lock()
+	defer c.ids.mu.Unlock()
+	if c.ctx.Err() != nil {
+		return
+	}
+	c.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(c.ctx, warmTimeout)
+		defer cancel()
+		c.lookUp(ctx, id)
+	})
 }
+
+// redirect returns the request that an answer leads to, nil if to none.
+func redirect(req *http.Request, res *http.Response) (*http.Request, error) {
+	method, keep := http.MethodGet, false
+	switch res.StatusCode {
+	case http.StatusMovedPermanently, http.StatusFound:
+		if req.Method != http.MethodPost {
+			method = req.Method
+		}
+	case http.StatusSeeOther:
+		if req.Method == http.MethodHead {
+			method = req.Method
+		}
+	case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		method, keep = req.Method, true
+	default:
+		return nil, nil
+	}
+	location := res.Header.Get("Location")
+	if location == "" {
+		return nil, nil
+	}
+	hasBody := req.Body != nil && req.Body != http.NoBody
+	if keep && hasBody && req.GetBody == nil {
+		return nil, nil // it cannot be repeated: the redirect is the result
+	}
+	to, err := resolve(req.URL, location)
+	if err != nil {
+		return nil, err
+	}
+
+	next := &http.Request{
+		Method: method, URL: to, Host: "", Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: req.Header.Clone(), Response: res, Cancel: req.Cancel, //nolint:staticcheck // as http.Client does
+	}
+	if keep && hasBody {
+		if next.Body, err = req.GetBody(); err != nil {
+			return nil, err
+		}
+		next.GetBody, next.ContentLength = req.GetBody, req.ContentLength
+	} else {
+		for name := range next.Header { // they are about the body
+			if name == "Content-Type" || name == "Content-Length" || name == "Content-Encoding" {
+				delete(next.Header, name)
+			}
+		}
+	}
+	if originOf(to) != originOf(req.URL) { // credentials stay where they were given
+		for _, name := range []string{"Authorization", "Cookie", "Cookie2", "Proxy-Authorization", "Www-Authenticate"} {
+			next.Header.Del(name)
+		}
+	} else if req.Host != "" && req.Host != req.URL.Host && to.Host == req.URL.Host {
+		next.Host = req.Host
+	}
+	return next.WithContext(req.Context()), nil
+}
+
+// origin is scheme, host and port.
+type origin struct{ scheme, host string }
+
+// String returns the origin as the beginning of a URL.
+func (o origin) String() string { return o.scheme + "://" + o.host }
+
+func originOf(u *url.URL) origin { return origin{u.Scheme, hostKey(u)} }

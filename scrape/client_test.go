@@ -176,15 +176,15 @@ func TestFailClosed(t *testing.T) {
 			proxy := sockstest.Start(t)
 			proxy.Fail(tc.fault)
 			opts := options(scrape.SOCKS(proxy.Addr))
-			if _, err := scrape.New(t.Context(), opts); !errors.Is(err, scrape.ErrTorUnavailable) {
-				t.Errorf("New = %v, want ErrTorUnavailable", err)
+			if _, err := scrape.New(t.Context(), opts); !errors.Is(err, scrape.ErrEgressUnavailable) {
+				t.Errorf("New = %v, want ErrEgressUnavailable", err)
 			}
 			opts.DisableStartCheck = true
 			c := newClient(t, opts)
 			began := time.Now()
 			_, _, err := get(t, c, site.URL)
-			if !errors.Is(err, scrape.ErrTorUnavailable) || time.Since(began) > 6*time.Second {
-				t.Errorf("Get = %v after %v, want ErrTorUnavailable within 5s", err, time.Since(began))
+			if !errors.Is(err, scrape.ErrEgressUnavailable) || time.Since(began) > 6*time.Second {
+				t.Errorf("Get = %v after %v, want ErrEgressUnavailable within 5s", err, time.Since(began))
 			}
 			if hits != 0 {
 				t.Error("a request reached the site")
@@ -209,11 +209,11 @@ func TestProxyGoneAndBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	proxy.Stop()
-	if _, _, err := get(t, c, site.URL); !errors.Is(err, scrape.ErrTorUnavailable) {
-		t.Errorf("Get = %v, want ErrTorUnavailable", err)
+	if _, _, err := get(t, c, site.URL); !errors.Is(err, scrape.ErrEgressUnavailable) {
+		t.Errorf("Get = %v, want ErrEgressUnavailable", err)
 	}
-	if err := c.Check(t.Context()); !errors.Is(err, scrape.ErrTorUnavailable) {
-		t.Errorf("Check = %v, want ErrTorUnavailable", err)
+	if err := c.Check(t.Context()); !errors.Is(err, scrape.ErrEgressUnavailable) {
+		t.Errorf("Check = %v, want ErrEgressUnavailable", err)
 	}
 	if err := proxy.Listen(proxy.Addr); err != nil {
 		t.Fatal(err)
@@ -281,8 +281,8 @@ func TestFarEndAtFault(t *testing.T) {
 	} {
 		proxy.Fail(tc.fault)
 		_, _, err := get(t, c, "http://gone.example.com/")
-		if err == nil || errors.Is(err, scrape.ErrTorUnavailable) || !strings.Contains(err.Error(), tc.text) {
-			t.Errorf("fault %d: %v, want %q and not ErrTorUnavailable", tc.fault, err, tc.text)
+		if err == nil || errors.Is(err, scrape.ErrEgressUnavailable) || !strings.Contains(err.Error(), tc.text) {
+			t.Errorf("fault %d: %v, want %q and not ErrEgressUnavailable", tc.fault, err, tc.text)
 		}
 	}
 }
@@ -486,7 +486,7 @@ func TestStall(t *testing.T) {
 	opts.Limits.Timeout = 800 * time.Millisecond
 	c := newClient(t, opts)
 	_, _, err := get(t, c, site.URL)
-	if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, scrape.ErrTorUnavailable) || !strings.Contains(err.Error(), "Limits.Timeout") {
+	if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, scrape.ErrEgressUnavailable) || !strings.Contains(err.Error(), "Limits.Timeout") {
 		t.Errorf("slow site: %v, want a timeout that names Limits.Timeout", err)
 	}
 	done := make(chan error)
@@ -501,8 +501,8 @@ func TestStall(t *testing.T) {
 		return nil
 	})
 	proxy.Fail(sockstest.HangAccept)
-	if err := <-done; !errors.Is(err, scrape.ErrTorUnavailable) {
-		t.Errorf("stopped proxy: %v, want ErrTorUnavailable", err)
+	if err := <-done; !errors.Is(err, scrape.ErrEgressUnavailable) {
+		t.Errorf("stopped proxy: %v, want ErrEgressUnavailable", err)
 	}
 }
 

@@ -114,6 +114,6 @@ func (a AgentPer) MarshalText() ([]byte, error) { return []byte(a.String()), nil
 
 // UnmarshalText sets a by its name: request or identity.
 func (a *AgentPer) UnmarshalText(text []byte) (err error) {
-	*a, err = parseName(text, PerRequest, PerIdentity)
+	*a, err = parseName(text, PerIdentity, PerRequest)
 	return err
 }

@@ -11,9 +11,9 @@
 //	defer c.Close()
 //	res, err := c.Get(ctx, "https://example.com/")
 //
-// [Client.Get] is for one page, [Client.Each] for many. [Client.HTTPClient] and
-// [Client.RoundTrip] put the same behind any code that takes an *http.Client or
-// an http.RoundTripper.
+// [Client.Get] is for one page, [Client.Each] for many, [Client.Do] for any
+// request. [Client.Transport] puts the same behind any code that takes an
+// *http.Client or an http.RoundTripper.
 //
 // An egress is the way out: Tor (package scrape/tor), [SOCKS], [Proxies] or
 // [Direct]. An [Identity] is one exit's worth of requests: connections, cookies
@@ -23,7 +23,7 @@
 //
 // What it promises:
 //
-//   - Without Tor there is no request: errors match [ErrTorUnavailable], unless
+//   - Without Tor there is no request: errors match [ErrEgressUnavailable], unless
 //     Options.Fallback is [DirectWithWarning].
 //   - Names are resolved by the exit. The local resolver is asked by [Direct]
 //     alone.

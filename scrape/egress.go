@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"strings"
 	"time"
 
@@ -24,61 +25,89 @@ const handshakeTimeout = 4 * time.Second
 //     could tell: for Tor, circuits. An egress that has one address only may
 //     ignore the key.
 //  3. If the egress itself is not available, errors of DialContext and Check
-//     match [ErrTorUnavailable]; if the far end is at fault, they do not.
+//     match [ErrEgressUnavailable]; if the far end is at fault, they do not.
 //  4. Both return soon after ctx is done, with an error that matches its cause.
 //  5. Check reports whether a connection could be made now, without contact to
 //     any site.
 //  6. All methods are safe for concurrent use.
 //
-// An egress may also have any of these methods:
-//
-//   - NewIdentity(ctx context.Context) error: new connections of every key
-//     leave by new circuits, once it has returned. Needed for Rotation.By
-//     [NewNym].
-//   - Exit(ctx context.Context, isolation string) (string, error): the name of
-//     the exit that connections of this key leave by. Needed for
-//     Rotation.Distinct.
-//   - Warm(ctx context.Context, isolation, host string) error: get ready to
-//     connect to host under this key, without contact to host.
-//   - DialExit(ctx context.Context, isolation, network, addr string) (net.Conn,
-//     string, error): DialContext, with the exit of this very connection. With
-//     Rotation.Distinct, a connection that leaves by another exit than Exit told
-//     is closed before anything is sent.
-//   - Exits(ctx context.Context) (int, error): how many exits there are.
-//   - HasControl() bool: whether NewIdentity and Exit can work, if that depends.
-//   - Probe(ctx context.Context) error: a cheaper Check.
-//   - String() string: what to show in [Stats].
+// An egress may also be any of [ManyEgress], [ForwardEgress], [ExitEgress],
+// [ExitsEgress], [DialExitEgress], [WhereEgress], [WarmEgress],
+// [IdentityEgress], [ControlEgress] and [ProbeEgress], and have a String method,
+// which [Stats] shows. A wrapper passes on those that it wants to keep.
 type Egress interface {
 	DialContext(ctx context.Context, isolation, network, addr string) (net.Conn, error)
 	Check(ctx context.Context) error
 }
 
-// The optional methods of an Egress.
-type (
-	identityEgress interface {
-		NewIdentity(ctx context.Context) error
-	}
-	exitEgress interface {
-		Exit(ctx context.Context, isolation string) (string, error)
-	}
-	warmEgress interface {
-		Warm(ctx context.Context, isolation, host string) error
-	}
-	dialExitEgress interface {
-		DialExit(ctx context.Context, isolation, network, addr string) (net.Conn, string, error)
-	}
-	controlEgress interface{ HasControl() bool }
-	exitsEgress   interface {
-		Exits(ctx context.Context) (int, error)
-	}
-	probeEgress interface {
-		Probe(ctx context.Context) error
-	}
-)
+// IdentityEgress is an [Egress] for Rotation.By [NewNym].
+type IdentityEgress interface {
+	// NewIdentity returns once new connections of every key leave by new
+	// circuits.
+	NewIdentity(ctx context.Context) error
+}
+
+// ExitEgress is an [Egress] that tells its exits. Rotation.Distinct needs it.
+type ExitEgress interface {
+	// Exit returns the name of the exit that connections of this key leave by.
+	Exit(ctx context.Context, isolation string) (string, error)
+}
+
+// ExitsEgress is an [Egress] that knows how many exits there are.
+type ExitsEgress interface {
+	Exits(ctx context.Context) (int, error)
+}
+
+// DialExitEgress is an [Egress] that tells the exit of a connection. With
+// Rotation.Distinct, one that leaves by another exit than Exit told is closed
+// before anything is sent.
+type DialExitEgress interface {
+	DialExit(ctx context.Context, isolation, network, addr string) (net.Conn, string, error)
+}
+
+// WhereEgress is an [Egress] that tells where an exit is.
+type WhereEgress interface {
+	// Where returns the exit's address and its country, two letters in lower
+	// case; each is "" if it is not known.
+	Where(ctx context.Context, exit string) (address, country string, err error)
+}
+
+// WarmEgress is an [Egress] that can get ready to connect to host under a key,
+// without contact to host.
+type WarmEgress interface {
+	Warm(ctx context.Context, isolation, host string) error
+}
+
+// ControlEgress is an [Egress] whose NewIdentity and Exit work only if
+// HasControl says so.
+type ControlEgress interface{ HasControl() bool }
+
+// ProbeEgress is an [Egress] with a cheaper Check.
+type ProbeEgress interface {
+	Probe(ctx context.Context) error
+}
+
+// ManyEgress is an [Egress] of several ways out, as [Proxies] is. Each has a
+// state of its own: one that is lost is passed by while others work.
+type ManyEgress interface {
+	// Ways returns the ways out, always the same.
+	Ways() []Egress
+}
+
+// ForwardEgress is an [Egress] that takes requests for http pages in absolute
+// form (RFC 9112 §3.2.2), as HTTP proxies do, of which many refuse CONNECT to
+// port 80.
+type ForwardEgress interface {
+	// Forward returns the proxy's URL, with user and password if it wants them,
+	// or nil if it takes no such requests.
+	Forward() *url.URL
+	// DialForward connects to the proxy itself.
+	DialForward(ctx context.Context) (net.Conn, error)
+}
 
 // hasControl reports whether an egress with NewIdentity or Exit can use them.
 func hasControl(e Egress) bool {
-	c, ok := e.(controlEgress)
+	c, ok := e.(ControlEgress)
 	return !ok || c.HasControl()
 }
 
@@ -174,7 +203,7 @@ func unavailable(err error) error {
 	if !ok {
 		return err
 	}
-	return fmt.Errorf("%w: %w%s", ErrTorUnavailable, err, hint(pe))
+	return fmt.Errorf("%w: %w%s", ErrEgressUnavailable, err, hint(pe))
 }
 
 // hint says what to do about a proxy that cannot be used.

@@ -17,9 +17,12 @@ import (
 
 // What a caller may branch on, by errors.Is.
 var (
-	// ErrTorUnavailable: the egress, Tor or the proxy in its place, cannot be
-	// reached, refuses the credentials or is not ready. Nothing was sent.
-	ErrTorUnavailable = errors.New("tor unavailable")
+	// ErrEgressUnavailable: there is no way out. Tor, or each of the proxies,
+	// cannot be reached, refuses the credentials or is not ready.
+	ErrEgressUnavailable = errors.New("egress unavailable")
+	// ErrHangUp: the site ended the connection or the HTTP/2 stream without an
+	// answer, and was asked no more often than Retry.Attempts.
+	ErrHangUp = errors.New("the site hung up")
 	// ErrBanned: Options.Banned recognised the answer as a ban.
 	ErrBanned = errors.New("banned by the site")
 	// ErrBodyTooLarge: the body is larger than Limits.BodyBytes, on the wire or
@@ -36,13 +39,14 @@ var (
 	// ErrForbiddenAddress: the address is not public, or the scheme is not http
 	// or https. No connection was made.
 	ErrForbiddenAddress = errors.New("forbidden address")
-	// ErrRobots: robots.txt of the host forbids the page, or could not be read.
+	// ErrRobots: robots.txt of the host forbids the page, or the site answers for
+	// it with an error, which counts as a refusal (RFC 9309 §2.3.1.4).
 	ErrRobots = errors.New("forbidden by robots.txt")
-	// ErrRetryLater: the site asks to come back later than Retry.Max;
-	// [Error.RetryAfter] says when.
+	// ErrRetryLater: the site has asked to come back later than Retry.Max, so
+	// nothing was sent; [Error.RetryAfter] says when.
 	ErrRetryLater = errors.New("the site asks to come back later")
 	// ErrClosed: the client was closed.
-	ErrClosed = errors.New("client closed")
+	ErrClosed = errors.New("scrape: client closed")
 )
 
 // Error is a failed operation on an address. Every error of a [Client] that
@@ -54,8 +58,6 @@ type Error struct {
 	URL string
 	// Err is the cause.
 	Err error
-
-	after time.Duration
 }
 
 // Error describes the failure.
@@ -70,15 +72,21 @@ func (e *Error) Unwrap() error { return e.Err }
 // not available, the site is slow, busy, out of reach or has banned an exit, or
 // a connection broke. Whatever else went wrong is permanent.
 func (e *Error) Temporary() bool {
-	for _, passing := range []error{ErrTorUnavailable, ErrBanned, ErrRetryLater, errRobotsUnreachable, context.DeadlineExceeded} {
+	for _, final := range []error{ErrForbiddenAddress, ErrBodyTooLarge, ErrHeaderTooLarge, ErrEncoding, ErrTooManyRedirects, ErrClosed, context.Canceled} {
+		if errors.Is(e.Err, final) {
+			return false
+		}
+	}
+	if ae, ok := errors.AsType[*attemptError](e.Err); ok && ae.final {
+		return false
+	}
+	for _, passing := range []error{ErrEgressUnavailable, ErrBanned, ErrRetryLater, ErrHangUp, errRobotsUnread, context.DeadlineExceeded} {
 		if errors.Is(e.Err, passing) {
 			return true
 		}
 	}
-	for _, final := range []error{ErrForbiddenAddress, ErrRobots, ErrBodyTooLarge, ErrHeaderTooLarge, ErrEncoding, ErrTooManyRedirects, ErrClosed, context.Canceled} {
-		if errors.Is(e.Err, final) {
-			return false
-		}
+	if errors.Is(e.Err, ErrRobots) {
+		return false
 	}
 	if _, ok := errors.AsType[*socks.ReplyError](e.Err); ok {
 		return true
@@ -87,12 +95,18 @@ func (e *Error) Temporary() bool {
 	return ok || errors.Is(e.Err, io.EOF) || errors.Is(e.Err, io.ErrUnexpectedEOF) || errors.Is(e.Err, syscall.ECONNRESET)
 }
 
-// RetryAfter returns how long the site asked to wait, 0 if it did not say.
-func (e *Error) RetryAfter() time.Duration { return e.after }
+// RetryAfter returns how long the site wants to be left alone, 0 if it did not
+// say.
+func (e *Error) RetryAfter() time.Duration {
+	if paused, ok := errors.AsType[*pausedError](e.Err); ok {
+		return max(0, time.Until(paused.until))
+	}
+	return 0
+}
 
-// errRobotsUnreachable tells a robots.txt that cannot be read from one that
+// errRobotsUnread tells a robots.txt that the site could not give from one that
 // forbids.
-var errRobotsUnreachable = errors.New("robots.txt could not be read, which counts as a refusal (RFC 9309 §2.3.1.4)")
+var errRobotsUnread = errors.New("robots.txt could not be read, which counts as a refusal (RFC 9309 §2.3.1.4)")
 
 // timeoutError is the cause of an attempt that ran into Limits.Timeout.
 type timeoutError struct{ limit time.Duration }
@@ -105,12 +119,6 @@ func (e *timeoutError) Temporary() bool { return true }
 func (e *timeoutError) Is(target error) bool {
 	return target == context.DeadlineExceeded
 }
-
-// sentError marks a failure after something of the request may have been sent.
-type sentError struct{ err error }
-
-func (e *sentError) Error() string { return e.err.Error() }
-func (e *sentError) Unwrap() error { return e.err }
 
 // shownURL is u without what may be secret.
 func shownURL(u *url.URL) string {

@@ -21,7 +21,7 @@ import (
 func TestTemporary(t *testing.T) {
 	t.Parallel()
 	for err, want := range map[error]bool{
-		scrape.ErrTorUnavailable: true, scrape.ErrBanned: true, scrape.ErrRetryLater: true, context.DeadlineExceeded: true,
+		scrape.ErrEgressUnavailable: true, scrape.ErrBanned: true, scrape.ErrRetryLater: true, context.DeadlineExceeded: true,
 		io.ErrUnexpectedEOF: true, syscall.ECONNRESET: true, error(&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}): true,
 		fmt.Errorf("%w (%w)", scrape.ErrForbiddenAddress, context.Canceled): false,
 		scrape.ErrForbiddenAddress: false, scrape.ErrRobots: false, scrape.ErrBodyTooLarge: false, scrape.ErrHeaderTooLarge: false,
@@ -60,11 +60,11 @@ func TestFallbackSendsNothingTwice(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			res, err := c.RoundTrip(req)
+			res, err := c.Transport().RoundTrip(req)
 			if err == nil {
 				_ = res.Body.Close()
 			}
-			if (err == nil) != (want == 2) || err != nil && !errors.Is(err, scrape.ErrTorUnavailable) || arrived.Load() != want {
+			if (err == nil) != (want == 2) || err != nil && !errors.Is(err, scrape.ErrEgressUnavailable) || arrived.Load() != want {
 				t.Errorf("%v, arrived %d times, want %d", err, arrived.Load(), want)
 			}
 		})

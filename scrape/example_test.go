@@ -96,8 +96,8 @@ func ExampleClient_Each() {
 	// <nil> 2
 }
 
-// A *Client is an http.RoundTripper: whatever takes an http.Client can use it.
-func ExampleClient_HTTPClient() {
+// The transport of a Client fits whatever takes an http.Client.
+func ExampleClient_Transport() {
 	address, stop := shop()
 	defer stop()
 	c, err := scrape.New(context.Background(), &scrape.Options{Egress: scrape.Direct(), Allow: allowLocal})
@@ -105,7 +105,7 @@ func ExampleClient_HTTPClient() {
 		log.Fatal(err)
 	}
 	defer c.Close()
-	res, err := c.HTTPClient().Head(address + "/gone")
+	res, err := (&http.Client{Transport: c.Transport()}).Head(address + "/gone")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func ExampleClient_Rotate() {
 // Without Tor there is no request, unless the fallback is allowed in code.
 func ExampleFallback() {
 	_, err := scrape.New(context.Background(), &scrape.Options{Egress: scrape.SOCKS("127.0.0.1:1")})
-	fmt.Println(errors.Is(err, scrape.ErrTorUnavailable))
+	fmt.Println(errors.Is(err, scrape.ErrEgressUnavailable))
 
 	c, err := scrape.New(context.Background(), &scrape.Options{
 		Egress:   scrape.SOCKS("127.0.0.1:1"),
@@ -350,7 +350,7 @@ func (v viaDialer) DialContext(ctx context.Context, isolation, network, addr str
 func (v viaDialer) Check(ctx context.Context) error {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", v.addr)
 	if err != nil {
-		return fmt.Errorf("%w: %w", scrape.ErrTorUnavailable, err)
+		return fmt.Errorf("%w: %w", scrape.ErrEgressUnavailable, err)
 	}
 	return conn.Close()
 }
@@ -358,7 +358,7 @@ func (v viaDialer) Check(ctx context.Context) error {
 func ExampleEgress_dialer() {
 	// Nothing listens on port 1: there is no client, and no request leaves.
 	_, err := scrape.New(context.Background(), &scrape.Options{Egress: viaDialer{"127.0.0.1:1"}})
-	fmt.Println(errors.Is(err, scrape.ErrTorUnavailable))
+	fmt.Println(errors.Is(err, scrape.ErrEgressUnavailable))
 	// Output: true
 }
 

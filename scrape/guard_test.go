@@ -204,9 +204,6 @@ func TestUnreadableRedirect(t *testing.T) {
 		if _, ok := errors.AsType[*scrape.Error](err); !ok || !errors.Is(err, scrape.ErrForbiddenAddress) || strings.Contains(err.Error(), "canary") {
 			t.Errorf("Get %s = %v, want ErrForbiddenAddress without the address", path, err)
 		}
-		if _, err := c.HTTPClient().Get(site.URL + path); !errors.Is(err, scrape.ErrForbiddenAddress) || strings.Contains(err.Error(), "canary") {
-			t.Errorf("HTTPClient %s = %v, want ErrForbiddenAddress without the address", path, err)
-		}
 	}
 	opts := options(scrape.Direct())
 	opts.Limits.Redirects = -1

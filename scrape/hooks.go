@@ -1,10 +1,17 @@
 package scrape
 
-import "time"
+import (
+	"net/http"
+	"time"
+)
 
 // Hooks are called as things happen, from the goroutine that the thing happens
 // in: concurrently, and the request waits for them. Each may be nil.
 type Hooks struct {
+	// OnRequest is called before each request is sent, retries, redirects and
+	// robots.txt included. It may change the header of req, which is a copy; its
+	// error ends the request.
+	OnRequest func(req *http.Request) error
 	// OnPage is called when a body, fetched or from the cache, has been read to
 	// its end or closed.
 	OnPage func(Page)

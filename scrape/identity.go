@@ -1,14 +1,9 @@
 package scrape
 
 import (
-	"context"
 	"crypto/rand"
-	"errors"
-	"fmt"
-	"net"
 	"net/http"
 	"net/http/cookiejar"
-	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +18,8 @@ type Identity struct {
 	Number int
 	// Isolation is the key given to the egress. It is random and no secret.
 	Isolation string
+	// Way is the way out: "direct", a proxy, or what the egress calls itself.
+	Way string
 	// Exit is the exit as the egress names it (Tor: the fingerprint), "" if it
 	// is not known, or not yet.
 	Exit string
@@ -36,91 +33,46 @@ type Identity struct {
 
 // identity is an Identity at work.
 type identity struct {
-	client    *Client
-	egress    Egress
-	guard     *guard
-	info      Identity // but for Exit
-	exit      atomic.Pointer[string]
+	*route
+	owner     *identities
+	info      Identity    // but for Exit
 	connected atomic.Bool // it has had an answer
 	unknown   int64       // pages counted before exit was known; guarded by stats.mu
-	transport *http.Transport
 	jar       http.CookieJar
 	ownJar    bool        // jar was made here
 	cookied   atomic.Bool // cookies were put into jar
 
-	used   int  // guarded by client.mu
-	left   bool // no more requests; guarded by client.mu
-	opened bool // connections were opened in advance; guarded by client.mu
+	used   int  // guarded by identities.mu
+	left   bool // no more requests; guarded by identities.mu
+	opened bool // connections were opened in advance; guarded by identities.mu
 
 	mu      sync.Mutex
 	refs    int // requests in flight
 	retired bool
-	conns   map[*trackedConn]struct{}
-	ready   map[string][]*trackedConn // opened in advance, by address
+	ended   bool
 }
 
 // newIsolation returns a key that no other identity of any process has. It
 // never begins with "<torS0X>", which Tor takes for a format of its own.
 func newIsolation() string { return "sb-" + rand.Text() }
 
-// newIdentity makes an identity with nothing in it. It makes no connection.
-func (c *Client) newIdentity(isolation string, direct bool) *identity {
-	id := &identity{
-		client: c, egress: c.opts.Egress, guard: c.guard, conns: map[*trackedConn]struct{}{},
-		info: Identity{
-			Number: int(c.numbers.Add(1)), Isolation: isolation, Since: time.Now(),
-			Direct: direct || c.guard.direct,
-		},
-	}
-	if direct {
-		id.egress, id.guard = Direct(), c.directGuard
-	}
-	if c.opts.AgentPer == PerIdentity {
-		id.info.Agent = c.opts.UserAgents.GetRandom()
-	}
-	if c.opts.Cookies != nil {
-		id.jar = c.opts.Cookies(id.info)
-	} else {
-		// New fails only for options that are not used here.
-		id.jar, _ = cookiejar.New(&cookiejar.Options{PublicSuffixList: publicsuffix.List})
-		id.ownJar = true
-	}
-	id.transport = &http.Transport{
-		Proxy:                  nil, // the environment must not choose the way out
-		DialContext:            id.dial,
-		TLSClientConfig:        c.opts.TLS.Clone(),
-		TLSHandshakeTimeout:    30 * time.Second,
-		ForceAttemptHTTP2:      true,
-		DisableCompression:     true, // decoded by body.go, within limits
-		MaxIdleConns:           maxIdleConns,
-		MaxIdleConnsPerHost:    maxIdleConns,
-		IdleConnTimeout:        90 * time.Second,
-		MaxResponseHeaderBytes: c.opts.Limits.HeaderBytes,
-	}
-	return id
-}
-
-// maxIdleConns bounds the connections that an identity keeps for later, of one
-// host or of many: a walk over thousands of hosts must not use up the
-// process's file descriptors.
-const maxIdleConns = 256
-
-// cookies returns what to send to u. A jar that was never given any is not
+// cookies returns what to send with req. A request that brings cookies has a
+// jar of its own; the two are not mixed. A jar that was never given any is not
 // asked: its answer costs a look into the public suffix list.
-func (id *identity) cookies(u *url.URL) []*http.Cookie {
-	if id.jar == nil || id.ownJar && !id.cookied.Load() {
+func (id *identity) cookies(req *http.Request) []*http.Cookie {
+	if id.jar == nil || id.ownJar && !id.cookied.Load() || len(req.Header["Cookie"]) > 0 {
 		return nil
 	}
-	return id.jar.Cookies(u)
+	return id.jar.Cookies(req.URL)
 }
 
 // setCookies keeps the cookies of an answer.
-func (id *identity) setCookies(u *url.URL, res *http.Response) {
+func (id *identity) setCookies(req *http.Request, res *http.Response) {
 	if id.jar == nil {
 		return
 	}
 	if cookies := res.Cookies(); len(cookies) > 0 {
-		id.jar.SetCookies(u, cookies)
+		id.jar.SetCookies(req.URL, cookies)
 		id.cookied.Store(true)
 	}
 }
@@ -134,92 +86,20 @@ func (id *identity) snapshot() Identity {
 	return info
 }
 
-// dial returns a connection for a request.
-func (id *identity) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	if conn := id.take(addr); conn != nil {
-		return conn, nil
-	}
-	conn, err := id.dialNew(ctx, network, addr)
-	if err != nil {
-		return nil, err
-	}
-	return conn, nil
-}
-
-// dialNew is the only way by which a connection of this identity comes to be.
-func (id *identity) dialNew(ctx context.Context, network, addr string) (*trackedConn, error) {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, err
-	}
-	// Checked again: the transport has turned the host into ASCII since.
-	strict, err := id.guard.checkHost(host)
-	if err != nil {
-		return nil, err
-	}
-	if id.guard.direct {
-		ctx = context.WithValue(ctx, guardKey{}, dialCheck{id.guard, strict})
-	}
-	conn, err := id.connect(ctx, network, addr)
-	if err != nil {
-		return nil, err
-	}
-	tracked := &trackedConn{Conn: conn, id: id, addr: addr}
-	id.mu.Lock()
-	unused := id.retired && id.refs <= 0
-	if !unused {
-		id.conns[tracked] = struct{}{}
-	}
-	id.mu.Unlock()
-	if unused { // the request that asked for it is over
-		_ = conn.Close()
-		return nil, net.ErrClosed
-	}
-	return tracked, nil
-}
-
-// errMoved: a connection left by another exit than the identity's.
-var errMoved = errors.New("the connection left by another exit")
-
-// connect asks the egress for a connection and, with Distinct, sees that it
-// leaves by the exit that was found to be distinct.
-func (id *identity) connect(ctx context.Context, network, addr string) (net.Conn, error) {
-	e, ok := id.egress.(dialExitEgress)
-	want := id.exit.Load()
-	if !ok || want == nil || !id.client.opts.Rotation.Distinct {
-		return id.egress.DialContext(ctx, id.info.Isolation, network, addr)
-	}
-	conn, exit, err := e.DialExit(ctx, id.info.Isolation, network, addr)
-	if err != nil {
-		return nil, err
-	}
-	if exit != *want {
-		_ = conn.Close() // nothing was sent
-		return nil, fmt.Errorf("%w: %s, not %s", errMoved, exit, *want)
-	}
-	return conn, nil
-}
-
-// trackedConn is a connection that its identity knows of.
-type trackedConn struct {
-	net.Conn
-	id   *identity
-	addr string
-}
-
-// Close closes the connection.
-func (t *trackedConn) Close() error {
-	t.id.mu.Lock()
-	delete(t.id.conns, t)
-	t.id.mu.Unlock()
-	return t.Conn.Close()
-}
-
-// hold counts a request in flight.
-func (id *identity) hold() {
+// hold counts a request in flight, and reports whether the identity may make
+// it. One that had ended, because a redirect took its time, comes to life again
+// with the same key and cookies.
+func (id *identity) hold() bool {
 	id.mu.Lock()
 	id.refs++
+	revive := id.ended
+	id.ended = false
 	id.mu.Unlock()
+	if revive && !id.owner.register(id) {
+		id.release()
+		return false
+	}
+	return true
 }
 
 // release ends a request in flight; the last one of a retired identity closes
@@ -227,10 +107,13 @@ func (id *identity) hold() {
 func (id *identity) release() {
 	id.mu.Lock()
 	id.refs--
-	over := id.retired && id.refs <= 0
+	over := id.retired && id.refs <= 0 && !id.ended
+	if over {
+		id.ended = true
+	}
 	id.mu.Unlock()
 	if over {
-		id.closeIfDone()
+		id.owner.forget(id)
 	}
 }
 
@@ -238,34 +121,18 @@ func (id *identity) release() {
 func (id *identity) retire() {
 	id.mu.Lock()
 	id.retired = true
-	id.mu.Unlock()
-	id.closeIfDone()
-}
-
-func (id *identity) closeIfDone() {
-	id.mu.Lock()
-	if !id.retired || id.refs > 0 {
-		id.mu.Unlock()
-		return
-	}
-	conns := make([]net.Conn, 0, len(id.conns))
-	for conn := range id.conns {
-		conns = append(conns, conn)
+	over := id.refs <= 0 && !id.ended
+	if over {
+		id.ended = true
 	}
 	id.mu.Unlock()
-	id.client.forget(id)
-	id.transport.CloseIdleConnections()
-	// Nothing is in flight, so what the transport has not yet filed as idle is
-	// of no use either.
-	for _, conn := range conns {
-		_ = conn.Close() // an error of a connection that is thrown away
+	if over {
+		id.owner.forget(id)
 	}
 }
 
-// closeNow ends the identity with all that is in flight.
-func (id *identity) closeNow() {
-	id.mu.Lock()
-	id.retired, id.refs = true, 0
-	id.mu.Unlock()
-	id.closeIfDone()
+// newJar returns an empty cookie jar that knows the public suffix list.
+func newJar() http.CookieJar {
+	jar, _ := cookiejar.New(&cookiejar.Options{PublicSuffixList: publicsuffix.List}) // fails only for other options
+	return jar
 }

@@ -78,8 +78,8 @@ func TestTorStopped(t *testing.T) {
 	for i := range 2 {                                           // on the open connection, and on a new one
 		began := time.Now()
 		_, _, err := get(t, c, address)
-		if took := time.Since(began); !errors.Is(err, scrape.ErrTorUnavailable) || took > timeout {
-			t.Errorf("request %d: %v after %v, want ErrTorUnavailable within %v", i, err, took, timeout)
+		if took := time.Since(began); !errors.Is(err, scrape.ErrEgressUnavailable) || took > timeout {
+			t.Errorf("request %d: %v after %v, want ErrEgressUnavailable within %v", i, err, took, timeout)
 		}
 		if _, err := c.Rotate(t.Context()); err != nil {
 			t.Fatal(err)

@@ -19,7 +19,7 @@ import (
 type Fallback int
 
 const (
-	// Never fails the request with [ErrTorUnavailable]. It is the default.
+	// Never fails the request with [ErrEgressUnavailable]. It is the default.
 	Never Fallback = iota
 	// DirectWithWarning sends the request from this machine's own address,
 	// logs a warning for each and counts it in [Stats].
@@ -60,20 +60,21 @@ func (b RotationBy) String() string {
 type AgentPer int
 
 const (
-	// PerRequest draws a user agent for each request; redirects and retries keep
-	// it. It is the default.
-	PerRequest AgentPer = iota
-	// PerIdentity draws one for each identity: what a site sees of one exit is
-	// then one browser.
-	PerIdentity
+	// PerIdentity draws a user agent for each identity: what a site sees of one
+	// exit is one browser. It is the default.
+	PerIdentity AgentPer = iota
+	// PerRequest draws one for each request; redirects and retries keep it. The
+	// price: one connection, one exit and one session cookie show a site as many
+	// browsers as requests, which no browser does.
+	PerRequest
 )
 
 // String returns the name that [Config] takes.
 func (a AgentPer) String() string {
-	if a == PerIdentity {
-		return "identity"
+	if a == PerRequest {
+		return "request"
 	}
-	return "request"
+	return "identity"
 }
 
 // UserAgents is where user agents are drawn from: a *useragent.Pool, a
@@ -86,14 +87,19 @@ type UserAgents interface {
 // Rotation says when one identity ends and the next begins.
 type Rotation struct {
 	// Every is how many requests one identity makes. Retries count, redirects
-	// and robots.txt do not. Defaults to 25; negative: no limit.
+	// and robots.txt do not. Defaults to 25; negative: no limit. On Direct, where
+	// the address cannot change, there is none.
 	Every int
 	// MaxAge is how long an identity is given new requests. Defaults to 10m, as
-	// long as Tor gives new connections to a circuit; negative: no limit.
+	// long as Tor gives new connections to a circuit; negative: no limit. Without
+	// a limit in Every, and on Direct, the next identity has another user agent
+	// and an empty cookie jar, and keeps the way out and its connections.
 	MaxAge time.Duration
 	// Distinct redraws an identity until its exit differs from the exits of the
-	// last min(3, exits-1) identities. The egress must be able to tell its exit
-	// (package scrape/tor with a control port, or Proxies); New refuses it else.
+	// last min(3, exits-1) identities. Where exits run out it asks for less, and
+	// says so once; a change costs 8 circuits at most. Onion services have no exit.
+	// The egress must be able to tell its exit (package scrape/tor with a control
+	// port, or Proxies); New refuses it else.
 	Distinct bool
 	// Warm is how many identities are made ready in advance. Defaults to 1;
 	// negative: none. It has an effect with Isolation and an egress that can be
@@ -108,32 +114,45 @@ type Rotation struct {
 }
 
 // Retry says which failures are tried again. A request is tried again if it is
-// idempotent, or if it can be sent again (no body, or GetBody) and the site
-// declined it (429, 503) or nothing of it was sent.
+// idempotent (RFC 9110 §9.2.2) or carries an Idempotency-Key; any other only if
+// it can be sent again (no body, or GetBody) and nothing of it was processed: no
+// connection came about, the site refused its HTTP/2 stream, or it answered 421,
+// 425, 429, or 503 with Retry-After. A certificate that is not trusted, a name
+// that does not exist and the like are not tried again.
 type Retry struct {
-	// Attempts is how often a request is made at most. Defaults to 3; negative: 1.
+	// Attempts is how often a request reaches the site at most. Defaults to 3;
+	// negative: 1.
 	Attempts int
 	// Base bounds the wait after the first failure; it doubles with each, and
 	// the wait is drawn evenly from 0 to the bound. Defaults to 1s.
 	Base time.Duration
-	// Max bounds each wait, Retry-After included: a site that asks for more
-	// gives ErrRetryLater at once. Defaults to 2m.
+	// Max bounds each wait, Retry-After included. A site that asks for more is
+	// left alone until then: its answer is the result, and later requests to the
+	// host are ErrRetryLater at once. Defaults to 2m.
 	Max time.Duration
+	// MaxElapsed bounds the time after which no further attempt begins. Defaults
+	// to no bound.
+	MaxElapsed time.Duration
+	// Statuses are the answers after which an idempotent request is tried again,
+	// beside 421, 425, 429 and 503. Defaults to 408, 500, 502, 504 and 520 to 524;
+	// not nil but empty: none.
+	Statuses []int
 	// Bans tries a banned request again on another identity, whatever its
 	// method if it can be sent again. Tor asks its users not to make circuits
 	// without need, so it is off by default: ErrBanned at once.
 	Bans bool
 }
 
-// HostLimit spares the hosts. Each scheme, host and port counts alone.
+// HostLimit spares the hosts. http and https of a host count together, a port
+// of its own counts alone.
 type HostLimit struct {
 	// PerSecond is how many requests a second one host gets. Defaults to 5;
 	// negative: no limit. A Crawl-delay in robots.txt lowers it.
 	PerSecond float64
 	// Burst is how many requests may come at once after a pause. Defaults to 1.
 	Burst int
-	// InFlight is how many requests to one host are under way at a time, bodies
-	// included. Defaults to 8; negative: no limit.
+	// InFlight is how many requests to one host wait for their answer's header at
+	// a time. Defaults to 8; negative: no limit.
 	InFlight int
 }
 
@@ -174,15 +193,23 @@ type Options struct {
 	// Never.
 	Fallback Fallback
 	// DisableStartCheck lets New succeed while the egress is not available:
-	// requests then fail with ErrTorUnavailable until it is.
+	// requests then fail with ErrEgressUnavailable until it is.
 	DisableStartCheck bool
 	// Rotation says when identities change.
 	Rotation Rotation
 	// UserAgents is where user agents come from. Defaults to
 	// useragent.Builtin(). A request that has a User-Agent header keeps it.
 	UserAgents UserAgents
-	// AgentPer says how long a user agent is kept. Defaults to PerRequest.
+	// AgentPer says how long a user agent is kept. Defaults to PerIdentity.
 	AgentPer AgentPer
+	// Header is sent with every request, robots.txt included, in place of what the
+	// user agent's browser would send. The fields of the request itself win.
+	//
+	// A GET without a body is sent as a browser's navigation. A request of another
+	// method, with a body, with Authorization or X-Requested-With, or with an
+	// Accept that does not name text/html is sent as a program would: with the
+	// user agent, but without the fields of a navigation.
+	Header http.Header
 	// Contact is where a site's owner can reach you: an http or https URL or a
 	// mailto: one, of 200 bytes at most. It is appended to the user agent, as
 	// "(+https://example.com/bot)". It is for Direct alone: with another egress,
@@ -238,8 +265,8 @@ func (o *Options) withDefaults() (Options, error) {
 	if c.Fallback < Never || c.Fallback > DirectWithWarning {
 		bad("Options.Fallback is %d: use Never or DirectWithWarning", c.Fallback)
 	}
-	if c.AgentPer < PerRequest || c.AgentPer > PerIdentity {
-		bad("Options.AgentPer is %d: use PerRequest or PerIdentity", c.AgentPer)
+	if c.AgentPer < PerIdentity || c.AgentPer > PerRequest {
+		bad("Options.AgentPer is %d: use PerIdentity or PerRequest", c.AgentPer)
 	}
 	if c.Contact != "" {
 		if err := validContact(c.Contact); err != nil {
@@ -251,14 +278,14 @@ func (o *Options) withDefaults() (Options, error) {
 	switch c.Rotation.By {
 	case Isolation:
 	case NewNym:
-		if _, ok := c.Egress.(identityEgress); (!ok || !hasControl(c.Egress)) && c.Egress != nil {
+		if _, ok := c.Egress.(IdentityEgress); (!ok || !hasControl(c.Egress)) && c.Egress != nil {
 			bad("Options.Rotation.By is NewNym, but the egress has no NewIdentity: use a *tor.Tor with a control port, or Isolation")
 		}
 	default:
 		bad("Options.Rotation.By is %d: use Isolation or NewNym", c.Rotation.By)
 	}
 	if c.Rotation.Distinct {
-		if _, ok := c.Egress.(exitEgress); (!ok || !hasControl(c.Egress)) && c.Egress != nil {
+		if _, ok := c.Egress.(ExitEgress); (!ok || !hasControl(c.Egress)) && c.Egress != nil {
 			bad("Options.Rotation.Distinct needs an egress that tells its exits: use a *tor.Tor with a control port")
 		}
 	}
@@ -279,8 +306,15 @@ func (o *Options) withDefaults() (Options, error) {
 	setDefault(&c.Rotation.Warm, 1)
 	setDefault(&c.Retry.Attempts, 3)
 	c.Retry.Attempts = max(1, c.Retry.Attempts)
-	positive(&c.Retry.Base, time.Second)
 	positive(&c.Retry.Max, 2*time.Minute)
+	positive(&c.Retry.Base, min(time.Second, c.Retry.Max))
+	if c.Retry.Base > c.Retry.Max {
+		bad("Options.Retry.Base is %v, more than Retry.Max, %v", c.Retry.Base, c.Retry.Max)
+	}
+	if c.Retry.Statuses == nil {
+		c.Retry.Statuses = []int{408, 500, 502, 504, 520, 521, 522, 523, 524}
+	}
+	c.Header = c.Header.Clone()
 	setDefault(&c.HostLimit.PerSecond, 5)
 	positive(&c.HostLimit.Burst, 1)
 	setDefault(&c.HostLimit.InFlight, 8)

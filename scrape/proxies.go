@@ -17,8 +17,8 @@ import (
 	"github.com/svcblocks/svcblocks/scrape/internal/socks"
 )
 
-// maxAssigned is how many isolation keys keep their proxy; the oldest are
-// forgotten, long after their identity has ended.
+// maxAssigned is how many isolation keys keep their proxy outside a [Client];
+// the oldest are forgotten.
 const maxAssigned = 1024
 
 // connectTimeout bounds what a remote proxy does before it dials the site.
@@ -26,9 +26,16 @@ const connectTimeout = 20 * time.Second
 
 // Proxies returns the egress through a list of proxies, one for each identity
 // in turn: socks5://, socks5h:// (names are resolved at the proxy with either),
-// http:// and https:// (by CONNECT, for port 80 too), each with user:password@
-// if needed. New reports what is wrong with the list. The exit of an identity
-// is its proxy's host:port, so that Rotation.Distinct works with two or more.
+// http:// and https:// (by CONNECT, and for http pages in absolute form), each
+// with user:password@ if needed. New reports what is wrong with the list. A
+// proxy that does not work is passed by while others do, and asked now and then
+// whether it is back; [ErrEgressUnavailable] means that none works. The exit of
+// an identity is its proxy's host:port, so that Rotation.Distinct works with two
+// or more.
+//
+// Names are resolved at the proxy: one that lies in a private network, and
+// resolves public names to private addresses, is not kept from connecting to
+// them.
 func Proxies(urls ...string) Egress {
 	e := &proxiesEgress{assigned: map[string]*proxy{}}
 	if len(urls) == 0 {
@@ -56,43 +63,23 @@ type proxiesEgress struct {
 	next     int
 }
 
-// proxy is one of them.
-type proxy struct {
-	url      *url.URL
-	addr     string
-	user     string
-	password string
-}
-
-// parseProxy reads a proxy's URL. Its errors do not show the URL, which may
-// hold a password.
-func parseProxy(text string) (*proxy, error) {
-	u, err := url.Parse(text)
-	if err != nil || u.Hostname() == "" {
-		return nil, errors.New("not a URL: write scheme://host:port")
-	}
-	port := map[string]string{"socks5": "1080", "socks5h": "1080", "http": "80", "https": "443"}[u.Scheme]
-	if port == "" {
-		return nil, fmt.Errorf("scheme %q: use socks5, socks5h, http or https", u.Scheme)
-	}
-	if u.Port() != "" {
-		port = u.Port()
-	}
-	p := &proxy{url: u, addr: net.JoinHostPort(u.Hostname(), port)}
-	if u.User != nil {
-		p.user = u.User.Username()
-		p.password, _ = u.User.Password()
-	}
-	return p, nil
-}
-
 func (e *proxiesEgress) validate() error { return e.err }
 
+// String names the list.
 func (e *proxiesEgress) String() string {
 	if len(e.list) == 1 {
 		return "proxy " + e.list[0].addr
 	}
 	return fmt.Sprintf("%d proxies", len(e.list))
+}
+
+// Ways returns the proxies.
+func (e *proxiesEgress) Ways() []Egress {
+	list := make([]Egress, len(e.list))
+	for i, p := range e.list {
+		list[i] = p
+	}
+	return list
 }
 
 // of returns the proxy of an isolation key.
@@ -133,24 +120,61 @@ func (e *proxiesEgress) Exits(context.Context) (int, error) {
 	return len(seen), e.err
 }
 
-// Check succeeds if one of the proxies answers.
+// Check asks all proxies at once and succeeds as soon as one answers.
 func (e *proxiesEgress) Check(ctx context.Context) error {
-	errs := e.err
-	for _, p := range e.list {
-		err := p.check(ctx)
-		if err == nil {
-			return nil
-		}
-		errs = errors.Join(errs, err)
+	if e.err != nil {
+		return e.err
 	}
-	return errs
+	return newWays(ctx, new(sync.WaitGroup), e).check(ctx)
 }
 
-func (e *proxiesEgress) DialContext(ctx context.Context, isolation, _, addr string) (net.Conn, error) {
+// DialContext connects through the proxy of an isolation key.
+func (e *proxiesEgress) DialContext(ctx context.Context, isolation, network, addr string) (net.Conn, error) {
 	p, err := e.of(isolation)
 	if err != nil {
 		return nil, err
 	}
+	return p.DialContext(ctx, isolation, network, addr)
+}
+
+// proxy is one of them, an egress by itself.
+type proxy struct {
+	url      *url.URL
+	addr     string
+	user     string
+	password string
+}
+
+// parseProxy reads a proxy's URL. Its errors do not show the URL, which may
+// hold a password.
+func parseProxy(text string) (*proxy, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Hostname() == "" {
+		return nil, errors.New("not a URL: write scheme://host:port")
+	}
+	port := map[string]string{"socks5": "1080", "socks5h": "1080", "http": "80", "https": "443"}[u.Scheme]
+	if port == "" {
+		return nil, fmt.Errorf("scheme %q: use socks5, socks5h, http or https", u.Scheme)
+	}
+	if u.Port() != "" {
+		port = u.Port()
+	}
+	p := &proxy{url: u, addr: net.JoinHostPort(u.Hostname(), port)}
+	if u.User != nil {
+		p.user = u.User.Username()
+		p.password, _ = u.User.Password()
+	}
+	return p, nil
+}
+
+// String returns the proxy's host:port.
+func (p *proxy) String() string { return p.addr }
+
+// Exit returns the proxy's host:port.
+func (p *proxy) Exit(context.Context, string) (string, error) { return p.addr, nil }
+
+// DialContext connects through the proxy.
+func (p *proxy) DialContext(ctx context.Context, _, _, addr string) (net.Conn, error) {
 	if client, ok := p.socks(); ok {
 		conn, err := client.Connect(ctx, p.user, p.password, addr)
 		return conn, unavailable(err)
@@ -165,6 +189,18 @@ func (e *proxiesEgress) DialContext(ctx context.Context, isolation, _, addr stri
 	return p.connect(ctx, addr)
 }
 
+// Forward returns the URL of an HTTP proxy.
+func (p *proxy) Forward() *url.URL {
+	if p.url.Scheme != "http" && p.url.Scheme != "https" {
+		return nil
+	}
+	// The connection is made by DialForward, TLS included.
+	return &url.URL{Scheme: "http", User: p.url.User, Host: p.addr}
+}
+
+// DialForward connects to an HTTP proxy.
+func (p *proxy) DialForward(ctx context.Context) (net.Conn, error) { return p.reach(ctx) }
+
 func (p *proxy) socks() (*socks.Client, bool) {
 	if p.url.Scheme != "socks5" && p.url.Scheme != "socks5h" {
 		return nil, false
@@ -172,7 +208,8 @@ func (p *proxy) socks() (*socks.Client, bool) {
 	return &socks.Client{Addr: p.addr, HandshakeTimeout: connectTimeout}, true
 }
 
-func (p *proxy) check(ctx context.Context) error {
+// Check reports whether the proxy answers.
+func (p *proxy) Check(ctx context.Context) error {
 	if client, ok := p.socks(); ok {
 		return unavailable(client.Probe(ctx, p.user, p.password))
 	}
@@ -197,7 +234,7 @@ func (p *proxy) reach(ctx context.Context) (net.Conn, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, fmt.Errorf("%w: proxy %s: %w", ErrTorUnavailable, p.addr, err)
+		return nil, fmt.Errorf("%w: proxy %s: %w", ErrEgressUnavailable, p.addr, err)
 	}
 	return conn, nil
 }
@@ -226,16 +263,16 @@ func (p *proxy) tunnel(conn net.Conn, addr string) (net.Conn, error) {
 		req.Header.Set("Proxy-Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(p.user+":"+p.password)))
 	}
 	if err := req.Write(conn); err != nil {
-		return nil, fmt.Errorf("%w: proxy %s: %w", ErrTorUnavailable, p.addr, err)
+		return nil, fmt.Errorf("%w: proxy %s: %w", ErrEgressUnavailable, p.addr, err)
 	}
 	r := bufio.NewReader(io.LimitReader(conn, 64<<10)) // a header is no longer
 	res, err := http.ReadResponse(r, req)
 	if err != nil {
-		return nil, fmt.Errorf("%w: proxy %s: %w", ErrTorUnavailable, p.addr, err)
+		return nil, fmt.Errorf("%w: proxy %s: %w", ErrEgressUnavailable, p.addr, err)
 	}
 	switch {
 	case res.StatusCode == http.StatusProxyAuthRequired:
-		return nil, fmt.Errorf("%w: proxy %s: user or password refused (%s)", ErrTorUnavailable, p.addr, res.Status)
+		return nil, fmt.Errorf("%w: proxy %s: user or password refused (%s)", ErrEgressUnavailable, p.addr, res.Status)
 	case res.StatusCode/100 != 2:
 		return nil, fmt.Errorf("proxy %s: connect %s: %s", p.addr, addr, res.Status)
 	}

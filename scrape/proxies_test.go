@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,22 +18,28 @@ import (
 	"github.com/svcblocks/svcblocks/scrape/internal/sockstest"
 )
 
-// connectProxy is an HTTP proxy that knows CONNECT alone; every name leads to
-// this machine. user may be empty.
+// connectProxy is an HTTP proxy that refuses CONNECT to port 80, as squid does,
+// and takes http pages in absolute form; every name leads to this machine. user may be empty.
 func connectProxy(t testing.TB, user, password string) (proxy *httptest.Server, tunnels *atomic.Int64) {
 	t.Helper()
 	tunnels = new(atomic.Int64)
 	want := "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 	proxy = newSite(t, func(w http.ResponseWriter, r *http.Request) {
 		switch {
-		case r.Method != http.MethodConnect:
-			w.WriteHeader(http.StatusMethodNotAllowed)
-			return
 		case user != "" && r.Header.Get("Proxy-Authorization") != want:
 			w.WriteHeader(http.StatusProxyAuthRequired)
 			return
 		case strings.HasPrefix(r.Host, "blocked."):
 			w.WriteHeader(http.StatusForbidden)
+			return
+		case r.Method != http.MethodConnect:
+			if !r.URL.IsAbs() || r.Header.Get("Proxy-Authorization") != "" && user == "" {
+				w.WriteHeader(http.StatusBadRequest)
+				return
+			}
+			tunnels.Add(1)
+			r.URL.Host = "127.0.0.1:" + r.URL.Port()
+			httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: r.URL.Host}).ServeHTTP(w, r)
 			return
 		}
 		_, port, _ := net.SplitHostPort(r.Host)
@@ -120,9 +128,9 @@ func TestProxiesFail(t *testing.T) {
 	}{
 		{"wrong password", strings.Replace(picky.URL, "http://", "http://me:hunter2@", 1), page, true, "password refused"},
 		{"not there", gone.URL, page, true, "connection refused"},
-		{"no proxy", "http://" + garbage.Addr().String(), page, true, ""},
-		{"refuses the site", open.URL, "http://blocked.example.com/", false, "403"},
-		{"cannot reach the site", open.URL, "http://shop.example.com:1/", false, "502"},
+		{"no proxy", "http://" + garbage.Addr().String(), "https://example.com/", true, ""},
+		{"refuses the site", open.URL, "https://blocked.example.com/", false, "403"},
+		{"cannot reach the site", open.URL, "https://shop.example.com:1/", false, "502"},
 		{"onion by HTTP", open.URL, "http://expyuzz4wqqyqhjn.onion/", false, "RFC 7686"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -130,7 +138,7 @@ func TestProxiesFail(t *testing.T) {
 			opts := options(scrape.Proxies(tc.proxy))
 			opts.DisableStartCheck = true
 			_, _, err := get(t, newClient(t, opts), tc.url)
-			if errors.Is(err, scrape.ErrTorUnavailable) != tc.unavailable || err == nil || !strings.Contains(err.Error(), tc.says) {
+			if errors.Is(err, scrape.ErrEgressUnavailable) != tc.unavailable || err == nil || !strings.Contains(err.Error(), tc.says) {
 				t.Errorf("Get = %v, unavailable should be %v", err, tc.unavailable)
 			}
 			if err != nil && strings.Contains(err.Error(), "hunter2") {

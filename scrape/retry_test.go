@@ -16,6 +16,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/scrape"
+	"github.com/svcblocks/svcblocks/scrape/internal/sockstest"
 )
 
 // failFirst answers the first n requests with fail and counts all.
@@ -77,10 +78,18 @@ func TestRetry(t *testing.T) {
 		{"GET 503", request("GET", ""), status(503), 3, 200},
 		{"GET 429", request("GET", ""), status(429), 3, 200},
 		{"GET 502", request("GET", ""), status(502), 3, 200},
-		{"GET 500 is an answer", request("GET", ""), status(500), 1, 500},
+		{"GET 500", request("GET", ""), status(500), 3, 200},
+		{"GET 524", request("GET", ""), status(524), 3, 200},
+		{"GET 501 is an answer", request("GET", ""), status(501), 1, 501},
 		{"GET 404 is an answer", request("GET", ""), status(404), 1, 404},
 		{"GET reset", request("GET", ""), reset, 3, 200},
-		{"POST 503 with GetBody", post(), status(503), 3, 200},
+		{"POST 503 may have had an effect", post(), status(503), 1, 503},
+		{"POST 503 with Retry-After", post(), status(503, "Retry-After", "1"), 3, 200},
+		{"POST 421", post(), status(421), 3, 200},
+		{"POST 425", post(), status(425), 3, 200},
+		{"POST 429", post(), status(429, "Retry-After", "1"), 3, 200},
+		{"POST 502 with a key", withKey(post()), status(502), 3, 200},
+		{"POST reset with a key", withKey(post()), reset, 3, 200},
 		{"POST 503 without GetBody", withoutGetBody(post()), status(503), 1, 503},
 		{"POST 502 with GetBody", post(), status(502), 1, 502},
 		{"POST reset without GetBody", withoutGetBody(post()), reset, 1, 0},
@@ -100,7 +109,7 @@ func TestRetry(t *testing.T) {
 			}
 			req.RequestURI, req.Host = "", ""
 			got := 0
-			res, err := c.RoundTrip(req)
+			res, err := c.Transport().RoundTrip(req)
 			if err == nil {
 				got = res.StatusCode
 				_ = res.Body.Close()
@@ -115,7 +124,7 @@ func TestRetry(t *testing.T) {
 func TestRetriesCountAndSpendTheIdentity(t *testing.T) {
 	t.Parallel()
 	site, _ := failFirst(t, 4, status(503))
-	opts := options(scrape.Direct())
+	opts := options(scrape.SOCKS(sockstest.Start(t).Addr))
 	opts.Retry = scrape.Retry{Attempts: 5, Base: time.Millisecond}
 	opts.Rotation.Every = 2
 	var numbers []int
@@ -189,10 +198,19 @@ func TestRetryAfter(t *testing.T) {
 		site, count := failFirst(t, 9, status(503, "Retry-After", "1000000000"))
 		opts := options(scrape.Direct())
 		opts.Retry = scrape.Retry{Attempts: 3}
-		_, _, err := get(t, newClient(t, opts), site.URL)
-		se, ok := errors.AsType[*scrape.Error](err)
-		if !ok || !errors.Is(err, scrape.ErrRetryLater) || se.RetryAfter() != 1_000_000_000*time.Second || !se.Temporary() || count.Load() != 1 {
-			t.Errorf("%v after %d requests, want ErrRetryLater in 1e9 s after 1", err, count.Load())
+		c := newClient(t, opts)
+		if code, _, err := get(t, c, site.URL); code != 503 || err != nil {
+			t.Errorf("Get = %d, %v, want the answer", code, err)
+		}
+		for range 50 { // nothing of them is sent
+			_, _, err := get(t, c, site.URL)
+			se, ok := errors.AsType[*scrape.Error](err)
+			if !ok || !errors.Is(err, scrape.ErrRetryLater) || se.RetryAfter() < 23*time.Hour || se.RetryAfter() > 24*time.Hour || !se.Temporary() {
+				t.Fatalf("%v, want ErrRetryLater within a day", err)
+			}
+		}
+		if count.Load() != 1 {
+			t.Errorf("%d requests after the site asked for ten years of peace", count.Load()-1)
 		}
 	})
 }
@@ -325,4 +343,9 @@ func TestHostLimitInFlight(t *testing.T) {
 	if most.Load() != 3 {
 		t.Errorf("%d requests at a time, want 3", most.Load())
 	}
+}
+
+func withKey(r *http.Request) *http.Request {
+	r.Header.Set("Idempotency-Key", "7c1b")
+	return r
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/svcblocks/svcblocks/internal/backoff"
 	"github.com/svcblocks/svcblocks/scrape/internal/robots"
 )
 
@@ -18,9 +19,8 @@ import (
 // §2.4, §2.3.1.2).
 const (
 	robotsAge        = 24 * time.Hour
-	robotsErrorAge   = 5 * time.Minute
+	robotsErrorAge   = 10 * time.Second // asked again within seconds
 	robotsRedirects  = 5
-	robotsAttempts   = 2
 	maxRobotsTimeout = 30 * time.Second
 )
 
@@ -41,6 +41,8 @@ type robotsEntry struct {
 	rules *robots.Rules
 	err   error // why the rules could not be had
 	until time.Time
+
+	dropped bool // the caller that fetched it gave up
 }
 
 func newRobotsCache(limit int) *robotsCache {
@@ -91,42 +93,38 @@ func (r *robotsCache) drop(e *robotsEntry) {
 	}
 }
 
-// askRobots returns an error that matches ErrRobots if req may not be sent.
-func (c *Client) askRobots(req *http.Request, ch *chain) error {
-	if c.opts.Robots.Ignore || ch.robots {
+// askRobots returns an error if k's request may not be sent: one that matches
+// ErrRobots if the site forbids it, the cause if the site cannot be reached.
+func (c *Client) askRobots(k *call) error {
+	if c.opts.Robots.Ignore || k.chain.robots {
 		return nil
 	}
-	key := originOf(req.URL)
+	ctx, key := k.req.Context(), originOf(k.req.URL)
 	for {
 		entry, fresh := c.robots.get(key)
 		if fresh {
-			c.fillRobots(req.Context(), entry, req.URL)
+			c.fillRobots(ctx, entry, k.req.URL)
 		}
 		select {
 		case <-entry.ready:
-		case <-req.Context().Done():
-			return context.Cause(req.Context())
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-c.ctx.Done():
+			return ErrClosed
 		}
 		if entry.err != nil {
-			if !fresh && isContextError(entry.err) {
+			if !fresh && entry.dropped {
 				continue // the one who fetched it gave up; take its place
 			}
 			return entry.err
 		}
-		if h := c.hosts.get(key); h != nil {
-			h.slow(min(entry.rules.Delay(), c.opts.Retry.Max))
-			c.hosts.put(h)
-		}
-		if !entry.rules.Allowed(req.URL.RequestURI()) {
+		k.host.crawlDelay(entry.rules.Delay())
+		if !entry.rules.Allowed(k.req.URL.RequestURI()) {
 			c.stats.robots.Add(1)
 			return fmt.Errorf("%w of %s (Options.Robots.Ignore passes over it)", ErrRobots, key)
 		}
 		return nil
 	}
-}
-
-func isContextError(err error) bool {
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // fillRobots fetches robots.txt and completes entry.
@@ -136,10 +134,12 @@ func (c *Client) fillRobots(ctx context.Context, entry *robotsEntry, page *url.U
 	entry.rules, entry.err = c.fetchRobots(ctx, &url.URL{Scheme: page.Scheme, Host: page.Host, Path: "/robots.txt"})
 	switch {
 	case entry.err == nil:
-	case errors.Is(entry.err, errRobotsUnreachable) && !isContextError(entry.err):
-		entry.until = time.Now().Add(robotsErrorAge)
-	default:
+	case ctx.Err() != nil, c.ctx.Err() != nil, errors.Is(entry.err, ErrEgressUnavailable), errors.Is(entry.err, ErrRetryLater):
+		entry.dropped = ctx.Err() != nil
 		c.robots.drop(entry) // the egress's fault, or the caller's: not the host's
+	default:
+		// Denied while it is unreachable, and asked again soon.
+		entry.until = time.Now().Add(robotsErrorAge)
 	}
 }
 
@@ -150,37 +150,42 @@ func (c *Client) fetchRobots(ctx context.Context, address *url.URL) (*robots.Rul
 	if t := c.opts.Limits.Timeout; t > 0 {
 		limit = min(limit, t)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, &timeoutError{limit})
-	defer cancel()
+	policy := backoff.Policy{Base: c.opts.Retry.Base, Max: min(c.opts.Retry.Max, robotsErrorAge)}
 	agent := c.opts.UserAgents.GetRandom()
-	var last error
-	for range robotsAttempts {
-		rules, err := c.followRobots(ctx, address, agent)
-		switch {
-		case err == nil:
-			return rules, nil
-		case errors.Is(err, ErrTorUnavailable), errors.Is(err, ErrForbiddenAddress), errors.Is(err, ErrClosed), errors.Is(err, context.Canceled):
+	for number := 1; ; number++ {
+		bounded, cancel := context.WithTimeoutCause(ctx, limit, &timeoutError{limit})
+		ch := &chain{agent: agent, robots: true}
+		rules, err := c.followRobots(bounded, address, ch)
+		cancel()
+		if err == nil || ctx.Err() != nil || c.ctx.Err() != nil {
+			return rules, err
+		}
+		if ae, ok := errors.AsType[*attemptError](err); ok && ae.final || errors.Is(err, ErrEgressUnavailable) ||
+			errors.Is(err, ErrForbiddenAddress) || errors.Is(err, ErrRetryLater) || number >= c.opts.Retry.Attempts {
 			return nil, err
 		}
-		last = err
-		if ctx.Err() != nil {
-			break
+
+		// Another exit may be served. On Direct the same address asks again.
+		if ch.id != nil && !ch.id.info.Direct {
+			c.ids.leave(ch.id)
+		}
+		if err := sleep(ctx, c.ctx.Done(), policy.Delay(number)); err != nil {
+			return nil, err
 		}
 	}
-	return nil, fmt.Errorf("%w: %w: %w", ErrRobots, errRobotsUnreachable, last)
 }
 
-func (c *Client) followRobots(ctx context.Context, address *url.URL, agent string) (*robots.Rules, error) {
+func (c *Client) followRobots(ctx context.Context, address *url.URL, ch *chain) (*robots.Rules, error) {
 	for range robotsRedirects + 1 {
-		res, err := c.robotsExchange(ctx, address, agent)
+		res, err := c.robotsExchange(ctx, address, ch)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("robots.txt: %w", err)
 		}
 		status, location := res.StatusCode, res.Header.Get("Location")
 		switch {
 		case status >= 300 && status < 400 && location != "":
 			drop(res)
-			next, err := address.Parse(location)
+			next, err := resolve(address, location)
 			if err != nil {
 				return robots.AllowAll(), nil
 			}
@@ -191,7 +196,7 @@ func (c *Client) followRobots(ctx context.Context, address *url.URL, agent strin
 			continue
 		case status == http.StatusTooManyRequests || status >= 500:
 			drop(res)
-			return nil, fmt.Errorf("status %d", status)
+			return nil, fmt.Errorf("%w: %w: status %d", ErrRobots, errRobotsUnread, status)
 		case status < 200 || status >= 300:
 			drop(res)
 			return robots.AllowAll(), nil // there is none
@@ -202,7 +207,7 @@ func (c *Client) followRobots(ctx context.Context, address *url.URL, agent strin
 		case errors.Is(err, ErrBodyTooLarge):
 			data = robots.Lines(data)
 		case err != nil:
-			return nil, err
+			return nil, fmt.Errorf("%w: %w: %w", ErrRobots, errRobotsUnread, err)
 		}
 		return robots.Parse(data, c.opts.Robots.Agent), nil
 	}
@@ -211,14 +216,15 @@ func (c *Client) followRobots(ctx context.Context, address *url.URL, agent strin
 
 // robotsExchange makes one request by the current identity, which does not
 // count.
-func (c *Client) robotsExchange(ctx context.Context, address *url.URL, agent string) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address.String(), nil)
-	if err != nil {
-		return nil, err
+func (c *Client) robotsExchange(ctx context.Context, address *url.URL, ch *chain) (*http.Response, error) {
+	req := (&http.Request{Method: http.MethodGet, URL: address, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}}).WithContext(ctx)
+	k := &call{client: c, req: req, chain: *ch, body: requestBody{req: req}}
+	k.host = c.hosts.get(address)
+	defer c.hosts.put(k.host)
+	res, _, err := k.try(req)
+	ch.id = k.chain.id
+	if err == nil {
+		k.spare(res)
 	}
-	h := c.hosts.get(originOf(address))
-	defer c.hosts.put(h)
-	ch := &chain{agent: agent, robots: true}
-	res, _, err := c.try(req, ch, &requestBody{req: req}, h)
 	return res, err
 }

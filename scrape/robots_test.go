@@ -36,7 +36,7 @@ func TestRobots(t *testing.T) {
 		{"503 denies", status(503), "", scrape.ErrRobots, scrape.ErrRobots},
 		{"500 denies", status(500), "", scrape.ErrRobots, scrape.ErrRobots},
 		{"429 denies", status(429), "", scrape.ErrRobots, scrape.ErrRobots},
-		{"connection lost denies", reset, "", scrape.ErrRobots, scrape.ErrRobots},
+		{"connection lost denies", reset, "", scrape.ErrHangUp, scrape.ErrHangUp},
 		{"redirects are followed", func(w http.ResponseWriter, r *http.Request) {
 			if n := len(r.URL.RawQuery); n < 5 {
 				http.Redirect(w, r, "/robots.txt?"+strings.Repeat("r", n+1), http.StatusFound)

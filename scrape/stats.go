@@ -23,9 +23,9 @@ type Stats struct {
 	// Identity is the current one, the zero Identity before the first request.
 	Identity Identity
 	// Requests counts what was sent, retries, redirects and robots.txt included;
-	// Pages the answers that were delivered; Failures the requests that ended in
-	// an error.
-	Requests, Pages, Failures int64
+	// Connections the connections that were made for it; Pages the answers that
+	// were delivered; Failures the requests that ended in an error.
+	Requests, Connections, Pages, Failures int64
 	// CacheHits counts the pages that came from Options.Cache without a request,
 	// and Revalidated those that the site confirmed after one (304). Both are
 	// among Pages. A hit is no request of an identity: it counts for no rotation,
@@ -44,7 +44,8 @@ type Stats struct {
 	Exits []Count
 	// UserAgents counts the pages that were fetched by user agent, most first.
 	UserAgents []Count
-	// Hosts counts by scheme, host and port; most pages first.
+	// Hosts counts by host, and port if it is not the scheme's; most pages first.
+	// At most 4,096 hosts are remembered; what others did comes last, together.
 	Hosts []HostStats
 }
 
@@ -61,6 +62,21 @@ type EgressStats struct {
 	Why string
 	// Since is when Available last changed.
 	Since time.Time
+	// Ways are the ways out: one, or the proxies of [Proxies].
+	Ways []WayStats
+}
+
+// WayStats is the state of one way out.
+type WayStats struct {
+	// Name is what the way calls itself: "tor", or a proxy's host:port.
+	Name string
+	// Works says that it worked when it was last used or checked. One that does
+	// not is passed by while others work, and asked now and then.
+	Works bool
+	// Since is when that last changed.
+	Since time.Time
+	// Why says why it does not work.
+	Why string
 }
 
 // Count is how often something occurred.
@@ -71,46 +87,41 @@ type Count struct {
 
 // HostStats counts for one host.
 type HostStats struct {
-	// Host is scheme, host and port.
+	// Host is the host, with its port if that is not the scheme's.
 	Host string
-	// Requests, Pages, Bytes and Failures count as in Stats.
-	Requests, Pages, Bytes, Failures int64
+	// Requests, Connections, Pages, Bytes and Failures count as in Stats.
+	Requests, Connections, Pages, Bytes, Failures int64
+	// PausedUntil is when the next request may be sent, if the host has asked for
+	// a pause (Retry-After).
+	PausedUntil time.Time
 }
 
 // counters are the running values of Stats.
 type counters struct {
-	requests, pages, failures, bytes, wire                       atomic.Int64
+	requests, connections, pages, failures, bytes, wire          atomic.Int64
 	cacheHits, revalidated                                       atomic.Int64
 	retries, bans, rotations, redraws, fallbacks, robots, waited atomic.Int64
-	lost                                                         atomic.Bool
 
 	mu     sync.Mutex
 	exits  map[string]int64
 	agents map[string]int64
-	known  bool
-	err    error
-	since  time.Time
 }
 
-// setEgress records whether the egress is available, and reports a change.
-func (s *counters) setEgress(err error) bool {
+// learned records the exit of an identity, and counts for it the pages that
+// were delivered before it was known.
+func (s *counters) learned(id *identity, exit string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	changed := !s.known || (s.err == nil) != (err == nil)
-	s.err = err
-	s.lost.Store(err != nil)
-	if changed {
-		s.known, s.since = true, time.Now()
+	id.exit.Store(&exit)
+	for range id.unknown {
+		count(&s.exits, exit)
 	}
-	return changed
-}
-
-func (s *counters) egressLost() bool { return s.lost.Load() }
-
-func (s *counters) egressError() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.err
+	if left := s.exits[unknownExit] - id.unknown; id.unknown > 0 && left > 0 {
+		s.exits[unknownExit] = left
+	} else if id.unknown > 0 {
+		delete(s.exits, unknownExit)
+	}
+	id.unknown = 0
 }
 
 // count adds one to name in a bounded map.
@@ -146,7 +157,7 @@ func (c *Client) delivered(x *exchange, page Page) {
 	c.stats.mu.Unlock()
 	if page.Err != nil {
 		c.log.Info("page cut short", "url", shownURL(x.req.URL), "bytes", page.Bytes, "error", page.Err)
-	} else if c.log.Enabled(x, slog.LevelDebug) {
+	} else if c.log.Enabled(x.ctx, slog.LevelDebug) {
 		c.log.Debug("page", "url", shownURL(x.req.URL), "status", page.Status, "bytes", page.Bytes, "elapsed", page.Elapsed,
 			"identity", id.info.Number, "exit", exit)
 	}
@@ -159,7 +170,7 @@ func (c *Client) delivered(x *exchange, page Page) {
 // Stats returns what the client has done so far. The caller owns the result.
 func (c *Client) Stats() Stats {
 	s := Stats{
-		Requests: c.stats.requests.Load(), Pages: c.stats.pages.Load(), Failures: c.stats.failures.Load(),
+		Requests: c.stats.requests.Load(), Connections: c.stats.connections.Load(), Pages: c.stats.pages.Load(), Failures: c.stats.failures.Load(),
 		CacheHits: c.stats.cacheHits.Load(), Revalidated: c.stats.revalidated.Load(),
 		Bytes: c.stats.bytes.Load(), WireBytes: c.stats.wire.Load(), Retries: c.stats.retries.Load(),
 		Bans: c.stats.bans.Load(), Rotations: c.stats.rotations.Load(), Redraws: c.stats.redraws.Load(),
@@ -167,34 +178,51 @@ func (c *Client) Stats() Stats {
 	}
 	c.stats.mu.Lock()
 	s.Exits, s.UserAgents = sorted(c.stats.exits), sorted(c.stats.agents)
-	s.Egress = EgressStats{Available: c.stats.err == nil && c.stats.known, Since: c.stats.since}
-	known, lost := c.stats.known, c.stats.err
 	c.stats.mu.Unlock()
-	s.Egress.Name = c.egressName()
-	switch {
-	case c.guard.direct:
-		s.Egress.Direct = true
-		s.Egress.Why = "chosen: requests leave from this machine's own address"
-	case !known:
-		s.Egress.Why = "not used yet"
-	case lost == nil:
-		s.Egress.Why = "available"
-	case c.opts.Fallback == DirectWithWarning:
-		s.Egress.Direct = true
-		s.Egress.Why = "requests leave from this machine's own address, as Fallback allows: " + lost.Error()
-	default:
-		s.Egress.Why = "no request is sent: " + lost.Error()
+	s.Egress = c.egressStats()
+
+	c.ids.mu.Lock()
+	current := c.ids.main.cur
+	if s.Egress.Direct && c.ids.fallback.cur != nil {
+		current = c.ids.fallback.cur
 	}
-	c.mu.Lock()
-	current := c.main.cur
-	if s.Egress.Direct && c.fallback.cur != nil {
-		current = c.fallback.cur
-	}
-	c.mu.Unlock()
+	c.ids.mu.Unlock()
 	if current != nil {
 		s.Identity = current.snapshot()
 	}
 	s.Hosts = c.hosts.stats()
+	return s
+}
+
+// egressStats says how requests leave.
+func (c *Client) egressStats() EgressStats {
+	s := EgressStats{Name: nameOf(c.opts.Egress)}
+	known := false
+	for _, w := range c.ways.list {
+		state := w.stats()
+		known = known || state.Works || !state.Since.IsZero()
+		s.Available = s.Available || state.Works
+		if state.Since.After(s.Since) {
+			s.Since = state.Since
+		}
+		s.Ways = append(s.Ways, state)
+	}
+
+	lost := c.ways.lost()
+	switch {
+	case c.guard.direct:
+		s.Direct = true
+		s.Why = "chosen: requests leave from this machine's own address"
+	case !known:
+		s.Why = "not used yet"
+	case lost == nil:
+		s.Why = "available"
+	case c.opts.Fallback == DirectWithWarning:
+		s.Direct = true
+		s.Why = "requests leave from this machine's own address, as Fallback allows: " + lost.Error()
+	default:
+		s.Why = "no request is sent: " + lost.Error()
+	}
 	return s
 }
 
@@ -205,21 +233,6 @@ func sorted(m map[string]int64) []Count {
 	}
 	slices.SortFunc(list, func(a, b Count) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Name, b.Name))
-	})
-	return list
-}
-
-func (t *hostTable) stats() []HostStats {
-	t.mu.Lock()
-	list := make([]HostStats, 0, len(t.entries))
-	for _, h := range t.entries {
-		list = append(list, HostStats{
-			Host: h.key.String(), Requests: h.requests.Load(), Pages: h.pages.Load(), Bytes: h.bytes.Load(), Failures: h.failures.Load(),
-		})
-	}
-	t.mu.Unlock()
-	slices.SortFunc(list, func(a, b HostStats) int {
-		return cmp.Or(cmp.Compare(b.Pages, a.Pages), cmp.Compare(a.Host, b.Host))
 	})
 	return list
 }

@@ -77,7 +77,7 @@ func TestHostileSite(t *testing.T) {
 		"/endless": scrape.ErrBodyTooLarge, "/bomb": scrape.ErrBodyTooLarge, "/drip": context.DeadlineExceeded,
 		"/hang": context.DeadlineExceeded, "/headers": scrape.ErrHeaderTooLarge, "/cut": io.ErrUnexpectedEOF,
 		"/not-gzip": scrape.ErrEncoding, "/loop": scrape.ErrTooManyRedirects, "/inside": scrape.ErrForbiddenAddress,
-		"/scheme": scrape.ErrForbiddenAddress, "/later": scrape.ErrRetryLater,
+		"/scheme": scrape.ErrForbiddenAddress,
 	} {
 		t.Run(strings.Trim(path, "/"), func(t *testing.T) {
 			t.Parallel()

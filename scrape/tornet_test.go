@@ -198,7 +198,7 @@ func TestTorKilled(t *testing.T) {
 		switch {
 		case err == nil && i < 200:
 			served++
-		case errors.Is(err, scrape.ErrTorUnavailable) && i >= 200:
+		case errors.Is(err, scrape.ErrEgressUnavailable) && i >= 200:
 			refused++
 			if took := time.Since(began); took > 5*time.Second {
 				t.Errorf("request %d failed after %v, want at most 5s", i, took)

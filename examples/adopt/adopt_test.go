@@ -431,7 +431,7 @@ func TestScrape(t *testing.T) {
 		t.Errorf("without Tor: %d\n%s", status, tor.output())
 	}
 	testenv.Eventually(t, func() error {
-		if !strings.Contains(tor.output(), "tor unavailable") {
+		if !strings.Contains(tor.output(), "egress unavailable") {
 			return errors.New("without Tor, it does not say so: " + tor.output())
 		}
 		return nil

@@ -101,10 +101,9 @@ func work(ctx context.Context, s Settings, nc *nats.Conn, log *slog.Logger) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
-	// The client's own, with the turn of the host before each request.
-	fetching := *client.HTTPClient()
-	fetching.Transport = limiter.Transport(fetching.Transport)
-	w, err := q.Worker(fetch(&fetching), queue.WorkerOptions{
+	// With the turn of the host before each request.
+	fetching := &http.Client{Transport: limiter.Transport(client.Transport())}
+	w, err := q.Worker(fetch(fetching), queue.WorkerOptions{
 		Name: s.workerName(), Concurrency: s.Worker.Concurrency, JobTimeout: s.Worker.JobTimeout, DrainTimeout: s.Worker.DrainTimeout,
 		Retry: backoff.Policy{Base: s.Worker.RetryBase},
 	})

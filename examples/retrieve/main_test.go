@@ -335,7 +335,7 @@ func TestMistakes(t *testing.T) {
 		"-rate must be above 0":  {"-rate", "0", "-out", dir},
 		"not a directory":        {"-out", filepath.Join(file, "x")},
 		"line 2 is damaged":      {"-out", damaged},
-		"tor unavailable":        {"-url", "http://tea.example/", "-socks", "127.0.0.1:1", "-out", dir},
+		"egress unavailable":     {"-url", "http://tea.example/", "-socks", "127.0.0.1:1", "-out", dir},
 	} {
 		if err := run(t.Context(), args, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("retrieve %q: %v, want %q", args, err, want)

@@ -205,13 +205,13 @@ func TestDeadTor(t *testing.T) {
 			w := newWorld(t)
 			p := w.start(t, "-tor.disabled=false", "-tor.socks", dead, "-scrape.fallback", tt.fallback, "-site.every", "1s", "-scrape.retry.attempts", "1").awaitAddress()
 			if tt.fallback == "never" {
-				p.awaitPage(t, 30*time.Second, "tor unavailable", "start Tor", "failed")
+				p.awaitPage(t, 30*time.Second, "egress unavailable", "start Tor", "failed")
 				w.site.change(func() {
 					if len(w.site.served) > 0 {
 						t.Errorf("pages were fetched without Tor: %v", w.site.served)
 					}
 				})
-				w.awaitMail(t, "failed", "tor unavailable")
+				w.awaitMail(t, "failed", "egress unavailable")
 			} else {
 				p.awaitPage(t, 30*time.Second, "item 3", "own address", "start Tor")
 				testenv.EventuallyWithin(t, 20*time.Second, func() error {

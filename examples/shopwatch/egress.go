@@ -98,7 +98,7 @@ func (l *lateTor) get() (*tor.Tor, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.tor == nil {
-		return nil, fmt.Errorf("%w: %w", scrape.ErrTorUnavailable, l.err)
+		return nil, fmt.Errorf("%w: %w", scrape.ErrEgressUnavailable, l.err)
 	}
 	return l.tor, nil
 }
@@ -193,7 +193,7 @@ func torAdvice(err error) string {
 		return "wait: Tor is connecting to its network; if it stays so, see Tor's log and whether this machine has a way to the internet"
 	case errors.Is(err, tor.ErrAuth):
 		return "set tor.password, or tor.cookie_file to a cookie that the service may read"
-	case errors.Is(err, scrape.ErrTorUnavailable):
+	case errors.Is(err, scrape.ErrEgressUnavailable):
 		return "start Tor (on Debian: apt install tor), or set tor.socks to where it listens; requests work again by themselves"
 	default:
 		return "see tor.socks and tor.control"

@@ -76,8 +76,8 @@ func TestLateTor(t *testing.T) {
 		for name, err := range map[string]error{
 			"DialContext": err, "Check": l.Check(ctx), "Probe": l.Probe(ctx), "Warm": l.Warm(ctx, "a", "b"), "NewIdentity": l.NewIdentity(ctx),
 		} {
-			if !errors.Is(err, scrape.ErrTorUnavailable) || !strings.Contains(err.Error(), "no such program") {
-				t.Errorf("%s = %v, want ErrTorUnavailable with the reason", name, err)
+			if !errors.Is(err, scrape.ErrEgressUnavailable) || !strings.Contains(err.Error(), "no such program") {
+				t.Errorf("%s = %v, want ErrEgressUnavailable with the reason", name, err)
 			}
 		}
 		if l.String() != "Tor" {
@@ -106,7 +106,7 @@ func TestTorAdvice(t *testing.T) {
 	}{
 		{tor.ErrNotReady, "wait"},
 		{tor.ErrAuth, "tor.password"},
-		{scrape.ErrTorUnavailable, "start Tor"},
+		{scrape.ErrEgressUnavailable, "start Tor"},
 		{errors.New("else"), "tor.socks"},
 	} {
 		if got := torAdvice(tt.err); !strings.Contains(got, tt.want) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"path/filepath"
 	"time"
@@ -139,7 +140,7 @@ func newService(ctx context.Context, store *config.Store[settings.Settings], pro
 
 	var fetcher crawl.Fetcher = s.scrape
 	if cfg.Site.Trace {
-		fetcher = trace.NewFetcher(s.scrape.HTTPClient())
+		fetcher = trace.NewFetcher(&http.Client{Transport: s.scrape.Transport()})
 	}
 	s.watcher = watch.New(watch.Options{
 		Name:  cfg.SiteName(),

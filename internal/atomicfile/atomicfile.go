@@ -25,12 +25,15 @@ func Write(path string, data []byte, perm os.FileMode) (err error) {
 	if err != nil {
 		return fmt.Errorf("replace %s: %w", path, err)
 	}
+
 	renamed := false
 	defer func() {
 		if err != nil && !renamed {
 			err = errors.Join(fmt.Errorf("replace %s: %w", path, err), ignoreClosed(tmp.Close()), os.Remove(tmp.Name()))
 		}
 	}()
+
+	// All that can fail for a full disk comes before the rename.
 	if _, err = tmp.Write(data); err != nil {
 		return err
 	}
@@ -44,10 +47,13 @@ func Write(path string, data []byte, perm os.FileMode) (err error) {
 	if err = tmp.Close(); err != nil {
 		return err
 	}
+
 	if err = os.Rename(tmp.Name(), path); err != nil {
 		return err
 	}
 	renamed = true
+
+	// Until the folder is on disk a crash may bring the old file back.
 	if err = SyncDir(dir); err != nil {
 		return fmt.Errorf("replace %s: written, but not yet durable: %w", path, err)
 	}

@@ -28,6 +28,7 @@ func (p Policy) Bound(failures int) time.Duration {
 	if limit <= 0 {
 		limit = 5 * time.Minute
 	}
+
 	bound := base
 	for range failures - 1 {
 		if bound >= limit/2 {
@@ -54,6 +55,7 @@ func RetryAfter(value string, now time.Time) (time.Duration, bool) {
 	if value == "" {
 		return 0, false
 	}
+
 	if strings.Trim(value, "0123456789") == "" {
 		seconds, err := strconv.ParseInt(value, 10, 64)
 		if err != nil || seconds > maxSeconds { // digits only: out of range
@@ -61,6 +63,7 @@ func RetryAfter(value string, now time.Time) (time.Duration, bool) {
 		}
 		return time.Duration(seconds) * time.Second, true
 	}
+
 	// RFC 9110 §5.6.7: IMF-fixdate, then the two obsolete forms.
 	for _, layout := range []string{"Mon, 02 Jan 2006 15:04:05 GMT", "Monday, 02-Jan-06 15:04:05 GMT", time.ANSIC} {
 		if at, err := time.Parse(layout, value); err == nil {

@@ -88,11 +88,13 @@ func (s Subject) check() error {
 	if err != nil {
 		return fmt.Errorf("lifetest: New: %w", err)
 	}
+
 	runner, runs := object.(Runner)
 	closer, closes := object.(Closer)
 	if !runs && !closes {
 		return fmt.Errorf("lifetest: %T has neither Run(context.Context) error nor Close() error", object)
 	}
+
 	if runs {
 		if s.ErrRunning == nil {
 			return errors.New("lifetest: Subject.ErrRunning is missing")
@@ -102,6 +104,7 @@ func (s Subject) check() error {
 	if closes {
 		errs = append(errs, s.closing(closer))
 	}
+
 	if runs && closes && s.ErrClosed != nil {
 		err, ok := s.within(func() error { return runner.Run(context.Background()) })
 		if !ok || !errors.Is(err, s.ErrClosed) {
@@ -130,6 +133,8 @@ func (s Subject) exclusive(runner Runner) error {
 	for range 2 {
 		go func() { results <- runner.Run(ctx) }()
 	}
+
+	// The first to return is the one that was refused.
 	expire := time.After(s.Timeout)
 	select {
 	case err := <-results:
@@ -139,11 +144,13 @@ func (s Subject) exclusive(runner Runner) error {
 	case <-expire:
 		return errors.New("lifetest: two concurrent calls of Run both run, want ErrRunning from the second")
 	}
+
 	select {
 	case err := <-results:
 		return fmt.Errorf("lifetest: Run returned %v before its context ended", err)
 	default:
 	}
+
 	cancel()
 	select {
 	case err := <-results:
@@ -164,6 +171,7 @@ func (s Subject) stress(runner Runner) error {
 		errs = map[string]error{}
 		runs atomic.Int64
 	)
+
 	for range Goroutines {
 		wg.Go(func() {
 			for range Cycles {
@@ -186,11 +194,13 @@ func (s Subject) stress(runner Runner) error {
 			}
 		})
 	}
+
 	wg.Wait()
 	var all []error
 	for _, err := range errs {
 		all = append(all, err)
 	}
+
 	if runs.Load() == 0 && len(all) == 0 {
 		all = append(all, fmt.Errorf("lifetest: none of %d calls of Run ran: one that returns does not let the next one in", Goroutines*Cycles))
 	}
@@ -201,6 +211,7 @@ func (s Subject) stress(runner Runner) error {
 func (s Subject) closing(closer Closer) error {
 	errs := make([]error, Goroutines)
 	var wg sync.WaitGroup
+
 	for i := range errs {
 		wg.Go(func() {
 			if err, ok := s.within(closer.Close); err != nil || !ok {
@@ -209,9 +220,11 @@ func (s Subject) closing(closer Closer) error {
 		})
 	}
 	wg.Wait()
+
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+
 	if err, ok := s.within(closer.Close); err != nil || !ok {
 		return fmt.Errorf("lifetest: Close after Close: %w, want nil", ended(err, ok))
 	}

@@ -41,11 +41,13 @@ func (m *Mistakes) Within(field string, err error) {
 	if err == nil {
 		return
 	}
+
 	var inner Mistakes
 	if !errors.As(err, &inner) {
 		m.Add(field, "%s", err)
 		return
 	}
+
 	for _, one := range inner {
 		one.Key = ""
 		switch {

@@ -168,6 +168,7 @@ func (c *checker) value(v reflect.Value, field string, depth int) {
 	if depth > maxDepth || !v.IsValid() || !tagged(v.Type()) {
 		return
 	}
+
 	switch v.Kind() {
 	case reflect.Pointer:
 		c.value(v.Elem(), field, depth+1)

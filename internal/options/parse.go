@@ -116,10 +116,12 @@ func parseList(v reflect.Value, text string) error {
 		v.SetBytes([]byte(text))
 		return nil
 	}
+
 	v.Set(reflect.MakeSlice(v.Type(), 0, 1))
 	if strings.TrimSpace(text) == "" {
 		return nil
 	}
+
 	for part := range strings.SplitSeq(text, ",") {
 		item, err := Parse(v.Type().Elem(), strings.TrimSpace(part))
 		if err != nil {

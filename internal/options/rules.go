@@ -156,6 +156,7 @@ func parseBound(t reflect.Type, text string) (*bound, error) {
 		}
 		return &bound{count: n}, nil
 	}
+
 	zero := reflect.Zero(t)
 	if !zero.CanInt() && !zero.CanUint() && !zero.CanFloat() {
 		return nil, fmt.Errorf("type %s has no order", t)
@@ -275,6 +276,7 @@ func (r *Rules) checkCount(v reflect.Value) string {
 	if n != 1 {
 		of += "s"
 	}
+
 	switch {
 	case r.low != nil && n < r.low.count:
 		return fmt.Sprintf("has %d %s, fewer than %s: give %s%s", n, of, r.Min, r.Range(), r.orLeave())
@@ -345,6 +347,7 @@ func plain(v reflect.Value) string {
 			}
 		}
 	}
+
 	switch {
 	case v.Kind() == reflect.String:
 		return v.String()
@@ -392,6 +395,8 @@ func distance(a, b string) int {
 	for j := range row {
 		row[j] = j
 	}
+
+	// One row of the table of distances between the beginnings of the words.
 	for i := range len(a) {
 		diagonal := row[0]
 		row[0] = i + 1

@@ -19,6 +19,10 @@ type form struct {
 	left, right bool
 }
 
+// maxNested bounds the secrets that are searched for in JSON within JSON: each
+// level may double the length of every form.
+const maxNested = 4096
+
 // formsOf returns every form that is searched for. The same one may be there
 // more than once.
 func formsOf(value string) (forms []form) {
@@ -32,8 +36,8 @@ func formsOf(value string) (forms []form) {
 
 	// As it stands in text, in one line of text, and in an address.
 	plain := []string{value}
-	for _, other := range []string{strings.TrimSpace(value), Line(value), strings.ToValidUTF8(value, "\uFFFD"), eachInvalid(value)} {
-		if telling(other) {
+	for _, other := range []string{strings.TrimSpace(value), Line(value)} {
+		if len(other) >= minBytes {
 			plain = distinct(plain, other)
 		}
 	}
@@ -41,19 +45,24 @@ func formsOf(value string) (forms []form) {
 	for _, p := range plain {
 		written = distinct(written, escaped(p)...)
 	}
+	if lossy := string([]rune(value)); telling(lossy) { // as encoders write what is no UTF-8
+		written = distinct(written, lossy)
+	}
 	add(written...)
 
-	// Quoted once, and that text quoted again as JSON, twice.
+	// Quoted once, and that text quoted again as JSON, twice. A file that is a
+	// secret as a whole comes to be quoted, but nobody puts it in JSON in JSON.
 	once := written
 	for _, w := range written {
 		once = distinct(once, quoted(w)...)
 	}
-	twice := once
-	for _, o := range once {
-		twice = distinct(twice, jsonText(o, false), jsonText(o, true))
-	}
-	for _, t := range twice {
-		add(t, jsonText(t, false))
+	add(once...)
+	if len(value) <= maxNested {
+		for _, o := range once {
+			for _, twice := range []string{jsonText(o, false), jsonText(o, true)} {
+				add(twice, jsonText(twice, false))
+			}
+		}
 	}
 
 	for _, p := range plain {
@@ -87,9 +96,6 @@ func distinct(all []string, more ...string) []string {
 	}
 	return out
 }
-
-// eachInvalid replaces each byte that is no UTF-8 by U+FFFD, as JSON encoders do.
-func eachInvalid(s string) string { return string([]rune(s)) }
 
 // escaped returns s by the rules of each part of a URL, with upper-case and
 // lower-case hex digits.

@@ -156,7 +156,9 @@ func (x *index) nextCut(s string, from int) (begin, end int) {
 			return -1, 0
 		}
 		end = done + i
-		for begin = max(from, end-x.longest); begin <= end-minBytes; begin++ {
+		// Nothing before the last ellipsis is looked at again, so that a text full
+		// of them costs no more than its length.
+		for begin = max(done, end-x.longest); begin <= end-minBytes; begin++ {
 			if x.isStart(s[begin:end]) {
 				return begin, end
 			}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/internal/redact"
@@ -356,11 +357,19 @@ func FuzzRedactor(f *testing.F) {
 				continue
 			}
 			for _, w := range writings {
-				if w.long && len(s) < 8 || len(w.write(s)) < 4 {
+				written := w.write(s)
+				if w.long && len(s) < 8 || w.name != "plain" && !utf8.ValidString(s) || strings.Contains(redact.Mask, strings.Trim(written, `"`)) {
 					continue
 				}
-				if got := r.String(before + s + after); strings.Contains(strings.ReplaceAll(got, redact.Mask, "\x00"), s) {
-					t.Fatalf("secrets %q, %q: %q became %q", a, b, before+s+after, got)
+				if w.name == "line" && len(written) < 4 {
+					continue // too short to be looked for
+				}
+				text := before + written + after
+				got := r.String(text)
+				for _, part := range strings.Split(got, redact.Mask) {
+					if strings.Contains(part, written) {
+						t.Fatalf("secrets %q, %q, %s: %q became %q", a, b, w.name, text, got)
+					}
 				}
 			}
 		}

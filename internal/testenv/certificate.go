@@ -31,6 +31,7 @@ func NewCertificate(t testing.TB, dir string, hosts ...string) Certificate {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(time.Now().UnixNano()),
 		Subject:               pkix.Name{CommonName: "svcblocks tests"},
@@ -41,6 +42,7 @@ func NewCertificate(t testing.TB, dir string, hosts ...string) Certificate {
 		BasicConstraintsValid: true,
 		IsCA:                  true,
 	}
+
 	for _, host := range hosts {
 		if addr, err := netip.ParseAddr(host); err == nil {
 			template.IPAddresses = append(template.IPAddresses, addr.AsSlice())
@@ -48,6 +50,7 @@ func NewCertificate(t testing.TB, dir string, hosts ...string) Certificate {
 			template.DNSNames = append(template.DNSNames, host)
 		}
 	}
+
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
@@ -60,6 +63,7 @@ func NewCertificate(t testing.TB, dir string, hosts ...string) Certificate {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	c := Certificate{
 		CertFile: filepath.Join(dir, "cert.pem"),
 		KeyFile:  filepath.Join(dir, "key.pem"),

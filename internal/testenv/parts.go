@@ -126,11 +126,13 @@ func unpacked(name, file string) (Part, error) {
 	if err != nil {
 		return Part{}, err
 	}
+
 	root := filepath.Join(cache, name)
 	path, err := exec.LookPath(filepath.Join(root, filepath.FromSlash(file)))
 	if err != nil {
 		return Part{}, fmt.Errorf("%s is not here: get it with .ci/deps.sh, which unpacks it into %s", name, root)
 	}
+
 	dirs, err := libraryDirs(root)
 	if err != nil {
 		return Part{}, fmt.Errorf("%s in %s: %w", name, root, err)

@@ -237,15 +237,15 @@ func unavailable(h *Harness) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
 	began := time.Now()
-	if err := e.Check(ctx); !errors.Is(err, scrape.ErrTorUnavailable) {
-		return fmt.Errorf("what Check gives is not ErrTorUnavailable: %w", orNil(err))
+	if err := e.Check(ctx); !errors.Is(err, scrape.ErrEgressUnavailable) {
+		return fmt.Errorf("what Check gives is not ErrEgressUnavailable: %w", orNil(err))
 	}
 	conn, err := e.DialContext(ctx, "down", "tcp", "example.com:80")
 	if err == nil {
 		_ = conn.Close()
 	}
-	if !errors.Is(err, scrape.ErrTorUnavailable) {
-		return fmt.Errorf("what DialContext gives is not ErrTorUnavailable: %w", orNil(err))
+	if !errors.Is(err, scrape.ErrEgressUnavailable) {
+		return fmt.Errorf("what DialContext gives is not ErrEgressUnavailable: %w", orNil(err))
 	}
 	if took := time.Since(began); took > patience {
 		return fmt.Errorf("both took %v, more than %v", took, patience)
@@ -270,8 +270,8 @@ func farEnd(h *Harness) error {
 			_ = conn.Close()
 			return errors.New("a connection to where nothing listens")
 		}
-		if errors.Is(err, scrape.ErrTorUnavailable) {
-			return fmt.Errorf("nothing listens at the far end, and DialContext gives ErrTorUnavailable: %w", err)
+		if errors.Is(err, scrape.ErrEgressUnavailable) {
+			return fmt.Errorf("nothing listens at the far end, and DialContext gives ErrEgressUnavailable: %w", err)
 		}
 		return nil
 	})
@@ -297,7 +297,7 @@ func cancels(h *Harness) error {
 		if took := time.Since(began); took > wait+patience {
 			return fmt.Errorf("%s: DialContext returned %v after ctx had ended", how, took-wait)
 		}
-		if errors.Is(err, scrape.ErrTorUnavailable) && !errors.Is(err, reason) && !errors.Is(err, context.Canceled) {
+		if errors.Is(err, scrape.ErrEgressUnavailable) && !errors.Is(err, reason) && !errors.Is(err, context.Canceled) {
 			return fmt.Errorf("%s: DialContext blames the egress: %w", how, err)
 		}
 		return nil

@@ -105,7 +105,7 @@ func TestTheSuiteFinds(t *testing.T) {
 		"3/does not blame": harness(plain{dial: func(ctx context.Context, _, addr string) (net.Conn, error) {
 			conn, err := direct(ctx, addr)
 			if err != nil {
-				err = fmt.Errorf("%w: %w", scrape.ErrTorUnavailable, err)
+				err = fmt.Errorf("%w: %w", scrape.ErrEgressUnavailable, err)
 			}
 			return conn, err
 		}}),

@@ -17,7 +17,7 @@ import (
 )
 
 // ErrAuth reports that the control port took none of the credentials. It comes
-// with scrape.ErrTorUnavailable.
+// with scrape.ErrEgressUnavailable.
 var ErrAuth = errors.New("control port credentials refused")
 
 // cookieLen is the length of an authentication cookie (control-spec §3.24).

@@ -40,7 +40,7 @@ func (c *child) locate(context.Context) (*place, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.process == nil {
-		return nil, fmt.Errorf("tor: %w: %w", scrape.ErrTorUnavailable, c.err)
+		return nil, fmt.Errorf("tor: %w: %w", scrape.ErrEgressUnavailable, c.err)
 	}
 	return c.at.place(), nil
 }

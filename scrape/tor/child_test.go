@@ -61,9 +61,9 @@ func TestStartRunsAgain(t *testing.T) {
 			err := fetch()
 			if err != nil {
 				refused++
-				if !errors.Is(err, scrape.ErrTorUnavailable) {
+				if !errors.Is(err, scrape.ErrEgressUnavailable) {
 					if _, lost := errors.AsType[*net.OpError](err); !lost { // in the very moment of its end
-						t.Fatalf("meanwhile: %v, want ErrTorUnavailable", err)
+						t.Fatalf("meanwhile: %v, want ErrEgressUnavailable", err)
 					}
 				}
 			}
@@ -118,8 +118,8 @@ func TestStartKeepsTrying(t *testing.T) {
 		"Status": func() error { _, err := egress.Status(t.Context()); return err }(),
 		"Dial":   func() error { _, err := egress.DialContext(t.Context(), "x", "tcp", "x.test:80"); return err }(),
 	} {
-		if !errors.Is(err, scrape.ErrTorUnavailable) || !errors.Is(err, tor.ErrStart) || !strings.Contains(err.Error(), "cannot start") {
-			t.Errorf("%s = %v, want ErrTorUnavailable, ErrStart and the reason", name, err)
+		if !errors.Is(err, scrape.ErrEgressUnavailable) || !errors.Is(err, tor.ErrStart) || !strings.Contains(err.Error(), "cannot start") {
+			t.Errorf("%s = %v, want ErrEgressUnavailable, ErrStart and the reason", name, err)
 		}
 	}
 	began := time.Now()
@@ -129,7 +129,7 @@ func TestStartKeepsTrying(t *testing.T) {
 	if left, err := filepath.Glob(filepath.Join(dir, "svcblocks-tor-*")); err != nil || len(left) != 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
-	if err := egress.Check(t.Context()); !errors.Is(err, scrape.ErrTorUnavailable) {
+	if err := egress.Check(t.Context()); !errors.Is(err, scrape.ErrEgressUnavailable) {
 		t.Errorf("Check after Close = %v", err)
 	}
 }

@@ -42,7 +42,7 @@ const maxInspect = 4 << 20
 // If the container is lost, the next use looks for it again.
 //
 // The ports in the container are those of opts.SOCKS and opts.Control, 9050 and
-// none by default. Errors: [ErrContainer], and scrape.ErrTorUnavailable.
+// none by default. Errors: [ErrContainer], and scrape.ErrEgressUnavailable.
 func Container(ctx context.Context, name string, opts *Options) (*Tor, error) {
 	o, err := opts.withDefaults()
 	if err != nil {
@@ -70,7 +70,7 @@ func newContainer(name string, o Options) *Tor {
 			return nil, fmt.Errorf("tor: %w", err)
 		}
 		if at.SOCKS, err = hosts.probe(ctx, o, port(o.SOCKS)); err != nil {
-			return nil, fmt.Errorf("tor: container %s: %w: %w", name, scrape.ErrTorUnavailable, err)
+			return nil, fmt.Errorf("tor: container %s: %w: %w", name, scrape.ErrEgressUnavailable, err)
 		}
 		if o.Control != "" {
 			// Where the SOCKS port answers, the control port is too, or it is not
@@ -133,24 +133,24 @@ func findContainer(ctx context.Context, name string, o Options) (*places, error)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 			return &places{hosts: []string{name, "127.0.0.1"}}, nil
 		}
-		return nil, fmt.Errorf("%w: %w %s: Docker Engine at %s: %w", scrape.ErrTorUnavailable, ErrContainer, name, o.DockerSocket, err)
+		return nil, fmt.Errorf("%w: %w %s: Docker Engine at %s: %w", scrape.ErrEgressUnavailable, ErrContainer, name, o.DockerSocket, err)
 	}
 	defer func() { _ = res.Body.Close() }() // what counts was read
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxInspect))
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("%w: %w %s: Docker Engine at %s: %w", scrape.ErrTorUnavailable, ErrContainer, name, o.DockerSocket, err)
+		return nil, fmt.Errorf("%w: %w %s: Docker Engine at %s: %w", scrape.ErrEgressUnavailable, ErrContainer, name, o.DockerSocket, err)
 	case res.StatusCode == http.StatusNotFound:
-		return nil, fmt.Errorf("%w: %w %s: there is none of that name (docker ps -a lists them)", scrape.ErrTorUnavailable, ErrContainer, name)
+		return nil, fmt.Errorf("%w: %w %s: there is none of that name (docker ps -a lists them)", scrape.ErrEgressUnavailable, ErrContainer, name)
 	case res.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("%w: %w %s: Docker Engine at %s answered %s", scrape.ErrTorUnavailable, ErrContainer, name, o.DockerSocket, res.Status)
+		return nil, fmt.Errorf("%w: %w %s: Docker Engine at %s answered %s", scrape.ErrEgressUnavailable, ErrContainer, name, o.DockerSocket, res.Status)
 	}
 	var found inspection
 	if err := json.Unmarshal(body, &found); err != nil {
-		return nil, fmt.Errorf("%w: %w %s: Docker Engine at %s: %w", scrape.ErrTorUnavailable, ErrContainer, name, o.DockerSocket, err)
+		return nil, fmt.Errorf("%w: %w %s: Docker Engine at %s: %w", scrape.ErrEgressUnavailable, ErrContainer, name, o.DockerSocket, err)
 	}
 	if !found.State.Running {
-		return nil, fmt.Errorf("%w: %w %s: it is not running (%s): docker start %s", scrape.ErrTorUnavailable, ErrContainer, name, found.State.Status, name)
+		return nil, fmt.Errorf("%w: %w %s: it is not running (%s): docker start %s", scrape.ErrEgressUnavailable, ErrContainer, name, found.State.Status, name)
 	}
 	return found.places(), nil
 }

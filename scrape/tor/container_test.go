@@ -94,9 +94,9 @@ func TestContainer(t *testing.T) {
 		{"stopped", tor.Options{}, tor.ErrContainer, "docker start stopped"},
 		{"missing", tor.Options{}, tor.ErrContainer, "docker ps -a"},
 		{"no-ports", tor.Options{}, tor.ErrContainer, "docker run -p"},
-		{"dead", tor.Options{}, scrape.ErrTorUnavailable, "connection refused"},
+		{"dead", tor.Options{}, scrape.ErrEgressUnavailable, "connection refused"},
 		{"garbage", tor.Options{}, tor.ErrContainer, "Docker Engine"},
-		{"strange", tor.Options{}, scrape.ErrTorUnavailable, ""},
+		{"strange", tor.Options{}, scrape.ErrEgressUnavailable, ""},
 		{"", tor.Options{}, tor.ErrContainer, "no name"},
 		{"../../images/json?x=", tor.Options{}, tor.ErrContainer, "no name"},
 		{"tor/../x", tor.Options{}, tor.ErrContainer, "no name"},
@@ -148,7 +148,7 @@ func TestContainerWithoutTheEngine(t *testing.T) {
 	})
 	defer close(hang)
 	began := time.Now()
-	if _, err := tor.Container(t.Context(), "tor", &tor.Options{DockerSocket: silent, Timeout: 200 * time.Millisecond}); !errors.Is(err, scrape.ErrTorUnavailable) || time.Since(began) > 3*time.Second {
+	if _, err := tor.Container(t.Context(), "tor", &tor.Options{DockerSocket: silent, Timeout: 200 * time.Millisecond}); !errors.Is(err, scrape.ErrEgressUnavailable) || time.Since(began) > 3*time.Second {
 		t.Errorf("Container with a silent Engine = %v after %v", err, time.Since(began))
 	}
 }
@@ -179,7 +179,7 @@ func TestContainerMoves(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = egress.Close() }()
-	if err := egress.Check(t.Context()); !errors.Is(err, tor.ErrContainer) || !errors.Is(err, scrape.ErrTorUnavailable) {
+	if err := egress.Check(t.Context()); !errors.Is(err, tor.ErrContainer) || !errors.Is(err, scrape.ErrEgressUnavailable) {
 		t.Errorf("Check without the container = %v", err)
 	}
 	first := sockstest.Start(t)
@@ -188,7 +188,7 @@ func TestContainerMoves(t *testing.T) {
 		t.Errorf("Check with the container = %v", err)
 	}
 	first.Stop()
-	if err := egress.Check(t.Context()); !errors.Is(err, scrape.ErrTorUnavailable) {
+	if err := egress.Check(t.Context()); !errors.Is(err, scrape.ErrEgressUnavailable) {
 		t.Errorf("Check of a stopped one = %v", err)
 	}
 	move(sockstest.Start(t).Addr)

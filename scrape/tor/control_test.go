@@ -83,8 +83,8 @@ func TestAuthentication(t *testing.T) {
 			t.Parallel()
 			egress := newTor(t, startControl(t, tc.control), tc.opts)
 			err := egress.Check(t.Context())
-			if !errors.Is(err, tc.want) || err != nil && !errors.Is(err, scrape.ErrTorUnavailable) {
-				t.Fatalf("Check = %v, want %v and ErrTorUnavailable", err, tc.want)
+			if !errors.Is(err, tc.want) || err != nil && !errors.Is(err, scrape.ErrEgressUnavailable) {
+				t.Fatalf("Check = %v, want %v and ErrEgressUnavailable", err, tc.want)
 			}
 			if err != nil && (!strings.Contains(err.Error(), tc.says) || strings.Contains(err.Error(), "canary")) {
 				t.Errorf("Check = %v, want it to say %q and no secret", err, tc.says)
@@ -111,7 +111,7 @@ func TestNotReady(t *testing.T) {
 		{"circuit-established=1", "circuit-established=0"},
 	} {
 		answer.Store(strings.Replace(ready, replace[0], replace[1], 1))
-		if err := egress.Check(t.Context()); !errors.Is(err, tor.ErrNotReady) || !errors.Is(err, scrape.ErrTorUnavailable) {
+		if err := egress.Check(t.Context()); !errors.Is(err, tor.ErrNotReady) || !errors.Is(err, scrape.ErrEgressUnavailable) {
 			t.Errorf("Check with %s = %v, want ErrNotReady", replace[1], err)
 		}
 	}
@@ -201,8 +201,8 @@ func TestNewIdentityWaitsForTheEvent(t *testing.T) {
 	go func() { done <- egress.NewIdentity(t.Context()) }()
 	<-signalled
 	f.drop()
-	if err := <-done; !errors.Is(err, scrape.ErrTorUnavailable) {
-		t.Errorf("NewIdentity on a lost connection = %v, want ErrTorUnavailable", err)
+	if err := <-done; !errors.Is(err, scrape.ErrEgressUnavailable) {
+		t.Errorf("NewIdentity on a lost connection = %v, want ErrEgressUnavailable", err)
 	}
 }
 
@@ -244,8 +244,8 @@ func TestHostileControlPort(t *testing.T) {
 				if took := time.Since(began); err == nil || took > limit+2*time.Second {
 					t.Errorf("Status = %v after %v, want an error within %v", err, took, limit)
 				}
-				if err := egress.Check(t.Context()); !errors.Is(err, scrape.ErrTorUnavailable) {
-					t.Errorf("Check = %v, want ErrTorUnavailable", err)
+				if err := egress.Check(t.Context()); !errors.Is(err, scrape.ErrEgressUnavailable) {
+					t.Errorf("Check = %v, want ErrEgressUnavailable", err)
 				}
 			}
 			began := time.Now()

@@ -18,5 +18,5 @@
 // is spoken to by cookie or password, whichever works, with a deadline on
 // everything.
 //
-// Errors that mean that Tor cannot be used match scrape.ErrTorUnavailable.
+// Errors that mean that Tor cannot be used match scrape.ErrEgressUnavailable.
 package tor

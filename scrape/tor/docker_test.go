@@ -157,8 +157,8 @@ func TestDockerContainer(t *testing.T) {
 			defer cancel()
 			var err error
 			if egress, err = tor.Container(ctx, name, opts); err != nil {
-				if !errors.Is(err, scrape.ErrTorUnavailable) {
-					t.Fatalf("Container = %v, want ErrTorUnavailable until it is ready", err)
+				if !errors.Is(err, scrape.ErrEgressUnavailable) {
+					t.Fatalf("Container = %v, want ErrEgressUnavailable until it is ready", err)
 				}
 				return fmt.Errorf("%w\n%s", err, docker(t, nil, "logs", "--tail", "5", id))
 			}
@@ -209,10 +209,10 @@ func TestDockerContainer(t *testing.T) {
 	}
 
 	docker(t, nil, "stop", id)
-	if _, err := fetch(); !errors.Is(err, scrape.ErrTorUnavailable) {
-		t.Errorf("stopped: %v, want ErrTorUnavailable", err)
+	if _, err := fetch(); !errors.Is(err, scrape.ErrEgressUnavailable) {
+		t.Errorf("stopped: %v, want ErrEgressUnavailable", err)
 	}
-	if err := egress.Check(t.Context()); !errors.Is(err, tor.ErrContainer) || !errors.Is(err, scrape.ErrTorUnavailable) || !strings.Contains(err.Error(), "docker start") {
+	if err := egress.Check(t.Context()); !errors.Is(err, tor.ErrContainer) || !errors.Is(err, scrape.ErrEgressUnavailable) || !strings.Contains(err.Error(), "docker start") {
 		t.Errorf("Check while it is stopped: %v", err)
 	}
 	docker(t, nil, "start", id)

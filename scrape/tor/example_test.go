@@ -11,7 +11,7 @@ import (
 
 func ExampleDial() {
 	_, err := tor.Dial(context.Background(), &tor.Options{SOCKS: "127.0.0.1:1"})
-	fmt.Println(errors.Is(err, scrape.ErrTorUnavailable))
+	fmt.Println(errors.Is(err, scrape.ErrEgressUnavailable))
 	// Output: true
 }
 

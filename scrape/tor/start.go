@@ -35,7 +35,7 @@ const (
 //
 // If Tor ends by itself it is run again with the same data, at once and then
 // after waits of up to 30 s. Until it can be used, everything fails with
-// scrape.ErrTorUnavailable; [Status] counts the restarts.
+// scrape.ErrEgressUnavailable; [Status] counts the restarts.
 func Start(ctx context.Context, opts *Options) (*Tor, error) {
 	o, err := opts.withDefaults()
 	if err != nil {
@@ -43,7 +43,7 @@ func Start(ctx context.Context, opts *Options) (*Tor, error) {
 	}
 	t, err := start(ctx, o)
 	if err != nil {
-		return nil, fmt.Errorf("tor: %w: %w: %w", scrape.ErrTorUnavailable, ErrStart, err)
+		return nil, fmt.Errorf("tor: %w: %w: %w", scrape.ErrEgressUnavailable, ErrStart, err)
 	}
 	return t, nil
 }

@@ -68,7 +68,7 @@ func TestRealAuthentication(t *testing.T) {
 			opts := tc.opts
 			opts.SOCKS, opts.Control = tc.client.SOCKSAddr, tc.client.ControlAddr
 			egress, err := tor.Dial(t.Context(), &opts)
-			if !errors.Is(err, tc.want) || err != nil && (!errors.Is(err, scrape.ErrTorUnavailable) || strings.Contains(err.Error(), "canary")) {
+			if !errors.Is(err, tc.want) || err != nil && (!errors.Is(err, scrape.ErrEgressUnavailable) || strings.Contains(err.Error(), "canary")) {
 				t.Fatalf("Dial = %v, want %v", err, tc.want)
 			}
 			if err != nil {
@@ -167,8 +167,8 @@ func TestStart(t *testing.T) {
 	if alive(pid) {
 		t.Error("the process runs after Close")
 	}
-	if err := egress.Check(t.Context()); !errors.Is(err, scrape.ErrTorUnavailable) {
-		t.Errorf("Check after Close = %v, want ErrTorUnavailable", err)
+	if err := egress.Check(t.Context()); !errors.Is(err, scrape.ErrEgressUnavailable) {
+		t.Errorf("Check after Close = %v, want ErrEgressUnavailable", err)
 	}
 	if entries, _ := os.ReadDir(data); len(entries) == 0 {
 		t.Error("DataDir is empty")

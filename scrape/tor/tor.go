@@ -25,7 +25,7 @@ var (
 	// ErrNoControl: the method needs a control port, and Options names none.
 	ErrNoControl = errors.New("no control port: set Options.Control")
 	// ErrNotReady: Tor runs but has no working circuits yet. It comes with
-	// scrape.ErrTorUnavailable.
+	// scrape.ErrEgressUnavailable.
 	ErrNotReady = errors.New("not ready")
 	// ErrNoCircuit: no circuit of this identity is open.
 	ErrNoCircuit = errors.New("no circuit")
@@ -265,7 +265,7 @@ func (t *Tor) unavailable(p *place, err error) error {
 		return err
 	}
 	t.lost(p)
-	return fmt.Errorf("tor: %w: %w (is Tor running, and is this its SocksPort?)", scrape.ErrTorUnavailable, err)
+	return fmt.Errorf("tor: %w: %w (is Tor running, and is this its SocksPort?)", scrape.ErrEgressUnavailable, err)
 }
 
 // Probe reports whether the SOCKS port answers.
@@ -282,7 +282,7 @@ func (t *Tor) Probe(ctx context.Context) error {
 
 // Check reports whether Tor can be used: the SOCKS port answers and, with a
 // control port, the credentials are right, the bootstrap is complete and a
-// circuit is open. Its errors match scrape.ErrTorUnavailable.
+// circuit is open. Its errors match scrape.ErrEgressUnavailable.
 func (t *Tor) Check(ctx context.Context) error {
 	if err := t.Probe(ctx); err != nil {
 		return err
@@ -300,13 +300,13 @@ func (t *Tor) ready(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return err
 		}
-		return fmt.Errorf("tor: %w: %w", scrape.ErrTorUnavailable, err)
+		return fmt.Errorf("tor: %w: %w", scrape.ErrEgressUnavailable, err)
 	}
 	switch {
 	case s.Bootstrap < 100:
-		return fmt.Errorf("tor: %w: %w: bootstrapped to %d %% (%s)", scrape.ErrTorUnavailable, ErrNotReady, s.Bootstrap, s.Summary)
+		return fmt.Errorf("tor: %w: %w: bootstrapped to %d %% (%s)", scrape.ErrEgressUnavailable, ErrNotReady, s.Bootstrap, s.Summary)
 	case !s.CircuitEstablished:
-		return fmt.Errorf("tor: %w: %w: no circuit is established", scrape.ErrTorUnavailable, ErrNotReady)
+		return fmt.Errorf("tor: %w: %w: no circuit is established", scrape.ErrEgressUnavailable, ErrNotReady)
 	}
 	return nil
 }
@@ -383,7 +383,7 @@ func (t *Tor) NewIdentity(ctx context.Context) error {
 	defer cancel()
 	if err := c.newIdentity(ctx); err != nil {
 		if ctx.Err() == nil && !errors.Is(err, ErrCommand) {
-			err = fmt.Errorf("%w: %w", scrape.ErrTorUnavailable, err)
+			err = fmt.Errorf("%w: %w", scrape.ErrEgressUnavailable, err)
 		}
 		return fmt.Errorf("tor: new identity: %w", err)
 	}

@@ -81,7 +81,7 @@ func run(ctx context.Context, layers []config.Option) (err error) {
 		return err
 	}
 	defer client.Close()
-	return serve(ctx, cfg.Listen, routes(client.HTTPClient(), cfg.MaxBytes, log), logs.Logger("http"))
+	return serve(ctx, cfg.Listen, routes(&http.Client{Transport: client.Transport()}, cfg.MaxBytes, log), logs.Logger("http"))
 }
 
 // alerts returns a handler that writes to log, and tells Slack of what is an

@@ -32,18 +32,21 @@ type Process struct {
 // Start starts cmd, which must stay in the foreground, and ends it with t.
 func Start(t testing.TB, cmd *exec.Cmd) *Process {
 	t.Helper()
+
 	// Waiting for a pipe would be waiting for all that the daemon starts.
 	output, err := os.Create(filepath.Join(t.TempDir(), "output"))
 	if err != nil {
 		t.Fatalf("daemon: %v", err)
 	}
 	defer output.Close()
+
 	p := &Process{cmd: cmd, output: output.Name(), done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = output, output
 	cmd.SysProcAttr = attributes()
 	if err := adopt(); err != nil {
 		t.Fatalf("daemon: %v", err)
 	}
+
 	started := make(chan error, 1)
 	go func() {
 		// The death signal is bound to the thread that starts the process.
@@ -57,6 +60,7 @@ func Start(t testing.TB, cmd *exec.Cmd) *Process {
 		}
 		close(p.done)
 	}()
+
 	if err := <-started; err != nil {
 		t.Fatalf("daemon: starting %s: %v", cmd.Path, err)
 	}

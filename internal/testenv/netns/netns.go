@@ -52,6 +52,7 @@ func Wrap(tests Tests) Tests { return runner{tests} }
 func (r runner) Run() int {
 	value := os.Getenv(variable)
 	dir, enter := strings.CutPrefix(value, "enter:")
+
 	switch {
 	case enter:
 		os.Setenv(variable, "inside")
@@ -65,6 +66,7 @@ func (r runner) Run() int {
 	case value != "" || isFuzzWorker():
 		return r.tests.Run()
 	}
+
 	if _, err := testenv.Find("netns"); err != nil {
 		return r.tests.Run()
 	}

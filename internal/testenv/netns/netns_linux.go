@@ -76,6 +76,7 @@ func setUp(dir string) (leave func(), err error) {
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "mode=0755"); err != nil {
 		return nil, fmt.Errorf("mounting %s: %w", dir, err)
 	}
+
 	if err := loopbackUp(); err != nil {
 		return nil, fmt.Errorf("bringing up the loopback interface: %w", err)
 	}
@@ -88,10 +89,12 @@ func setUp(dir string) (leave func(), err error) {
 			return nil, err
 		}
 	}
+
 	trap, err := testdns.Listen("127.0.0.1:53", nil)
 	if err != nil {
 		return nil, fmt.Errorf("the local resolver: %w", err)
 	}
+
 	state.Lock()
 	defer state.Unlock()
 	state.inside, state.dir, state.trap = true, dir, trap
@@ -138,6 +141,7 @@ func addAddr(addr netip.Addr) error {
 	if addr.Is6() {
 		family = syscall.AF_INET6
 	}
+
 	// struct ifaddrmsg: family, prefix length, flags, scope, index.
 	body := []byte{family, byte(addr.BitLen()), 0, syscall.RT_SCOPE_UNIVERSE}
 	body = binary.NativeEndian.AppendUint32(body, uint32(lo.Index))
@@ -146,6 +150,7 @@ func addAddr(addr netip.Addr) error {
 		body = binary.NativeEndian.AppendUint16(body, attr)
 		body = append(body, addr.AsSlice()...)
 	}
+
 	err = netlink(syscall.RTM_NEWADDR, syscall.NLM_F_CREATE|syscall.NLM_F_EXCL, body)
 	if err != nil && !errors.Is(err, syscall.EEXIST) {
 		return fmt.Errorf("netns: adding %v: %w", addr, err)
@@ -161,6 +166,7 @@ func netlink(kind, flags uint16, body []byte) error {
 		return os.NewSyscallError("socket", err)
 	}
 	defer syscall.Close(fd)
+
 	msg := binary.NativeEndian.AppendUint32(nil, uint32(syscall.SizeofNlMsghdr+len(body)))
 	msg = binary.NativeEndian.AppendUint16(msg, kind)
 	msg = binary.NativeEndian.AppendUint16(msg, syscall.NLM_F_REQUEST|syscall.NLM_F_ACK|flags)
@@ -170,6 +176,7 @@ func netlink(kind, flags uint16, body []byte) error {
 	if err := syscall.Sendto(fd, msg, 0, &syscall.SockaddrNetlink{Family: syscall.AF_NETLINK}); err != nil {
 		return os.NewSyscallError("sendto", err)
 	}
+
 	answer := make([]byte, 4096)
 	n, _, err := syscall.Recvfrom(fd, answer, 0)
 	if err != nil {
@@ -179,6 +186,7 @@ func netlink(kind, flags uint16, body []byte) error {
 	if err != nil {
 		return err
 	}
+
 	for _, a := range answers {
 		if a.Header.Type != syscall.NLMSG_ERROR || len(a.Data) < 4 {
 			continue

@@ -45,6 +45,7 @@ func Start(t testing.TB, config string) *Server {
 	if err := os.Mkdir(files, 0o755); err != nil {
 		t.Fatal(err)
 	}
+
 	s := &Server{
 		Addr:        net.JoinHostPort("127.0.0.1", strconv.Itoa(daemon.Port(t))),
 		TLSAddr:     net.JoinHostPort("127.0.0.1", strconv.Itoa(daemon.Port(t))),
@@ -58,6 +59,7 @@ func Start(t testing.TB, config string) *Server {
 		"{{KEY}}", s.Certificate.KeyFile,
 		"{{DIR}}", files,
 	).Replace(config)
+
 	// A single process needs no user to change to, and no rights.
 	main := fmt.Sprintf(`daemon off;
 master_process off;
@@ -74,11 +76,13 @@ http {
 	%[2]s
 }
 `, dir, config)
+
 	file := filepath.Join(dir, "nginx.conf")
 	if err := os.WriteFile(file, []byte(main), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s.process = daemon.Start(t, part.Command("-c", file, "-p", dir, "-e", "stderr"))
+
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
 	for _, addr := range []string{s.Addr, s.TLSAddr} {

@@ -76,6 +76,7 @@ func Start(t testing.TB, opts *Options) *Server {
 	if opts == nil {
 		opts = &Options{}
 	}
+
 	// Postfix's users must be able to enter the folder, which t's own folder
 	// does not let them.
 	dir, err := os.MkdirTemp("", "svcblocks-postfix-")
@@ -87,11 +88,13 @@ func Start(t testing.TB, opts *Options) *Server {
 			t.Errorf("postfix: %v", err)
 		}
 	})
+
 	owner, err := findOwner()
 	if err != nil {
 		t.Fatalf("postfix: %v", err)
 	}
 	certificate := testenv.NewCertificate(t, dir, "localhost", "127.0.0.1")
+
 	s := &Server{
 		Addr:    net.JoinHostPort("127.0.0.1", strconv.Itoa(daemon.Port(t))),
 		TLSAddr: net.JoinHostPort("127.0.0.1", strconv.Itoa(daemon.Port(t))),
@@ -99,6 +102,7 @@ func Start(t testing.TB, opts *Options) *Server {
 		Pool:    certificate.Pool,
 		dir:     dir,
 	}
+
 	if err := s.layOut(owner); err != nil {
 		t.Fatalf("postfix: %v", err)
 	}
@@ -140,11 +144,13 @@ func findOwner() (owners, error) {
 			errs = append(errs, err)
 			continue
 		}
+
 		g, err := user.LookupGroup(o.group)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
+
 		o.uid, err = strconv.Atoi(u.Uid)
 		if err != nil {
 			return owners{}, err
@@ -215,6 +221,7 @@ func (s *Server) configure(part testenv.Part, o owners, c testenv.Certificate, o
 	if opts.RequireTLS {
 		security = "encrypt"
 	}
+
 	var access []string
 	for _, recipient := range opts.Reject {
 		access = append(access, fmt.Sprintf("{%s = 550 5.1.1 no such mailbox}", recipient))
@@ -226,11 +233,13 @@ func (s *Server) configure(part testenv.Part, o owners, c testenv.Certificate, o
 	if len(access) > 0 {
 		recipients = "check_recipient_access inline:{" + strings.Join(access, ", ") + "}, " + recipients
 	}
+
 	var environment strings.Builder
 	environment.WriteString("MAIL_CONFIG TZ LANG=C")
 	for _, e := range part.Env {
 		environment.WriteString(" " + e)
 	}
+
 	settings := []string{
 		"compatibility_level = 3.6",
 		"myhostname = mail.test",
@@ -266,6 +275,7 @@ func (s *Server) configure(part testenv.Part, o owners, c testenv.Certificate, o
 		"virtual_gid_maps = static:65534",
 		opts.Main,
 	}
+
 	var services strings.Builder
 	for _, service := range []struct{ addr, options string }{
 		{s.Addr, ""},
@@ -273,6 +283,7 @@ func (s *Server) configure(part testenv.Part, o owners, c testenv.Certificate, o
 	} {
 		services.WriteString(service.addr + " inet n - n - - smtpd" + service.options + "\n")
 	}
+
 	return errors.Join(
 		os.WriteFile(s.path("etc/main.cf"), []byte(strings.Join(settings, "\n")+"\n"), 0o644),
 		os.WriteFile(s.path("etc/master.cf"), []byte(services.String()+master), 0o644),
@@ -300,6 +311,7 @@ func (s *Server) Mails() ([]Mail, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("postfix: %w", err)
 	}
+
 	type delivered struct {
 		time time.Time
 		mail Mail
@@ -316,6 +328,7 @@ func (s *Server) Mails() ([]Mail, error) {
 		}
 		all = append(all, delivered{info.ModTime(), m})
 	}
+
 	slices.SortStableFunc(all, func(a, b delivered) int { return a.time.Compare(b.time) })
 	mails := make([]Mail, len(all))
 	for i, d := range all {

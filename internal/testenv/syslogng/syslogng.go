@@ -41,6 +41,7 @@ func New(t testing.TB, file, url string, opts *Options) *Shipper {
 	if opts == nil {
 		opts = &Options{}
 	}
+
 	lines, timeout := opts.BatchLines, opts.BatchTimeout
 	if lines == 0 {
 		lines = 10_000
@@ -48,11 +49,13 @@ func New(t testing.TB, file, url string, opts *Options) *Shipper {
 	if timeout == 0 {
 		timeout = 100 * time.Millisecond
 	}
+
 	s := &Shipper{part: part, dir: t.TempDir()}
 	buffer := ""
 	if opts.DiskBuffer {
 		buffer = fmt.Sprintf("disk-buffer(reliable(yes) mem-buf-size(16777216) disk-buf-size(268435456) dir(%q))", s.dir)
 	}
+
 	// One read may fetch a batch, and a slow destination stops the reading.
 	config := fmt.Sprintf(`@version: 3.35
 options { stats-freq(0); time-reopen(1); };
@@ -66,6 +69,7 @@ destination bulk {
 };
 log { source(lines); destination(bulk); flags(flow-control); };
 `, file, url, lines, max(10_000, 2*lines), timeout.Milliseconds(), buffer)
+
 	if err := os.WriteFile(filepath.Join(s.dir, "syslog-ng.conf"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}

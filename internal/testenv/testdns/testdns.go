@@ -147,6 +147,7 @@ func (s *Server) serveStream(conn net.Conn) {
 		s.mu.Unlock()
 		_ = conn.Close()
 	}()
+
 	for {
 		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 		var length [2]byte
@@ -157,6 +158,7 @@ func (s *Server) serveStream(conn net.Conn) {
 		if _, err := io.ReadFull(conn, query); err != nil {
 			return
 		}
+
 		answer := s.answer(query, conn.RemoteAddr())
 		if answer == nil {
 			return
@@ -174,6 +176,7 @@ func (s *Server) answer(query []byte, from net.Addr) []byte {
 	if err := msg.Unpack(query); err != nil || msg.Response {
 		return nil
 	}
+
 	reply := dnsmessage.Message{
 		Header: dnsmessage.Header{
 			ID: msg.ID, Response: true, Authoritative: true,
@@ -181,6 +184,7 @@ func (s *Server) answer(query []byte, from net.Addr) []byte {
 		},
 		Questions: msg.Questions,
 	}
+
 	for _, q := range msg.Questions {
 		name := strings.ToLower(strings.TrimSuffix(q.Name.String(), "."))
 		s.note(Query{
@@ -198,6 +202,7 @@ func (s *Server) answer(query []byte, from net.Addr) []byte {
 			}
 		}
 	}
+
 	packed, err := reply.Pack()
 	if err != nil {
 		return nil

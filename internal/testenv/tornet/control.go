@@ -29,12 +29,14 @@ func (n *node) dialControl(ctx context.Context) (*control, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 	c := &control{conn: conn, in: bufio.NewReader(conn)}
 	code, text, err := c.command("AUTHENTICATE " + hex.EncodeToString(cookie))
 	if err == nil && code != "250" {
 		err = fmt.Errorf("AUTHENTICATE: %s %s", code, text)
 	}
+
 	if err != nil {
 		c.close()
 		return nil, err
@@ -59,6 +61,7 @@ func (c *control) command(line string) (code, text string, err error) {
 	if _, err := fmt.Fprintf(c.conn, "%s\r\n", line); err != nil {
 		return "", "", err
 	}
+
 	var lines []string
 	for {
 		reply, err := c.line()
@@ -69,6 +72,7 @@ func (c *control) command(line string) (code, text string, err error) {
 			return "", "", fmt.Errorf("reply %q", reply)
 		}
 		lines = append(lines, reply[4:])
+
 		switch reply[3] {
 		case '-':
 			continue
@@ -85,6 +89,7 @@ func (c *control) command(line string) (code, text string, err error) {
 			}
 			continue
 		}
+
 		if len(lines) > 1 {
 			lines = lines[:len(lines)-1]
 		}

@@ -98,6 +98,7 @@ func (n *node) start(torrc string) error {
 func (n *node) restart() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+
 	if n.cmd != nil {
 		select {
 		case <-n.done:
@@ -105,6 +106,7 @@ func (n *node) restart() error {
 			return fmt.Errorf("%s is running", n.name)
 		}
 	}
+
 	// A cookie of the last run would be taken for this one's.
 	if err := os.Remove(n.cookie); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -114,6 +116,7 @@ func (n *node) restart() error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("starting %s: %w", n.name, err)
 	}
+
 	done := make(chan struct{})
 	n.cmd, n.done = cmd, done
 	go func() {
@@ -177,4 +180,33 @@ func (n *node) tail() string {
 	}
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
 	return strings.Join(lines[max(0, len(lines)-15):], "\n")
+}
+
+// wait waits until a node lacks nothing.
+func (n *node) wait(ctx context.Context, lacks func(*control) ([]string, error)) error {
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		missing, err := n.ask(ctx, lacks)
+		if err == nil && len(missing) == 0 {
+			return nil
+		}
+		select {
+		case <-ticker.C:
+		case <-n.done:
+			return fmt.Errorf("%s ended: %w\n%s", n.name, n.err, n.tail())
+		case <-ctx.Done():
+			return fmt.Errorf("%s has no %v (%v): %w\n%s", n.name, missing, err, context.Cause(ctx), n.tail())
+		}
+	}
+}
+
+// ask asks a node once what it lacks.
+func (n *node) ask(ctx context.Context, lacks func(*control) ([]string, error)) ([]string, error) {
+	c, err := n.dialControl(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	return lacks(c)
 }

@@ -1,17 +1,12 @@
 package tornet
 
 import (
-	"context"
-	"errors"
 	"maps"
 	"net"
-	"net/http"
 	"net/netip"
 	"slices"
 	"strconv"
 	"sync"
-	"testing"
-	"time"
 )
 
 // A Site is an HTTP server that only the network's exits reach. It turns away
@@ -25,35 +20,6 @@ type Site struct {
 	mu        sync.Mutex
 	sources   map[netip.Addr]int
 	strangers []netip.AddrPort
-}
-
-// ServeSite serves handler on [Network.SiteAddr] at a port that the kernel
-// picks, until the end of the test.
-func (n *Network) ServeSite(t testing.TB, handler http.Handler) *Site {
-	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", netip.AddrPortFrom(n.SiteAddr, 0).String())
-	if err != nil {
-		t.Fatalf("tornet: %v", err)
-	}
-	s := &Site{
-		Port:    listener.Addr().(*net.TCPAddr).Port,
-		exits:   n.ExitAddrs(),
-		sources: map[netip.Addr]int{},
-	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 30 * time.Second}
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(siteListener{listener, s}) }()
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Second)
-		defer cancel()
-		if server.Shutdown(ctx) != nil {
-			_ = server.Close()
-		}
-		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
-			t.Errorf("tornet: site: %v", err)
-		}
-	})
-	return s
 }
 
 // URL returns the URL of a path, which begins with "/", under a name of the

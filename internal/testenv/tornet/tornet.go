@@ -21,49 +21,18 @@ package tornet
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"os"
-	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/internal/testenv/netns"
-	"github.com/svcblocks/svcblocks/internal/testenv/testdns"
 )
 
 // startTimeout bounds the start of the network, which takes 10 to 30 seconds
 // on an idle machine.
 const startTimeout = 3 * time.Minute
-
-// A Network is a running private Tor network.
-type Network struct {
-	// Exits are its four exits.
-	Exits []Exit
-	// SiteAddr is the address that every name resolves to at the exits.
-	SiteAddr netip.Addr
-	// Client is the client that the tests of a package share.
-	Client *Client
-
-	tor       string
-	dir       string
-	authority string // the DirAuthority line
-	nodes     []*node
-	dns       []*testdns.Server // one per exit
-
-	mu      sync.Mutex
-	clients int
-}
-
-// An Exit is a relay through which streams leave the network.
-type Exit struct {
-	Nickname string
-	// Fingerprint is its identity, 40 hexadecimal digits in upper case.
-	Fingerprint string
-	// Addr is where a site sees its streams come from.
-	Addr netip.Addr
-}
 
 // shared is the network of this process, which is one per namespace.
 var shared struct {
@@ -111,6 +80,7 @@ func Shared(t testing.TB) *Network {
 	if !netns.Inside() {
 		t.Fatal("tornet: TestMain does not run the tests through tornet.Wrap, or this is a process that a test started")
 	}
+
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.network == nil && shared.err == nil {
@@ -122,33 +92,9 @@ func Shared(t testing.TB) *Network {
 		shared.network, shared.err = start(ctx)
 		t.Logf("tornet: ready after %v", time.Since(begin).Round(time.Millisecond))
 	}
+
 	if shared.err != nil {
 		t.Fatalf("tornet: %v", shared.err)
 	}
 	return shared.network
 }
-
-// ExitAddrs returns the addresses of the exits.
-func (n *Network) ExitAddrs() []netip.Addr {
-	addrs := make([]netip.Addr, len(n.Exits))
-	for i, exit := range n.Exits {
-		addrs[i] = exit.Addr
-	}
-	return addrs
-}
-
-// Queries returns what the exits asked their DNS servers, in order of time;
-// From is the exit. An exit asks once for each name and remembers the answer
-// for a minute or longer.
-func (n *Network) Queries() []testdns.Query {
-	var queries []testdns.Query
-	for _, server := range n.dns {
-		queries = append(queries, server.Queries()...)
-	}
-	slices.SortStableFunc(queries, func(a, b testdns.Query) int { return a.Time.Compare(b.Time) })
-	return queries
-}
-
-// LocalQueries returns what any process in the namespace asked the local
-// resolver, in order: with Tor in front of everything, nothing.
-func (n *Network) LocalQueries() []testdns.Query { return netns.LocalQueries() }

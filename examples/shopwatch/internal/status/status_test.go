@@ -200,7 +200,7 @@ func TestPageTor(t *testing.T) {
 	}{
 		{"on purpose", scrape.Direct(), "tor.disabled is set", false, nil, web.Off},
 		{"not asked yet", scrape.SOCKS("127.0.0.1:1"), "", false, nil, web.Starting},
-		{"missing", scrape.SOCKS("127.0.0.1:1"), "", true, scrape.ErrTorUnavailable, web.Failed},
+		{"missing", scrape.SOCKS("127.0.0.1:1"), "", true, scrape.ErrEgressUnavailable, web.Failed},
 		{"not ready", scrape.SOCKS("127.0.0.1:1"), "", true, fmt.Errorf("tor: %w: at 50 %%", tor.ErrNotReady), web.Starting},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -208,7 +208,7 @@ func TestPageTor(t *testing.T) {
 			s := sources(t, tt.egress, tt.err)
 			s.Tor.Direct = tt.direct
 			if tt.use {
-				if err := s.Scrape.Check(t.Context()); !errors.Is(err, scrape.ErrTorUnavailable) {
+				if err := s.Scrape.Check(t.Context()); !errors.Is(err, scrape.ErrEgressUnavailable) {
 					t.Fatal(err)
 				}
 			}

@@ -2,12 +2,19 @@ package tornet
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
+	"testing"
 	"time"
 
 	"github.com/svcblocks/svcblocks/internal/testenv"
@@ -75,23 +82,54 @@ ServerDNSTestAddresses
 SocksPort 0
 `
 
+// A Network is a running private Tor network.
+type Network struct {
+	// Exits are its four exits.
+	Exits []Exit
+	// SiteAddr is the address that every name resolves to at the exits.
+	SiteAddr netip.Addr
+	// Client is the client that the tests of a package share.
+	Client *Client
+
+	tor       string
+	dir       string
+	authority string // the DirAuthority line
+	nodes     []*node
+	dns       []*testdns.Server // one per exit
+
+	mu      sync.Mutex
+	clients int
+}
+
+// An Exit is a relay through which streams leave the network.
+type Exit struct {
+	Nickname string
+	// Fingerprint is its identity, 40 hexadecimal digits in upper case.
+	Fingerprint string
+	// Addr is where a site sees its streams come from.
+	Addr netip.Addr
+}
+
 // start starts the network and waits until its client can use every exit.
 func start(ctx context.Context) (_ *Network, err error) {
 	tor, err := testenv.Find("tor")
 	if err != nil {
 		return nil, err
 	}
+
 	n := &Network{tor: tor.Path, dir: filepath.Join(netns.Dir(), "tornet"), SiteAddr: siteAddr}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.close())
 		}
 	}()
+
 	for _, addr := range append([]netip.Addr{authorityAddr, siteAddr}, exitAddrs...) {
 		if err := netns.AddAddr(addr); err != nil {
 			return nil, err
 		}
 	}
+
 	if err := n.startAuthority(ctx); err != nil {
 		return nil, fmt.Errorf("authority: %w", err)
 	}
@@ -103,6 +141,7 @@ func start(ctx context.Context) (_ *Network, err error) {
 	if err := n.nodes[0].wait(ctx, n.lacksConsensus); err != nil {
 		return nil, err
 	}
+
 	// Exits that asked in vain for a consensus wait ever longer before they
 	// ask again, and those that hold an earlier one, of the authority alone,
 	// have no hurry; started afresh, without it, they ask at once.
@@ -111,6 +150,7 @@ func start(ctx context.Context) (_ *Network, err error) {
 			return nil, err
 		}
 	}
+
 	// A client that starts with a consensus that lacks some exits sends
 	// everything through those it knows for as long as that consensus lasts.
 	for _, exit := range n.nodes[1:] {
@@ -118,6 +158,7 @@ func start(ctx context.Context) (_ *Network, err error) {
 			return nil, err
 		}
 	}
+
 	for i := range n.Exits {
 		n.Exits[i].Fingerprint, err = n.nodes[i+1].fingerprint()
 		if err != nil {
@@ -145,6 +186,7 @@ func (n *Network) startAuthority(ctx context.Context) error {
 	if err := os.MkdirAll(keys, 0o700); err != nil {
 		return err
 	}
+
 	gencert, err := testenv.Find("tor-gencert")
 	if err != nil {
 		return err
@@ -156,6 +198,7 @@ func (n *Network) startAuthority(ctx context.Context) error {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("tor-gencert: %w: %s", err, out)
 	}
+
 	certificate, err := os.ReadFile(filepath.Join(keys, "authority_certificate"))
 	if err != nil {
 		return err
@@ -166,11 +209,13 @@ func (n *Network) startAuthority(ctx context.Context) error {
 			identity = strings.TrimSpace(value)
 		}
 	}
+
 	// The first vote must find every exit's descriptor and should not be long
 	// after: else the first consensus lists none, and the next is far away.
 	offset := (time.Now().Unix() + int64(firstConsensus/time.Second)) % 10
 	torrc := authorityTorrc + fmt.Sprintf("TestingV3AuthVotingStartOffset %d\n", offset) + fmt.Sprintf("Address %[1]v\nORPort %[1]v:5000 IPv4Only\nDirPort %[1]v:7000\n", authorityAddr)
 	node := newNode(n.tor, dir, name, 0)
+
 	// The fingerprint does not depend on who the authorities are, but tor
 	// insists on one.
 	unknown := "DirAuthority unknown orport=5000 no-v2 v3ident=" + identity + " " +
@@ -179,6 +224,7 @@ func (n *Network) startAuthority(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	n.authority = strings.Replace(strings.Replace(unknown, strings.Repeat("0", 40), fingerprint, 1), "unknown", name, 1)
 	n.nodes = append(n.nodes, node)
 	return node.start(torrc + n.authority)
@@ -191,6 +237,7 @@ func (n *Network) startExit(i int, addr netip.Addr) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
+
 	// Each exit has a DNS server at its own address, so that the server tells
 	// who asked.
 	server, err := testdns.Listen(netip.AddrPortFrom(addr, 53).String(), resolve)
@@ -202,6 +249,7 @@ func (n *Network) startExit(i int, addr netip.Addr) error {
 	if err := os.WriteFile(resolvConf, fmt.Appendf(nil, "nameserver %v\n", addr), 0o600); err != nil {
 		return err
 	}
+
 	// A relay that has not seen any traffic has no bandwidth, and with it no
 	// share of the streams as soon as another relay has some.
 	if err := os.MkdirAll(filepath.Join(dir, "data"), 0o700); err != nil {
@@ -210,6 +258,7 @@ func (n *Network) startExit(i int, addr netip.Addr) error {
 	if err := os.WriteFile(filepath.Join(dir, "data", "state"), bandwidth(time.Now()), 0o600); err != nil {
 		return err
 	}
+
 	node := newNode(n.tor, dir, name, i+1)
 	n.nodes = append(n.nodes, node)
 	n.Exits = append(n.Exits, Exit{Nickname: name, Addr: addr})
@@ -264,35 +313,6 @@ func (n *Network) lacks(c *control, prefix string) (missing []string, err error)
 	return missing, nil
 }
 
-// wait waits until a node lacks nothing.
-func (n *node) wait(ctx context.Context, lacks func(*control) ([]string, error)) error {
-	ticker := time.NewTicker(100 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		missing, err := n.ask(ctx, lacks)
-		if err == nil && len(missing) == 0 {
-			return nil
-		}
-		select {
-		case <-ticker.C:
-		case <-n.done:
-			return fmt.Errorf("%s ended: %w\n%s", n.name, n.err, n.tail())
-		case <-ctx.Done():
-			return fmt.Errorf("%s has no %v (%v): %w\n%s", n.name, missing, err, context.Cause(ctx), n.tail())
-		}
-	}
-}
-
-// ask asks a node once what it lacks.
-func (n *node) ask(ctx context.Context, lacks func(*control) ([]string, error)) ([]string, error) {
-	c, err := n.dialControl(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer c.close()
-	return lacks(c)
-}
-
 // close ends every process of the network, by its id, and removes its folder.
 func (n *Network) close() error {
 	var errs []error
@@ -307,4 +327,118 @@ func (n *Network) close() error {
 	}
 	errs = append(errs, os.RemoveAll(n.dir))
 	return errors.Join(errs...)
+}
+
+// ExitAddrs returns the addresses of the exits.
+func (n *Network) ExitAddrs() []netip.Addr {
+	addrs := make([]netip.Addr, len(n.Exits))
+	for i, exit := range n.Exits {
+		addrs[i] = exit.Addr
+	}
+	return addrs
+}
+
+// Queries returns what the exits asked their DNS servers, in order of time;
+// From is the exit. An exit asks once for each name and remembers the answer
+// for a minute or longer.
+func (n *Network) Queries() []testdns.Query {
+	var queries []testdns.Query
+	for _, server := range n.dns {
+		queries = append(queries, server.Queries()...)
+	}
+	slices.SortStableFunc(queries, func(a, b testdns.Query) int { return a.Time.Compare(b.Time) })
+	return queries
+}
+
+// LocalQueries returns what any process in the namespace asked the local
+// resolver, in order: with Tor in front of everything, nothing.
+func (n *Network) LocalQueries() []testdns.Query { return netns.LocalQueries() }
+
+// NewClient starts a further client of the network, ready to use, which a
+// test may stop and restart. It ends with the test.
+func (n *Network) NewClient(t testing.TB, opts *ClientOptions) *Client {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+	defer cancel()
+	c, err := n.startClient(ctx, opts)
+	if err != nil {
+		t.Fatalf("tornet: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(c.node.stop(), os.RemoveAll(c.node.dir)); err != nil {
+			t.Errorf("tornet: %v", err)
+		}
+	})
+	return c
+}
+
+// startClient starts a client and waits until it can use every exit.
+func (n *Network) startClient(ctx context.Context, opts *ClientOptions) (*Client, error) {
+	if opts == nil {
+		opts = &ClientOptions{}
+	}
+	n.mu.Lock()
+	n.clients++
+	number := n.clients
+	n.mu.Unlock()
+
+	name := fmt.Sprintf("client%d", number)
+	node := newNode(n.tor, filepath.Join(n.dir, name), name, 100+number)
+	c := &Client{
+		SOCKSAddr:   fmt.Sprintf("127.0.0.1:%d", controlPorts+1000+number),
+		ControlAddr: node.control,
+		CookieFile:  node.cookie,
+		LogFile:     node.log(),
+		network:     n,
+		node:        node,
+	}
+	torrc := clientTorrc + n.authority + "SocksPort " + c.SOCKSAddr + " IsolateSOCKSAuth KeepAliveIsolateSOCKSAuth\n" + opts.Torrc + "\n"
+	if !opts.DisablePassword {
+		c.Password = rand.Text()
+		out, err := exec.CommandContext(ctx, n.tor, "--quiet", "--hash-password", c.Password).Output()
+		if err != nil {
+			return nil, fmt.Errorf("tor --hash-password: %w", err)
+		}
+		// Warnings may stand before the hash.
+		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+		torrc += "HashedControlPassword " + lines[len(lines)-1] + "\n"
+	}
+	if err := node.start(torrc); err != nil {
+		return nil, err
+	}
+	if err := node.wait(ctx, n.lacksCircuit); err != nil {
+		return nil, errors.Join(err, node.stop())
+	}
+	return c, nil
+}
+
+// ServeSite serves handler on [Network.SiteAddr] at a port that the kernel
+// picks, until the end of the test.
+func (n *Network) ServeSite(t testing.TB, handler http.Handler) *Site {
+	t.Helper()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", netip.AddrPortFrom(n.SiteAddr, 0).String())
+	if err != nil {
+		t.Fatalf("tornet: %v", err)
+	}
+
+	s := &Site{
+		Port:    listener.Addr().(*net.TCPAddr).Port,
+		exits:   n.ExitAddrs(),
+		sources: map[netip.Addr]int{},
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 30 * time.Second}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(siteListener{listener, s}) }()
+
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Second)
+		defer cancel()
+		if server.Shutdown(ctx) != nil {
+			_ = server.Close()
+		}
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("tornet: site: %v", err)
+		}
+	})
+	return s
 }

@@ -1,0 +1,7 @@
+//go:build aix || solaris || illumos
+
+package safefile_test
+
+import "errors"
+
+func mkfifo(string) error { return errors.ErrUnsupported }

@@ -1,0 +1,159 @@
+package scrape
+
+import (
+	"maps"
+	"net"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/svcblocks/svcblocks/scrape/useragent"
+)
+
+// header returns what is sent: what the caller set, then what Options.Header
+// says, and for the rest what the browser of the user agent sends.
+func (c *Client) header(req *http.Request, ch *chain, id *identity) http.Header {
+	profile := c.profile(req, ch, id.info.Agent)
+	if len(c.opts.Header) > 0 {
+		profile = merge(profile, c.opts.Header)
+	}
+	header := merge(profile, req.Header)
+	if req.Response != nil {
+		refer(header, req)
+	}
+	if cookies, ok := req.Header["Cookie"]; ok {
+		header["Cookie"] = append([]string(nil), cookies...) // AddCookie writes to it
+	}
+	return header
+}
+
+// merge returns the fields of both, the second's where both have one.
+func merge(first, second http.Header) http.Header {
+	header := make(http.Header, len(first)+len(second)+2)
+	maps.Copy(header, first)
+	for name, values := range second {
+		if canonical := textproto.CanonicalMIMEHeaderKey(name); canonical != name {
+			delete(header, canonical) // the caller's spelling stands for the field
+		}
+		header[name] = values
+	}
+	return header
+}
+
+// refer makes the Referer of a redirect what browsers send: a redirect brings
+// none of its own, and one that the caller set is shortened to the origin for
+// another origin (strict-origin-when-cross-origin).
+func refer(header http.Header, req *http.Request) {
+	before := req.Response.Request
+	value := header.Get("Referer")
+	if before == nil || value == "" {
+		return
+	}
+	set := before.Header.Get("Referer")
+	if set == "" {
+		header.Del("Referer") // http.Client added it
+		return
+	}
+	to, err := url.Parse(set)
+	if err != nil || to.Scheme == "https" && req.URL.Scheme == "http" {
+		header.Del("Referer")
+		return
+	}
+	if originOf(to) != originOf(req.URL) {
+		set = originOf(to).String() + "/"
+	}
+	header.Set("Referer", set)
+}
+
+// profile returns the headers of the user agent of a request, which it chooses:
+// the caller's, the identity's, or one that is drawn. They are not changed.
+func (c *Client) profile(req *http.Request, ch *chain, identitys string) http.Header {
+	own := req.Header.Get("User-Agent")
+	_, given := req.Header["User-Agent"]
+	if !given {
+		own = c.opts.Header.Get("User-Agent")
+	}
+	switch {
+	case own != "":
+		ch.agent = own
+	case identitys != "":
+		ch.agent = identitys
+	case ch.agent == "":
+		ch.agent = c.opts.UserAgents.GetRandom()
+	}
+	return c.profiles.get(profileKey{ch.agent, isSecure(req.URL), isNavigation(req)})
+}
+
+// isNavigation reports whether a request is what a browser sends for an address
+// that was typed. Whoever posts, asks for something else than a page by Accept
+// or shows a token is a program that talks to a program.
+func isNavigation(req *http.Request) bool {
+	if req.Method != "" && req.Method != http.MethodGet && req.Method != http.MethodHead {
+		return false
+	}
+	if req.Body != nil && req.Body != http.NoBody || req.Header.Get("Authorization") != "" || req.Header.Get("X-Requested-With") != "" {
+		return false
+	}
+	accept := req.Header.Get("Accept")
+	return accept == "" || strings.Contains(accept, "text/html")
+}
+
+// isSecure reports whether browsers take the origin for a secure one.
+func isSecure(u *url.URL) bool {
+	if u.Scheme == "https" {
+		return true
+	}
+	host := u.Hostname()
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// maxProfiles bounds the profile cache; a pool has some hundred agents.
+const maxProfiles = 4096
+
+// profileKey is what the headers of a browser depend on.
+type profileKey struct {
+	agent            string
+	secure, navigate bool
+}
+
+// profileCache keeps the headers of each user agent. They are shared and not
+// changed.
+type profileCache struct {
+	contact string   // appended to the agent
+	cache   sync.Map // profileKey → http.Header
+	size    atomic.Int64
+}
+
+func (p *profileCache) get(key profileKey) http.Header {
+	if h, ok := p.cache.Load(key); ok {
+		return h.(http.Header)
+	}
+
+	parsed, _ := useragent.Parse(key.agent) // no browser: the plain headers
+	header := parsed.Header(key.secure)
+	if !key.navigate {
+		plain(header)
+	}
+	if p.contact != "" {
+		header.Set("User-Agent", key.agent+" (+"+p.contact+")")
+	}
+	if p.size.Add(1) <= maxProfiles {
+		p.cache.Store(key, header)
+	}
+	return header
+}
+
+// plain takes from a browser's headers what belongs to a navigation.
+func plain(header http.Header) {
+	for _, name := range []string{"Upgrade-Insecure-Requests", "Sec-Fetch-User", "Sec-Fetch-Dest", "Sec-Fetch-Mode", "Sec-Fetch-Site"} {
+		header.Del(name)
+	}
+	header.Set("Accept", "*/*")
+}
