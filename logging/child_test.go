@@ -61,10 +61,9 @@ func childShip() error {
 	if err != nil {
 		return err
 	}
-	logs, err := logging.New(logging.Config{File: logging.FileConfig{Path: os.Getenv("LOGGING_PATH"), SegmentBytes: 64 << 10}},
-		&logging.Options{Sink: sink, OnError: childError, Ship: &logging.ShipperOptions{
-			BatchBytes: childBatchBytes, Interval: time.Millisecond, MinBackoff: time.Millisecond, MaxBackoff: 20 * time.Millisecond,
-		}})
+	logs, err := logging.New(&logging.Options{File: logging.FileOptions{Path: os.Getenv("LOGGING_PATH"), MaxSegmentBytes: 64 << 10}, Sink: sink, OnError: childError, Ship: logging.ShipperOptions{
+		MaxBatchBytes: childBatchBytes, Interval: time.Millisecond, Retry: logging.Retry{Base: time.Millisecond, Max: 20 * time.Millisecond},
+	}})
 	if err != nil {
 		return err
 	}

@@ -15,19 +15,22 @@ import (
 	"unicode/utf8"
 )
 
-// ConsoleConfig says what is shown on the console.
-type ConsoleConfig struct {
+// ConsoleOptions says what is shown on the console.
+type ConsoleOptions struct {
 	// Format is "text", lines for people on the standard error, "json", the
 	// same lines as in the file on the standard output, as containers expect,
 	// or "off". Defaults to "text" without a file and to "off" with one.
-	Format string `koanf:"format" oneof:"|text|json|off" doc:"text, json or off"`
+	Format string `koanf:"format" oneof:"text|json|off" doc:"text, json or off; text without a file, else off"`
 	// Color is "always", "never" or "auto": on a terminal unless NO_COLOR is
 	// set. Defaults to "auto".
-	Color string `koanf:"color" oneof:"|auto|always|never" doc:"auto, always or never"`
+	Color string `koanf:"color" default:"auto" oneof:"auto|always|never" doc:"auto, always or never"`
+	// Writer is where the console writes. Defaults to the standard error for
+	// text and to the standard output for JSON.
+	Writer io.Writer `koanf:"-"`
 }
 
 // colored reports whether text on w is coloured.
-func (c ConsoleConfig) colored(w io.Writer) bool {
+func (c ConsoleOptions) colored(w io.Writer) bool {
 	switch c.Color {
 	case "always":
 		return true

@@ -53,7 +53,7 @@ func TestKill(t *testing.T) {
 		acked = append(acked, got...)
 	}
 	// What the last one left.
-	s, err := logging.NewShipper(filepath.Dir(path), r.sink(t), &logging.ShipperOptions{OnError: func(err error) { t.Error(err) }})
+	s, err := logging.NewShipper(&logging.ShipperOptions{Dir: filepath.Dir(path), Sink: r.sink(t), OnError: func(err error) { t.Error(err) }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,12 +39,10 @@ func (printer) Send(_ context.Context, b *logging.Batch) error {
 func ExampleNew() {
 	dir, remove := tempDir()
 	defer remove()
-	logs, err := logging.New(logging.Config{
-		Level:  "info",
+	logs, err := logging.New(&logging.Options{Level: "info",
 		Levels: map[string]string{"orders.*": "debug"},
-		File:   logging.FileConfig{Path: filepath.Join(dir, "app.log")},
-		Redact: []string{"password"},
-	}, &logging.Options{Sink: printer{}})
+		File:   logging.FileOptions{Path: filepath.Join(dir, "app.log")},
+		Redact: []string{"password"}, Sink: printer{}})
 	if err != nil {
 		panic(err)
 	}
@@ -60,13 +58,11 @@ func ExampleNew() {
 	// 1 event, 0 remaining, error: <nil>
 }
 
-func ExampleConfig() {
-	_, err := logging.New(logging.Config{
-		Level:   "loud",
-		Console: logging.ConsoleConfig{Format: "xml"},
-		Sample:  logging.SampleConfig{First: -1},
-		File:    logging.FileConfig{Sync: "often"},
-	}, nil)
+func ExampleOptions_mistakes() {
+	_, err := logging.New(&logging.Options{Level: "loud",
+		Console: logging.ConsoleOptions{Format: "xml"},
+		Sample:  logging.SampleOptions{First: -1},
+		File:    logging.FileOptions{Sync: "often"}})
 	fmt.Println(err)
 	// Output:
 	// logging: new: Level: "loud" is no level: use debug, info, warn or error
@@ -82,7 +78,7 @@ func ExampleOptions() {
 		Level:       slog.LevelError,
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr { return dropTime(a) },
 	})
-	logs, err := logging.New(logging.Config{}, &logging.Options{Console: io.Discard, Handlers: []slog.Handler{further}})
+	logs, err := logging.New(&logging.Options{Console: logging.ConsoleOptions{Writer: io.Discard}, Handlers: []slog.Handler{further}})
 	if err != nil {
 		panic(err)
 	}
@@ -101,7 +97,7 @@ func dropTime(a slog.Attr) slog.Attr {
 }
 
 func ExampleLogs_SetLevel() {
-	logs, err := logging.New(logging.Config{Console: logging.ConsoleConfig{Format: "json"}}, &logging.Options{Console: noTime{}})
+	logs, err := logging.New(&logging.Options{Console: logging.ConsoleOptions{Format: "json", Writer: noTime{}}})
 	if err != nil {
 		panic(err)
 	}
@@ -121,7 +117,7 @@ func ExampleLogs_SetLevel() {
 func ExampleLogs_Run() {
 	dir, remove := tempDir()
 	defer remove()
-	logs, err := logging.New(logging.Config{File: logging.FileConfig{Path: filepath.Join(dir, "app.log")}}, &logging.Options{Sink: printer{}})
+	logs, err := logging.New(&logging.Options{File: logging.FileOptions{Path: filepath.Join(dir, "app.log")}, Sink: printer{}})
 	if err != nil {
 		panic(err)
 	}
@@ -140,7 +136,10 @@ func ExampleLogs_Run() {
 func ExampleStats() {
 	dir, remove := tempDir()
 	defer remove()
-	logs, err := logging.New(logging.Config{File: logging.FileConfig{Path: filepath.Join(dir, "app.log")}}, &logging.Options{Sink: printer{}})
+	logs, err := logging.New(&logging.Options{
+		File: logging.FileOptions{Path: filepath.Join(dir, "app.log")},
+		Sink: printer{}, Ship: logging.ShipperOptions{Interval: time.Hour}, // for the example: by hand
+	})
 	if err != nil {
 		panic(err)
 	}
@@ -152,17 +151,17 @@ func ExampleStats() {
 	logs.Logger("").Info("two")
 	var st logging.Stats = logs.Stats()
 	var ship logging.ShipStats = st.Ship
-	fmt.Println(st.Written, "written,", ship.Events, "shipped,", st.ActiveEvents+ship.WaitingEvents, "waiting,", st.Dropped, "dropped")
+	var delivery logging.Delivery = ship.Delivery
+	fmt.Println(st.Written, "written,", ship.Events, "shipped,", st.ActiveEvents+ship.WaitingEvents, "waiting,", st.Dropped, "dropped,", delivery.Condition)
 	// Output:
 	// received "one"
-	// 2 written, 1 shipped, 1 waiting, 0 dropped
+	// 2 written, 1 shipped, 1 waiting, 0 dropped, healthy
+	// received "two"
 }
 
-func ExampleSampleConfig() {
-	logs, err := logging.New(logging.Config{
-		Console: logging.ConsoleConfig{Format: "json"},
-		Sample:  logging.SampleConfig{First: 2, Per: time.Minute},
-	}, &logging.Options{Console: noTime{}})
+func ExampleSampleOptions() {
+	logs, err := logging.New(&logging.Options{Console: logging.ConsoleOptions{Format: "json", Writer: noTime{}},
+		Sample: logging.SampleOptions{First: 2, Per: time.Minute}})
 	if err != nil {
 		panic(err)
 	}
@@ -179,7 +178,7 @@ func ExampleSampleConfig() {
 func ExampleOpenFile() {
 	dir, remove := tempDir()
 	defer remove()
-	f, err := logging.OpenFile(filepath.Join(dir, "app.log"), &logging.FileOptions{Sync: "1s"})
+	f, err := logging.OpenFile(&logging.FileOptions{Path: filepath.Join(dir, "app.log"), Sync: "1s"})
 	if err != nil {
 		panic(err)
 	}
@@ -199,7 +198,7 @@ func ExampleFile() {
 	var first, second *logging.File
 	for _, f := range []**logging.File{&first, &second} {
 		var err error
-		if *f, err = logging.OpenFile(filepath.Join(dir, "app.log"), nil); err != nil {
+		if *f, err = logging.OpenFile(&logging.FileOptions{Path: filepath.Join(dir, "app.log")}); err != nil {
 			panic(err)
 		}
 		defer (*f).Close()
@@ -215,7 +214,7 @@ func ExampleNewShipper() {
 		panic(err)
 	}
 	var s *logging.Shipper
-	s, err := logging.NewShipper(dir, printer{}, &logging.ShipperOptions{BatchBytes: 64 << 10})
+	s, err := logging.NewShipper(&logging.ShipperOptions{Dir: dir, Sink: printer{}, MaxBatchBytes: 64 << 10, Retry: logging.Retry{MaxElapsed: time.Minute}})
 	if err != nil {
 		panic(err)
 	}
@@ -233,10 +232,10 @@ type everyThird struct{}
 func (everyThird) Limits() logging.Limits { return logging.Limits{MaxEventBytes: 1 << 20} }
 
 func (everyThird) Send(_ context.Context, b *logging.Batch) error {
-	var rejected []int
+	var rejected []logging.Rejection
 	for i := range b.Events {
 		if i%3 == 2 {
-			rejected = append(rejected, i)
+			rejected = append(rejected, logging.Rejection{Index: i, Reason: "field status is no number"})
 		}
 	}
 	if rejected == nil {
@@ -277,7 +276,7 @@ func ExampleRawSink() {
 	var sink logging.RawSink = rawPrinter{}
 	dir, remove := tempDir()
 	defer remove()
-	logs, err := logging.New(logging.Config{File: logging.FileConfig{Path: filepath.Join(dir, "app.log")}}, &logging.Options{Sink: sink})
+	logs, err := logging.New(&logging.Options{File: logging.FileOptions{Path: filepath.Join(dir, "app.log")}, Sink: sink})
 	if err != nil {
 		panic(err)
 	}
@@ -294,7 +293,7 @@ func ExampleRawSink() {
 }
 
 func ExampleError() {
-	_, err := logging.OpenFile(filepath.Join(os.DevNull, "app.log"), nil)
+	_, err := logging.OpenFile(&logging.FileOptions{Path: filepath.Join(os.DevNull, "app.log")})
 	if e, ok := errors.AsType[*logging.Error](err); ok {
 		fmt.Println(e.Op, e.Path)
 	}

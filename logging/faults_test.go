@@ -25,7 +25,7 @@ import (
 func fill(t testing.TB, total int, more func(i int) string) string {
 	t.Helper()
 	dir := t.TempDir()
-	f, err := logging.OpenFile(filepath.Join(dir, "app.log"), &logging.FileOptions{SegmentBytes: 64 << 10})
+	f, err := logging.OpenFile(&logging.FileOptions{Path: filepath.Join(dir, "app.log"), MaxSegmentBytes: 64 << 10})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func fill(t testing.TB, total int, more func(i int) string) string {
 			t.Fatal(err)
 		}
 	}
-	if err := f.Close(); err != nil {
+	if err := errors.Join(f.Seal(), f.Close(), os.Remove(filepath.Join(dir, "app.log"))); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -46,11 +46,34 @@ func fill(t testing.TB, total int, more func(i int) string) string {
 
 // quick are options for tests in which requests fail.
 func quick(o logging.ShipperOptions) *logging.ShipperOptions {
-	o.MinBackoff, o.MaxBackoff, o.Interval = time.Millisecond, 5*time.Millisecond, time.Millisecond
-	if o.DrainTimeout == 0 {
-		o.DrainTimeout = time.Minute // of a busy machine
+	o = quickly(o)
+	if o.CloseTimeout == 0 {
+		o.CloseTimeout = time.Minute // of a busy machine
 	}
 	return &o
+}
+
+// quickly is quick for the Options of New.
+func quickly(o logging.ShipperOptions) logging.ShipperOptions {
+	o.Interval, o.Retry.Base, o.Retry.Max = time.Millisecond, time.Millisecond, 5*time.Millisecond
+	return o
+}
+
+// refusedAt names events as refused, each with a reason of its own.
+func refusedAt(indices ...int) (all []logging.Rejection) {
+	for _, i := range indices {
+		all = append(all, logging.Rejection{Index: i, Reason: fmt.Sprint("400 of event ", i)})
+	}
+	return all
+}
+
+// refuses reports whether the receiver is known to refuse what comes.
+func refuses(st logging.ShipStats) bool { return st.Delivery.Condition == "refuses" }
+
+// onlyRefused reports whether err says that events were set aside, and nothing
+// else.
+func onlyRefused(err error) bool {
+	return errors.Is(err, logging.ErrRefused) && !errors.Is(err, logging.ErrRemaining)
 }
 
 // minute bounds what would else hang.
@@ -129,7 +152,7 @@ func TestFaultyReceiver(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s, err := logging.NewShipper(dir, sink, quick(logging.ShipperOptions{BatchBytes: 16 << 10}))
+			s, err := logging.NewShipper(quick(logging.ShipperOptions{Dir: dir, Sink: sink, MaxBatchBytes: 16 << 10}))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -157,24 +180,24 @@ func TestTooLargeIsHalved(t *testing.T) {
 		}
 		return 200
 	}
-	dir := fill(t, 3000, func(i int) string { return strings.Repeat("x", i/2999*4000) })
+	dir := fill(t, 3000, func(i int) string { return strings.Repeat("x", 4000*(1-min(1, max(i-2990, 2990-i)))) })
 	var told problems
-	s, err := logging.NewShipper(dir, r.sink(t), quick(logging.ShipperOptions{OnError: told.add}))
+	s, err := logging.NewShipper(quick(logging.ShipperOptions{Dir: dir, Sink: r.sink(t), OnError: told.add}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	res, err := s.SendBulk(minute(t))
-	if err != nil || res.Events != 2999 || res.Quarantined != 1 || res.Retries != 0 {
+	if !onlyRefused(err) || res.Events != 2999 || res.Quarantined != 1 || res.Retries != 0 {
 		t.Fatalf("SendBulk = %+v, %v", res, err)
 	}
 	lost, repeated := r.lost(3000)
-	if len(lost) != 1 || lost[0] != 2999 || repeated != 0 {
+	if len(lost) != 1 || lost[0] != 2990 || repeated != 0 {
 		t.Errorf("lost %v, %d repeated", lost, repeated)
 	}
 	if r.count > 600 {
 		t.Errorf("%d requests: the batch size does not learn from 413", r.count)
 	}
-	if told.count(logging.ErrQuarantined) != 1 {
+	if told.count(logging.ErrRefused) != 1 {
 		t.Errorf("told %v", told.errs)
 	}
 }
@@ -191,12 +214,12 @@ func TestPoisonIsQuarantined(t *testing.T) {
 	}
 	dir := fill(t, total, nil)
 	var told problems
-	s, err := logging.NewShipper(dir, r.sink(t), quick(logging.ShipperOptions{OnError: told.add}))
+	s, err := logging.NewShipper(quick(logging.ShipperOptions{Dir: dir, Sink: r.sink(t), OnError: told.add}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	res, err := s.SendBulk(minute(t))
-	if err != nil || res.Events != total-1 || res.Quarantined != 1 {
+	if !onlyRefused(err) || res.Events != total-1 || res.Quarantined != 1 {
 		t.Fatalf("SendBulk = %+v, %v", res, err)
 	}
 	lost, repeated := r.lost(total)
@@ -214,13 +237,13 @@ func TestPoisonIsQuarantined(t *testing.T) {
 	if want := `{"n":4321,"msg":"some words"}`; entry.Line != want || entry.ID == "" || !strings.Contains(entry.Reason, "400") {
 		t.Errorf("quarantine holds %+v", entry)
 	}
-	if told.count(logging.ErrQuarantined) != 1 || s.Stats().Quarantined != 1 {
+	if told.count(logging.ErrRefused) != 1 || s.Stats().Quarantined != 1 {
 		t.Errorf("told %v, %+v", told.errs, s.Stats())
 	}
 }
 
-// TestRejectsAll has a receiver that takes nothing: after 64 events the rest is
-// kept, also when events come one by one.
+// TestRejectsAll has a receiver that takes nothing: everything is kept, also
+// when events come one by one.
 func TestRejectsAll(t *testing.T) {
 	t.Parallel()
 	for _, batch := range []int{1, 10, 1000} {
@@ -228,8 +251,9 @@ func TestRejectsAll(t *testing.T) {
 			t.Parallel()
 			var refuse atomic.Bool
 			refuse.Store(true)
-			took := 0
+			took, requests := 0, 0
 			sink := limited{logging.Limits{MaxBatchEvents: batch}, func(_ context.Context, b *logging.Batch) error {
+				requests++
 				if refuse.Load() {
 					return &logging.SinkError{Kind: logging.KindRejected, Err: errors.New("400")}
 				}
@@ -238,23 +262,25 @@ func TestRejectsAll(t *testing.T) {
 			}}
 			dir := fill(t, 1000, nil)
 			var told problems
-			s, err := logging.NewShipper(dir, sink, quick(logging.ShipperOptions{OnError: told.add}))
+			s, err := logging.NewShipper(quick(logging.ShipperOptions{Dir: dir, Sink: sink, OnError: told.add}))
 			if err != nil {
 				t.Fatal(err)
 			}
-			var kept int64
 			for i := range 5 {
 				res, err := s.SendBulk(minute(t))
-				if err == nil || i > 0 && res.Quarantined > 0 || i == 0 && res.Quarantined != 64 || res.Remaining != 1000-64 {
+				if !errors.Is(err, logging.ErrRemaining) || res.Quarantined > 0 || res.Remaining != 1000 {
 					t.Fatalf("SendBulk = %+v, %v", res, err)
 				}
-				kept = res.Remaining
+				// The batch and some single events, then one event a try.
+				if most := 5 + i; requests > most {
+					t.Fatalf("%d requests in %d passes", requests, i+1)
+				}
 			}
-			if !s.Stats().Refused || told.count(logging.ErrQuarantined)+1 != len(told.errs) {
+			if !refuses(s.Stats()) || told.count(logging.ErrRefused) > 0 || len(told.errs) != 1 {
 				t.Errorf("%+v, told %v", s.Stats(), told.errs)
 			}
 			refuse.Store(false)
-			if res, err := s.SendBulk(minute(t)); err != nil || res.Events != kept || took != int(kept) {
+			if res, err := s.SendBulk(minute(t)); err != nil || res.Events != 1000 || took != 1000 {
 				t.Fatalf("SendBulk = %+v, %v", res, err)
 			}
 		})
@@ -298,17 +324,17 @@ func TestMuchPoison(t *testing.T) {
 					took[e.ID]++
 				}
 				if rejected != nil {
-					return &logging.SinkError{Kind: logging.KindRejected, Rejected: rejected, Err: errors.New("400")}
+					return &logging.SinkError{Kind: logging.KindRejected, Rejected: refusedAt(rejected...), Err: errors.New("400")}
 				}
 				return nil
 			}}
 			dir := fill(t, 600, func(i int) string { return map[bool]string{true: "poison"}[i < 300] })
-			s, err := logging.NewShipper(dir, sink, quick(logging.ShipperOptions{}))
+			s, err := logging.NewShipper(quick(logging.ShipperOptions{Dir: dir, Sink: sink}))
 			if err != nil {
 				t.Fatal(err)
 			}
 			res, err := s.SendBulk(minute(t))
-			if err != nil || res.Events != 300 || res.Quarantined != 300 {
+			if !errors.Is(err, logging.ErrRefused) || res.Events != 300 || res.Quarantined != 300 {
 				t.Fatalf("SendBulk = %+v, %v", res, err)
 			}
 			for id, n := range took {
@@ -318,17 +344,6 @@ func TestMuchPoison(t *testing.T) {
 			}
 		})
 	}
-	// Without anything good behind it, the poison is believed only as told.
-	dir := fill(t, 100, nil)
-	s, err := logging.NewShipper(dir, sinkFunc(func(context.Context, *logging.Batch) error {
-		return &logging.SinkError{Kind: logging.KindRejected, Err: errors.New("400")}
-	}), quick(logging.ShipperOptions{MaxRejected: -1}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if res, err := s.SendBulk(minute(t)); err != nil || res.Quarantined != 100 {
-		t.Fatalf("SendBulk = %+v, %v", res, err)
-	}
 }
 
 func TestRefusedTokenKeepsData(t *testing.T) {
@@ -336,8 +351,7 @@ func TestRefusedTokenKeepsData(t *testing.T) {
 	r := newReceiver(t)
 	r.answer = func(int, []byte) int { return 401 }
 	var told problems
-	logs, err := logging.New(logging.Config{File: logging.FileConfig{Path: filepath.Join(t.TempDir(), "app.log")}},
-		&logging.Options{Sink: r.sink(t), OnError: told.add, Ship: quick(logging.ShipperOptions{})})
+	logs, err := logging.New(&logging.Options{File: logging.FileOptions{Path: filepath.Join(t.TempDir(), "app.log")}, Sink: r.sink(t), OnError: told.add, Ship: byHand})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -353,8 +367,8 @@ func TestRefusedTokenKeepsData(t *testing.T) {
 	if len(told.errs) != 1 {
 		t.Errorf("told %d times: %v", len(told.errs), told.errs)
 	}
-	if err := logs.Check(t.Context()); err == nil || !logs.Stats().Ship.Refused {
-		t.Errorf("Check = %v, %+v", err, logs.Stats().Ship)
+	if !refuses(logs.Stats().Ship) {
+		t.Errorf("%+v", logs.Stats().Ship)
 	}
 	r.mu.Lock()
 	r.answer = nil
@@ -390,7 +404,7 @@ func (p *partialSink) Send(_ context.Context, b *logging.Batch) error {
 	if rejected == nil {
 		return nil
 	}
-	return &logging.SinkError{Kind: p.kind, Rejected: rejected, Err: errors.New("some were not taken")}
+	return &logging.SinkError{Kind: p.kind, Rejected: refusedAt(rejected...), Err: errors.New("some were not taken")}
 }
 
 // TestPartialRetry has a receiver that takes all but three events at first:
@@ -402,7 +416,7 @@ func TestPartialRetry(t *testing.T) {
 		return attempt == 1 && bytes.Contains(line, []byte(`5,`)) && bytes.Contains(line, []byte(`"n":5`)) ||
 			attempt <= 2 && bytes.Contains(line, []byte(`"n":77,`)) || attempt == 1 && bytes.Contains(line, []byte(`"n":99,`))
 	}}
-	s, err := logging.NewShipper(dir, sink, quick(logging.ShipperOptions{}))
+	s, err := logging.NewShipper(quick(logging.ShipperOptions{Dir: dir, Sink: sink}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -429,12 +443,12 @@ func TestPartialRejection(t *testing.T) {
 	sink := &partialSink{took: map[string]int{}, kind: logging.KindRejected, refuse: func(_ int, line []byte) bool {
 		return bytes.Contains(line, []byte(`3,`))
 	}}
-	s, err := logging.NewShipper(dir, sink, quick(logging.ShipperOptions{}))
+	s, err := logging.NewShipper(quick(logging.ShipperOptions{Dir: dir, Sink: sink}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	res, err := s.SendBulk(minute(t))
-	if err != nil || res.Events != 225 || res.Quarantined != 25 || len(sink.sent) != 3 {
+	if !onlyRefused(err) || res.Events != 225 || res.Quarantined != 25 || len(sink.sent) != 3 {
 		t.Fatalf("SendBulk = %+v, %v; %v", res, err, sink.sent)
 	}
 }
@@ -444,7 +458,7 @@ func TestRunReturnsWhenReceiverIsAway(t *testing.T) {
 	r := newReceiver(t)
 	r.answer = func(int, []byte) int { return 503 }
 	dir := fill(t, 10, nil)
-	s, err := logging.NewShipper(dir, r.sink(t), &logging.ShipperOptions{DrainTimeout: 50 * time.Millisecond})
+	s, err := logging.NewShipper(&logging.ShipperOptions{Dir: dir, Sink: r.sink(t), CloseTimeout: 50 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -483,7 +497,7 @@ func TestRetryAfterIsKept(t *testing.T) {
 		}
 		return nil
 	})
-	s, err := logging.NewShipper(fill(t, 1, nil), sink, quick(logging.ShipperOptions{}))
+	s, err := logging.NewShipper(quick(logging.ShipperOptions{Dir: fill(t, 1, nil), Sink: sink}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -512,12 +526,12 @@ func TestLongLines(t *testing.T) {
 		return nil
 	})
 	dir := fill(t, 5, func(i int) string { return strings.Repeat("y", []int{0, 90_000, 1_500_000, 10, 300_000}[i]) })
-	s, err := logging.NewShipper(dir, sink, quick(logging.ShipperOptions{BatchBytes: 4096}))
+	s, err := logging.NewShipper(quick(logging.ShipperOptions{Dir: dir, Sink: sink, MaxBatchBytes: 4096}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	res, err := s.SendBulk(minute(t))
-	if err != nil || res.Events != 4 || res.Quarantined != 1 {
+	if !onlyRefused(err) || res.Events != 4 || res.Quarantined != 1 {
 		t.Fatalf("SendBulk = %+v, %v", res, err)
 	}
 	if sizes[0] != 2 || sizes[90] != 1 || sizes[300] != 1 {
@@ -525,8 +539,8 @@ func TestLongLines(t *testing.T) {
 	}
 }
 
-// TestQuarantineIsBounded fills the quarantine: shipping stops, and goes on when
-// there is room.
+// TestQuarantineIsBounded fills the quarantine: what was refused stays in the
+// queue, and is set aside when there is room.
 func TestQuarantineIsBounded(t *testing.T) {
 	t.Parallel()
 	dir := fill(t, 100, nil)
@@ -537,19 +551,19 @@ func TestQuarantineIsBounded(t *testing.T) {
 	if err := os.WriteFile(path, make([]byte, 4000), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := logging.NewShipper(dir, sink, quick(logging.ShipperOptions{QuarantineBytes: 5000}))
+	s, err := logging.NewShipper(quick(logging.ShipperOptions{Dir: dir, Sink: sink, MaxQuarantineBytes: 5000}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	res, err := s.SendBulk(minute(t))
-	if err == nil || !strings.Contains(err.Error(), "full with 4000 bytes") || !s.Stats().Refused {
+	if err == nil || !strings.Contains(err.Error(), "full with 4000 bytes") || !refuses(s.Stats()) {
 		t.Fatalf("SendBulk = %+v, %v", res, err)
 	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
 	again, err := s.SendBulk(minute(t))
-	if err != nil || res.Events+again.Events != 90 || again.Quarantined != 10 {
+	if !onlyRefused(err) || res.Events+again.Events != 90 || again.Quarantined != 10 {
 		t.Fatalf("SendBulk = %+v, then %+v, %v", res, again, err)
 	}
 	for e, n := range sink.took {
@@ -564,7 +578,7 @@ func TestTroubleIsToldOnce(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t)
 	var told problems
-	s, err := logging.NewShipper(filepath.Join(t.TempDir(), "none"), r.sink(t), quick(logging.ShipperOptions{OnError: told.add, DrainTimeout: -1}))
+	s, err := logging.NewShipper(quick(logging.ShipperOptions{Dir: filepath.Join(t.TempDir(), "none"), Sink: r.sink(t), OnError: told.add, CloseTimeout: -1}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -576,4 +590,14 @@ func TestTroubleIsToldOnce(t *testing.T) {
 	if told.count(os.ErrNotExist) != 1 {
 		t.Errorf("told %d times: %v", len(told.errs), told.errs)
 	}
+}
+
+// byHand are options for tests that ship by SendBulk alone.
+var byHand = logging.ShipperOptions{Interval: time.Hour}
+
+// with returns o for a folder and a sink.
+func with(o *logging.ShipperOptions, dir string, sink logging.Sink) *logging.ShipperOptions {
+	c := *o
+	c.Dir, c.Sink = dir, sink
+	return &c
 }

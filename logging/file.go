@@ -4,81 +4,91 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/svcblocks/svcblocks/internal/atomicfile"
-	"github.com/svcblocks/svcblocks/internal/filelock"
+	"github.com/svcblocks/svcblocks/logging/internal/queue"
 )
 
-// FileOptions tunes [OpenFile]. The zero FileOptions is ready to use.
+// FileOptions says where the log file is and how it is kept. Path is required.
 type FileOptions struct {
-	// SegmentBytes is the size at which the active file is sealed. Defaults to
-	// 8 MiB; negative: never for its size.
-	SegmentBytes int64
-	// QuotaBytes bounds the disk space of the active file and the segments.
-	// Beyond it the oldest segments are dropped, counted and reported.
-	// Defaults to 1 GiB; negative: no bound. At least 2 × SegmentBytes.
-	QuotaBytes int64
+	// Path is the active file, such as "var/log/app.log". In the Options of
+	// [New] an empty one means that there is no file.
+	Path string `koanf:"path" doc:"log file; empty: none"`
+	// MaxSegmentBytes is the size at which the active file is sealed. Defaults
+	// to 8 MiB; negative: never for its size.
+	MaxSegmentBytes int64 `koanf:"max_segment_bytes" default:"8388608" doc:"size at which the file is sealed; negative: never"`
+	// MaxTotalBytes bounds the disk space of the active file and the segments.
+	// Beyond it the oldest segments are dropped; where they were to be shipped
+	// that is counted and reported. Defaults to 1 GiB; negative: no bound. At
+	// least 2 × MaxSegmentBytes.
+	MaxTotalBytes int64 `koanf:"max_total_bytes" default:"1073741824" doc:"disk space of the log; negative: no bound"`
 	// FlushEvery collects records in memory and writes them together, at this
 	// interval or when 64 KiB are there. It takes about 0.6 × the time, and a
 	// killed process loses what it collected. Write errors then show in Stats
 	// and OnError alone. Defaults to 0: each record is written before Write
 	// returns.
-	FlushEvery time.Duration
+	FlushEvery time.Duration `koanf:"flush_every" doc:"collect records for this long; 0: write each at once"`
 	// Sync says when records are forced to the disk with fsync: "never" leaves
 	// it to the system, which survives a killed process but not a power cut;
 	// "record" does it before Write returns; a duration such as "1s" at that
 	// interval. Defaults to "never".
-	Sync string
-	// Perm is the permission of new files, before umask. Defaults to 0o640.
-	Perm os.FileMode
+	Sync string `koanf:"sync" default:"never" doc:"never, record or an interval such as 1s"`
+	// Perm is the permission of each file of the log, before umask. Defaults to
+	// 0o640.
+	Perm os.FileMode `koanf:"-"`
 	// OnError is told of what went wrong with the file, once per episode and
-	// not for each record. It may log. Several goroutines may call it at once,
-	// and OpenFile itself may. Nil: only Stats and Logger tell.
-	OnError func(error)
+	// not for each record. It may log. Nil: only Stats and Logger tell. In the
+	// Options of [New] it stays empty: Options.OnError is told.
+	OnError func(error) `koanf:"-"`
 	// Logger gets the file's own reports. It must not write to this file. Nil:
-	// discard.
-	Logger *slog.Logger
+	// discard. In the Options of [New] it stays empty.
+	Logger *slog.Logger `koanf:"-"`
 }
 
 const (
 	defaultSegmentBytes = 8 << 20
-	defaultQuotaBytes   = 1 << 30
+	defaultTotalBytes   = 1 << 30
 	minSegmentBytes     = 4 << 10
 )
 
+// withDefaults returns the options in force and the interval between syncs.
 func (o *FileOptions) withDefaults() (FileOptions, time.Duration, error) {
 	var out FileOptions
 	if o != nil {
 		out = *o
 	}
 	var bad []error
-	switch {
-	case out.SegmentBytes == 0:
-		out.SegmentBytes = defaultSegmentBytes
-	case out.SegmentBytes > 0 && out.SegmentBytes < minSegmentBytes:
-		bad = append(bad, fmt.Errorf("SegmentBytes: %d is too small: use at least %d, or -1 for no bound", out.SegmentBytes, minSegmentBytes))
+	if err := queue.CheckPath(out.Path); err != nil {
+		bad = append(bad, fmt.Errorf("Path: %w", err))
 	}
 	switch {
-	case out.QuotaBytes == 0:
-		out.QuotaBytes = max(defaultQuotaBytes, 2*out.SegmentBytes)
-	case out.QuotaBytes > 0 && out.QuotaBytes < 2*max(out.SegmentBytes, minSegmentBytes):
-		bad = append(bad, fmt.Errorf("QuotaBytes: %d holds less than two segments of %d: raise it or lower SegmentBytes", out.QuotaBytes, out.SegmentBytes))
+	case out.MaxSegmentBytes == 0:
+		out.MaxSegmentBytes = defaultSegmentBytes
+	case out.MaxSegmentBytes > 0 && out.MaxSegmentBytes < minSegmentBytes:
+		bad = append(bad, fmt.Errorf("MaxSegmentBytes: %d is below %d: use at least that, or -1 for no bound", out.MaxSegmentBytes, minSegmentBytes))
 	}
+	switch {
+	case out.MaxTotalBytes == 0:
+		out.MaxTotalBytes = max(defaultTotalBytes, 2*out.MaxSegmentBytes)
+	case out.MaxTotalBytes > 0 && out.MaxTotalBytes < 2*max(out.MaxSegmentBytes, minSegmentBytes):
+		bad = append(bad, fmt.Errorf("MaxTotalBytes: %d holds less than two segments of %d: raise it or lower MaxSegmentBytes", out.MaxTotalBytes, out.MaxSegmentBytes))
+	}
+
 	every, err := parseSync(out.Sync)
 	if err != nil {
 		bad = append(bad, err)
 	}
 	if out.FlushEvery < 0 || out.FlushEvery > 0 && out.FlushEvery < time.Millisecond {
-		bad = append(bad, fmt.Errorf("FlushEvery: %v is less than 1ms: use 0 to write each record at once", out.FlushEvery))
+		bad = append(bad, fmt.Errorf("FlushEvery: %v is below 1ms: use 0 to write each record at once", out.FlushEvery))
 	}
 	if out.Perm == 0 {
-		out.Perm = defaultPerm
+		out.Perm = queue.DefaultPerm
 	}
 	if out.Logger == nil {
 		out.Logger = slog.New(slog.DiscardHandler)
@@ -109,7 +119,7 @@ func parseSync(s string) (time.Duration, error) {
 // are safe for concurrent use.
 type File struct {
 	opts      FileOptions
-	queue     queue
+	queue     queue.Queue
 	syncEvery time.Duration // 0 never, negative each record
 
 	mu       sync.Mutex
@@ -118,7 +128,7 @@ type File struct {
 	path     string   // of the active file
 	size     int64
 	events   int64 // in the active file
-	seqs     sequence
+	seqs     queue.Sequence
 	torn     bool   // the last line is unfinished: begin with a newline
 	pending  []byte // records to be written together
 	records  int64  // in pending
@@ -132,81 +142,78 @@ type File struct {
 	notices  []error
 	syncing  *time.Timer
 	scratch  []byte
-	sealed   func() // told after each seal
+	sealed   func() // told when a full file was sealed
+	ships    bool   // what is left at Close is to be shipped: it is sealed
+	looking  *time.Timer
 
 	stats Stats // but for what is active
 
 	working sync.WaitGroup // timers under way
 }
 
-// OpenFile opens the active file at path for appending and makes its folder if
-// need be. Where another process holds that file, a file of its own beside it
-// is used: see [File.Path]. Files left by killed processes are sealed. nil
-// opts are the defaults. All bad options are reported at once.
-func OpenFile(path string, opts *FileOptions) (*File, error) {
+// OpenFile opens the active file for appending and makes its folder if need be.
+// A file that is there, as another run left it, is continued. Where another
+// process holds it, a file of its own beside it is used: see [File.Path]. All
+// bad options are reported at once.
+func OpenFile(opts *FileOptions) (*File, error) {
 	o, every, err := opts.withDefaults()
-	if err := errors.Join(checkPath(path), err); err != nil {
-		return nil, fmt.Errorf("logging: open file %q: %w", path, err)
+	if err != nil {
+		return nil, fmt.Errorf("logging: open file: %w", err)
 	}
-	f := &File{opts: o, queue: newQueue(path), syncEvery: every}
-	if err := os.MkdirAll(f.queue.dir, dirPerm); err != nil {
-		return nil, &Error{Op: "open", Path: path, Err: err}
+	f := &File{opts: o, queue: queue.New(o.Path, o.Perm), syncEvery: every, path: o.Path}
+	if err := os.MkdirAll(f.queue.Dir, queue.DirPerm); err != nil {
+		return nil, &Error{Op: "open", Path: o.Path, Err: err}
 	}
-	// Made while there is room: on a full disk shipping is what makes room.
-	if lock, err := openLock(f.queue.dir); err == nil {
-		_ = lock.Close() // nothing was written
+	f.inspect()
+	if err := f.open(); err != nil {
+		return nil, &Error{Op: "open", Path: o.Path, Err: err}
 	}
-	amiss := f.queue.check(o.Perm)
-	if err := f.queue.journaled(o.Perm, f.open); err != nil {
-		return nil, &Error{Op: "open", Path: path, Err: err}
-	}
-	if _, err := f.queue.adopt(&f.seqs); err != nil {
-		return nil, errors.Join(&Error{Op: "open", Path: path, Err: err}, f.Close())
-	}
-	f.tell(amiss)
 	return f, nil
 }
 
-// open takes the first active file that no other process holds.
-func (f *File) open(j *journal) error {
-	for n := 0; n < maxActive; {
-		path := f.queue.active(n)
-		if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
-			return fmt.Errorf("%s is no regular file: name one that is none else's, without symbolic links in place of it", path)
-		}
-		file, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE, f.opts.Perm)
-		if err != nil {
-			return err
-		}
-		held, err := filelock.TryLock(file)
-		if err != nil {
-			return errors.Join(err, file.Close())
-		}
-		if !held {
-			if err := file.Close(); err != nil {
-				return err
-			}
-			n++
-			continue
-		}
-		if !samePath(file, path) { // sealed between our open and our lock
-			if err := file.Close(); err != nil {
-				return err
-			}
-			continue
-		}
-		size, err := terminate(file)
-		f.file, f.fd, f.path, f.size, f.torn = file, file.Fd(), path, size, err != nil
-		f.events, _ = countLines(file, 0, size) // for Stats alone
-		j.noteOpen(filepath.Base(path))
-		if f.syncEvery != 0 { // the names too, of this file and of the segment before it
-			if err := atomicfile.SyncDir(f.queue.dir); err != nil {
-				f.fail("sync", err)
-			}
-		}
-		return nil
+// inspect looks for files that are not as they were left, and makes those that
+// shipping needs while there is room: on a full disk it is shipping that makes
+// room. What it finds is told by the first Write: OnError may use what the caller
+// is about to make.
+func (f *File) inspect() {
+	turn, _, err := f.queue.TryTurn()
+	if err != nil {
+		f.fail("open", err)
 	}
-	return fmt.Errorf("%d processes write to it already", maxActive)
+	if turn == nil {
+		return // who has the turn looks
+	}
+	defer func() { _ = turn.End() }() // nothing was written
+
+	amiss, err := f.queue.Journal().Check()
+	if err != nil {
+		f.fail("check", err)
+	}
+	for _, a := range amiss {
+		f.notices = append(f.notices, &Error{Op: "check", Path: a.Path, Err: a.Err})
+	}
+}
+
+// open takes the first active file that no other process holds.
+func (f *File) open() error {
+	file, size, torn, err := f.queue.Open()
+	if err != nil {
+		return err
+	}
+	f.use(file, file.Name())
+	f.size, f.torn = size, torn
+	f.events, _ = queue.CountLines(file, 0, size) // for Stats alone
+	return nil
+}
+
+// use makes file, which has the name path, the active one.
+func (f *File) use(file *os.File, path string) {
+	f.file, f.fd, f.path, f.size, f.events, f.torn = file, file.Fd(), path, 0, 0, false
+	if f.syncEvery != 0 { // the names too, of this file and of the segment before it
+		if err := atomicfile.SyncDir(f.queue.Dir); err != nil {
+			f.fail("sync", err)
+		}
+	}
 }
 
 // Stats returns the counters of the file; Ship and Suppressed are zero.
@@ -230,7 +237,7 @@ func (f *File) Path() string {
 // newline at its end is added. A record that the disk takes only in part is
 // cut back, counted as dropped and reported: the file never holds part of a
 // record. Write seals the file before a record that would make it longer than
-// SegmentBytes.
+// MaxSegmentBytes.
 func (f *File) Write(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -251,11 +258,11 @@ func (f *File) append(p []byte) error {
 		return &Error{Op: "write", Path: f.path, Err: ErrClosed}
 	}
 	records := countRecords(p)
-	if used, limit := f.size+int64(len(f.pending)), f.opts.SegmentBytes; limit > 0 && used > 0 && used+int64(len(p)) > limit {
+	if used, limit := f.size+int64(len(f.pending)), f.opts.MaxSegmentBytes; limit > 0 && used > 0 && used+int64(len(p)) > limit {
 		f.sealForSize()
 	}
 	if f.file == nil {
-		if err := f.queue.journaled(f.opts.Perm, f.open); err != nil {
+		if err := f.open(); err != nil {
 			return f.drop(err, records)
 		}
 	}
@@ -294,6 +301,9 @@ func (f *File) sealForSize() {
 	err := f.seal()
 	if err == nil {
 		f.unsealed = time.Time{}
+		if f.sealed != nil {
+			f.sealed()
+		}
 		return
 	}
 	if f.unsealed.IsZero() {
@@ -307,9 +317,13 @@ func (f *File) write(p []byte, records int64) error {
 	if f.torn {
 		p = append([]byte{'\n'}, p...)
 	}
-	n, err := writeFile(f.file, f.fd, p)
+	n, err := writeFile(f.file, f.path, f.fd, p)
 	if err != nil {
 		f.cutBack(n)
+		// A limit on the size of files holds for this one, not for the next.
+		if errors.Is(err, syscall.EFBIG) && f.size > 0 && f.seal() == nil && f.file != nil {
+			return f.write(p, records)
+		}
 		return f.drop(err, records)
 	}
 	f.torn = false
@@ -424,9 +438,7 @@ func (f *File) sealForShipping() error {
 	return nil
 }
 
-// seal renames the active file and opens the next. Killed between the two, the
-// process leaves a segment and no active file; killed before, an active file
-// without a lock, which is adopted.
+// seal makes the active file a segment and begins the next one.
 func (f *File) seal() error {
 	if f.file != nil {
 		_ = f.flush() // counted and told
@@ -434,67 +446,74 @@ func (f *File) seal() error {
 	if f.file == nil || f.size == 0 {
 		return nil
 	}
-	settled, size := false, f.size
-	work := func(j *journal) error {
-		if err := f.settle(j); err != nil {
-			return err
-		}
-		settled = true
-		return f.open(j) // failing that, tried again at the next record
-	}
-	err := f.queue.journaled(f.opts.Perm, work)
-	if errors.Is(err, fs.ErrNotExist) && !settled { // somebody removed the folder
-		if err = os.MkdirAll(f.queue.dir, dirPerm); err == nil {
-			err = f.queue.journaled(f.opts.Perm, work)
-		}
-	}
-	if settled {
-		f.keepQuota(size)
-		if f.sealed != nil {
-			f.sealed()
-		}
-	}
-	return err
-}
-
-// settle makes the active file a segment and lets go of it.
-func (f *File) settle(j *journal) error {
 	if f.syncEvery != 0 {
 		_ = f.synced(f.file.Sync()) // told
 	}
 	if info, err := f.file.Stat(); err == nil && info.Size() < f.size {
 		f.fail("seal", fmt.Errorf("%w: %d of %d bytes are gone", ErrTruncated, f.size-info.Size(), f.size))
 	}
-	j.noteGone(filepath.Base(f.path))
-	if samePath(f.file, f.path) {
-		if err := f.queue.rename(j, f.file, f.path, &f.seqs); err != nil {
-			return err
-		}
-	} else {
-		f.fail("seal", ErrMoved)
-		if err := f.rescue(j); err != nil {
-			return err
-		}
+	if !queue.SameFile(f.file, f.path) {
+		return f.rescue()
 	}
-	file := f.file
+
+	old, size := f.file, f.size
+	next, err := f.queue.Seal(f.file, f.path, &f.seqs)
+	if err != nil {
+		return err
+	}
 	f.file, f.size, f.events, f.torn = nil, 0, 0, false
-	return closed(file.Close())
+	if next != nil {
+		f.use(next, f.path)
+	} else {
+		err = f.open() // failing that, tried again at the next record
+	}
+	f.keepQuota(size)
+	return errors.Join(err, queue.Closed(old.Close()))
 }
 
-// finish is settle for a file that may be empty.
-func (f *File) finish(j *journal) error {
-	if f.size > 0 {
-		return f.settle(j)
+// rescue copies an active file that somebody renamed or removed into a segment,
+// and begins the next one.
+func (f *File) rescue() error {
+	f.fail("check", ErrMoved)
+	if err := os.MkdirAll(f.queue.Dir, queue.DirPerm); err != nil {
+		return err
 	}
-	j.noteGone(filepath.Base(f.path))
-	if !samePath(f.file, f.path) {
-		return nil
+	size := f.size
+	if size > 0 {
+		if err := f.queue.Rescue(f.file, f.path, &f.seqs); err != nil {
+			return err
+		}
 	}
-	return release(f.file, func() error { return os.Remove(f.path) })
+	err := queue.Closed(f.file.Close())
+	f.file, f.size, f.events, f.torn = nil, 0, 0, false
+	err = errors.Join(err, f.open())
+	f.keepQuota(size)
+	return err
 }
 
-// Close seals the active file, or removes it if it is empty, and lets go of
-// it. Further calls do nothing.
+
+// lookEvery is how soon after a write the path is compared with the open file.
+const lookEvery = time.Second
+
+// look finds out whether somebody renamed or removed the file or its folder,
+// and makes it again.
+func (f *File) look() {
+	defer f.working.Done()
+	f.mu.Lock()
+	f.looking = nil
+	if f.file != nil && !queue.SameFile(f.file, f.path) {
+		_ = f.flush() // counted and told
+		if err := f.rescue(); err != nil {
+			f.fail("check", err)
+		}
+	}
+	notices := f.takeNotices()
+	f.mu.Unlock()
+	f.tell(notices)
+}
+
+// Close writes what was collected and lets go of the file, which stays in place
+// for the next run to continue. Further calls do nothing.
 func (f *File) Close() error {
 	f.mu.Lock()
 	if f.closed {
@@ -502,19 +521,15 @@ func (f *File) Close() error {
 		return nil
 	}
 	f.closed = true
-	for _, t := range []*time.Timer{f.syncing, f.flushing} {
+	for _, t := range []*time.Timer{f.syncing, f.flushing, f.looking} {
 		if t != nil && t.Stop() {
 			f.working.Done()
 		}
 	}
 	var err error
 	if f.file != nil {
-		err = f.flush()
-		err = errors.Join(err, f.queue.journaled(f.opts.Perm, f.finish))
-		if f.file != nil {
-			err = errors.Join(err, closed(f.file.Close()))
-			f.file = nil
-		}
+		err = errors.Join(f.flush(), f.leave(), queue.Closed(f.file.Close()))
+		f.file = nil
 	}
 	notices := f.takeNotices()
 	path := f.path
@@ -524,5 +539,20 @@ func (f *File) Close() error {
 	if err != nil {
 		return &Error{Op: "close", Path: path, Err: err}
 	}
+	return nil
+}
+
+// leave puts the active file, which is complete, where it is to be found.
+func (f *File) leave() error {
+	switch {
+	case f.size > 0 && !queue.SameFile(f.file, f.path):
+		f.fail("check", ErrMoved)
+		return f.queue.Rescue(f.file, f.path, &f.seqs)
+	case f.ships && f.size > 0:
+		return f.queue.Finish(f.file, f.path, &f.seqs)
+	case f.ships:
+		return f.queue.Discard(f.file, f.path)
+	}
+	f.queue.Journal().Gone(filepath.Base(f.path)) // whoever takes it away is right
 	return nil
 }

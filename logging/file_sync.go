@@ -3,6 +3,8 @@ package logging
 import (
 	"errors"
 	"time"
+
+	"github.com/svcblocks/svcblocks/logging/internal/queue"
 )
 
 // flushBytes is how much is collected at most.
@@ -46,6 +48,10 @@ func (f *File) flushNow() {
 
 // afterWrite forces the record to the disk, or arranges for it.
 func (f *File) afterWrite() error {
+	if f.looking == nil {
+		f.working.Add(1)
+		f.looking = time.AfterFunc(lookEvery, f.look)
+	}
 	switch {
 	case f.syncEvery < 0:
 		if err := f.synced(f.file.Sync()); err != nil {
@@ -69,7 +75,7 @@ func (f *File) syncNow() {
 	}
 	// Outside the lock: a sync takes long, and writers need not wait for it.
 	// The file may be sealed meanwhile, which syncs by itself.
-	err := closed(file.Sync())
+	err := queue.Closed(file.Sync())
 	f.mu.Lock()
 	_ = f.synced(err) // told
 	notices := f.takeNotices()

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,7 +31,11 @@ func lines(t testing.TB, dir string) (all []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range append(segments, active...) {
+	others, err := filepath.Glob(filepath.Join(dir, "app~*.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range slices.Concat(segments, active, others) {
 		data, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -44,7 +49,12 @@ func lines(t testing.TB, dir string) (all []string) {
 
 func open(t testing.TB, path string, o *logging.FileOptions) *logging.File {
 	t.Helper()
-	f, err := logging.OpenFile(path, o)
+	var opts logging.FileOptions
+	if o != nil {
+		opts = *o
+	}
+	opts.Path = path
+	f, err := logging.OpenFile(&opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +72,7 @@ func put(t testing.TB, f *logging.File, text string) {
 func TestFileSealsIntoSegments(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "made", "for", "it")
-	f := open(t, filepath.Join(dir, "app.log"), &logging.FileOptions{SegmentBytes: 4096})
+	f := open(t, filepath.Join(dir, "app.log"), &logging.FileOptions{MaxSegmentBytes: 4096})
 	var want []string
 	for i := range 300 {
 		put(t, f, fmt.Sprintf(`{"n":%d,"x":"0123456789012345678901234567890"}`, i)) // a newline is added
@@ -96,8 +106,8 @@ func TestFileSealsIntoSegments(t *testing.T) {
 	if _, err := f.Write([]byte("late\n")); !errors.Is(err, logging.ErrClosed) {
 		t.Errorf("Write after Close = %v", err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "app.log")); !os.IsNotExist(err) {
-		t.Errorf("an empty active file is left: %v", err)
+	if _, err := os.Stat(filepath.Join(dir, "app.log")); err != nil {
+		t.Errorf("the log is not in place: %v", err)
 	}
 	if diff := cmp.Diff(want, lines(t, dir)); diff != "" {
 		t.Errorf("lines after Close (-want +got):\n%s", diff)
@@ -117,7 +127,9 @@ func TestFileContinuesAndTerminates(t *testing.T) {
 	}
 	f := open(t, path, nil)
 	put(t, f, `{"n":4}`)
-	want := []string{"{\"n\":3,\"torn\n", "{\"n\":1}\n", "{\"n\":2,\"torn\n", "{\"n\":4}\n"}
+	g := open(t, path, nil) // a second process continues the other file
+	put(t, g, `{"n":5}`)
+	want := []string{"{\"n\":1}\n", "{\"n\":2,\"torn\n", "{\"n\":4}\n", "{\"n\":3,\"torn\n", "{\"n\":5}\n"}
 	if diff := cmp.Diff(want, lines(t, dir)); diff != "" {
 		t.Errorf("lines (-want +got):\n%s", diff)
 	}
@@ -193,8 +205,7 @@ func TestFolderRemoved(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "log")
 			r := newReceiver(t)
 			var told problems
-			logs := newLogs(t, logging.Config{File: logging.FileConfig{Path: filepath.Join(dir, "app.log")}},
-				&logging.Options{Sink: r.sink(t), OnError: told.add, Ship: quick(logging.ShipperOptions{})})
+			logs := newLogs(t, &logging.Options{File: logging.FileOptions{Path: filepath.Join(dir, "app.log")}, Sink: r.sink(t), OnError: told.add, Ship: quickly(logging.ShipperOptions{})})
 			log := logs.Logger("a")
 			log.Info("before", "n", 0)
 			if err := do(dir); err != nil {
@@ -252,7 +263,7 @@ func TestQuotaDropsOldest(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	var told problems
-	f := open(t, filepath.Join(dir, "app.log"), &logging.FileOptions{SegmentBytes: 4096, QuotaBytes: 20_000, OnError: told.add})
+	f := open(t, filepath.Join(dir, "app.log"), &logging.FileOptions{MaxSegmentBytes: 4096, MaxTotalBytes: 20_000, OnError: told.add})
 	const total = 5000
 	for i := range total {
 		put(t, f, fmt.Sprintf(`{"n":%06d}`, i))
@@ -285,7 +296,7 @@ func TestManySegments(t *testing.T) {
 	t.Parallel()
 	const total = 8000
 	dir := t.TempDir()
-	f := open(t, filepath.Join(dir, "app.log"), &logging.FileOptions{SegmentBytes: 4096})
+	f := open(t, filepath.Join(dir, "app.log"), &logging.FileOptions{MaxSegmentBytes: 4096})
 	line := strings.Repeat("x", 4000)
 	begin := time.Now()
 	for range total {
@@ -302,7 +313,7 @@ func TestManySegments(t *testing.T) {
 func TestFlushEvery(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	f := open(t, filepath.Join(dir, "app.log"), &logging.FileOptions{FlushEvery: time.Hour, SegmentBytes: 128 << 10})
+	f := open(t, filepath.Join(dir, "app.log"), &logging.FileOptions{FlushEvery: time.Hour, MaxSegmentBytes: 128 << 10})
 	line := strings.Repeat("x", 999)
 	for range 50 {
 		put(t, f, line)
@@ -360,14 +371,14 @@ func TestFileSync(t *testing.T) {
 
 func TestOpenFileReportsAllMistakes(t *testing.T) {
 	t.Parallel()
-	_, err := logging.OpenFile("", &logging.FileOptions{SegmentBytes: 5, QuotaBytes: 7, Sync: "often", FlushEvery: -1})
-	for _, want := range []string{"FlushEvery: -1ns", "path is empty", "SegmentBytes: 5", "QuotaBytes: 7", `Sync: "often"`} {
+	_, err := logging.OpenFile(&logging.FileOptions{Path: "", MaxSegmentBytes: 5, MaxTotalBytes: 7, Sync: "often", FlushEvery: -1})
+	for _, want := range []string{"FlushEvery: -1ns", "path is empty", "MaxSegmentBytes: 5", "MaxTotalBytes: 7", `Sync: "often"`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v does not contain %q", err, want)
 		}
 	}
 	for _, path := range []string{"var/", "..", "app-20260102150405000000-000000.log", ".app.log.queue"} {
-		if _, err := logging.OpenFile(path, nil); err == nil {
+		if _, err := logging.OpenFile(&logging.FileOptions{Path: path}); err == nil {
 			t.Errorf("path %q is taken", path)
 		}
 	}
@@ -375,7 +386,7 @@ func TestOpenFileReportsAllMistakes(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err = logging.OpenFile(filepath.Join(dir, "file", "app.log"), nil)
+	_, err = logging.OpenFile(&logging.FileOptions{Path: filepath.Join(dir, "file", "app.log")})
 	if e, ok := errors.AsType[*logging.Error](err); !ok || e.Op != "open" {
 		t.Errorf("a folder that is a file gives %v", err)
 	}
@@ -397,8 +408,8 @@ func TestSegmentTruncatedWhileAway(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	stop = cancel
-	o := quick(logging.ShipperOptions{BatchBytes: 2048, OnError: told.add})
-	s, err := logging.NewShipper(dir, r.sink(t), o)
+	o := quick(logging.ShipperOptions{MaxBatchBytes: 2048, OnError: told.add})
+	s, err := logging.NewShipper(with(o, dir, r.sink(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -433,12 +444,12 @@ func TestPlainLines(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got bytes.Buffer
-	s, err := logging.NewShipper(dir, sinkFunc(func(_ context.Context, b *logging.Batch) error {
+	s, err := logging.NewShipper(&logging.ShipperOptions{Dir: dir, Sink: sinkFunc(func(_ context.Context, b *logging.Batch) error {
 		for _, e := range b.Events {
 			fmt.Fprintf(&got, "%s|%s\n", e.ID[len(e.ID)-3:], e.Line)
 		}
 		return nil
-	}), nil)
+	})})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -459,10 +470,10 @@ func TestSealFails(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	var told problems
-	f := open(t, filepath.Join(dir, "app.log"), &logging.FileOptions{SegmentBytes: 4096, OnError: told.add})
+	f := open(t, filepath.Join(dir, "app.log"), &logging.FileOptions{MaxSegmentBytes: 4096, OnError: told.add})
 	put(t, f, "first")
-	marker := filepath.Join(dir, ".app.log.queue")
-	if err := errors.Join(os.Remove(marker), os.Mkdir(marker, 0o700)); err != nil {
+	marker := filepath.Join(dir, ".app.log.next")
+	if err := os.MkdirAll(filepath.Join(marker, "x"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	for range 1000 {
@@ -474,7 +485,7 @@ func TestSealFails(t *testing.T) {
 	if err := f.Seal(); err == nil {
 		t.Error("Seal returns no error")
 	}
-	if err := os.Remove(marker); err != nil {
+	if err := os.RemoveAll(marker); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Seal(); err != nil {

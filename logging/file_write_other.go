@@ -4,4 +4,4 @@ package logging
 
 import "os"
 
-func writeFile(f *os.File, _ uintptr, p []byte) (int, error) { return f.Write(p) }
+func writeFile(f *os.File, _ string, _ uintptr, p []byte) (int, error) { return f.Write(p) }

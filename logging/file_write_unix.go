@@ -9,10 +9,10 @@ import (
 	"syscall"
 )
 
-// writeFile appends p to f, whose descriptor is fd. The way through package os,
+// writeFile appends p to the file at path, whose descriptor is fd. The way through package os,
 // made for files that several goroutines use and close, takes a twentieth of a
 // record's cost; here a mutex guards both already.
-func writeFile(f *os.File, fd uintptr, p []byte) (n int, err error) {
+func writeFile(_ *os.File, path string, fd uintptr, p []byte) (n int, err error) {
 	for {
 		m, err := syscall.Write(int(fd), p[n:])
 		n += max(0, m)
@@ -20,7 +20,7 @@ func writeFile(f *os.File, fd uintptr, p []byte) (n int, err error) {
 		case n == len(p):
 			return n, nil
 		case err != nil && !errors.Is(err, syscall.EINTR):
-			return n, &fs.PathError{Op: "write", Path: f.Name(), Err: err}
+			return n, &fs.PathError{Op: "write", Path: path, Err: err}
 		}
 	}
 }

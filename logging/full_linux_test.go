@@ -33,8 +33,7 @@ func childFull() error {
 		return err
 	}
 	var told problems
-	logs, err := logging.New(logging.Config{File: logging.FileConfig{Path: filepath.Join(dir, "app.log")}},
-		&logging.Options{OnError: told.add})
+	logs, err := logging.New(&logging.Options{File: logging.FileOptions{Path: filepath.Join(dir, "app.log")}, OnError: told.add})
 	if err != nil {
 		return err
 	}

@@ -97,6 +97,6 @@ func leadsTo(logger *slog.Logger, dir, name string) bool {
 	}
 	q := h.logs.file.queue
 	a, errA := filepath.Abs(dir)
-	b, errB := filepath.Abs(q.dir)
-	return errA == nil && errB == nil && a == b && (name == "" || name == q.name)
+	b, errB := filepath.Abs(q.Dir)
+	return errA == nil && errB == nil && a == b && (name == "" || name == q.Name)
 }

@@ -22,11 +22,11 @@ func TestTouchedWhileAway(t *testing.T) {
 		target error
 		lose   bool
 	}{
-		{"segment renamed", func(s []string) error { return os.Rename(s[0], s[0]+".1") }, logging.ErrMoved, false},
+		{"segment renamed", func(s []string) error { return os.Rename(s[0], s[0]+".1") }, logging.ErrMoved, true},
 		{"segment renamed among others", func(s []string) error {
 			data, err := os.ReadFile(s[1])
 			return errors.Join(err, os.WriteFile(s[1]+".copy", data, 0o600), os.Rename(s[1], filepath.Join(filepath.Dir(s[1]), "app.log.2")))
-		}, logging.ErrMoved, false},
+		}, logging.ErrMoved, true},
 		{"segment moved elsewhere", func(s []string) error { return os.Rename(s[0], filepath.Join(t.TempDir(), "x")) }, logging.ErrMoved, true},
 		{"segment replaced", func(s []string) error { // the new file may get the inode of the old
 			info, err := os.Stat(s[1])
@@ -59,7 +59,7 @@ func TestTouchedWhileAway(t *testing.T) {
 			}
 			left := strings.Join(lines(t, dir), "")
 			var told problems
-			s, err := logging.NewShipper(dir, r.sink(t), quick(logging.ShipperOptions{OnError: told.add}))
+			s, err := logging.NewShipper(quick(logging.ShipperOptions{Dir: dir, Sink: r.sink(t), OnError: told.add}))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -112,7 +112,7 @@ func TestJournalStaysSmall(t *testing.T) {
 	var told problems
 	var size int64
 	for range 40 {
-		f := open(t, filepath.Join(dir, "app.log"), &logging.FileOptions{SegmentBytes: 4096, QuotaBytes: 16384, OnError: told.add})
+		f := open(t, filepath.Join(dir, "app.log"), &logging.FileOptions{MaxSegmentBytes: 4096, MaxTotalBytes: 16384, OnError: told.add})
 		for range 200 {
 			put(t, f, strings.Repeat("x", 2000))
 		}

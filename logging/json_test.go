@@ -24,13 +24,13 @@ import (
 )
 
 // jsonTo returns a handler that writes JSON to w.
-func jsonTo(t testing.TB, w io.Writer, cfg logging.Config) slog.Handler {
+func jsonTo(t testing.TB, w io.Writer, cfg logging.Options) slog.Handler {
 	t.Helper()
-	cfg.Console.Format = "json"
+	cfg.Console = logging.ConsoleOptions{Format: "json", Writer: w}
 	if cfg.Level == "" {
 		cfg.Level = "debug-100"
 	}
-	return newLogs(t, cfg, &logging.Options{Console: w}).Handler()
+	return newLogs(t, &cfg).Handler()
 }
 
 func TestSlogtest(t *testing.T) {
@@ -38,7 +38,7 @@ func TestSlogtest(t *testing.T) {
 	var buf bytes.Buffer
 	slogtest.Run(t, func(t *testing.T) slog.Handler {
 		buf.Reset()
-		return jsonTo(t, &buf, logging.Config{})
+		return jsonTo(t, &buf, logging.Options{})
 	}, func(t *testing.T) map[string]any {
 		var m map[string]any
 		if err := json.Unmarshal(buf.Bytes(), &m); err != nil {
@@ -238,9 +238,9 @@ func FuzzHandler(f *testing.F) {
 		f.Add(seed, "text \"quoted\" \x00\x7f\xff ünï")
 	}
 	var ours bytes.Buffer
-	plain := jsonTo(f, &ours, logging.Config{})
-	withSource := jsonTo(f, &ours, logging.Config{Source: true})
-	redacting := jsonTo(f, &ours, logging.Config{Redact: []string{"no such key, and a long one at that, too"}})
+	plain := jsonTo(f, &ours, logging.Options{})
+	withSource := jsonTo(f, &ours, logging.Options{Source: true})
+	redacting := jsonTo(f, &ours, logging.Options{Redact: []string{"no such key, and a long one at that, too"}})
 	f.Fuzz(func(t *testing.T, seed uint64, text string) {
 		s := &source{r: rand.New(rand.NewPCG(seed, 1)), text: text}
 		var std bytes.Buffer
@@ -288,10 +288,8 @@ func FuzzHandler(f *testing.F) {
 }
 
 func TestHandlerAllocatesNothing(t *testing.T) {
-	logs := newLogs(t, logging.Config{
-		File:   logging.FileConfig{Path: filepath.Join(t.TempDir(), "app.log")},
-		Redact: []string{"password"}, Sample: logging.SampleConfig{First: 1 << 30},
-	}, nil)
+	logs := newLogs(t, &logging.Options{File: logging.FileOptions{Path: filepath.Join(t.TempDir(), "app.log")},
+		Redact: []string{"password"}, Sample: logging.SampleOptions{First: 1 << 30}})
 	log := logs.Logger("orders.http").With("request", "abc", "user", 7)
 	ctx := context.Background()
 	log.Info("warm the pools")
@@ -305,10 +303,8 @@ func TestHandlerAllocatesNothing(t *testing.T) {
 
 // TestNoKindAllocates logs an attribute of each kind.
 func TestNoKindAllocates(t *testing.T) {
-	logs := newLogs(t, logging.Config{
-		File:   logging.FileConfig{Path: filepath.Join(t.TempDir(), "app.log")},
-		Redact: []string{"password"}, Sample: logging.SampleConfig{First: 1 << 30},
-	}, nil)
+	logs := newLogs(t, &logging.Options{File: logging.FileOptions{Path: filepath.Join(t.TempDir(), "app.log")},
+		Redact: []string{"password"}, Sample: logging.SampleOptions{First: 1 << 30}})
 	log := logs.Logger("orders.http")
 	for _, a := range []slog.Attr{
 		slog.String("string", "b\n\"ü\xff"), slog.Int("int", -5), slog.Uint64("uint", 1<<63), slog.Float64("float", 1e-9), slog.Bool("bool", true),
@@ -335,11 +331,9 @@ func BenchmarkHandler(b *testing.B) {
 		})
 	}
 	run("impl=slog", slog.NewJSONHandler(struct{ io.Writer }{io.Discard}, nil))
-	run("impl=ours", jsonTo(b, io.Discard, logging.Config{}))
-	full := newLogs(b, logging.Config{
-		Level: "info", Levels: map[string]string{"orders.*": "info"}, Console: logging.ConsoleConfig{Format: "json"},
-		Redact: []string{"password", "authorization", "cookie", "token"}, Sample: logging.SampleConfig{First: 1 << 30},
-	}, &logging.Options{Console: io.Discard})
+	run("impl=ours", jsonTo(b, io.Discard, logging.Options{}))
+	full := newLogs(b, &logging.Options{Level: "info", Levels: map[string]string{"orders.*": "info"}, Console: logging.ConsoleOptions{Format: "json", Writer: io.Discard},
+		Redact: []string{"password", "authorization", "cookie", "token"}, Sample: logging.SampleOptions{First: 1 << 30}})
 	run("impl=ours-all", full.Logger("orders.http").Handler())
 	plain, err := os.OpenFile(filepath.Join(b.TempDir(), "plain.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -347,12 +341,12 @@ func BenchmarkHandler(b *testing.B) {
 	}
 	defer plain.Close()
 	run("impl=slog-file", slog.NewJSONHandler(plain, nil))
-	file := newLogs(b, logging.Config{File: logging.FileConfig{Path: filepath.Join(b.TempDir(), "app.log")}}, nil)
+	file := newLogs(b, &logging.Options{File: logging.FileOptions{Path: filepath.Join(b.TempDir(), "app.log")}})
 	run("impl=ours-file", file.Handler())
 }
 
 func ExampleLogs_Handler() {
-	logs, err := logging.New(logging.Config{Console: logging.ConsoleConfig{Format: "json"}}, &logging.Options{Console: noTime{}})
+	logs, err := logging.New(&logging.Options{Console: logging.ConsoleOptions{Format: "json", Writer: noTime{}}})
 	if err != nil {
 		panic(err)
 	}

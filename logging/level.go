@@ -36,6 +36,20 @@ func newLevels(base slog.Level, patterns map[string]slog.Level) *levels {
 	return l
 }
 
+// parseLevel reads a level by name; "" is info.
+func parseLevel(text string) (level slog.Level, err error) {
+	switch {
+	case text == "":
+		return slog.LevelInfo, nil
+	case len(text) >= len("warning") && strings.EqualFold(text[:len("warning")], "warning"):
+		text = text[:len("warn")] + text[len("warning"):] // as Python has it
+	}
+	if err := level.UnmarshalText([]byte(text)); err != nil {
+		return 0, fmt.Errorf("%q is no level: use debug, info, warn or error", text)
+	}
+	return level, nil
+}
+
 // checkPattern reports a pattern that is neither a component's name nor ends in
 // ".*", nor is "*".
 func checkPattern(p string) error {

@@ -37,9 +37,9 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-func newLogs(t testing.TB, cfg logging.Config, o *logging.Options) *logging.Logs {
+func newLogs(t testing.TB, o *logging.Options) *logging.Logs {
 	t.Helper()
-	logs, err := logging.New(cfg, o)
+	logs, err := logging.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,12 +49,10 @@ func newLogs(t testing.TB, cfg logging.Config, o *logging.Options) *logging.Logs
 
 func TestLevelsByPattern(t *testing.T) {
 	t.Parallel()
-	logs := newLogs(t, logging.Config{
-		Level: "warn",
+	logs := newLogs(t, &logging.Options{Level: "warn",
 		Levels: map[string]string{
 			"orders.*": "debug", "orders.http": "error", "orders.db.*": "INFO", "mail": "info+2",
-		},
-	}, &logging.Options{Console: io.Discard})
+		}, Console: logging.ConsoleOptions{Writer: io.Discard}})
 	for name, want := range map[string]slog.Level{
 		"": slog.LevelWarn, "other": slog.LevelWarn, "ordersx": slog.LevelWarn,
 		"orders": slog.LevelDebug, "orders.queue": slog.LevelDebug, "orders.http.in": slog.LevelDebug,
@@ -74,7 +72,7 @@ func TestLevelsByPattern(t *testing.T) {
 func TestSetLevelTakesEffectAndExpires(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		logs := newLogs(t, logging.Config{Levels: map[string]string{"b": "error"}}, &logging.Options{Console: io.Discard})
+		logs := newLogs(t, &logging.Options{Levels: map[string]string{"b": "error"}, Console: logging.ConsoleOptions{Writer: io.Discard}})
 		a, b, c := logs.Logger("a.x").With("k", 1), logs.Logger("b"), logs.Logger("c")
 		check := func(when string, la, lb, lc slog.Level) {
 			t.Helper()
@@ -119,7 +117,7 @@ func TestSetLevelTakesEffectAndExpires(t *testing.T) {
 func TestSetLevelWhileLogging(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	logs := newLogs(t, logging.Config{File: logging.FileConfig{Path: filepath.Join(dir, "app.log")}}, nil)
+	logs := newLogs(t, &logging.Options{File: logging.FileOptions{Path: filepath.Join(dir, "app.log")}})
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	for _, name := range []string{"one", "two", "three"} {
@@ -171,7 +169,7 @@ func TestSetLevelWhileLogging(t *testing.T) {
 
 func TestSetLevelReportsMistakes(t *testing.T) {
 	t.Parallel()
-	logs := newLogs(t, logging.Config{}, &logging.Options{Console: io.Discard})
+	logs := newLogs(t, &logging.Options{Console: logging.ConsoleOptions{Writer: io.Discard}})
 	for _, p := range []string{"", ".", "a.", ".a", "a..b", "a.*.b", "*.a", "a*", "**", "a b"} {
 		if err := logs.SetLevel(p, slog.LevelDebug, 0); err == nil || !strings.Contains(err.Error(), "pattern") {
 			t.Errorf("pattern %q: %v", p, err)
@@ -191,27 +189,25 @@ func TestSetLevelReportsMistakes(t *testing.T) {
 func TestNewReportsAllMistakes(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	_, err := logging.New(logging.Config{
-		Level:   "loud",
+	_, err := logging.New(&logging.Options{Level: "loud",
 		Levels:  map[string]string{"a..b": "debug", "c": "quiet"},
-		File:    logging.FileConfig{Path: dir + "/", SegmentBytes: 1, QuotaBytes: 2, Sync: "3"},
-		Console: logging.ConsoleConfig{Format: "xml", Color: "pink"},
+		File:    logging.FileOptions{Path: dir + "/", MaxSegmentBytes: 1, MaxTotalBytes: 2, Sync: "3"},
+		Console: logging.ConsoleOptions{Format: "xml", Color: "pink"},
 		Redact:  []string{"password", ""},
-		Sample:  logging.SampleConfig{First: -1, Per: -2},
-	}, &logging.Options{Handlers: []slog.Handler{nil}, Ship: &logging.ShipperOptions{BatchBytes: -4, Interval: -5, MinBackoff: -6, MaxBackoff: -7}})
+		Sample:  logging.SampleOptions{First: -1, Per: -2}, Handlers: []slog.Handler{nil}, Ship: logging.ShipperOptions{MaxBatchBytes: -4, Interval: -5, Retry: logging.Retry{Base: -6, Max: -7}}})
 	if err == nil {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
-		`Level: "loud"`, `"a..b"`, `Levels["c"]: "quiet"`, "File.Path", "SegmentBytes: 1 ", "QuotaBytes: 2 ", `Sync: "3"`,
-		`Console.Format: "xml"`, `Console.Color: "pink"`, "key 1 of Redact", "Sample.First: -1", "Sample.Per: -2ns",
-		"Handlers[0]", "BatchBytes: -4", "Interval: -5ns", "MinBackoff: -6ns", "MaxBackoff: -7ns",
+		`Level: "loud"`, `"a..b"`, `Levels["c"]: "quiet"`, "File.Path", "MaxSegmentBytes: 1 ", "MaxTotalBytes: 2 ", `Sync: "3"`,
+		`Console.Format: "xml"`, `Console.Color: "pink"`, "Redact[1]", "Sample.First: -1", "Sample.Per: -2ns",
+		"Handlers[0]", "MaxBatchBytes: -4", "Interval: -5ns", "Ship.Retry.Base: -6ns", "Ship.Retry.Max: -7ns",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not contain %q:\n%v", want, err)
 		}
 	}
-	if _, err := logging.New(logging.Config{}, &logging.Options{Sink: sinkFunc(nil)}); !errors.Is(err, logging.ErrNoFile) {
+	if _, err := logging.New(&logging.Options{Sink: sinkFunc(nil)}); !errors.Is(err, logging.ErrNoFile) {
 		t.Errorf("a sink without a file: %v", err)
 	}
 }
@@ -221,10 +217,8 @@ func TestNewReportsAllMistakes(t *testing.T) {
 func TestComponentByAttribute(t *testing.T) {
 	t.Parallel()
 	var out buffer
-	logs := newLogs(t, logging.Config{
-		Level: "info", Levels: map[string]string{"tor": "debug", "shop": "error"},
-		Console: logging.ConsoleConfig{Format: "json"},
-	}, &logging.Options{Console: &out})
+	logs := newLogs(t, &logging.Options{Level: "info", Levels: map[string]string{"tor": "debug", "shop": "error"},
+		Console: logging.ConsoleOptions{Format: "json", Writer: &out}})
 	plain, shop := slog.New(logs.Handler()), logs.Logger("shop")
 
 	plain.With("a", 1).With("component", "tor", "b", 2).Debug("one", "c", 3)

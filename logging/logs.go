@@ -5,93 +5,73 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"io"
 	"log/slog"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	slogmulti "github.com/samber/slog-multi"
-
 	"github.com/svcblocks/svcblocks/config/secret"
 )
 
-// Config is the part of the settings that an operator chooses. The zero Config
-// writes text from level info to the standard error. Its fields carry the keys
-// that package config reads.
-type Config struct {
+// Options describes a log. The zero Options writes text from level info to the
+// standard error. The fields with a key are those that an operator chooses, and
+// package config fills them; the others are set in code.
+type Options struct {
 	// Level is the level of components without one of their own: "debug",
 	// "info", "warn", "error", or one of these and an offset, "info+2".
 	// Defaults to "info".
-	Level string `koanf:"level" doc:"debug, info, warn or error"`
+	Level string `koanf:"level" default:"info" doc:"debug, info, warn or error"`
 	// Levels holds the level of components by name, "orders.http", or by
 	// family, "orders.*", which is orders and everything below it. The most
 	// specific pattern holds.
 	Levels map[string]string `koanf:"levels" doc:"level by component or family, such as orders.*"`
+	// Attrs are put on every record: service, version, host.
+	Attrs map[string]string `koanf:"attrs" doc:"attributes on every record, such as service and version"`
 	// File is the log file. Without a Path nothing is written to disk.
-	File FileConfig `koanf:"file"`
+	File FileOptions `koanf:"file"`
 	// Console is what is shown.
-	Console ConsoleConfig `koanf:"console"`
+	Console ConsoleOptions `koanf:"console"`
 	// Redact lists keys whose values are never written, whatever their case,
 	// also within groups, maps and structs.
 	Redact []string `koanf:"redact" doc:"keys whose values are never written"`
 	// Sample bounds storms of equal records. Off by default.
-	Sample SampleConfig `koanf:"sample"`
+	Sample SampleOptions `koanf:"sample"`
 	// Source adds the file and line of the log call.
 	Source bool `koanf:"source" doc:"add file and line of the call"`
-}
+	// Ship tunes the shipping. Its Dir, Name, Sink, CloseTimeout, Logger and
+	// OnError are set from here and stay empty.
+	Ship ShipperOptions `koanf:"ship"`
+	// CloseTimeout bounds what Close waits for the receiver, together with what
+	// Run does after its ctx ended. Defaults to 5s; negative: no wait.
+	CloseTimeout time.Duration `koanf:"close_timeout" default:"5s" doc:"wait for the receiver at the end; negative: none"`
+	// StuckAfter is how long a state that loses nothing may last before Check,
+	// OnError and Logger tell it: a receiver that is away, or refuses what
+	// comes. Defaults to 1m.
+	StuckAfter time.Duration `koanf:"stuck_after" default:"1m" doc:"how long shipping may stand still before it is told"`
 
-// FileConfig says where the log file is and how it is kept. The fields are
-// those of [FileOptions].
-type FileConfig struct {
-	// Path is the active file, such as "var/log/app.log". Empty: no file.
-	Path string `koanf:"path" doc:"log file; empty: none"`
-	// SegmentBytes is the size at which the file is sealed. Defaults to 8 MiB;
-	// negative: never for its size.
-	SegmentBytes int64 `koanf:"segment_bytes" doc:"size at which the file is sealed"`
-	// QuotaBytes bounds the disk space of what waits to be shipped. Defaults
-	// to 1 GiB; negative: no bound.
-	QuotaBytes int64 `koanf:"quota_bytes" doc:"disk space for what waits"`
-	// FlushEvery writes records together at this interval; a killed process
-	// loses what it collected. Defaults to 0: each record at once.
-	FlushEvery time.Duration `koanf:"flush_every" doc:"collect records for this long; 0: write each"`
-	// Sync is "never", "record" or an interval such as "1s". Defaults to
-	// "never".
-	Sync string `koanf:"sync" doc:"never, record or an interval"`
-}
-
-// Options is the part of the settings that the program chooses. The zero
-// Options is ready to use.
-type Options struct {
-	// Console is where the console writes. Defaults to the standard error for
-	// text and to the standard output for JSON.
-	Console io.Writer
 	// Handlers get every record that passes its component's level, redacted.
 	// Each may ask for less by its Enabled. To route by other rules give them
 	// as handlers of slog-multi.
-	Handlers []slog.Handler
+	Handlers []slog.Handler `koanf:"-"`
 	// Logger gets the reports of the package on itself: outages, refusals. It
 	// must not lead back to this log. Nil: discard.
-	Logger *slog.Logger
+	Logger *slog.Logger `koanf:"-"`
 	// OnError is told what needs attention, once per episode: a full disk, a
-	// receiver that refuses the token, quarantined events, segments dropped
-	// for the quota. It may log; it must not ship. Several goroutines may call
-	// it at once, and New itself may: for files that are not as they were left.
-	OnError func(error)
+	// receiver that refuses what comes, events set aside, segments dropped for
+	// the quota. It may log; it must not ship. It is not called before New has
+	// returned.
+	OnError func(error) `koanf:"-"`
 	// Secrets are values whose text is taken out of everything written,
 	// wherever it stands: in messages, error texts, panics. Those shorter than
 	// 4 bytes are not searched for. Values of type secret.Secret never show,
 	// whether or not they are listed.
-	Secrets []secret.Secret
-	// Ship tunes the shipping; its Name, Logger and OnError are set from here.
-	Ship *ShipperOptions
-	// Sink is where the log is shipped. Nil: nowhere, and the file is kept
-	// within its quota.
-	Sink Sink
+	Secrets []secret.Secret `koanf:"-"`
+	// Sink is where the log is shipped, from New until Close. Nil: nowhere, and
+	// the file is kept within its bounds.
+	Sink Sink `koanf:"-"`
 	// Trace returns the trace and span IDs of a context in hex, "" if it has
 	// none, for the fields trace_id and span_id. With OpenTelemetry:
 	//
@@ -103,7 +83,7 @@ type Options struct {
 	//	}
 	//
 	// Defaults to what [WithTraceparent] set.
-	Trace func(ctx context.Context) (traceID, spanID string)
+	Trace func(ctx context.Context) (traceID, spanID string) `koanf:"-"`
 }
 
 const componentKey = "component"
@@ -111,125 +91,213 @@ const componentKey = "component"
 // Logs is a service's log: loggers per component, the file they write to, and
 // the shipper of that file. Its methods are safe for concurrent use.
 type Logs struct {
+	opts    Options
 	levels  *levels
 	base    slog.Handler // outputs, without a component
 	sampler *sampler     // nil: off
 	file    *File        // nil: none
 	shipper *Shipper     // nil: none
-	closing sync.Once
-	closed  atomic.Bool
 	running atomic.Bool
-	err     error
+	closed  atomic.Bool
+
+	used     sync.Once
+	inUse    chan struct{} // closed when a method was called after New
+	stop     chan struct{} // closed when Close begins
+	cancel   context.CancelFunc
+	shipping chan struct{} // closed when the shipper's loop ended
+
+	draining sync.Mutex
+	left     time.Duration // of CloseTimeout
+	closing  sync.Once
+	err      error // of Close
 }
 
-// New opens the log described by cfg. nil opts are the defaults. All mistakes
-// are reported at once, and then nothing was touched.
-func New(cfg Config, opts *Options) (*Logs, error) {
+// New opens the log that opts describe. With a Sink it ships from then on; Close
+// ends that, and a Logs that is not closed leaks. All mistakes are reported at
+// once, and then nothing was touched.
+func New(opts *Options) (*Logs, error) {
 	var o Options
 	if opts != nil {
 		o = *opts
 	}
-	base, patterns, problems := cfg.parse()
-	if o.Sink != nil && cfg.File.Path == "" {
-		problems = append(problems, ErrNoFile)
-	}
-	for i, h := range o.Handlers {
-		if h == nil {
-			problems = append(problems, fmt.Errorf("option Handlers[%d] is nil", i))
-		}
-	}
-	var ship ShipperOptions
-	if o.Ship != nil {
-		ship = *o.Ship
-	}
-	ship.Name, ship.OnError, ship.Logger = filepath.Base(cfg.File.Path), o.OnError, o.Logger
-	if _, err := ship.withDefaults(); err != nil {
-		problems = append(problems, under("Options.Ship.", err)...)
-	}
+	base, patterns, problems := o.parse()
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("logging: new: %w", errors.Join(problems...))
 	}
-	l := &Logs{levels: newLevels(base, patterns)}
-	redact := newRedactor(cfg.Redact, o.Secrets)
+
+	l := &Logs{
+		opts: o, levels: newLevels(base, patterns), left: o.CloseTimeout,
+		inUse: make(chan struct{}), stop: make(chan struct{}), shipping: make(chan struct{}),
+	}
+	if l.left == 0 {
+		l.left = defaultCloseTimeout
+	}
+	if err := l.openFile(); err != nil {
+		return nil, err
+	}
+	l.base = l.handlers()
+	if o.Sample.First > 0 {
+		per := o.Sample.Per
+		if per == 0 {
+			per = time.Second
+		}
+		l.sampler = &sampler{first: o.Sample.First, per: per, root: l.outputs}
+	}
+
+	ctx, cancel := context.WithCancel(context.Background())
+	l.cancel = cancel
+	if l.shipper == nil {
+		close(l.shipping)
+	} else {
+		go l.ship(ctx)
+	}
+	return l, nil
+}
+
+const defaultCloseTimeout = 5 * time.Second
+
+// openFile opens the file and makes its shipper.
+func (l *Logs) openFile() (err error) {
+	o := &l.opts
+	if o.File.Path == "" {
+		return nil
+	}
+	file := o.File
+	file.OnError, file.Logger = o.OnError, o.Logger
+	if l.file, err = OpenFile(&file); err != nil || o.Sink == nil {
+		return err
+	}
+
+	ship := o.Ship
+	ship.Dir, ship.Name, ship.Sink, ship.Perm = l.file.queue.Dir, l.file.queue.Name, o.Sink, file.Perm
+	ship.OnError, ship.Logger = o.OnError, o.Logger
+	if l.shipper, err = NewShipper(&ship); err != nil {
+		return errors.Join(err, l.file.Close())
+	}
+	l.shipper.seal, l.shipper.owner = l.file.sealForShipping, l
+	l.file.sealed, l.file.ships = l.shipper.notify, true
+	return nil
+}
+
+// handlers returns the outputs as one handler.
+func (l *Logs) handlers() slog.Handler {
+	o := &l.opts
+	redact := newRedactor(o.Redact, o.Secrets)
 	var outputs []slog.Handler
-	if cfg.File.Path != "" {
-		file, err := OpenFile(cfg.File.Path, cfg.File.options(&o))
-		if err != nil {
-			return nil, err
-		}
-		l.file = file
-		outputs = append(outputs, newJSON(file, cfg.Source, redact, o.Trace))
+	if l.file != nil {
+		outputs = append(outputs, newJSON(l.file, o.Source, redact, o.Trace))
 	}
-	if o.Sink != nil {
-		var err error
-		if l.shipper, err = NewShipper(l.file.queue.dir, o.Sink, &ship); err != nil {
-			return nil, errors.Join(err, l.file.Close())
-		}
-		l.shipper.seal, l.shipper.owner = l.file.sealForShipping, l
-		l.file.sealed = l.shipper.notify
-	}
-	if h := cfg.consoleHandler(&o, redact); h != nil {
+	if h := o.consoleHandler(redact); h != nil {
 		outputs = append(outputs, h)
 	}
+	own := len(outputs)
 	for _, h := range o.Handlers {
 		if redact != nil {
 			h = &redacting{redact: redact, next: h}
 		}
 		outputs = append(outputs, h)
 	}
-	l.base = slogmulti.Fanout(outputs...)
-	if cfg.Sample.First > 0 {
-		per := cfg.Sample.Per
-		if per == 0 {
-			per = time.Second
-		}
-		l.sampler = &sampler{first: cfg.Sample.First, per: per, root: l.outputs}
+
+	// An output of our own takes all that passes a component's level; others are
+	// asked.
+	out := slog.Handler(slog.NewMultiHandler(outputs...))
+	if own == 1 && len(outputs) == 1 {
+		out = outputs[0]
 	}
-	return l, nil
+	var attrs []slog.Attr
+	for _, key := range slices.Sorted(maps.Keys(o.Attrs)) {
+		attrs = append(attrs, slog.String(key, o.Attrs[key]))
+	}
+	if attrs != nil {
+		out = out.WithAttrs(attrs)
+	}
+	return out
 }
 
-// parse checks cfg and returns its levels.
-func (c Config) parse() (base slog.Level, patterns map[string]slog.Level, problems []error) {
-	parse := func(field, text string) slog.Level {
-		if text == "" {
-			return slog.LevelInfo
+// ship runs the shipper. It waits until the log is used, so that no callback
+// comes before New has returned.
+func (l *Logs) ship(ctx context.Context) {
+	defer close(l.shipping)
+	select {
+	case <-l.inUse:
+	case <-time.After(l.shipper.opts.Interval):
+	case <-l.stop:
+	}
+	l.shipper.loop(ctx, l.stop)
+}
+
+// use notes that New has returned.
+func (l *Logs) use() { l.used.Do(func() { close(l.inUse) }) }
+
+// parse checks the options and returns the levels.
+func (o *Options) parse() (base slog.Level, patterns map[string]slog.Level, problems []error) {
+	base, patterns, problems = o.parseLevels()
+	file := o.File
+	if file.Path == "" {
+		file.Path = "none" // is no mistake
+	}
+	if _, _, err := file.withDefaults(); err != nil {
+		problems = append(problems, under("File.", err)...)
+	}
+	if o.Sink != nil && o.File.Path == "" {
+		problems = append(problems, ErrNoFile)
+	}
+	if _, err := o.Ship.withDefaults(); err != nil {
+		problems = append(problems, under("Ship.", err)...)
+	}
+	for _, f := range []struct {
+		name string
+		set  bool
+		use  string
+	}{
+		{"File.OnError", o.File.OnError != nil, "OnError"}, {"File.Logger", o.File.Logger != nil, "Logger"},
+		{"Ship.OnError", o.Ship.OnError != nil, "OnError"}, {"Ship.Logger", o.Ship.Logger != nil, "Logger"},
+		{"Ship.Dir", o.Ship.Dir != "", "File.Path"}, {"Ship.Name", o.Ship.Name != "", "File.Path"},
+		{"Ship.Sink", o.Ship.Sink != nil, "Sink"}, {"Ship.CloseTimeout", o.Ship.CloseTimeout != 0, "CloseTimeout"},
+		{"Ship.Perm", o.Ship.Perm != 0, "File.Perm"},
+	} {
+		if f.set {
+			problems = append(problems, fmt.Errorf("%s is set: use Options.%s", f.name, f.use))
 		}
-		var level slog.Level
-		if err := level.UnmarshalText([]byte(text)); err != nil {
-			problems = append(problems, fmt.Errorf("%s: %q is no level: use debug, info, warn or error", field, text))
+	}
+	for i, h := range o.Handlers {
+		if h == nil {
+			problems = append(problems, fmt.Errorf("Handlers[%d] is nil", i))
+		}
+	}
+
+	oneOf := func(field, value string, allowed ...string) {
+		if !slices.Contains(allowed, value) {
+			problems = append(problems, fmt.Errorf("%s: %q is none of %q", field, value, allowed[1:]))
+		}
+	}
+	oneOf("Console.Format", o.Console.Format, "", "text", "json", "off")
+	oneOf("Console.Color", o.Console.Color, "", "auto", "always", "never")
+	for i, k := range o.Redact {
+		if k == "" {
+			problems = append(problems, fmt.Errorf("Redact[%d] is empty", i))
+		}
+	}
+	return base, patterns, append(problems, o.Sample.check()...)
+}
+
+func (o *Options) parseLevels() (base slog.Level, patterns map[string]slog.Level, problems []error) {
+	parse := func(field, text string) slog.Level {
+		level, err := parseLevel(text)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w", field, err))
 		}
 		return level
 	}
-	base = parse("Level", c.Level)
+	base = parse("Level", o.Level)
 	patterns = map[string]slog.Level{}
-	for _, p := range slices.Sorted(maps.Keys(c.Levels)) {
+	for _, p := range slices.Sorted(maps.Keys(o.Levels)) {
 		if err := checkPattern(p); err != nil {
 			problems = append(problems, fmt.Errorf("in Levels: %w", err))
 		}
-		patterns[p] = parse(fmt.Sprintf("Levels[%q]", p), c.Levels[p])
+		patterns[p] = parse(fmt.Sprintf("Levels[%q]", p), o.Levels[p])
 	}
-	if c.File.Path != "" {
-		if err := checkPath(c.File.Path); err != nil {
-			problems = append(problems, fmt.Errorf("File.Path: %w", err))
-		}
-	}
-	if _, _, err := c.File.options(&Options{}).withDefaults(); err != nil {
-		problems = append(problems, under("File.", err)...)
-	}
-	oneOf := func(field, value string, allowed ...string) {
-		if slices.Contains(allowed, value) {
-			return
-		}
-		problems = append(problems, fmt.Errorf("%s: %q is none of %q", field, value, allowed[1:]))
-	}
-	oneOf("Console.Format", c.Console.Format, "", "text", "json", "off")
-	oneOf("Console.Color", c.Console.Color, "", "auto", "always", "never")
-	for i, k := range c.Redact {
-		if k == "" {
-			problems = append(problems, fmt.Errorf("key %d of Redact is empty", i))
-		}
-	}
-	return base, patterns, append(problems, c.Sample.check()...)
+	return base, patterns, problems
 }
 
 // under returns the errors joined in err, each with prefix before it.
@@ -244,18 +312,11 @@ func under(prefix string, err error) []error {
 	return all
 }
 
-func (c FileConfig) options(o *Options) *FileOptions {
-	return &FileOptions{
-		SegmentBytes: c.SegmentBytes, QuotaBytes: c.QuotaBytes, Sync: c.Sync, FlushEvery: c.FlushEvery,
-		OnError: o.OnError, Logger: o.Logger,
-	}
-}
-
 // consoleHandler returns nil where nothing is shown.
-func (c Config) consoleHandler(o *Options, redact *redactor) slog.Handler {
-	w := o.Console
-	format := c.Console.Format
-	if format == "" && c.File.Path == "" {
+func (o *Options) consoleHandler(redact *redactor) slog.Handler {
+	w := o.Console.Writer
+	format := o.Console.Format
+	if format == "" && o.File.Path == "" {
 		format = "text"
 	}
 	switch format {
@@ -263,7 +324,7 @@ func (c Config) consoleHandler(o *Options, redact *redactor) slog.Handler {
 		if w == nil {
 			w = os.Stderr
 		}
-		var h slog.Handler = &console{mu: new(sync.Mutex), w: w, color: c.Console.colored(w), redact: redact}
+		var h slog.Handler = &console{mu: new(sync.Mutex), w: w, color: o.Console.colored(w), redact: redact}
 		if redact != nil {
 			h = &redacting{redact: redact, next: h}
 		}
@@ -272,7 +333,7 @@ func (c Config) consoleHandler(o *Options, redact *redactor) slog.Handler {
 		if w == nil {
 			w = os.Stdout
 		}
-		return newJSON(w, c.Source, redact, o.Trace)
+		return newJSON(w, o.Source, redact, o.Trace)
 	}
 	return nil
 }
@@ -286,6 +347,7 @@ func (c Config) consoleHandler(o *Options, redact *redactor) slog.Handler {
 // others. The name is kept for good: use names of parts of the program, not of
 // requests.
 func (l *Logs) Logger(name string) *slog.Logger {
+	l.use()
 	return slog.New(&handler{logs: l, component: name, level: l.levels.component(name), next: l.outputs(name)})
 }
 
@@ -301,6 +363,7 @@ func (l *Logs) outputs(name string) slog.Handler {
 // "*", for slog.New, slog-multi and bridges from other loggers. With("component",
 // name) makes it that of a component, see [Logs.Logger].
 func (l *Logs) Handler() slog.Handler {
+	l.use()
 	return &handler{logs: l, level: l.levels.component(""), next: l.base}
 }
 
@@ -317,36 +380,70 @@ func (l *Logs) SetLevel(pattern string, level slog.Level, d time.Duration) error
 	return nil
 }
 
-// SendBulk seals the active file and ships all there is: see
-// [Shipper.SendBulk].
+// SendBulk seals the active file and ships all there is, once: see
+// [Shipper.SendBulk]. What is written during the call does not count.
 func (l *Logs) SendBulk(ctx context.Context) (Result, error) {
+	l.use()
 	switch {
 	case l.closed.Load():
-		return Result{}, fmt.Errorf("logging: send bulk: %w", ErrClosed)
+		return Result{}, &Error{Op: "send bulk", Err: ErrClosed}
 	case l.shipper == nil:
-		return Result{}, fmt.Errorf("logging: send bulk: %w", ErrNoSink)
+		return Result{}, &Error{Op: "send bulk", Err: ErrNoSink}
 	}
 	return l.shipper.SendBulk(ctx)
 }
 
-// Run ships the log in the background until ctx ends; then it seals the active
-// file, ships what is left within Ship.DrainTimeout, and returns nil. What
-// remains stays on disk for the next start. Without a Sink it only waits for
-// ctx. Records may be logged during and after Run. A second Run at the same
-// time returns ErrRunning, one after Close ErrClosed.
+// Run ties the shipping to ctx, for an errgroup: when ctx ends, it drains the
+// log as Close does, and returns nil. What is written after that is Close's,
+// and both together take CloseTimeout once. Without Run the log is shipped all
+// the same. A second Run at the same time returns ErrRunning, one after Close
+// ErrClosed.
 func (l *Logs) Run(ctx context.Context) error {
+	l.use()
 	if l.closed.Load() {
-		return fmt.Errorf("logging: run: %w", ErrClosed)
+		return &Error{Op: "run", Err: ErrClosed}
 	}
 	if !l.running.CompareAndSwap(false, true) {
-		return fmt.Errorf("logging: run: %w", ErrRunning)
+		return &Error{Op: "run", Err: ErrRunning}
 	}
 	defer l.running.Store(false)
-	if l.shipper == nil {
-		<-ctx.Done()
-		return nil
+	select {
+	case <-ctx.Done():
+	case <-l.stop:
+		return nil // Close drains
 	}
-	return l.shipper.Run(ctx)
+	if l.shipper != nil {
+		l.shipper.undelivered(l.drain(nil))
+	}
+	return nil
+}
+
+// drain ships what was written until ctx ends, or within what is left of
+// CloseTimeout.
+func (l *Logs) drain(ctx context.Context) error {
+	l.draining.Lock()
+	defer l.draining.Unlock()
+	if ctx == nil {
+		if l.left <= 0 {
+			return nil
+		}
+		bound, cancel := context.WithTimeout(context.Background(), l.left)
+		defer cancel()
+		begin := time.Now()
+		defer func() { l.left -= time.Since(begin) }()
+		ctx = bound
+	}
+	if l.closed.Load() {
+		// The loop gives the turn back; a request under way may finish.
+		select {
+		case <-l.shipping:
+		case <-ctx.Done():
+			l.cancel()
+			<-l.shipping
+		}
+	}
+	_, err := l.shipper.drain(ctx)
+	return err
 }
 
 // Stats returns the counters. It reads the folder of the log if there is a
@@ -365,13 +462,13 @@ func (l *Logs) Stats() Stats {
 	return st
 }
 
-// Check returns an error where records are lost or will be without somebody's
-// help: the last record could not be written, segments are dropped for the
-// quota, or the receiver refuses the configuration. An outage of the receiver
-// alone is none.
+// Check returns nil, or what is wrong for as long as it is: an error that
+// matches [ErrLost] where records are lost, or cannot be stored, or one that
+// matches [ErrStuck] where they wait for longer than StuckAfter.
 func (l *Logs) Check(context.Context) error {
+	l.use()
 	if l.closed.Load() {
-		return fmt.Errorf("logging: check: %w", ErrClosed)
+		return &Error{Op: "check", Err: ErrClosed}
 	}
 	var problems []error
 	if l.file != nil {
@@ -379,37 +476,86 @@ func (l *Logs) Check(context.Context) error {
 		failed, overfull := l.file.stats.WriteError, l.file.overfull
 		l.file.mu.Unlock()
 		if failed != "" {
-			problems = append(problems, errors.New(failed))
+			problems = append(problems, &Error{Op: "check", Path: l.file.opts.Path, Err: fmt.Errorf("%w: %s", ErrLost, failed)})
 		}
 		if overfull {
-			problems = append(problems, &Error{Op: "quota", Path: l.file.queue.dir, Err: ErrQuota})
+			problems = append(problems, &Error{Op: "check", Path: l.file.queue.Dir, Err: fmt.Errorf("%w: %w", ErrLost, ErrQuota)})
 		}
 	}
 	if l.shipper != nil {
 		l.shipper.mu.Lock()
-		if st := l.shipper.stats; st.Refused {
-			problems = append(problems, fmt.Errorf("logging: ship %s: receiver refuses: %s", l.shipper.dir, st.LastError))
-		}
+		d := l.shipper.stats.Delivery
 		l.shipper.mu.Unlock()
+		if !d.Since.IsZero() && time.Since(d.Since) >= l.opts.stuckAfter() {
+			problems = append(problems, &Error{Op: "check", Path: l.file.opts.Path, Err: fmt.Errorf("%w: %s since %s: %s", ErrStuck, d.Condition, d.Since.Format(time.RFC3339), d.Reason)})
+		}
+	}
+	if len(problems) == 1 {
+		return problems[0]
 	}
 	return errors.Join(problems...)
 }
 
-// Close writes the summaries of the sampling and seals the file. It does not
-// ship: end Run first, or call SendBulk. Records logged after it are lost and
-// reported to the caller of Handle. Further calls return the same.
-func (l *Logs) Close() error {
+func (o *Options) stuckAfter() time.Duration {
+	if o.StuckAfter == 0 {
+		return time.Minute
+	}
+	return o.StuckAfter
+}
+
+// Close ends the log: it writes the summaries of the sampling, ships what is
+// left within CloseTimeout, and closes the file. A receiver that is known as
+// away, or refusing, gets one try. If events stayed, it returns an *[Error] that
+// matches [ErrRemaining] and counts them; they wait for the next start. Records
+// logged after Close are lost, and reported to the caller of Handle. Further
+// calls return the same.
+func (l *Logs) Close() error { return l.end(nil) }
+
+// Shutdown is Close within ctx in place of CloseTimeout.
+func (l *Logs) Shutdown(ctx context.Context) error { return l.end(ctx) }
+
+func (l *Logs) end(ctx context.Context) error {
+	l.use()
 	l.closing.Do(func() {
 		l.levels.close()
 		if l.sampler != nil {
 			l.sampler.close()
 		}
 		l.closed.Store(true)
-		if l.file != nil {
-			l.err = l.file.Close()
+		close(l.stop)
+		if l.file == nil {
+			l.cancel()
+			return
 		}
+
+		var undelivered error
+		if l.shipper != nil {
+			undelivered = l.drain(ctx)
+		}
+		l.cancel()
+		<-l.shipping
+		if err := l.file.Close(); err != nil {
+			l.err = err
+		}
+		l.err = errors.Join(l.err, l.stayed(undelivered))
 	})
 	return l.err
+}
+
+// stayed returns an error if events wait in the queue.
+func (l *Logs) stayed(cause error) error {
+	if l.shipper == nil {
+		return nil
+	}
+	n := l.shipper.remaining()
+	if n == 0 {
+		return nil
+	}
+	err := fmt.Errorf("%d events wait in %s for the next start", n, l.file.queue.Dir)
+	if reason := l.shipper.Stats().LastError; cause != nil && reason != "" {
+		err = fmt.Errorf("%w: %s", err, reason)
+	}
+	return &Error{Op: "close", Path: l.opts.File.Path, Remaining: int(n), Err: err}
 }
 
 func hashString(s string) uint64 { return maphash.String(hashSeed, s) }

@@ -34,7 +34,7 @@ func childMany() error {
 	if err != nil {
 		return err
 	}
-	f, err := logging.OpenFile(os.Getenv("LOGGING_PATH"), &logging.FileOptions{SegmentBytes: 2 << 20, QuotaBytes: -1})
+	f, err := logging.OpenFile(&logging.FileOptions{Path: os.Getenv("LOGGING_PATH"), MaxSegmentBytes: 2 << 20, MaxTotalBytes: -1})
 	if err != nil {
 		return err
 	}

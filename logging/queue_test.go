@@ -61,12 +61,12 @@ func TestPathThatIsNoFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{path, filepath.Join(dir, "sub.log")} {
-		_, err := logging.OpenFile(path, nil)
+		_, err := logging.OpenFile(&logging.FileOptions{Path: path})
 		if e, ok := errors.AsType[*logging.Error](err); !ok || !strings.Contains(err.Error(), "no regular file") || e.Path != path {
 			t.Errorf("OpenFile(%s) = %v", path, err)
 		}
 	}
-	if _, err := logging.OpenFile(filepath.Join(dir, "other~7.log"), nil); err == nil {
+	if _, err := logging.OpenFile(&logging.FileOptions{Path: filepath.Join(dir, "other~7.log")}); err == nil {
 		t.Error("the name of a second process's file is taken")
 	}
 	// A folder behind a symbolic link is fine.
@@ -76,7 +76,7 @@ func TestPathThatIsNoFile(t *testing.T) {
 	}
 	f := open(t, filepath.Join(link, "app.log"), nil)
 	put(t, f, "x")
-	if err := f.Close(); err != nil || len(segmentsIn(t, link)) != 1 {
+	if err := errors.Join(f.Seal(), f.Close()); err != nil || len(segmentsIn(t, link)) != 1 {
 		t.Error(err, segmentsIn(t, link))
 	}
 }
@@ -85,7 +85,7 @@ func TestPathThatIsNoFile(t *testing.T) {
 func TestPathWithoutFolder(t *testing.T) {
 	t.Chdir(t.TempDir())
 	sink := &collector{took: map[string]int{}}
-	logs := newLogs(t, logging.Config{File: logging.FileConfig{Path: "app.log"}}, &logging.Options{Sink: sink})
+	logs := newLogs(t, &logging.Options{File: logging.FileOptions{Path: "app.log"}, Sink: sink})
 	logs.Logger("a").Info("x")
 	if res, err := logs.SendBulk(minute(t)); err != nil || res.Events != 1 {
 		t.Errorf("SendBulk = %+v, %v", res, err)

@@ -121,14 +121,15 @@ func TestNoSecretIsWritten(t *testing.T) {
 				dir := t.TempDir()
 				var console, further buffer
 				r := newReceiver(t)
-				o := &logging.Options{Console: &console, Sink: r.sink(t), Handlers: []slog.Handler{slog.NewTextHandler(&further, nil)}}
+				o := &logging.Options{
+					Console: logging.ConsoleOptions{Format: format, Writer: &console}, Redact: []string{"Password"},
+					File: logging.FileOptions{Path: filepath.Join(dir, "app.log")},
+					Sink: r.sink(t), Ship: byHand, Handlers: []slog.Handler{slog.NewTextHandler(&further, nil)},
+				}
 				if strings.HasPrefix(name, "by text") {
 					o.Secrets = []secret.Secret{secret.New("no"), secret.New(canary)}
 				}
-				logs := newLogs(t, logging.Config{
-					File: logging.FileConfig{Path: filepath.Join(dir, "app.log")}, Redact: []string{"Password"},
-					Console: logging.ConsoleConfig{Format: format},
-				}, o)
+				logs := newLogs(t, o)
 				plant(logs.Logger("a"))
 				file := strings.Join(lines(t, dir), "")
 				if _, err := logs.SendBulk(minute(t)); err != nil {
@@ -156,9 +157,7 @@ func TestNoSecretIsWritten(t *testing.T) {
 func TestRedactionLeavesTheRest(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	logs := newLogs(t, logging.Config{
-		File: logging.FileConfig{Path: filepath.Join(dir, "app.log")}, Redact: []string{"password"},
-	}, nil)
+	logs := newLogs(t, &logging.Options{File: logging.FileOptions{Path: filepath.Join(dir, "app.log")}, Redact: []string{"password"}})
 	h := logs.Logger("").Handler().WithAttrs([]slog.Attr{slog.Int("a", 1)}).WithGroup("g")
 	r := record("m", "passwords", "kept", "x", map[string]any{"password": "gone", "b": []int{1, 2}, "pass": nil}, "y", 2.5)
 	r.Time = r.Time.UTC()
@@ -181,8 +180,7 @@ func TestCyclicValues(t *testing.T) {
 	cyclic["self"] = []any{cyclic}
 	for _, format := range []string{"text", "json"} {
 		var out, further buffer
-		logs := newLogs(t, logging.Config{Redact: []string{"password"}, Console: logging.ConsoleConfig{Format: format}},
-			&logging.Options{Console: &out, Handlers: []slog.Handler{slog.NewTextHandler(&further, nil)}})
+		logs := newLogs(t, &logging.Options{Redact: []string{"password"}, Console: logging.ConsoleOptions{Format: format, Writer: &out}, Handlers: []slog.Handler{slog.NewTextHandler(&further, nil)}})
 		log := logs.Logger("a").With("x", cyclic)
 		log.Info("m", "y", cyclic, slog.Group("g", "z", cyclic))
 		for _, text := range []string{out.String(), further.String()} {

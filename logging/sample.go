@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// SampleConfig bounds storms of equal records: of those with the same
+// SampleOptions bounds storms of equal records: of those with the same
 // component, level and message, the First in each interval Per are written,
 // and the rest is counted. At the end of the interval one record of the same
-// level tells how many were left out. The zero SampleConfig writes all.
-type SampleConfig struct {
+// level tells how many were left out. The zero SampleOptions writes all.
+type SampleOptions struct {
 	// First is how many equal records are written per interval. 0: all.
 	First int `koanf:"first" doc:"equal records written per interval; 0: all"`
 	// Per is the interval. Defaults to 1s.
@@ -181,7 +181,7 @@ func (s *sampler) close() {
 	s.working.Wait()
 }
 
-func (c SampleConfig) check() (problems []error) {
+func (c SampleOptions) check() (problems []error) {
 	if c.First < 0 {
 		problems = append(problems, fmt.Errorf("Sample.First: %d is negative: use 0 to write all", c.First))
 	}

@@ -43,10 +43,8 @@ func summaries(t testing.TB, all []string) (found []summary, others int) {
 func TestStorm(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	logs := newLogs(t, logging.Config{
-		File:   logging.FileConfig{Path: filepath.Join(dir, "app.log")},
-		Sample: logging.SampleConfig{First: 100, Per: 50 * time.Millisecond},
-	}, nil)
+	logs := newLogs(t, &logging.Options{File: logging.FileOptions{Path: filepath.Join(dir, "app.log")},
+		Sample: logging.SampleOptions{First: 100, Per: 50 * time.Millisecond}})
 	total := testenv.Reps(1_000_000)
 	const loggers = 4
 	var wg sync.WaitGroup
@@ -85,10 +83,8 @@ func TestSamplingKeepsDifferentRecords(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		out := &buffer{}
-		logs := newLogs(t, logging.Config{
-			Level: "debug", Console: logging.ConsoleConfig{Format: "json"},
-			Sample: logging.SampleConfig{First: 2},
-		}, &logging.Options{Console: out})
+		logs := newLogs(t, &logging.Options{Level: "debug", Console: logging.ConsoleOptions{Format: "json", Writer: out},
+			Sample: logging.SampleOptions{First: 2}})
 		a, b := logs.Logger("a"), logs.Logger("b")
 		for range 5 {
 			a.Info("same")
@@ -124,7 +120,7 @@ func TestSamplingKeepsDifferentRecords(t *testing.T) {
 
 func TestSamplingBoundsItsMemory(t *testing.T) {
 	t.Parallel()
-	logs := newLogs(t, logging.Config{Sample: logging.SampleConfig{First: 1, Per: time.Hour}}, &logging.Options{Console: io.Discard})
+	logs := newLogs(t, &logging.Options{Sample: logging.SampleOptions{First: 1, Per: time.Hour}, Console: logging.ConsoleOptions{Writer: io.Discard}})
 	log := logs.Logger("a")
 	for i := range 80_000 {
 		log.Handler().Handle(t.Context(), record(fmt.Sprint("different ", i)))
@@ -140,10 +136,8 @@ func TestSamplingIsExactAtClose(t *testing.T) {
 	t.Parallel()
 	for range testenv.Reps(200) {
 		dir := t.TempDir()
-		logs, err := logging.New(logging.Config{
-			File:   logging.FileConfig{Path: filepath.Join(dir, "app.log")},
-			Sample: logging.SampleConfig{First: 5, Per: time.Millisecond},
-		}, nil)
+		logs, err := logging.New(&logging.Options{File: logging.FileOptions{Path: filepath.Join(dir, "app.log")},
+			Sample: logging.SampleOptions{First: 5, Per: time.Millisecond}})
 		if err != nil {
 			t.Fatal(err)
 		}

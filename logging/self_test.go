@@ -34,8 +34,7 @@ func TestShipperDoesNotLogIntoItself(t *testing.T) {
 	}
 	dir := t.TempDir()
 	back := &later{}
-	logs := newLogs(t, logging.Config{File: logging.FileConfig{Path: filepath.Join(dir, "app.log")}},
-		&logging.Options{Sink: r.sink(t), Logger: slog.New(back), Ship: quick(logging.ShipperOptions{})})
+	logs := newLogs(t, &logging.Options{File: logging.FileOptions{Path: filepath.Join(dir, "app.log")}, Sink: r.sink(t), Logger: slog.New(back), Ship: quickly(logging.ShipperOptions{})})
 	back.h = logs.Handler()
 	logs.Logger("a").Info("one", "n", 0)
 	if _, err := logs.SendBulk(minute(t)); err != nil {
@@ -48,19 +47,19 @@ func TestShipperDoesNotLogIntoItself(t *testing.T) {
 		t.Errorf("shipped %s", got)
 	}
 	for _, name := range []string{"", "app.log"} {
-		if _, err := logging.NewShipper(dir, r.sink(t), &logging.ShipperOptions{Logger: logs.Logger("x"), Name: name}); !errors.Is(err, logging.ErrSelf) {
+		if _, err := logging.NewShipper(&logging.ShipperOptions{Dir: dir, Sink: r.sink(t), Logger: logs.Logger("x"), Name: name}); !errors.Is(err, logging.ErrSelf) {
 			t.Errorf("NewShipper with the logger of its log = %v", err)
 		}
 	}
-	if _, err := logging.NewShipper(t.TempDir(), r.sink(t), &logging.ShipperOptions{Logger: logs.Logger("x")}); err != nil {
+	if _, err := logging.NewShipper(&logging.ShipperOptions{Dir: t.TempDir(), Sink: r.sink(t), Logger: logs.Logger("x")}); err != nil {
 		t.Errorf("NewShipper with the logger of another log = %v", err)
 	}
 }
 
 func TestNewShipperReportsAllMistakes(t *testing.T) {
 	t.Parallel()
-	_, err := logging.NewShipper("", nil, &logging.ShipperOptions{BatchBytes: 1, Name: "a/b"})
-	for _, want := range []string{"dir is empty", "sink is nil", "BatchBytes: 1", `Name: "a/b"`} {
+	_, err := logging.NewShipper(&logging.ShipperOptions{Dir: "", Sink: nil, MaxBatchBytes: 1, Name: "a/b"})
+	for _, want := range []string{"Dir is empty", "Sink is nil", "MaxBatchBytes: 1", `Name: "a/b"`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v does not contain %q", err, want)
 		}
@@ -75,11 +74,10 @@ func TestOnErrorMayLog(t *testing.T) {
 	var logs *logging.Logs
 	var once sync.Once
 	ready := make(chan struct{})
-	logs = newLogs(t, logging.Config{File: logging.FileConfig{Path: filepath.Join(t.TempDir(), "app.log")}},
-		&logging.Options{Sink: r.sink(t), Ship: quick(logging.ShipperOptions{}), OnError: func(err error) {
-			<-ready
-			once.Do(func() { logs.Logger("log").Error("shipping", "error", err) })
-		}})
+	logs = newLogs(t, &logging.Options{File: logging.FileOptions{Path: filepath.Join(t.TempDir(), "app.log")}, Sink: r.sink(t), Ship: quickly(logging.ShipperOptions{}), OnError: func(err error) {
+		<-ready
+		once.Do(func() { logs.Logger("log").Error("shipping", "error", err) })
+	}})
 	close(ready)
 	logs.Logger("a").Info("one", "n", 0)
 	if _, err := logs.SendBulk(minute(t)); err == nil {
@@ -92,7 +90,7 @@ func TestOnErrorMayLog(t *testing.T) {
 
 func TestWithoutSink(t *testing.T) {
 	t.Parallel()
-	logs := newLogs(t, logging.Config{File: logging.FileConfig{Path: filepath.Join(t.TempDir(), "app.log")}}, nil)
+	logs := newLogs(t, &logging.Options{File: logging.FileOptions{Path: filepath.Join(t.TempDir(), "app.log")}})
 	if _, err := logs.SendBulk(t.Context()); !errors.Is(err, logging.ErrNoSink) {
 		t.Errorf("SendBulk = %v", err)
 	}

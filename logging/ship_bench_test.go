@@ -34,7 +34,7 @@ func BenchmarkShipper(b *testing.B) {
 			if err := f.Close(); err != nil {
 				b.Fatal(err)
 			}
-			s, err := logging.NewShipper(dir, nowhere{raw}, nil)
+			s, err := logging.NewShipper(&logging.ShipperOptions{Dir: dir, Sink: nowhere{raw}})
 			if err != nil {
 				b.Fatal(err)
 			}

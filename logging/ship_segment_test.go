@@ -75,12 +75,12 @@ func TestLockedSegment(t *testing.T) {
 		t.Fatal(ok, err)
 	}
 	sink := &collector{took: map[string]int{}}
-	s, err := logging.NewShipper(dir, sink, quick(logging.ShipperOptions{}))
+	s, err := logging.NewShipper(quick(logging.ShipperOptions{Dir: dir, Sink: sink}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	res, err := s.SendBulk(minute(t))
-	if e, ok := errors.AsType[*logging.Error](err); !ok || !errors.Is(err, logging.ErrLocked) || e.Path != held {
+	if !errors.Is(err, logging.ErrLocked) || !errors.Is(err, logging.ErrRemaining) || !strings.Contains(err.Error(), held) {
 		t.Fatalf("SendBulk = %+v, %v", res, err)
 	}
 	if res.Remaining != int64(left) || res.Events != int64(total-left) {
@@ -114,7 +114,7 @@ func TestCheckpointCannotBeWritten(t *testing.T) {
 		return nil
 	}}
 	var told problems
-	s, err := logging.NewShipper(dir, sink, quick(logging.ShipperOptions{BatchBytes: 4096, OnError: told.add}))
+	s, err := logging.NewShipper(quick(logging.ShipperOptions{Dir: dir, Sink: sink, MaxBatchBytes: 4096, OnError: told.add}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,8 +158,8 @@ func TestDamagedCheckpoint(t *testing.T) {
 				}
 				return nil
 			}}
-			o := quick(logging.ShipperOptions{BatchBytes: 4096})
-			s, err := logging.NewShipper(dir, sink, o)
+			o := quick(logging.ShipperOptions{MaxBatchBytes: 4096})
+			s, err := logging.NewShipper(with(o, dir, sink))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -174,7 +174,7 @@ func TestDamagedCheckpoint(t *testing.T) {
 			if err := os.WriteFile(path, []byte(damage(string(was))), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if s, err = logging.NewShipper(dir, sink, o); err != nil { // after a restart
+			if s, err = logging.NewShipper(with(o, dir, sink)); err != nil { // after a restart
 				t.Fatal(err)
 			}
 			if res, err := s.SendBulk(minute(t)); err != nil {
@@ -205,7 +205,7 @@ func TestOneBadFileDoesNotStopTheRest(t *testing.T) {
 		}
 		return nil
 	}}
-	s, err := logging.NewShipper(dir, sink, quick(logging.ShipperOptions{}))
+	s, err := logging.NewShipper(quick(logging.ShipperOptions{Dir: dir, Sink: sink}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +217,7 @@ func TestOneBadFileDoesNotStopTheRest(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if again, err := s.SendBulk(minute(t)); err != nil || res.Events+again.Events != total-1 || again.Quarantined != 1 {
+	if again, err := s.SendBulk(minute(t)); !onlyRefused(err) || res.Events+again.Events != total-1 || again.Quarantined != 1 {
 		t.Fatalf("SendBulk = %+v, then %+v, %v", res, again, err)
 	}
 	for id, n := range sink.took {
@@ -237,14 +237,13 @@ func TestRunGoesOnBesideOneBadFile(t *testing.T) {
 	sink := sinkFunc(func(_ context.Context, b *logging.Batch) error {
 		for i, e := range b.Events {
 			if bytes.Contains(e.Line, []byte("poison")) {
-				return &logging.SinkError{Kind: logging.KindRejected, Rejected: []int{i}, Err: errors.New("400")}
+				return &logging.SinkError{Kind: logging.KindRejected, Rejected: refusedAt(i), Err: errors.New("400")}
 			}
 		}
 		return nil
 	})
 	var told problems
-	logs := newLogs(t, logging.Config{File: logging.FileConfig{Path: filepath.Join(dir, "app.log")}},
-		&logging.Options{Sink: sink, OnError: told.add, Ship: quick(logging.ShipperOptions{})})
+	logs := newLogs(t, &logging.Options{File: logging.FileOptions{Path: filepath.Join(dir, "app.log")}, Sink: sink, OnError: told.add, Ship: quickly(logging.ShipperOptions{})})
 	logs.Logger("a").Info("poison")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -274,17 +273,17 @@ func TestBatchLimitHoldsForOneEvent(t *testing.T) {
 	t.Parallel()
 	dir := fill(t, 100, func(i int) string { return strings.Repeat("x", i/99*5000) })
 	sink := &collector{took: map[string]int{}, limits: logging.Limits{MaxBatchBytes: 3000, Overhead: 20}}
-	s, err := logging.NewShipper(dir, sink, quick(logging.ShipperOptions{}))
+	s, err := logging.NewShipper(quick(logging.ShipperOptions{Dir: dir, Sink: sink}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if res, err := s.SendBulk(minute(t)); err != nil || res.Events != 99 || res.Quarantined != 1 {
+	if res, err := s.SendBulk(minute(t)); !onlyRefused(err) || res.Events != 99 || res.Quarantined != 1 {
 		t.Fatalf("SendBulk = %+v, %v", res, err)
 	}
 	if sink.most > 3000 {
 		t.Errorf("a batch of %d bytes", sink.most)
 	}
-	_, err = logging.NewShipper(dir, &collector{limits: logging.Limits{MaxBatchBytes: 10, Overhead: 20}}, nil)
+	_, err = logging.NewShipper(&logging.ShipperOptions{Dir: dir, Sink: &collector{limits: logging.Limits{MaxBatchBytes: 10, Overhead: 20}}})
 	if err == nil || !strings.Contains(err.Error(), "no room") {
 		t.Errorf("limits below the overhead: %v", err)
 	}
@@ -298,12 +297,12 @@ func TestTooLargeForEverything(t *testing.T) {
 	sink := &collector{took: map[string]int{}, before: func(*logging.Batch) error {
 		return &logging.SinkError{Kind: logging.KindTooLarge, Err: errors.New("413")}
 	}}
-	s, err := logging.NewShipper(dir, sink, quick(logging.ShipperOptions{}))
+	s, err := logging.NewShipper(quick(logging.ShipperOptions{Dir: dir, Sink: sink}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	res, err := s.SendBulk(minute(t))
-	if err == nil || res.Quarantined != 64 || res.Remaining != 1000-64 || !s.Stats().Refused {
+	if !errors.Is(err, logging.ErrRemaining) || res.Quarantined != 0 || res.Remaining != 1000 || !refuses(s.Stats()) {
 		t.Fatalf("SendBulk = %+v, %v", res, err)
 	}
 }
@@ -314,17 +313,18 @@ func TestRejectedTwice(t *testing.T) {
 	t.Parallel()
 	dir := fill(t, 10, nil)
 	sink := &collector{took: map[string]int{}, before: func(*logging.Batch) error {
-		return &logging.SinkError{Kind: logging.KindRejected, Rejected: []int{9, 3, 3, -1, 10, 9}, Err: errors.New("400")}
+		return &logging.SinkError{Kind: logging.KindRejected, Rejected: refusedAt(9, 3, 3, -1, 10, 9), Err: errors.New("400")}
 	}}
-	s, err := logging.NewShipper(dir, sink, quick(logging.ShipperOptions{}))
+	s, err := logging.NewShipper(quick(logging.ShipperOptions{Dir: dir, Sink: sink}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if res, err := s.SendBulk(minute(t)); err != nil || res.Events != 8 || res.Quarantined != 2 {
+	res, err := s.SendBulk(minute(t))
+	if !errors.Is(err, logging.ErrRemaining) || res.Events != 8 || res.Quarantined != 1 || res.Remaining != 1 {
 		t.Fatalf("SendBulk = %+v, %v", res, err)
 	}
 	data, err := os.ReadFile(filepath.Join(dir, "app.log.quarantine"))
-	if err != nil || bytes.Count(data, []byte("\n")) != 2 {
+	if err != nil || bytes.Count(data, []byte("\n")) != 1 {
 		t.Errorf("quarantine: %s, %v", data, err)
 	}
 }
@@ -354,7 +354,7 @@ func TestForeignFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	sink := &collector{took: map[string]int{}}
-	s, err := logging.NewShipper(dir, sink, quick(logging.ShipperOptions{Name: "app.log"}))
+	s, err := logging.NewShipper(quick(logging.ShipperOptions{Dir: dir, Sink: sink, Name: "app.log"}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -381,15 +381,15 @@ func TestMuchPoisonIsToldInSum(t *testing.T) {
 		return bytes.Contains(line, []byte(`7,`))
 	}}
 	var told problems
-	s, err := logging.NewShipper(dir, sink, quick(logging.ShipperOptions{OnError: told.add}))
+	s, err := logging.NewShipper(quick(logging.ShipperOptions{Dir: dir, Sink: sink, OnError: told.add}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	res, err := s.SendBulk(minute(t))
-	if err != nil || res.Quarantined != 1000 {
+	if !onlyRefused(err) || res.Quarantined != 1000 {
 		t.Fatalf("SendBulk = %+v, %v", res, err)
 	}
-	if len(told.errs) != 2 || !strings.Contains(told.errs[0].Error(), "quarantined: 10,") || !strings.Contains(told.errs[1].Error(), "quarantined: 990,") {
+	if len(told.errs) != 2 || !strings.Contains(told.errs[0].Error(), "refused: 10,") || !strings.Contains(told.errs[1].Error(), "refused: 990,") {
 		t.Errorf("told %d times: %v", len(told.errs), told.errs)
 	}
 }

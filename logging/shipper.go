@@ -13,57 +13,66 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/svcblocks/svcblocks/internal/backoff"
-	"github.com/svcblocks/svcblocks/internal/filelock"
+	"github.com/svcblocks/svcblocks/logging/internal/queue"
 )
 
-// ShipperOptions tunes [NewShipper]. The zero ShipperOptions is ready to use.
+// ShipperOptions says what [NewShipper] ships, and how. Dir and Sink are
+// required.
 type ShipperOptions struct {
-	// BatchBytes is the size of a batch, in bytes of log lines. It is lowered
-	// to what the sink's Limits allow. A crash between the receiver's answer
-	// and the checkpoint repeats at most one batch. Defaults to 1 MB.
-	BatchBytes int
-	// DrainTimeout bounds how long Run goes on after its ctx ended. Defaults
-	// to 5s; negative: Run returns at once.
-	DrainTimeout time.Duration
-	// Interval is how often Run looks for something to ship. Defaults to 1s.
-	Interval time.Duration
-	// Logger gets the shipper's own reports. It must not write to the log that
-	// is shipped. Nil: discard.
-	Logger *slog.Logger
-	// MaxBackoff bounds the wait after a failure; a receiver's Retry-After may
-	// exceed it up to an hour. Defaults to 1m.
-	MaxBackoff time.Duration
-	// MinBackoff bounds the wait after the first failure. Waits are drawn
-	// evenly between 0 and a bound which doubles with each failure. Defaults
-	// to 500ms.
-	MinBackoff time.Duration
-	// MaxRejected is how many events in a row may be quarantined, because the
-	// receiver refused them, without one being received in between. Beyond it the receiver takes nothing at all,
-	// which is a mistake in the configuration: shipping stops with an error
-	// that says so, and everything is kept. Defaults to 64; negative: no bound.
-	MaxRejected int
+	// Dir is the folder of the log.
+	Dir string `koanf:"-"`
 	// Name restricts the shipper to the segments of one log, such as
 	// "app.log". Empty: of all in the folder.
-	Name string
-	// QuarantineBytes bounds the file of quarantined events. When it is full,
-	// shipping stops with an error that says so, and nothing is lost. Defaults
-	// to 64 MiB; negative: no bound.
-	QuarantineBytes int64
-	// OnError is told when the receiver refuses the configuration, when events
-	// are quarantined, and when files are not as they were left. Outages are
-	// no errors: see [Shipper.Stats]. What goes on is told again each minute.
-	// It may log; it must not ship. Nil: only Stats and Logger tell.
-	OnError func(error)
+	Name string `koanf:"-"`
+	// Sink is where the log is shipped.
+	Sink Sink `koanf:"-"`
+	// MaxBatchBytes is the size of a batch, in bytes of log lines. It is lowered
+	// to what the sink's Limits allow. A crash between the receiver's answer
+	// and the checkpoint repeats at most one batch. Defaults to 1 MB.
+	MaxBatchBytes int `koanf:"max_batch_bytes" default:"1000000" doc:"size of a batch"`
+	// MaxQuarantineBytes bounds the file of refused events. When it is full,
+	// they stay in the queue, and an error says so. Defaults to 64 MiB;
+	// negative: no bound.
+	MaxQuarantineBytes int64 `koanf:"max_quarantine_bytes" default:"67108864" doc:"size of the file of refused events; negative: no bound"`
+	// Interval is how often Run looks for something to ship. Defaults to 1s.
+	Interval time.Duration `koanf:"interval" default:"1s" doc:"how often the log is shipped"`
+	// Retry is how often a receiver that is away is tried again.
+	Retry Retry `koanf:"retry"`
+	// CloseTimeout bounds how long Run goes on after its ctx ended. Defaults
+	// to 5s; negative: Run returns at once.
+	CloseTimeout time.Duration `koanf:"-"`
+	// Perm is the permission of the files that the shipper makes, before umask.
+	// Defaults to 0o640.
+	Perm os.FileMode `koanf:"-"`
+	// Logger gets the shipper's own reports. It must not write to the log that
+	// is shipped. Nil: discard.
+	Logger *slog.Logger `koanf:"-"`
+	// OnError is told when the receiver refuses what comes, when events are set
+	// aside, and when files are not as they were left. What goes on is told
+	// again each minute. It may log; it must not ship. Nil: only Stats and
+	// Logger tell.
+	OnError func(error) `koanf:"-"`
+}
+
+// Retry says how failures that may pass are tried again.
+type Retry struct {
+	// Base bounds the wait after the first failure. Waits are drawn evenly
+	// between 0 and a bound that doubles with each failure. Defaults to 500ms.
+	Base time.Duration `koanf:"base" default:"500ms" doc:"wait after the first failure, at most"`
+	// Max bounds every wait; a receiver's Retry-After may exceed it up to an
+	// hour. Defaults to 1m.
+	Max time.Duration `koanf:"max" default:"1m" doc:"wait after any failure, at most"`
+	// MaxElapsed bounds how long SendBulk tries. Run goes on for ever. Defaults
+	// to 30s; negative: one try.
+	MaxElapsed time.Duration `koanf:"max_elapsed" default:"30s" doc:"how long SendBulk tries; negative: once"`
 }
 
 const (
-	defaultBatchBytes  = 1_000_000
-	defaultQuarantine  = 64 << 20
-	minBatchBytes      = 1 << 10
-	maxBatchBytes      = 64 << 20
-	maxRetryAfter      = time.Hour
-	defaultMaxRejected = 64
+	defaultBatchBytes = 1_000_000
+	defaultQuarantine = 64 << 20
+	minBatchBytes     = 1 << 10
+	maxBatchBytes     = 64 << 20
+	maxRetryAfter     = time.Hour
 )
 
 func (o *ShipperOptions) withDefaults() (ShipperOptions, error) {
@@ -73,10 +82,10 @@ func (o *ShipperOptions) withDefaults() (ShipperOptions, error) {
 	}
 	var bad []error
 	switch {
-	case out.BatchBytes == 0:
-		out.BatchBytes = defaultBatchBytes
-	case out.BatchBytes < minBatchBytes || out.BatchBytes > maxBatchBytes:
-		bad = append(bad, fmt.Errorf("BatchBytes: %d is not between %d and %d", out.BatchBytes, minBatchBytes, maxBatchBytes))
+	case out.MaxBatchBytes == 0:
+		out.MaxBatchBytes = defaultBatchBytes
+	case out.MaxBatchBytes < minBatchBytes || out.MaxBatchBytes > maxBatchBytes:
+		bad = append(bad, fmt.Errorf("MaxBatchBytes: %d is not between %d and %d", out.MaxBatchBytes, minBatchBytes, maxBatchBytes))
 	}
 	duration := func(name string, value *time.Duration, def, least time.Duration) {
 		if *value == 0 {
@@ -87,22 +96,17 @@ func (o *ShipperOptions) withDefaults() (ShipperOptions, error) {
 		}
 	}
 	duration("Interval", &out.Interval, time.Second, time.Millisecond)
-	duration("MinBackoff", &out.MinBackoff, 500*time.Millisecond, time.Millisecond)
-	duration("MaxBackoff", &out.MaxBackoff, max(time.Minute, out.MinBackoff), max(time.Millisecond, out.MinBackoff))
-	if out.QuarantineBytes == 0 {
-		out.QuarantineBytes = defaultQuarantine
+	duration("Retry.Base", &out.Retry.Base, 500*time.Millisecond, time.Millisecond)
+	duration("Retry.Max", &out.Retry.Max, max(time.Minute, out.Retry.Base), max(time.Millisecond, out.Retry.Base))
+	duration("Retry.MaxElapsed", &out.Retry.MaxElapsed, 30*time.Second, math.MinInt64)
+	if out.MaxQuarantineBytes == 0 {
+		out.MaxQuarantineBytes = defaultQuarantine
 	}
-	switch {
-	case out.MaxRejected == 0:
-		out.MaxRejected = defaultMaxRejected
-	case out.MaxRejected < 0:
-		out.MaxRejected = math.MaxInt
-	}
-	if out.DrainTimeout == 0 {
-		out.DrainTimeout = 5 * time.Second
+	if out.CloseTimeout == 0 {
+		out.CloseTimeout = 5 * time.Second
 	}
 	if out.Name != "" && filepath.Base(out.Name) != out.Name {
-		bad = append(bad, fmt.Errorf("option Name: %q is not the base name of a log, such as app.log", out.Name))
+		bad = append(bad, fmt.Errorf("Name: %q is not the base name of a log, such as app.log", out.Name))
 	}
 	if out.Logger == nil {
 		out.Logger = slog.New(slog.DiscardHandler)
@@ -122,130 +126,169 @@ type Result struct {
 	Bytes int64
 	// Retries is the number of requests that failed and were made again.
 	Retries int
-	// Quarantined is the number of events that were put aside.
+	// Quarantined is the number of events that were set aside.
 	Quarantined int64
 	// Remaining is the number of events in sealed segments that are still to
 	// be sent; 0 when SendBulk returned nil.
 	Remaining int64
+
+	reason error // of the first that was set aside
 }
 
 // Shipper sends the sealed segments in a folder to a sink, and removes each
 // when the receiver has all of it. Its methods are safe for concurrent use, and
 // any number of shippers, in any number of processes, may work on one folder:
-// they take turns.
+// they take turns at each log.
 type Shipper struct {
 	opts ShipperOptions
-	dir  string
 	sink Sink
 	raw  RawSink // nil where it cannot be used
 
-	turn    chan struct{} // holds a token while nobody ships
 	wake    chan struct{} // a segment was sealed
 	seal    func() error  // makes more to ship; nil for a shipper of its own
 	owner   *Logs         // nil for a shipper of its own
 	running atomic.Bool
 
-	// Below: only with the token.
-	seqs     sequence
-	size     int // of the next batch: lowered by 413
-	buf      []byte
-	batch    batch
-	progress map[string]*progress // by path of segment
-	patience time.Duration        // left in this pass, for segments that others hold
-	failures int
-	rejected int // events in a row that were quarantined
-	aside    aside
-
-	mu    sync.Mutex
-	stats ShipStats
-	lines map[string]lineCount // by sequence of segment
-	told  map[string]time.Time // when a trouble was told last
+	mu         sync.Mutex
+	deliveries map[string]*delivery // by name of log
+	stats      ShipStats
+	lines      map[string]lineCount // by sequence of segment
+	told       map[string]time.Time // when a trouble was told last
 }
 
-// NewShipper returns a Shipper for the segments in dir, whoever left them. It
-// touches no disk and no network. nil opts are the defaults. All bad options
-// are reported at once.
-func NewShipper(dir string, sink Sink, opts *ShipperOptions) (*Shipper, error) {
+// NewShipper returns a Shipper for the segments in a folder, whoever left them.
+// It touches no disk and no network. All bad options are reported at once.
+func NewShipper(opts *ShipperOptions) (*Shipper, error) {
 	o, err := opts.withDefaults()
-	if dir == "" {
-		err = errors.Join(err, errors.New("dir is empty: name the folder of the log"))
+	if o.Dir == "" {
+		err = errors.Join(err, errors.New("Dir is empty: name the folder of the log"))
 	}
-	if sink == nil {
-		err = errors.Join(err, errors.New("sink is nil"))
-	} else if l := sink.Limits(); l.event() < 1 {
-		err = errors.Join(err, fmt.Errorf("the sink's Limits leave no room for an event: %+v", l))
+	if o.Sink == nil {
+		err = errors.Join(err, errors.New("Sink is nil: say where to ship"))
+	} else if l := o.Sink.Limits(); l.event() < 1 {
+		err = errors.Join(err, fmt.Errorf("Sink: its Limits leave no room for an event: %+v", l))
 	}
-	if err == nil && leadsTo(o.Logger, dir, o.Name) {
+	if err == nil && leadsTo(o.Logger, o.Dir, o.Name) {
 		err = ErrSelf
 	}
 	if err != nil {
-		return nil, fmt.Errorf("logging: new shipper of %q: %w", dir, err)
+		return nil, fmt.Errorf("logging: new shipper: %w", err)
 	}
+
+	o.Dir = filepath.Clean(o.Dir)
 	s := &Shipper{
-		opts: o, dir: filepath.Clean(dir), sink: sink, size: o.BatchBytes,
-		turn: make(chan struct{}, 1), wake: make(chan struct{}, 1),
-		progress: map[string]*progress{}, told: map[string]time.Time{},
+		opts: o, sink: o.Sink, wake: make(chan struct{}, 1),
+		deliveries: map[string]*delivery{}, told: map[string]time.Time{},
 	}
-	if raw, ok := sink.(RawSink); ok && raw.Raw() {
+	if raw, ok := o.Sink.(RawSink); ok && raw.Raw() {
 		s.raw = raw
 	}
-	s.turn <- struct{}{}
 	return s, nil
 }
 
-// SendBulk ships every sealed segment and returns when the receiver has them
-// all, when ctx ends, or when the receiver refuses the sink's configuration.
-// Between failures it waits as the options say. The Result counts what was
-// received in each case. Files left by killed processes are sealed first. A
-// segment that cannot be read, or that somebody else holds ([ErrLocked]), is
-// left and named by the error, after the others were shipped.
-func (s *Shipper) SendBulk(ctx context.Context) (Result, error) {
-	var res Result
-	err := s.sendBulk(ctx, &res)
-	if err != nil {
-		res.Remaining = s.waiting().events
+// all returns the deliveries of the logs that are there.
+func (s *Shipper) all() ([]*delivery, error) {
+	found := []queue.Queue{queue.New(filepath.Join(s.opts.Dir, s.opts.Name), s.opts.Perm)}
+	if s.opts.Name == "" {
+		var err error
+		if found, err = queue.All(s.opts.Dir, s.opts.Perm); err != nil {
+			return nil, &Error{Op: "ship", Path: s.opts.Dir, Err: err}
+		}
 	}
-	return res, err
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []*delivery
+	for _, q := range found {
+		d := s.deliveries[q.Name]
+		if d == nil {
+			d = newDelivery(s, q)
+			s.deliveries[q.Name] = d
+		}
+		out = append(out, d)
+	}
+	return out, nil
 }
 
-func (s *Shipper) sendBulk(ctx context.Context, res *Result) error {
+// SendBulk seals nothing by itself: it ships every segment that is sealed when
+// it is called, once, and returns nil only if the receiver took every event in
+// them. Files left by killed processes are sealed first. Failures that may pass
+// are tried again for as long as Retry.MaxElapsed and ctx allow.
+//
+// Events that the receiver refused, and that were set aside by this call, are an
+// error that matches [ErrRefused]; the next call does not repeat it. What waits
+// is an error that matches [ErrRemaining], with the reason. The Result counts
+// what was received in each case.
+func (s *Shipper) SendBulk(ctx context.Context) (Result, error) {
+	return s.sendBulk(ctx, effort{patience: s.opts.Retry.MaxElapsed})
+}
+
+// effort is how much a bulk does for what may pass.
+type effort struct {
+	// patience is how long it tries, at least once.
+	patience time.Duration
+	// last says that the log is closed next: a receiver that is known as away,
+	// or refusing, gets one try.
+	last bool
+}
+
+func (s *Shipper) sendBulk(ctx context.Context, o effort) (Result, error) {
+	var res Result
+	err := s.bulk(ctx, o, &res)
+	res.Remaining = s.remaining()
+	if err == nil && res.Remaining > 0 && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+
+	var problems []error
+	if res.Quarantined > 0 {
+		problems = append(problems, &Error{Op: "send bulk", Path: s.opts.Dir, Err: fmt.Errorf("%w: %d, set aside in the file *.quarantine: the first: %w", ErrRefused, res.Quarantined, res.reason)})
+	}
+	if err != nil {
+		if res.Remaining > 0 {
+			err = fmt.Errorf("%d events wait: %w", res.Remaining, err)
+		}
+		problems = append(problems, &Error{Op: "send bulk", Path: s.opts.Dir, Remaining: int(res.Remaining), Err: err})
+	} else {
+		res.Remaining = 0 // what was written since
+	}
+	if len(problems) == 1 {
+		return res, problems[0]
+	}
+	return res, errors.Join(problems...)
+}
+
+func (s *Shipper) bulk(ctx context.Context, o effort, res *Result) error {
+	var problems []error
 	if s.seal != nil {
 		if err := s.seal(); err != nil {
-			return err
+			problems = append(problems, err)
 		}
 	}
-	for {
-		err := s.pass(ctx, res, true)
-		if err == nil {
-			return nil
-		}
-		f, ok := errors.AsType[*failure](err)
-		if !ok {
-			if _, ok := errors.AsType[*Error](err); ok {
-				return err // says where by itself
-			}
-			return &Error{Op: "ship", Path: s.dir, Err: err}
-		}
-		if f.err.Kind == KindConfig {
-			return &Error{Op: "ship", Path: s.dir, Err: f.err}
-		}
-		select {
-		case <-ctx.Done():
-			return &Error{Op: "ship", Path: s.dir, Err: fmt.Errorf("%w; last failure: %w", context.Cause(ctx), f.err)}
-		case <-time.After(f.wait):
-			res.Retries++
+	todo, err := s.all()
+	if err != nil {
+		return err
+	}
+	for _, d := range todo {
+		if err := d.bulk(ctx, o, res); err != nil {
+			problems = append(problems, err)
 		}
 	}
+	if len(problems) == 1 {
+		return problems[0]
+	}
+	return errors.Join(problems...)
 }
 
 // Run ships segments as they are sealed until ctx ends, then what is left for
-// at most DrainTimeout. It returns nil after that, also if something remained
+// at most CloseTimeout. It returns nil after that, also if something remained
 // on disk, and ErrRunning if another Run is under way.
 func (s *Shipper) Run(ctx context.Context) error {
 	if !s.running.CompareAndSwap(false, true) {
-		return fmt.Errorf("logging: run shipper of %s: %w", s.dir, ErrRunning)
+		return fmt.Errorf("logging: run shipper of %s: %w", s.opts.Dir, ErrRunning)
 	}
 	defer s.running.Store(false)
+
 	// A request under way when ctx ends may finish: cut short, it would be
 	// repeated.
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -253,39 +296,81 @@ func (s *Shipper) Run(ctx context.Context) error {
 	drained := make(chan struct{})
 	defer close(drained)
 	defer context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(max(0, s.opts.CloseTimeout))
+		defer timer.Stop()
 		select {
-		case <-time.After(max(0, s.opts.DrainTimeout)):
+		case <-timer.C:
 			cancel()
 		case <-drained:
 		}
 	})()
-	for ctx.Err() == nil {
-		wait, wake := s.opts.Interval, s.wake
-		if err := s.round(work, ctx.Done()); err != nil {
-			if f, ok := errors.AsType[*failure](err); ok {
-				wait, wake = f.wait, nil // a sealed segment does not cut a backoff short
-			} else if work.Err() == nil {
-				s.trouble(err)
-			}
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		case <-wake:
-		}
-		timer.Stop()
-	}
-	if s.opts.DrainTimeout > 0 {
-		var res Result
-		if err := s.sendBulk(work, &res); err != nil {
-			s.opts.Logger.WarnContext(s.reporting(), "log not shipped before the end", "error", err, "remaining", s.waiting().events)
-		}
+	s.loop(work, ctx.Done())
+	if s.opts.CloseTimeout > 0 {
+		_, err := s.drain(work)
+		s.undelivered(err)
 	}
 	return nil
 }
 
-// notify wakes Run.
+// undelivered reports what a drain left.
+func (s *Shipper) undelivered(err error) {
+	if err != nil {
+		s.opts.Logger.WarnContext(s.reporting(), "log not shipped before the end", "error", err)
+	}
+}
+
+// drain ships what is there until ctx ends.
+func (s *Shipper) drain(ctx context.Context) (Result, error) {
+	return s.sendBulk(ctx, effort{patience: math.MaxInt64, last: true})
+}
+
+// loop ships until stop is closed. When ctx ends, requests under way do too.
+func (s *Shipper) loop(ctx context.Context, stop <-chan struct{}) {
+	timer := time.NewTimer(s.opts.Interval)
+	defer timer.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-timer.C:
+		case <-s.wake:
+		}
+		timer.Reset(s.round(ctx, stop))
+	}
+}
+
+// round ships what is due and returns when to look again.
+func (s *Shipper) round(ctx context.Context, stop <-chan struct{}) time.Duration {
+	wait := s.opts.Interval
+	todo, err := s.all()
+	if err != nil {
+		s.trouble(err)
+		return wait
+	}
+	for _, d := range todo {
+		select {
+		case <-stop:
+			return 0
+		default:
+		}
+		// A segment that is sealed does not cut a backoff short.
+		left := d.due()
+		if left <= 0 {
+			if err := d.round(ctx, stop); err != nil && ctx.Err() == nil {
+				if _, failed := errors.AsType[*failure](err); !failed {
+					s.trouble(err)
+				}
+			}
+			left = d.due()
+		}
+		if left > 0 {
+			wait = min(wait, left)
+		}
+	}
+	return wait
+}
+
+// notify wakes the loop.
 func (s *Shipper) notify() {
 	select {
 	case s.wake <- struct{}{}:
@@ -293,155 +378,32 @@ func (s *Shipper) notify() {
 	}
 }
 
-// round ships what is sealed; when that is gone, it seals the active file and
-// ships it too. During an outage the active file thus grows to its full size,
-// instead of leaving a small segment each second.
-func (s *Shipper) round(ctx context.Context, stop <-chan struct{}) error {
-	var res Result
-	err := s.pass(ctx, &res, false)
-	if _, failed := errors.AsType[*failure](err); failed || s.seal == nil {
+// named returns err as an *Error, unless it is one.
+func (s *Shipper) named(op, path string, err error) error {
+	if _, says := errors.AsType[*Error](err); says {
 		return err
 	}
-	select {
-	case <-stop:
-		return err // the drain seals
+	return &Error{Op: op, Path: path, Err: err}
+}
+
+// count changes the counters.
+func (s *Shipper) count(change func(st *ShipStats)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.stats)
+}
+
+// changed reports a new state of a delivery.
+func (s *Shipper) changed(d *delivery, was, now queue.State, cause error) {
+	switch now.Condition {
+	case queue.Healthy:
+		if was.Condition != "" {
+			s.opts.Logger.InfoContext(s.reporting(), "receiver takes the log again", "log", d.queue.Name, "since", was.Since)
+		}
+	case queue.Away:
+		s.opts.Logger.WarnContext(s.reporting(), "receiver does not take the log", "log", d.queue.Name, "error", cause)
 	default:
-	}
-	// What is wrong with one segment does not keep new ones from being shipped.
-	if err := s.seal(); err != nil {
-		return err
-	}
-	return s.pass(ctx, &res, false)
-}
-
-// openLock opens the file whose lock makes the shippers of dir take turns.
-func openLock(dir string) (*os.File, error) {
-	return os.OpenFile(filepath.Join(dir, ".ship.lock"), os.O_CREATE|os.O_RDWR, 0o640)
-}
-
-// pass ships all sealed segments once. With patience it waits for its turn
-// among processes, else it leaves the work to the one that is at it.
-func (s *Shipper) pass(ctx context.Context, res *Result, patience bool) (err error) {
-	select {
-	case <-s.turn:
-		defer func() { s.turn <- struct{}{} }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
-	}
-	lock, err := openLock(s.dir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, lock.Close()) }()
-	if patience {
-		if err := filelock.Lock(ctx, lock); err != nil {
-			return err
-		}
-	} else if held, err := filelock.TryLock(lock); err != nil || !held {
-		return err
-	}
-	todo, err := s.queues()
-	if err != nil {
-		return err
-	}
-	// What is wrong with one file is no reason to leave the others.
-	var problems []error
-	there := map[string]bool{}
-	s.patience = heldPatience
-	defer func() { s.tellAside(patience) }()
-	for _, q := range todo {
-		for _, err := range q.check(defaultPerm) {
-			s.trouble(err)
-		}
-		if _, _, err := q.checkpointed(); err != nil {
-			s.trouble(&Error{Op: "checkpoint", Path: q.checkpoint(), Err: errors.Join(err, os.Remove(q.checkpoint()))})
-		}
-		if _, err := q.adopt(&s.seqs); err != nil {
-			problems = append(problems, &Error{Op: "adopt", Path: q.dir, Err: err})
-		}
-		segments, err := q.segments()
-		if err != nil {
-			problems = append(problems, &Error{Op: "ship", Path: q.dir, Err: err})
-		}
-		for _, seg := range segments {
-			there[seg.path] = true
-			err := s.shipSegment(ctx, seg, res)
-			if _, failed := errors.AsType[*failure](err); failed || err != nil && ctx.Err() != nil {
-				return err
-			}
-			if _, says := errors.AsType[*Error](err); err != nil && !says {
-				err = &Error{Op: "ship", Path: seg.path, Err: err}
-			}
-			if err != nil {
-				problems = append(problems, err)
-			}
-		}
-	}
-	maps.DeleteFunc(s.progress, func(path string, _ *progress) bool { return !there[path] })
-	if len(problems) == 1 {
-		return problems[0]
-	}
-	return errors.Join(problems...)
-}
-
-func (s *Shipper) queues() ([]queue, error) {
-	if s.opts.Name != "" {
-		return []queue{newQueue(filepath.Join(s.dir, s.opts.Name))}, nil
-	}
-	return queues(s.dir)
-}
-
-// failure is a Send that failed, and how long to wait before the next.
-type failure struct {
-	err  *SinkError
-	wait time.Duration
-}
-
-func (f *failure) Error() string { return f.err.Error() }
-func (f *failure) Unwrap() error { return f.err }
-
-// failed notes a failed Send and says how long to wait.
-func (s *Shipper) failed(err *SinkError) *failure {
-	s.failures++
-	policy := backoff.Policy{Base: s.opts.MinBackoff, Max: s.opts.MaxBackoff}
-	wait := max(policy.Delay(s.failures), min(err.RetryAfter, maxRetryAfter))
-	s.mu.Lock()
-	first := s.stats.Failures == 0
-	refused := err.Kind == KindConfig
-	news := refused && !s.stats.Refused
-	s.stats.Failures = s.failures
-	s.stats.Retries++
-	s.stats.Refused = refused
-	s.stats.LastError = err.Error()
-	s.mu.Unlock()
-	if first && !refused {
-		s.opts.Logger.WarnContext(s.reporting(), "receiver does not take the log", "error", err, "wait", wait)
-	}
-	if news {
-		s.trouble(&Error{Op: "ship", Path: s.dir, Err: err})
-	}
-	return &failure{err: err, wait: wait}
-}
-
-// succeeded notes a Send that was received.
-func (s *Shipper) succeeded(events, bytes int64) {
-	after := s.failures
-	s.failures, s.rejected = 0, 0
-	s.size = min(s.opts.BatchBytes, s.size+s.size/64+1)
-	s.mu.Lock()
-	s.stats.Events += events
-	s.stats.Bytes += bytes
-	s.stats.Batches++
-	s.stats.Failures = 0
-	s.stats.Refused = false
-	s.stats.LastError = ""
-	s.stats.LastSent = time.Now()
-	s.mu.Unlock()
-	if after > 0 {
-		s.opts.Logger.InfoContext(s.reporting(), "receiver takes the log again", "failures", after)
+		s.trouble(&Error{Op: "ship", Path: s.opts.Dir, Err: cause})
 	}
 }
 

@@ -99,12 +99,12 @@ const (
 	// KindRetry means that the receiver could not take the events now: they
 	// are kept and sent again. With Rejected set, only those are.
 	KindRetry Kind = iota
-	// KindTooLarge means that the request was too big: the batch is halved. A
-	// single event that is too big is quarantined.
+	// KindTooLarge means that the request was too big: the batch is halved.
 	KindTooLarge
-	// KindRejected means that the receiver will never take some of the events.
-	// Those in Rejected are quarantined; without Rejected the batch is
-	// bisected until they are found.
+	// KindRejected means that the receiver will never take some of the events:
+	// those in Rejected, or unknown ones. An event that it refused by itself is
+	// set aside when the receiver took another one after it; until then the
+	// receiver may be one that takes nothing.
 	KindRejected
 	// KindConfig means that the request will never be taken as the sink is
 	// configured: a wrong token, address or tenant. The events are kept, and
@@ -133,12 +133,22 @@ type SinkError struct {
 	Kind Kind
 	// RetryAfter is how long the receiver asked to wait; 0 if it did not say.
 	RetryAfter time.Duration
-	// Rejected holds the indices of the events that were not taken, if the
-	// receiver told; all others were. Nil means that none was taken, or that
-	// it is unknown.
-	Rejected []int
+	// Rejected names the events that were not taken, if the receiver told; all
+	// others were. Nil means that none was taken, or that it is unknown.
+	Rejected []Rejection
 	// Err is the cause, without secrets.
 	Err error
+}
+
+// Rejection is an event that was not taken.
+type Rejection struct {
+	// Index is that of the event in the batch, or of the line in the section.
+	Index int
+	// Reason is what the receiver said of it, without secrets.
+	Reason string
+	// Unsent says that the sink did not send the event, as it is larger than
+	// the receiver takes. Such an event is set aside at once.
+	Unsent bool
 }
 
 // Error returns the cause and the kind.

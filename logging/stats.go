@@ -3,6 +3,8 @@ package logging
 import (
 	"os"
 	"time"
+
+	"github.com/svcblocks/svcblocks/logging/internal/queue"
 )
 
 // ShipStats counts what a [Shipper] did since it was made, and what waits.
@@ -17,9 +19,9 @@ type ShipStats struct {
 	// Failures is the number of requests that failed since the last one that
 	// did not.
 	Failures int
-	// Refused says that the receiver refuses the sink's configuration: the
-	// token, the address. The data are kept.
-	Refused bool
+	// Delivery is the state of the delivery. Of several logs in one folder, it
+	// is that of the one that changed last.
+	Delivery Delivery
 	// LastError is the error of the last request; "" if it was received.
 	LastError string
 	// LastSent is when a batch was last received. Zero: not yet.
@@ -29,6 +31,25 @@ type ShipStats struct {
 	WaitingSegments int
 	WaitingBytes    int64
 	WaitingEvents   int64
+}
+
+// Delivery is the state of a log's delivery.
+type Delivery struct {
+	// Condition is "healthy"; "away": the receiver does not answer, or not now;
+	// "refuses": it answers and takes nothing, or nothing of what waits;
+	// "blocked": another process has the turn to ship, and does nothing. ""
+	// before the first try.
+	Condition string
+	// Since is when the condition began, also in an earlier run. Zero when
+	// healthy.
+	Since time.Time
+	// Reason is why, without secrets.
+	Reason string
+	// PID is the process that blocks.
+	PID int
+	// Refused is how many events wait as the receiver refused them, and took
+	// nothing after them so far.
+	Refused int
 }
 
 // Stats returns the counters. What waits is read from the folder; each segment
@@ -50,52 +71,56 @@ type waiting struct {
 // lineCount is the number of lines in a segment after an offset.
 type lineCount struct{ from, lines int64 }
 
+// remaining returns the number of events that are sealed and not received.
+func (s *Shipper) remaining() int64 { return s.waiting().events }
+
 // waiting counts what is sealed and not received. A folder that cannot be read
-// counts as empty: pass reports that.
+// counts as empty: the pass reports that.
 func (s *Shipper) waiting() (w waiting) {
-	todo, err := s.queues()
+	todo, err := s.all()
 	if err != nil {
 		return w
 	}
 	counts := map[string]lineCount{}
-	for _, q := range todo {
-		segments, err := q.segments()
+	for _, d := range todo {
+		segments, err := d.queue.Segments()
 		if err != nil {
 			continue
 		}
-		partial, sent, _ := q.checkpointed() // pass reports a damaged one
+		done, _ := d.queue.Progress() // the pass reports a damaged one
 		for _, seg := range segments {
-			from := int64(0)
-			if seg.seq == partial {
-				from = sent
+			p := done[seg.Seq]
+			if p.At > seg.Size {
+				p = queue.Progress{}
 			}
-			c := s.count(seg, from)
-			counts[seg.seq] = c
+			c := s.lineCount(seg, p.At)
+			counts[seg.Seq] = c
 			w.segments++
-			w.bytes += max(0, seg.size-c.from)
-			w.events += c.lines
+			w.bytes += max(0, seg.Size-c.from)
+			w.events += c.lines + int64(len(p.Held))
 		}
 	}
+
 	s.mu.Lock()
 	s.lines = counts // without those that are gone
 	s.mu.Unlock()
 	return w
 }
 
-func (s *Shipper) count(seg segment, from int64) lineCount {
+func (s *Shipper) lineCount(seg queue.Segment, from int64) lineCount {
 	s.mu.Lock()
-	c, ok := s.lines[seg.seq]
+	c, ok := s.lines[seg.Seq]
 	s.mu.Unlock()
 	if ok && c.from == from {
 		return c
 	}
 	c = lineCount{from: from}
-	f, err := os.Open(seg.path)
+	f, err := os.Open(seg.Path)
 	if err != nil {
 		return c // received meanwhile
 	}
 	defer func() { _ = f.Close() }() // read only
-	c.lines, _ = countLines(f, from, seg.size)
+	c.lines, _ = queue.CountLines(f, from, seg.Size)
 	return c
 }
 

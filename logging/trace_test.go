@@ -27,7 +27,7 @@ func TestWithTraceparent(t *testing.T) {
 		"":                                                    false,
 	} {
 		var out strings.Builder
-		log := slog.New(jsonTo(t, &out, logging.Config{})).WithGroup("g")
+		log := slog.New(jsonTo(t, &out, logging.Options{})).WithGroup("g")
 		log.InfoContext(logging.WithTraceparent(context.Background(), header), "m", "a", 1)
 		got := strings.Contains(out.String(), fmt.Sprintf(`"msg":"m","trace_id":%q,"span_id":%q,"g":{"a":1}}`, trace, span))
 		if got != want {
@@ -39,10 +39,8 @@ func TestWithTraceparent(t *testing.T) {
 func TestTraceOption(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
-	logs := newLogs(t, logging.Config{Console: logging.ConsoleConfig{Format: "json"}}, &logging.Options{
-		Console: &out,
-		Trace:   func(context.Context) (string, string) { return "t", "s" },
-	})
+	logs := newLogs(t, &logging.Options{Console: logging.ConsoleOptions{Format: "json", Writer: &out},
+		Trace: func(context.Context) (string, string) { return "t", "s" }})
 	logs.Logger("").Info("m")
 	if !strings.Contains(out.String(), `"trace_id":"t","span_id":"s"`) {
 		t.Error(out.String())
@@ -52,7 +50,7 @@ func TestTraceOption(t *testing.T) {
 func TestSource(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
-	slog.New(jsonTo(t, &out, logging.Config{Source: true})).Info("m")
+	slog.New(jsonTo(t, &out, logging.Options{Source: true})).Info("m")
 	if !strings.Contains(out.String(), `"source":{"function":"github.com/svcblocks/svcblocks/logging_test.TestSource","file":"`) {
 		t.Error(out.String())
 	}
@@ -65,7 +63,7 @@ func TestConsole(t *testing.T) {
 		color string
 		w     io.Writer
 	}{{"auto", &plain}, {"always", &colored}} {
-		logs := newLogs(t, logging.Config{Level: "debug", Console: logging.ConsoleConfig{Format: "text", Color: c.color}}, &logging.Options{Console: c.w})
+		logs := newLogs(t, &logging.Options{Level: "debug", Console: logging.ConsoleOptions{Format: "text", Color: c.color, Writer: c.w}})
 		log := logs.Logger("orders.http").With("request", "a b").WithGroup("g")
 		log.Debug("with\x1b[31m control\nand newline", "k", "v", slog.Group("h", "n", 1, "empty", ""))
 		logs.Logger("").Error("bad", "err", io.EOF)
@@ -87,7 +85,7 @@ func TestConsole(t *testing.T) {
 }
 
 func ExampleWithTraceparent() {
-	logs, err := logging.New(logging.Config{Console: logging.ConsoleConfig{Format: "json"}}, &logging.Options{Console: noTime{}})
+	logs, err := logging.New(&logging.Options{Console: logging.ConsoleOptions{Format: "json", Writer: noTime{}}})
 	if err != nil {
 		panic(err)
 	}

@@ -19,21 +19,21 @@ import (
 // Settings are all settings of the fleet; each command uses those that concern
 // it.
 type Settings struct {
-	NATS    NATS           `koanf:"nats"`
-	Queue   Queue          `koanf:"queue"`
-	Host    Host           `koanf:"host"`
-	Worker  Worker         `koanf:"worker"`
-	Listen  string         `koanf:"listen" required:"true" doc:"hub: host:port of the page; port 0 takes a free one"`
-	DataDir string         `koanf:"data_dir" required:"true" doc:"hub: folder of the streams and of messages on their way"`
-	Workers int            `koanf:"workers" min:"0" max:"64" doc:"hub: workers in the hub's own process; demo: 3 if 0"`
-	Jobs    int            `koanf:"jobs" min:"1" max:"10000000" doc:"demo: pages of the site that comes along"`
-	Egress  string         `koanf:"egress" required:"true" doc:"worker: the SOCKS port of Tor, host:port, or direct for this machine's own address"`
-	Scrape  scrape.Config  `koanf:"scrape" doc:"worker: how pages are fetched; host_limit and retry are the fleet's business"`
-	Log     logging.Config `koanf:"log"`
-	Mail    email.Options  `koanf:"mail"`
-	Slack   Slack          `koanf:"slack"`
-	Requeue bool           `koanf:"requeue" doc:"dead: put all of them back into the queue"`
-	Bodies  bool           `koanf:"bodies" doc:"results: print the pages, too"`
+	NATS    NATS            `koanf:"nats"`
+	Queue   Queue           `koanf:"queue"`
+	Host    Host            `koanf:"host"`
+	Worker  Worker          `koanf:"worker"`
+	Listen  string          `koanf:"listen" required:"true" doc:"hub: host:port of the page; port 0 takes a free one"`
+	DataDir string          `koanf:"data_dir" required:"true" doc:"hub: folder of the streams and of messages on their way"`
+	Workers int             `koanf:"workers" min:"0" max:"64" doc:"hub: workers in the hub's own process; demo: 3 if 0"`
+	Jobs    int             `koanf:"jobs" min:"1" max:"10000000" doc:"demo: pages of the site that comes along"`
+	Egress  string          `koanf:"egress" required:"true" doc:"worker: the SOCKS port of Tor, host:port, or direct for this machine's own address"`
+	Scrape  scrape.Config   `koanf:"scrape" doc:"worker: how pages are fetched; host_limit and retry are the fleet's business"`
+	Log     logging.Options `koanf:"log"`
+	Mail    email.Options   `koanf:"mail"`
+	Slack   Slack           `koanf:"slack"`
+	Requeue bool            `koanf:"requeue" doc:"dead: put all of them back into the queue"`
+	Bodies  bool            `koanf:"bodies" doc:"results: print the pages, too"`
 }
 
 // NATS says where the queue is.
@@ -92,7 +92,7 @@ func defaults() Settings {
 		Host:   Host{PerSecond: 5, Burst: 1},
 		Worker: Worker{Concurrency: 16, JobTimeout: 5 * time.Minute, DrainTimeout: 20 * time.Second, RetryBase: time.Second},
 		Listen: "127.0.0.1:8080", DataDir: "var/fleet", Jobs: 1000, Egress: "127.0.0.1:9050",
-		Log: logging.Config{Level: "info", Redact: []string{"token", "password", "webhook"}},
+		Log: logging.Options{Level: "info", Redact: []string{"token", "password", "webhook"}},
 	}
 }
 

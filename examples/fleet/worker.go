@@ -28,7 +28,9 @@ import (
 // openLog opens the log. Its console goes to stderr if the settings name no
 // file.
 func openLog(s Settings) (*logging.Logs, error) {
-	return logging.New(s.Log, &logging.Options{Secrets: []secret.Secret{s.NATS.Token, s.Mail.Password, s.Slack.Webhook}})
+	opts := s.Log
+	opts.Secrets = []secret.Secret{s.NATS.Token, s.Mail.Password, s.Slack.Webhook}
+	return logging.New(&opts)
 }
 
 // dial connects to the queue's server, or waits until it is there.

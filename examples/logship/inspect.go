@@ -142,7 +142,7 @@ func requeue(path, log string) (n int, err error) {
 		return 0, err
 	}
 	defer in.Close()
-	out, err := logging.OpenFile(log, &logging.FileOptions{QuotaBytes: -1})
+	out, err := logging.OpenFile(&logging.FileOptions{Path: log, MaxTotalBytes: -1})
 	if err != nil {
 		return 0, err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -25,7 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func fill(t *testing.T, n int) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	f, err := logging.OpenFile(filepath.Join(dir, "app.log"), &logging.FileOptions{SegmentBytes: 8 << 10})
+	f, err := logging.OpenFile(&logging.FileOptions{Path: filepath.Join(dir, "app.log"), MaxSegmentBytes: 8 << 10})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +79,7 @@ func TestInspectAndDrain(t *testing.T) {
 		t.Fatalf("inspect: %v\n%s", err, out)
 	}
 	out, err = logship(t, "-dir", dir, "-to", "httpjson", "-url", srv.URL)
-	if err != nil || !strings.Contains(out, "999 events") || !strings.Contains(out, "1 quarantined, 0 remaining") {
+	if !errors.Is(err, logging.ErrRefused) || !strings.Contains(out, "999 events") || !strings.Contains(out, "1 quarantined, 0 remaining") {
 		t.Fatalf("drain: %v\n%s", err, out)
 	}
 	if out, err = logship(t, "-dir", dir); err != nil || !strings.Contains(out, "quarantined") {
@@ -102,7 +103,7 @@ func TestRunningProcesses(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for range 2 {
-		f, err := logging.OpenFile(filepath.Join(dir, "app.log"), nil)
+		f, err := logging.OpenFile(&logging.FileOptions{Path: filepath.Join(dir, "app.log")})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,7 +20,7 @@ import (
 
 type settings struct {
 	URL string `doc:"the page to fetch; empty: one of its own, on loopback"`
-	Log logging.Config
+	Log logging.Options
 }
 
 type screen struct{} // a receiver of messages, as email.Client and slack.Webhook are
@@ -33,7 +33,7 @@ func (screen) Send(_ context.Context, subject, text string) error {
 func main() {
 	ctx := context.Background()
 	store := must(config.Load(ctx, settings{}, config.File("minimal.yaml", config.Optional()), config.Env("MINIMAL")))
-	logs := must(logging.New(store.Get().Log, nil))
+	logs := must(logging.New(&store.Get().Log))
 	defer logs.Close()
 	hub := must(notify.New(&notify.Options{Receivers: []notify.Receiver{{Name: "ops", Notifier: screen{}}}}))
 	defer hub.Close()

@@ -42,14 +42,13 @@ func openLogs(cfg settings.Settings, stderr io.Writer) (*serviceLogs, error) {
 	// What the log has to say about itself cannot go into the log.
 	own := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	reports := new(atomic.Pointer[slog.Logger])
-	opts := &logging.Options{
-		Logger: own, Secrets: cfg.Secrets(),
-		Ship: &logging.ShipperOptions{DrainTimeout: part(cfg.ShutdownTimeout, shipPart)},
-		OnError: func(err error) {
-			if l := reports.Load(); l != nil {
-				l.Error("the log needs attention", "error", err)
-			}
-		},
+	opts := cfg.Log
+	opts.Logger, opts.Secrets = own, cfg.Secrets()
+	opts.CloseTimeout = part(cfg.ShutdownTimeout, shipPart)
+	opts.OnError = func(err error) {
+		if l := reports.Load(); l != nil {
+			l.Error("the log needs attention", "error", err)
+		}
 	}
 	out := &serviceLogs{path: cfg.Log.File.Path, reports: reports}
 	if cfg.Log.Console.Format == "off" {
@@ -62,15 +61,14 @@ func openLogs(cfg settings.Settings, stderr io.Writer) (*serviceLogs, error) {
 		}
 		opts.Sink, out.sink = sink, host(cfg.Ship.URL)
 	}
-	logs, err := logging.New(cfg.Log, opts)
+	logs, err := logging.New(&opts)
 	if _, unwritable := errors.AsType[*logging.Error](err); unwritable {
 		out.degraded = fmt.Errorf("log lines go to the console alone and are not shipped: %w", err)
 		out.path, out.sink = "", ""
-		onlyConsole := cfg.Log
-		onlyConsole.File = logging.FileConfig{}
-		onlyConsole.Console.Format = "json"
+		opts.File = logging.FileOptions{}
+		opts.Console.Format = "json"
 		opts.Sink, opts.Handlers = nil, nil
-		logs, err = logging.New(onlyConsole, opts)
+		logs, err = logging.New(&opts)
 	}
 	if err != nil {
 		return nil, err

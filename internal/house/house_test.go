@@ -131,7 +131,6 @@ var allowed = map[string]map[string]string{
 		"go.yaml.in/yaml/v3":              "YAML nodes with positions",
 		"github.com/pelletier/go-toml/v2": "TOML with positions",
 	},
-	"logging":      {"github.com/samber/slog-multi": "routes to further handlers"},
 	"logging/sink": {"github.com/klauspost/compress": "gzip"},
 	"notify/email": {
 		"github.com/wneessen/go-mail": "the mechanisms of AUTH",

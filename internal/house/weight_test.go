@@ -47,11 +47,11 @@ var consumers = []consumer{
 	},
 	{
 		name: "logging", imports: []string{"logging"}, over: "slog", maxMB: 4, modules: 6, sums: 10,
-		code: "logs, err := logging.New(logging.Config{}, nil)\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\tlogs.Logger(\"x\").Info(\"hello\")\n\t_, _ = logs.SendBulk(context.Background())",
+		code: "logs, err := logging.New(nil)\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\tlogs.Logger(\"x\").Info(\"hello\")\n\t_, _ = logs.SendBulk(context.Background())",
 	},
 	{
 		name: "logging + sink/httpjson", imports: []string{"logging", "logging/sink/httpjson"}, over: "net/http", maxMB: 1.3, modules: 6, sums: 10,
-		code: "sink, err := httpjson.New(&httpjson.Options{URL: \"http://127.0.0.1/\"})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\tlogs, err := logging.New(logging.Config{}, &logging.Options{Sink: sink})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\t_ = logs.Run(context.Background())",
+		code: "sink, err := httpjson.New(&httpjson.Options{URL: \"http://127.0.0.1/\"})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\tlogs, err := logging.New(&logging.Options{Sink: sink})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\t_ = logs.Run(context.Background())",
 	},
 	{
 		name: "notify + notify/slack", imports: []string{"config/secret", "notify", "notify/slack"}, over: "net/http", maxMB: 0.53, modules: 0,

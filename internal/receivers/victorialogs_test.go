@@ -31,8 +31,7 @@ const events = 10_000
 // ship logs events and ships them to sink.
 func ship(t *testing.T, sink logging.Sink) {
 	t.Helper()
-	logs, err := logging.New(logging.Config{File: logging.FileConfig{Path: filepath.Join(t.TempDir(), "app.log")}},
-		&logging.Options{Sink: sink, OnError: func(err error) { t.Error(err) }})
+	logs, err := logging.New(&logging.Options{File: logging.FileOptions{Path: filepath.Join(t.TempDir(), "app.log")}, Sink: sink, OnError: func(err error) { t.Error(err) }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ type settings struct {
 	Listen   string        `required:"true" doc:"address to serve at"`
 	Timeout  time.Duration `min:"100ms" max:"1m" doc:"for one page"`
 	MaxBytes int64         `min:"1024" doc:"of a page that are looked at"`
-	Log      logging.Config
+	Log      logging.Options
 }
 
 var defaults = settings{Listen: "127.0.0.1:8090", Timeout: 10 * time.Second, MaxBytes: 1 << 20}
@@ -46,7 +46,7 @@ func run(ctx context.Context, layers []config.Option) (err error) {
 		return err
 	}
 	cfg := store.Get()
-	logs, err := logging.New(cfg.Log, nil)
+	logs, err := logging.New(&cfg.Log)
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ type settings struct {
 	Listen   string        `required:"true" doc:"address to serve at"`
 	Timeout  time.Duration `min:"100ms" max:"1m" doc:"for one page"`
 	MaxBytes int64         `min:"1024" doc:"of a page that are looked at"`
-	Log      logging.Config
+	Log      logging.Options
 	Slack    config.Secret `doc:"incoming webhook for errors; empty: none"`
 }
 
@@ -49,7 +49,7 @@ func run(ctx context.Context, layers []config.Option) (err error) {
 		return err
 	}
 	cfg := store.Get()
-	logs, err := logging.New(cfg.Log, nil)
+	logs, err := logging.New(&cfg.Log)
 	if err != nil {
 		return err
 	}

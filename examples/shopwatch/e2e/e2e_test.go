@@ -80,7 +80,7 @@ scrape:
   rotation: {every: %d}
   host_limit: {per_second: -1}
 log:
-  file: {path: log/service.log, segment_bytes: 65536}
+  file: {path: log/service.log, max_segment_bytes: 65536}
   console: {format: json}
 ship: {url: "%s"}
 mail: {host: "%s", port: %s, tls: mandatory, ca_file: "%s", from: watch@service.test, to: [operator@service.test]}

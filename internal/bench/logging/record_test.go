@@ -77,14 +77,14 @@ func viaSlog(h slog.Handler) func() {
 }
 
 // ours returns our log to d, with further settings in cfg.
-func ours(t testing.TB, d dest, cfg logging.Config) *logging.Logs {
+func ours(t testing.TB, d dest, cfg logging.Options) *logging.Logs {
 	t.Helper()
-	cfg.Console = logging.ConsoleConfig{Format: "json"}
+	cfg.Console = logging.ConsoleOptions{Format: "json", Writer: d.w}
 	if d.path != "" {
 		cfg.Console.Format = "off"
-		cfg.File = logging.FileConfig{Path: d.path, QuotaBytes: 256 << 20}
+		cfg.File = logging.FileOptions{Path: d.path, MaxTotalBytes: 256 << 20}
 	}
-	logs, err := logging.New(cfg, &logging.Options{Console: d.w})
+	logs, err := logging.New(&cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func newZap(w io.Writer) zapcore.Core {
 
 var recorders = []recorder{
 	{"slog", func(t testing.TB, d dest) func() { return viaSlog(slog.NewJSONHandler(d.writer(t), nil)) }},
-	{"ours", func(t testing.TB, d dest) func() { return viaSlog(ours(t, d, logging.Config{}).Handler()) }},
+	{"ours", func(t testing.TB, d dest) func() { return viaSlog(ours(t, d, logging.Options{}).Handler()) }},
 	{"phuslu-slog", func(t testing.TB, d dest) func() {
 		return viaSlog(phuslu.SlogNewJSONHandler(d.writer(t), &slog.HandlerOptions{Level: slog.LevelInfo}))
 	}},
@@ -240,11 +240,11 @@ var featured = []recorder{
 		return viaSlog(slog.NewJSONHandler(d.writer(t), nil).WithAttrs([]slog.Attr{slog.String("component", "orders.http")}))
 	}},
 	{"ours", func(t testing.TB, d dest) func() {
-		return viaSlog(ours(t, d, logging.Config{
+		return viaSlog(ours(t, d, logging.Options{
 			Level:  "warn",
 			Levels: map[string]string{"orders.*": "info"},
 			Redact: []string{"password", "authorization", "token", "api_key"},
-			Sample: logging.SampleConfig{First: 1 << 30, Per: time.Second},
+			Sample: logging.SampleOptions{First: 1 << 30, Per: time.Second},
 		}).Logger("orders.http").Handler())
 	}},
 }
@@ -256,9 +256,9 @@ func BenchmarkRecordFeatures(b *testing.B) {
 func TestFeaturesAreOn(t *testing.T) {
 	t.Parallel()
 	var w lines
-	logs := ours(t, dest{w: &w}, logging.Config{
+	logs := ours(t, dest{w: &w}, logging.Options{
 		Level: "warn", Levels: map[string]string{"orders.*": "info"}, Redact: []string{"password"},
-		Sample: logging.SampleConfig{First: 3, Per: time.Hour},
+		Sample: logging.SampleOptions{First: 3, Per: time.Hour},
 	})
 	logs.Logger("stock").Info("below its level")
 	for range 10 {

@@ -55,7 +55,7 @@ func childShip(dir string) error {
 	if err != nil {
 		return err
 	}
-	shipper, err := logging.NewShipper(dir, sink, &logging.ShipperOptions{BatchBytes: batchLines * lineBytes})
+	shipper, err := logging.NewShipper(&logging.ShipperOptions{Dir: dir, Sink: sink, MaxBatchBytes: batchLines * lineBytes})
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func sumLines(r io.Reader, seed maphash.Seed, gzipped bool) (count int, sum uint
 func logFile(t testing.TB, n int) string {
 	t.Helper()
 	dir := t.TempDir()
-	f, err := logging.OpenFile(filepath.Join(dir, "app.log"), &logging.FileOptions{SegmentBytes: -1, QuotaBytes: -1})
+	f, err := logging.OpenFile(&logging.FileOptions{Path: filepath.Join(dir, "app.log"), MaxSegmentBytes: -1, MaxTotalBytes: -1})
 	if err != nil {
 		t.Fatal(err)
 	}

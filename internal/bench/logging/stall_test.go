@@ -2,6 +2,7 @@ package logging_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -34,12 +35,8 @@ func BenchmarkStalledReceiver(b *testing.B) {
 	bench.Compare(
 		b,
 		bench.Impl{Name: "ours", Run: func(b *testing.B) {
-			logs, err := logging.New(logging.Config{
-				File: logging.FileConfig{Path: filepath.Join(b.TempDir(), "app.log"), SegmentBytes: 1 << 20},
-			}, &logging.Options{
-				Sink: stalled{},
-				Ship: &logging.ShipperOptions{Interval: 10 * time.Millisecond, MinBackoff: time.Millisecond, MaxBackoff: time.Millisecond, DrainTimeout: -1},
-			})
+			logs, err := logging.New(&logging.Options{File: logging.FileOptions{Path: filepath.Join(b.TempDir(), "app.log"), MaxSegmentBytes: 1 << 20}, Sink: stalled{},
+				Ship: logging.ShipperOptions{Interval: 10 * time.Millisecond, Retry: logging.Retry{Base: time.Millisecond, Max: time.Millisecond}}, CloseTimeout: -1})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -51,7 +48,7 @@ func BenchmarkStalledReceiver(b *testing.B) {
 			if err := <-done; err != nil {
 				b.Error(err)
 			}
-			if err := logs.Close(); err != nil {
+			if err := logs.Close(); err != nil && !errors.Is(err, logging.ErrRemaining) {
 				b.Error(err)
 			}
 		}},

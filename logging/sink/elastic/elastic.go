@@ -113,8 +113,19 @@ func (s *Sink) Limits() logging.Limits { return s.limits }
 
 // answer is the part of a bulk answer that is asked for.
 type answer struct {
-	Errors *bool                   `json:"errors"`
-	Items  []map[string]itemResult `json:"items"`
+	Errors *bool  `json:"errors"`
+	Items  []item `json:"items"`
+}
+
+// item holds one result, under the name of its action.
+type item map[string]itemResult
+
+// outcome returns the status of the item, 0 if it says nothing, and its reason.
+func (i item) outcome() (status int, reason string) {
+	for _, r := range i {
+		return r.Status, fmt.Sprintf("%d %s: %s", r.Status, r.Error.Type, r.Error.Reason)
+	}
+	return 0, "the answer says nothing about the event"
 }
 
 type itemResult struct {
@@ -176,32 +187,29 @@ func (s *Sink) read(body []byte, events int) error {
 	if len(a.Items) != events {
 		return s.post.Fail(logging.KindRetry, s.url, fmt.Sprintf("the answer has %d items for %d events", len(a.Items), events))
 	}
-	var failed []int
+	// Among items that can be taken later, those that cannot are sent once more
+	// too; then they are alone, and told apart.
+	var failed []logging.Rejection
 	kind := logging.KindRejected
-	first := ""
 	for i, item := range a.Items {
-		for _, r := range item { // one, called create
-			if r.Status >= 200 && r.Status < 300 || r.Status == http.StatusConflict {
-				continue
-			}
-			failed = append(failed, i)
-			// Among items that can be taken later, those that cannot are sent
-			// once more too; then they are alone, and told apart.
-			switch k := post.KindOf(r.Status); {
-			case k == logging.KindRetry:
-				kind = k
-			case k == logging.KindConfig && kind != logging.KindRetry:
-				kind = k
-			}
-			if first == "" {
-				first = fmt.Sprintf("item %d: %d %s: %s", i, r.Status, r.Error.Type, r.Error.Reason)
-			}
+		status, reason := item.outcome()
+		if status >= 200 && status < 300 || status == http.StatusConflict {
+			continue
 		}
+		switch k := post.KindOf(status); {
+		case status == 0:
+			kind = logging.KindRetry
+		case k == logging.KindRetry:
+			kind = k
+		case k == logging.KindConfig && kind != logging.KindRetry:
+			kind = k
+		}
+		failed = append(failed, logging.Rejection{Index: i, Reason: s.post.Clean(reason)})
 	}
 	if failed == nil {
 		return nil
 	}
-	se := s.post.Fail(kind, s.url, fmt.Sprintf("%d of %d not taken; %s", len(failed), events, first))
+	se := s.post.Fail(kind, s.url, fmt.Sprintf("%d of %d not taken; item %d: %s", len(failed), events, failed[0].Index, failed[0].Reason))
 	se.Rejected = failed
 	return se
 }

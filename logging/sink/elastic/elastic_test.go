@@ -185,12 +185,12 @@ func TestItems(t *testing.T) {
 	b := events(10)
 	err := sink.Send(context.Background(), b)
 	se, ok := errors.AsType[*logging.SinkError](err)
-	if !ok || se.Kind != logging.KindRetry || fmt.Sprint(se.Rejected) != "[3 5 7]" || !strings.Contains(se.Error(), "some reason") {
+	if !ok || se.Kind != logging.KindRetry || fmt.Sprint(refused(se)) != "[3 5 7]" || !strings.Contains(se.Error(), "some reason") {
 		t.Fatalf("Send = %#v", err)
 	}
 	again := &logging.Batch{ID: b.ID, Events: []logging.Event{b.Events[3], b.Events[5], b.Events[7]}}
 	err = sink.Send(context.Background(), again)
-	if se, ok = errors.AsType[*logging.SinkError](err); !ok || se.Kind != logging.KindRejected || fmt.Sprint(se.Rejected) != "[1]" {
+	if se, ok = errors.AsType[*logging.SinkError](err); !ok || se.Kind != logging.KindRejected || fmt.Sprint(refused(se)) != "[1]" {
 		t.Fatalf("second Send = %#v", err)
 	}
 	// All again, as after a lost answer: what is there counts as received.
@@ -232,7 +232,7 @@ func TestShipped(t *testing.T) {
 	defer srv.Close()
 	defer srv.CloseClientConnections()
 	dir := t.TempDir()
-	f, err := logging.OpenFile(filepath.Join(dir, "app.log"), nil)
+	f, err := logging.OpenFile(&logging.FileOptions{Path: filepath.Join(dir, "app.log")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,14 +244,14 @@ func TestShipped(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s, err := logging.NewShipper(dir, newSink(t, srv.URL), &logging.ShipperOptions{MinBackoff: time.Millisecond, MaxBackoff: time.Millisecond})
+	s, err := logging.NewShipper(&logging.ShipperOptions{Dir: dir, Sink: newSink(t, srv.URL), Retry: logging.Retry{Base: time.Millisecond, Max: time.Millisecond}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	res, err := s.SendBulk(ctx)
-	if err != nil || res.Events != 99 || res.Quarantined != 1 || res.Retries != 1 {
+	if !errors.Is(err, logging.ErrRefused) || errors.Is(err, logging.ErrRemaining) || res.Events != 99 || res.Quarantined != 1 || res.Retries != 1 {
 		t.Fatalf("SendBulk = %+v, %v", res, err)
 	}
 	if fmt.Sprint(rec.sizes) != "[100 4]" || len(rec.stored) != 99 {
@@ -355,9 +355,9 @@ func FuzzAnswer(f *testing.F) {
 		if !ok {
 			t.Fatalf("%q gives %T", answer, err)
 		}
-		for _, i := range se.Rejected {
-			if i < 0 || i > 1 {
-				t.Errorf("%q rejects event %d", answer, i)
+		for _, r := range se.Rejected {
+			if r.Index < 0 || r.Index > 1 {
+				t.Errorf("%q rejects event %d", answer, r.Index)
 			}
 		}
 	})
@@ -396,4 +396,12 @@ func ExampleOptions() {
 	_, err := elastic.New(&elastic.Options{URL: "http://localhost:9200", Index: "My Logs"})
 	fmt.Println(err)
 	// Output: elastic: new: option Index: "My Logs" is no index name: use lower case letters, digits, - and _
+}
+
+// refused returns the indices of the events that were not taken.
+func refused(se *logging.SinkError) (indices []int) {
+	for _, r := range se.Rejected {
+		indices = append(indices, r.Index)
+	}
+	return indices
 }

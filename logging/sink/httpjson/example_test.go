@@ -56,8 +56,7 @@ func ExampleSink() {
 	if err != nil {
 		panic(err)
 	}
-	logs, err := logging.New(logging.Config{File: logging.FileConfig{Path: filepath.Join(dir, "app.log")}},
-		&logging.Options{Sink: sink})
+	logs, err := logging.New(&logging.Options{File: logging.FileOptions{Path: filepath.Join(dir, "app.log")}, Sink: sink})
 	if err != nil {
 		panic(err)
 	}

@@ -125,7 +125,7 @@ func TestRawLines(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	f, err := logging.OpenFile(filepath.Join(dir, "app.log"), nil)
+	f, err := logging.OpenFile(&logging.FileOptions{Path: filepath.Join(dir, "app.log")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func TestRawLines(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s, err := logging.NewShipper(dir, sink, &logging.ShipperOptions{BatchBytes: 16384})
+	s, err := logging.NewShipper(&logging.ShipperOptions{Dir: dir, Sink: sink, MaxBatchBytes: 16384})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +191,7 @@ func TestLimits(t *testing.T) {
 					t.Fatal(err)
 				}
 				dir := t.TempDir()
-				f, err := logging.OpenFile(filepath.Join(dir, "app.log"), nil)
+				f, err := logging.OpenFile(&logging.FileOptions{Path: filepath.Join(dir, "app.log")})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -210,12 +210,12 @@ func TestLimits(t *testing.T) {
 				if err := f.Close(); err != nil {
 					t.Fatal(err)
 				}
-				s, err := logging.NewShipper(dir, sink, nil)
+				s, err := logging.NewShipper(&logging.ShipperOptions{Dir: dir, Sink: sink})
 				if err != nil {
 					t.Fatal(err)
 				}
 				res, err := s.SendBulk(t.Context())
-				if err != nil || res.Events != small || res.Quarantined != large || got != small {
+				if !errors.Is(err, logging.ErrRefused) || errors.Is(err, logging.ErrRemaining) || res.Events != small || res.Quarantined != large || got != small {
 					t.Fatalf("SendBulk = %+v, %v; %d arrived", res, err, got)
 				}
 			})
@@ -255,7 +255,7 @@ func TestHTTP2(t *testing.T) {
 				t.Fatal(err)
 			}
 			dir := t.TempDir()
-			f, err := logging.OpenFile(filepath.Join(dir, "app.log"), nil)
+			f, err := logging.OpenFile(&logging.FileOptions{Path: filepath.Join(dir, "app.log")})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -267,7 +267,7 @@ func TestHTTP2(t *testing.T) {
 			if err := f.Close(); err != nil {
 				t.Fatal(err)
 			}
-			s, err := logging.NewShipper(dir, sink, &logging.ShipperOptions{BatchBytes: 200_000, MinBackoff: time.Millisecond, MaxBackoff: time.Millisecond})
+			s, err := logging.NewShipper(&logging.ShipperOptions{Dir: dir, Sink: sink, MaxBatchBytes: 200_000, Retry: logging.Retry{Base: time.Millisecond, Max: time.Millisecond}})
 			if err != nil {
 				t.Fatal(err)
 			}

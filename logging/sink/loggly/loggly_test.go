@@ -107,11 +107,11 @@ func TestLimits(t *testing.T) {
 	line := func(text string) logging.Event { return logging.Event{ID: "1-0", Line: []byte(text)} }
 	large := line(strings.Repeat(`"`, 600_000))
 	err = sink.Send(t.Context(), &logging.Batch{Events: []logging.Event{line("a"), large, line("b")}})
-	if se, ok := errors.AsType[*logging.SinkError](err); !ok || se.Kind != logging.KindRejected || fmt.Sprint(se.Rejected) != "[1]" || got != 2 {
+	if se, ok := errors.AsType[*logging.SinkError](err); !ok || se.Kind != logging.KindRejected || fmt.Sprint(refused(se)) != "[1]" || got != 2 {
 		t.Errorf("Send = %v; %d arrived", err, got)
 	}
 	err = sink.Send(t.Context(), &logging.Batch{Events: []logging.Event{large}})
-	if se, ok := errors.AsType[*logging.SinkError](err); !ok || se.Kind != logging.KindRejected || fmt.Sprint(se.Rejected) != "[0]" {
+	if se, ok := errors.AsType[*logging.SinkError](err); !ok || se.Kind != logging.KindRejected || fmt.Sprint(refused(se)) != "[0]" {
 		t.Errorf("Send of it alone = %v", err)
 	}
 	b := &logging.Batch{}
@@ -185,4 +185,12 @@ func ExampleOptions() {
 	// Output:
 	// loggly: new: option Token is empty: give the customer token
 	// option Tags[0]: "two words" is not made of letters, digits, "-", "_" and "."
+}
+
+// refused returns the indices of the events that were not taken.
+func refused(se *logging.SinkError) (indices []int) {
+	for _, r := range se.Rejected {
+		indices = append(indices, r.Index)
+	}
+	return indices
 }

@@ -142,7 +142,7 @@ func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
 		se := s.post.Fail(logging.KindRejected, s.url, fmt.Sprintf("%d of %d records rejected: %s", rejected, len(b.Events), message))
 		for i := range b.Events {
 			if rejected >= int64(len(b.Events)) { // then it is known which
-				se.Rejected = append(se.Rejected, i)
+				se.Rejected = append(se.Rejected, logging.Rejection{Index: i, Reason: s.post.Clean(message)})
 			}
 		}
 		return se

@@ -27,23 +27,23 @@ const Demo = "demo"
 
 // Settings are all settings of the service.
 type Settings struct {
-	Listen          string         `koanf:"listen" doc:"host:port of the status page; port 0 takes a free one"`
-	DataDir         string         `koanf:"data_dir" doc:"folder for the history and the outbox"`
-	ShutdownTimeout time.Duration  `koanf:"shutdown_timeout" min:"1s" max:"10m" doc:"how long pages on their way, log lines and messages may take at the end"`
-	SecretsEvery    time.Duration  `koanf:"secrets_every" doc:"how often references such as ref+vault://… are resolved anew, beside what their leases ask for; negative: never"`
-	Site            Site           `koanf:"site"`
-	Tor             Tor            `koanf:"tor"`
-	Scrape          scrape.Config  `koanf:"scrape"`
-	Log             logging.Config `koanf:"log"`
-	Ship            Ship           `koanf:"ship"`
-	Mail            email.Options  `koanf:"mail"` // without a host there is no mail
-	Slack           Slack          `koanf:"slack"`
-	Telegram        chat.Telegram  `koanf:"telegram"`
-	Discord         chat.Discord   `koanf:"discord"`
-	Teams           chat.Teams     `koanf:"teams"`
-	Notify          notify.Config  `koanf:"notify"` // receivers are called mail, slack, telegram, discord and teams
-	Auth            auth.Config    `koanf:"auth"`   // without an issuer page and API are open
-	Profiling       Profiling      `koanf:"profiling"`
+	Listen          string          `koanf:"listen" doc:"host:port of the status page; port 0 takes a free one"`
+	DataDir         string          `koanf:"data_dir" doc:"folder for the history and the outbox"`
+	ShutdownTimeout time.Duration   `koanf:"shutdown_timeout" min:"1s" max:"10m" doc:"how long pages on their way, log lines and messages may take at the end"`
+	SecretsEvery    time.Duration   `koanf:"secrets_every" doc:"how often references such as ref+vault://… are resolved anew, beside what their leases ask for; negative: never"`
+	Site            Site            `koanf:"site"`
+	Tor             Tor             `koanf:"tor"`
+	Scrape          scrape.Config   `koanf:"scrape"`
+	Log             logging.Options `koanf:"log"`
+	Ship            Ship            `koanf:"ship"`
+	Mail            email.Options   `koanf:"mail"` // without a host there is no mail
+	Slack           Slack           `koanf:"slack"`
+	Telegram        chat.Telegram   `koanf:"telegram"`
+	Discord         chat.Discord    `koanf:"discord"`
+	Teams           chat.Teams      `koanf:"teams"`
+	Notify          notify.Config   `koanf:"notify"` // receivers are called mail, slack, telegram, discord and teams
+	Auth            auth.Config     `koanf:"auth"`   // without an issuer page and API are open
+	Profiling       Profiling       `koanf:"profiling"`
 }
 
 // Site is the listing that is watched.
@@ -102,10 +102,10 @@ func Defaults() Settings {
 		SecretsEvery:    time.Minute,
 		Site:            Site{Every: 15 * time.Minute, MaxPages: 1000, Workers: 4, RunTimeout: 30 * time.Minute, GoneAfter: 1},
 		Scrape:          fetching,
-		Log: logging.Config{
+		Log: logging.Options{
 			Level:   "info",
-			File:    logging.FileConfig{Path: "var/log/service.log"},
-			Console: logging.ConsoleConfig{Format: "off"},
+			File:    logging.FileOptions{Path: "var/log/service.log"},
+			Console: logging.ConsoleOptions{Format: "off"},
 			Redact:  []string{"password", "authorization", "token", "webhook"},
 		},
 		Ship: Ship{IDField: "event_id"},

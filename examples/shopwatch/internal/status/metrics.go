@@ -60,7 +60,7 @@ func (s *Sources) writeLogging(p *prom.Writer) {
 	p.Counter("logging_shipped_batches_total", "Requests that they came in.", float64(st.Ship.Batches))
 	p.Counter("logging_ship_retries_total", "Requests that failed and are made again.", float64(st.Ship.Retries))
 	p.Gauge("logging_ship_consecutive_failures", "Requests that failed since the last one that did not.", float64(st.Ship.Failures))
-	p.Gauge("logging_ship_refused", "1 while the receiver refuses the token or the address.", prom.Flag(st.Ship.Refused))
+	p.Gauge("logging_ship_refused", "1 while the receiver refuses the token or the address.", prom.Flag(st.Ship.Delivery.Condition == "refuses"))
 	p.Gauge("logging_ship_last_success_timestamp_seconds", "When a batch was last confirmed; 0: not yet.", seconds(st.Ship.LastSent))
 	p.Counter("logging_quarantined_total", "Records that the receiver will never take.", float64(st.Ship.Quarantined))
 	p.Gauge("logging_waiting_events", "Records on disk that wait for the receiver.", float64(st.ActiveEvents+st.Ship.WaitingEvents))

@@ -51,7 +51,7 @@ func sources(t *testing.T, egress scrape.Egress, egressErr error) *status.Source
 	if err != nil {
 		t.Fatal(err)
 	}
-	logs, err := logging.New(logging.Config{File: logging.FileConfig{Path: filepath.Join(dir, "service.log")}}, nil)
+	logs, err := logging.New(&logging.Options{File: logging.FileOptions{Path: filepath.Join(dir, "service.log")}})
 	if err != nil {
 		t.Fatal(err)
 	}

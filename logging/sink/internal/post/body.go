@@ -15,7 +15,7 @@ type Body struct {
 	// MaxEventBytes and MaxBatchBytes are the receiver's limits. 0: none.
 	MaxEventBytes, MaxBatchBytes int
 
-	large []int
+	large []logging.Rejection
 	kept  int
 }
 
@@ -24,7 +24,7 @@ type Body struct {
 func (b *Body) Keep(i, from int) {
 	if b.MaxEventBytes > 0 && len(b.Bytes)-from > b.MaxEventBytes {
 		b.Bytes = b.Bytes[:from]
-		b.large = append(b.large, i)
+		b.large = append(b.large, logging.Rejection{Index: i, Unsent: true, Reason: fmt.Sprintf("not sent: the event exceeds the receiver's %d bytes", b.MaxEventBytes)})
 		return
 	}
 	b.kept++

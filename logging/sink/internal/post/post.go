@@ -306,6 +306,9 @@ func (p *Poster) fail(kind logging.Kind, u *url.URL, text string) *logging.SinkE
 	return &logging.SinkError{Kind: kind, Err: errors.New(p.clean(fmt.Sprintf("%s: post %s: %s", p.name, u.Host, text)))}
 }
 
+// Clean returns text without the secrets of the sink.
+func (p *Poster) Clean(text string) string { return p.clean(text) }
+
 func (p *Poster) clean(text string) string {
 	for _, s := range p.hidden {
 		text = strings.ReplaceAll(text, s, secret.Redacted)

@@ -1,10 +1,13 @@
-package logging
+package queue
 
 import (
 	"errors"
 	"io/fs"
 	"os"
 )
+
+// renamesOpen says that an open file can be renamed.
+const renamesOpen = false
 
 // release closes f and runs change: an open file can be neither renamed nor
 // removed. If another process did the same in between, there is nothing left

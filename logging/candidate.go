@@ -1,0 +1,124 @@
+package logging
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"os"
+
+	"github.com/svcblocks/svcblocks/logging/internal/queue"
+)
+
+// probeBytes is how much of a segment is looked at for an event to try.
+const probeBytes = 64 << 10
+
+// candidate returns an event to try, as the n-th: the newest, the oldest, then
+// one from anywhere and the newest by turns. Those that were refused come last.
+func (d *delivery) candidate(n int) (seg queue.Segment, at int64, ok bool) {
+	var open []queue.Segment
+	for _, seg := range d.segments {
+		if d.of(seg.Seq).at < seg.Size {
+			open = append(open, seg)
+		}
+	}
+	if len(open) > 0 {
+		newest := func() (queue.Segment, int64, bool) {
+			seg := open[len(open)-1]
+			at, ok := d.candidateIn(seg, seg.Size-probeBytes, true)
+			return seg, at, ok
+		}
+		oldest := func() (queue.Segment, int64, bool) {
+			at, ok := d.candidateIn(open[0], 0, false)
+			return open[0], at, ok
+		}
+		anywhere := func() (queue.Segment, int64, bool) {
+			seg := open[rand.IntN(len(open))]
+			from := d.of(seg.Seq).at
+			at, ok := d.candidateIn(seg, from+rand.Int64N(seg.Size-from), false)
+			return seg, at, ok
+		}
+		order := []func() (queue.Segment, int64, bool){newest, oldest, anywhere}
+		switch {
+		case n == 1:
+			order = []func() (queue.Segment, int64, bool){oldest, newest, anywhere}
+		case n > 1 && n%2 == 0:
+			order = []func() (queue.Segment, int64, bool){anywhere, newest, oldest}
+		}
+		for _, from := range order {
+			if seg, at, ok := from(); ok {
+				return seg, at, true
+			}
+		}
+	}
+	return d.refusedCandidate()
+}
+
+// candidateIn returns the first, or the last, event in the piece of the segment
+// from offset from on, that was not sent yet.
+func (d *delivery) candidateIn(seg queue.Segment, from int64, last bool) (at int64, ok bool) {
+	w := d.of(seg.Seq)
+	from = max(from, w.at)
+	f, err := seg.Open()
+	if err != nil {
+		return 0, false // the pass says so
+	}
+	defer func() { _ = f.Close() }() // read only
+
+	// A piece begins within a line, but at the offset up to which all is done.
+	if from > w.at {
+		if from = nextLine(f, from, seg.Size); from < 0 {
+			return 0, false
+		}
+	}
+	b := new(batch)
+	if err := b.read(f, seg, from, probeBytes, Limits{}); err != nil {
+		return 0, false
+	}
+	most := d.s.sink.Limits().event()
+	for _, l := range b.lines {
+		if size := l.to - l.from; size == 0 || size > most || w.done[l.at] || w.refused[l.at] != nil {
+			continue
+		}
+		at, ok = l.at, true
+		if !last {
+			return at, true
+		}
+	}
+	return at, ok
+}
+
+// nextLine returns where the first line after offset from begins, -1 if there
+// is none.
+func nextLine(f *os.File, from, size int64) int64 {
+	buf := make([]byte, probeBytes)
+	for from < size {
+		n, err := f.ReadAt(buf, from)
+		if i := bytes.IndexByte(buf[:n], '\n'); i >= 0 {
+			if from += int64(i) + 1; from < size {
+				return from
+			}
+			return -1
+		}
+		if err != nil {
+			return -1
+		}
+		from += int64(n)
+	}
+	return -1
+}
+
+// refusedCandidate returns one of the events that were refused.
+func (d *delivery) refusedCandidate() (seg queue.Segment, at int64, ok bool) {
+	n := 0
+	for _, s := range d.segments {
+		w := d.work[s.Seq]
+		if w == nil {
+			continue
+		}
+		for off := range w.refused {
+			if n++; rand.IntN(n) == 0 { // each with the same chance
+				seg, at, ok = s, off, true
+			}
+		}
+	}
+	return seg, at, ok
+}

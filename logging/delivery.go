@@ -1,0 +1,1013 @@
+package logging
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/svcblocks/svcblocks/internal/backoff"
+	"github.com/svcblocks/svcblocks/internal/filelock"
+	"github.com/svcblocks/svcblocks/logging/internal/queue"
+)
+
+// delivery ships one queue. Poison, an event that the receiver will never take,
+// and a receiver that takes nothing, because of a wrong address or token, look
+// alike from one answer. They are told apart by evidence:
+//
+//   - An event that was refused by itself is set aside only when the receiver
+//     took another one after it.
+//   - A refused request of several events is taken apart only as long as the
+//     receiver takes something: the newest event of the queue is tried first.
+//   - While it takes nothing, one event is tried per backoff, and all else
+//     waits.
+//
+// Its fields are used with the shipper's turn and the queue's.
+type delivery struct {
+	s     *Shipper
+	queue queue.Queue
+	seqs  queue.Sequence
+	size  int // of the next batch: lowered by 413
+	batch batch
+	probe batch
+	file  *os.File      // the segment under way, locked
+	open  queue.Segment // that
+
+	token    chan struct{} // held while a goroutine of this process is at it
+	turn     *queue.Turn
+	work     map[string]*work // by sequence of segment
+	all      []queue.Segment  // that are there
+	segments []queue.Segment  // of them, those of this pass
+	failures int              // requests in a row
+	takes    int              // requests of which something was taken
+	trust    int              // refused requests until something must be taken
+	stumbled bool             // the last events were refused, and nothing was taken since
+	refusing bool             // nothing was taken since something was refused
+	probes   int              // since refusing
+	patience time.Duration    // left in this pass, for segments that others hold
+	unsure   error            // why events wait that were refused
+	full     error            // why poison cannot be set aside
+	retry    time.Time        // when to try again after a failure; under s.mu
+	state    queue.State
+	aside    aside
+	blocked  blocked
+}
+
+// work is how far a segment is done.
+type work struct {
+	at      int64              // all before it is done, but for what was refused
+	done    map[int64]bool     // what is done behind it, by offset
+	refused map[int64]*refusal // by offset, before and behind at
+}
+
+// refusal is an event that was refused by itself.
+type refusal struct {
+	reason error
+	takes  int // of the delivery when it was refused
+	// firm says that it was refused while the receiver was known to take
+	// others: then the next one taken proves it. Else it is sent once more.
+	firm bool
+}
+
+const (
+	// maxTrust is how many requests in a row may be refused, of a batch that is
+	// taken apart, until another event is tried.
+	maxTrust = 64
+	// firstProbes is how many events are tried at once when a request was
+	// refused: the newest, the oldest, and one in between.
+	firstProbes = 3
+	// maxRefused bounds what is remembered of events that wait as they were
+	// refused.
+	maxRefused = 10_000
+	// heldPatience is how long a pass waits for segments that others hold: a
+	// File that drops one for its quota, or rescues one, is done in much less.
+	heldPatience = time.Second
+)
+
+// failure is why a pass ended early, and how long to wait before the next.
+type failure struct {
+	condition queue.Condition
+	err       error
+	wait      time.Duration
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+func newDelivery(s *Shipper, q queue.Queue) *delivery {
+	d := &delivery{s: s, queue: q, size: s.opts.MaxBatchBytes, work: map[string]*work{}, token: make(chan struct{}, 1)}
+	d.token <- struct{}{}
+	return d
+}
+
+// due returns how long to wait before the next try.
+func (d *delivery) due() time.Duration {
+	d.s.mu.Lock()
+	defer d.s.mu.Unlock()
+	return time.Until(d.retry)
+}
+
+// turns runs work with the turn, and reports whether it got it. It waits for it
+// as long as patience says.
+func (d *delivery) turns(ctx context.Context, patience time.Duration, work func() error) (had bool, err error) {
+	select {
+	case <-d.token:
+		defer func() { d.token <- struct{}{} }()
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	}
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
+
+	begin, pause := time.Now(), time.Millisecond
+	for {
+		turn, holder, err := d.queue.TryTurn()
+		if err != nil {
+			return false, &Error{Op: "ship", Path: d.queue.Dir, Err: err}
+		}
+		if turn != nil {
+			d.turn, d.blocked = turn, blocked{}
+			if d.state.Condition == "" || d.state.Condition == queue.Blocked {
+				d.state = d.queue.State()
+			}
+			err := work()
+			return true, errors.Join(err, turn.End())
+		}
+
+		d.waitsFor(holder)
+		if time.Since(begin) >= patience {
+			return false, nil
+		}
+		select {
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, 50*time.Millisecond)
+	}
+}
+
+// blocked is who had the turn when it was last tried, and since when nothing
+// was seen of it.
+type blocked struct {
+	holder queue.Holder
+	since  time.Time
+}
+
+// blockedAfter is how long the holder of the turn may show no work. A request
+// that is under way ends sooner or later, one of a stopped process does not.
+const blockedAfter = 5 * time.Second
+
+// waitsFor notes that another process has the turn. One that is at work is no
+// trouble: it ships for us.
+func (d *delivery) waitsFor(holder queue.Holder) {
+	if holder != d.blocked.holder || d.blocked.since.IsZero() {
+		d.blocked = blocked{holder, time.Now()}
+		return
+	}
+	if time.Since(d.blocked.since) < blockedAfter {
+		return
+	}
+	err := fmt.Errorf("process %d holds the turn to ship it since %s and does nothing: let it go on (kill -CONT), or end it", holder.PID, holder.At.Format(time.RFC3339))
+	d.become(queue.State{Condition: queue.Blocked, Since: d.blocked.since, Reason: err.Error(), PID: holder.PID}, err)
+}
+
+// bulk ships what is sealed now, and tries again what may pass for as long as
+// patience says.
+func (d *delivery) bulk(ctx context.Context, o effort, res *Result) error {
+	begin, patience := time.Now(), o.patience
+	if o.last && d.away() {
+		patience = 0
+	}
+	limit := ""
+	for {
+		left, before := patience-time.Since(begin), res.Events
+		had, err := d.turns(ctx, left, func() error {
+			if limit == "" {
+				var err error
+				if limit, err = d.newest(); err != nil {
+					return err
+				}
+			}
+			err := d.pass(ctx, limit, res)
+			d.tellAside(true)
+			return err
+		})
+		if !had && err == nil {
+			err = &Error{Op: "ship", Path: d.queue.Dir, Err: fmt.Errorf("%w: process %d ships it", ErrLocked, d.blocked.holder.PID)}
+		}
+
+		f, failed := errors.AsType[*failure](err)
+		if !failed {
+			return err
+		}
+		if res.Events > before {
+			patience = o.patience // it is back
+		}
+		left = patience - time.Since(begin)
+		if f.condition != queue.Away || left <= 0 {
+			return f.err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w; last failure: %w", context.Cause(ctx), f.err)
+		case <-time.After(min(f.wait, left)):
+			res.Retries++
+		}
+	}
+}
+
+// away reports whether the receiver is known not to take the log: by more than
+// one request in a row.
+func (d *delivery) away() bool {
+	<-d.token
+	defer func() { d.token <- struct{}{} }()
+	return d.failures > 1 || d.state.Condition == queue.Blocked
+}
+
+// newest seals what killed processes left, and returns the sequence of the last
+// segment.
+func (d *delivery) newest() (string, error) {
+	_, adopted := d.queue.Adopt(&d.seqs) // told by the pass
+	segments, err := d.queue.Segments()
+	if err != nil {
+		return "", errors.Join(adopted, err)
+	}
+	if len(segments) == 0 {
+		return "0", nil
+	}
+	return segments[len(segments)-1].Seq, nil
+}
+
+// round ships what is sealed; when that is gone, or was all refused, it seals
+// the active file and ships it too. During an outage the active file thus grows
+// to its full size, instead of leaving a small segment each second.
+func (d *delivery) round(ctx context.Context, stop <-chan struct{}) error {
+	var res Result
+	pass := func() error { return d.pass(ctx, "", &res) }
+	if !d.exhausted() {
+		had, err := d.turns(ctx, 0, pass)
+		if _, failed := errors.AsType[*failure](err); failed || !had || d.s.seal == nil {
+			return err
+		}
+		if err != nil {
+			d.s.trouble(err) // with one segment: new ones are shipped
+		}
+	}
+
+	select {
+	case <-stop:
+		return nil // the drain seals
+	default:
+	}
+	if d.s.seal != nil {
+		if err := d.s.seal(); err != nil {
+			return err
+		}
+	}
+	_, err := d.turns(ctx, 0, pass)
+	return err
+}
+
+// exhausted reports whether each event that is sealed was refused.
+func (d *delivery) exhausted() bool {
+	<-d.token
+	defer func() { d.token <- struct{}{} }()
+	n := 0
+	for _, seg := range d.all {
+		w := d.work[seg.Seq]
+		if w == nil {
+			continue // shipped, or gone
+		}
+		if w.at < seg.Size {
+			return false
+		}
+		n += len(w.refused)
+	}
+	return n > 0
+}
+
+// pass ships the sealed segments up to the one numbered limit once; "" means
+// all. The caller has the turn.
+func (d *delivery) pass(ctx context.Context, limit string, res *Result) error {
+	problems, err := d.look(limit)
+	if err != nil {
+		return err
+	}
+	d.patience = heldPatience
+
+	d.prove(res) // what could not be set aside before
+	if d.refusing {
+		taken, err := d.try(ctx, 1, res)
+		if err != nil {
+			return err
+		}
+		if !taken && d.refusing {
+			return d.refuses()
+		}
+	}
+	// What was refused before and may be taken now comes first.
+	if err := d.again(ctx, res, &problems); err != nil {
+		return err
+	}
+	for _, seg := range d.segments {
+		err := d.ship(ctx, seg, res)
+		if _, failed := errors.AsType[*failure](err); failed || err != nil && ctx.Err() != nil {
+			return err
+		}
+		if err != nil {
+			problems = append(problems, d.s.named("ship", seg.Path, err))
+		}
+	}
+
+	problems = append(problems, d.sweep(res)...)
+	if err := d.waiting(); err != nil && len(problems) == 0 {
+		return err
+	}
+	if len(problems) == 1 {
+		return problems[0]
+	}
+	return errors.Join(problems...)
+}
+
+// look finds out what there is to ship.
+func (d *delivery) look(limit string) (problems []error, err error) {
+	amiss, err := d.queue.Journal().Check()
+	if err != nil {
+		problems = append(problems, &Error{Op: "check", Path: d.queue.Dir, Err: err})
+	}
+	for _, a := range amiss {
+		d.s.trouble(&Error{Op: "check", Path: a.Path, Err: a.Err})
+	}
+	if _, err := d.queue.Adopt(&d.seqs); err != nil {
+		problems = append(problems, &Error{Op: "adopt", Path: d.queue.Dir, Err: err})
+	}
+
+	if d.all, err = d.queue.Segments(); err != nil {
+		return nil, &Error{Op: "ship", Path: d.queue.Dir, Err: err}
+	}
+	there := map[string]bool{}
+	d.segments = d.segments[:0]
+	for _, seg := range d.all {
+		there[seg.Seq] = true
+		if limit == "" || seg.Seq <= limit {
+			d.segments = append(d.segments, seg)
+		}
+	}
+	d.restore(d.all)
+	maps.DeleteFunc(d.work, func(seq string, _ *work) bool { return !there[seq] })
+	return problems, nil
+}
+
+// restore reads the checkpoint. Another process may have shipped in between, so
+// that it is read each time; what this one knows holds where it is further.
+func (d *delivery) restore(segments []queue.Segment) {
+	saved, err := d.queue.Progress()
+	if errors.Is(err, queue.ErrDamaged) {
+		d.s.trouble(&Error{Op: "checkpoint", Path: d.queue.Checkpoint(), Err: errors.Join(err, d.queue.DropProgress())})
+	} else if err != nil {
+		d.s.trouble(&Error{Op: "checkpoint", Path: d.queue.Checkpoint(), Err: err})
+	}
+
+	for _, seg := range segments {
+		p, ok := saved[seg.Seq]
+		w := d.of(seg.Seq)
+		if !ok || p.At <= w.at {
+			continue
+		}
+		if p.At > seg.Size {
+			// No offset that we wrote: the segment is another one, or the
+			// checkpoint is wrong. What is there is sent, at worst again.
+			d.s.trouble(&Error{Op: "ship", Path: seg.Path, Err: fmt.Errorf("%w: %d bytes were sent, %d are there: these are sent again", ErrTruncated, p.At, seg.Size)})
+			continue
+		}
+		w.at = p.At
+		maps.DeleteFunc(w.done, func(at int64, _ bool) bool { return at < w.at })
+		maps.DeleteFunc(w.refused, func(at int64, _ *refusal) bool { return at < w.at && !slices.Contains(p.Held, at) })
+		for _, at := range p.Held {
+			if w.refused[at] == nil {
+				w.refused[at] = &refusal{takes: -1} // by another process, or one before
+			}
+		}
+	}
+}
+
+func (d *delivery) of(seq string) *work {
+	w := d.work[seq]
+	if w == nil {
+		w = &work{done: map[int64]bool{}, refused: map[int64]*refusal{}}
+		d.work[seq] = w
+	}
+	return w
+}
+
+// again sends the events that were refused and may be taken now.
+func (d *delivery) again(ctx context.Context, res *Result, problems *[]error) error {
+	for _, seg := range d.segments {
+		w := d.of(seg.Seq)
+		var offsets []int64
+		for at, r := range w.refused {
+			if at < w.at && !r.firm && (r.takes < 0 || d.takes > r.takes) {
+				offsets = append(offsets, at)
+			}
+		}
+		if len(offsets) == 0 {
+			continue
+		}
+		slices.Sort(offsets)
+
+		err := d.with(ctx, seg, func(f *os.File, seg queue.Segment) error {
+			if err := d.batch.readLines(f, seg, offsets); err != nil {
+				return err
+			}
+			return d.send(ctx, d.limited(res), res)
+		})
+		if _, failed := errors.AsType[*failure](err); failed || err != nil && ctx.Err() != nil {
+			return err
+		}
+		if err != nil {
+			*problems = append(*problems, d.s.named("ship", seg.Path, err))
+		}
+	}
+	return nil
+}
+
+// with runs work with the segment open and locked, unless it is gone.
+func (d *delivery) with(ctx context.Context, seg queue.Segment, work func(f *os.File, seg queue.Segment) error) (err error) {
+	if d.file != nil && d.open.Seq == seg.Seq {
+		return work(d.file, d.open) // locked already: an event of it is tried
+	}
+	f, err := seg.Open()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // dropped for the quota
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, queue.Closed(f.Close())) }()
+	if err := d.hold(ctx, f); err != nil {
+		return err
+	}
+	if !seg.Here(f) {
+		return nil // dropped for the quota
+	}
+
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	seg.Size = info.Size()
+	if d.file == nil {
+		d.file, d.open = f, seg
+		defer func() { d.file = nil }()
+	}
+	return work(f, seg)
+}
+
+// hold locks the segment open as f.
+func (d *delivery) hold(ctx context.Context, f *os.File) error {
+	if held, err := filelock.TryLock(f); held || err != nil {
+		return err
+	}
+	begin := time.Now()
+	wait, cancel := context.WithTimeout(ctx, d.patience)
+	defer cancel()
+	err := filelock.Lock(wait, f)
+	d.patience -= time.Since(begin)
+
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case wait.Err() != nil:
+		return ErrLocked
+	}
+	return err
+}
+
+// ship sends what the receiver does not have of seg, and removes it unless
+// events of it wait.
+func (d *delivery) ship(ctx context.Context, seg queue.Segment, res *Result) error {
+	if w := d.of(seg.Seq); w.at >= seg.Size && seg.Size > 0 && len(w.refused) > 0 {
+		return nil // all but these are done
+	}
+	return d.with(ctx, seg, func(f *os.File, seg queue.Segment) error {
+		w := d.of(seg.Seq)
+		for w.at < seg.Size {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if err := d.batch.read(f, seg, w.at, d.size, d.s.sink.Limits()); err != nil {
+				return err
+			}
+			if len(d.batch.lines) == 0 {
+				return ErrTruncated
+			}
+			if err := d.send(ctx, d.limited(res), res); err != nil {
+				return err
+			}
+		}
+		if len(w.refused) > 0 {
+			return nil
+		}
+		return d.remove(f, seg, res)
+	})
+}
+
+func (d *delivery) remove(f *os.File, seg queue.Segment, res *Result) error {
+	if err := seg.Remove(f); err != nil {
+		return err
+	}
+	delete(d.work, seg.Seq)
+	res.Segments++
+	d.s.count(func(st *ShipStats) { st.Segments++ })
+	return nil
+}
+
+// sweep removes the segments whose last events were set aside.
+func (d *delivery) sweep(res *Result) (problems []error) {
+	for _, seg := range d.segments {
+		w := d.work[seg.Seq]
+		if w == nil || w.at < seg.Size || len(w.refused) > 0 {
+			continue
+		}
+		err := d.with(context.Background(), seg, func(f *os.File, seg queue.Segment) error {
+			if w.at < seg.Size {
+				return nil
+			}
+			return d.remove(f, seg, res)
+		})
+		if err != nil {
+			problems = append(problems, d.s.named("ship", seg.Path, err))
+		}
+	}
+	return problems
+}
+
+// limited returns the indices of the batch that are to be sent. What is larger
+// than the receiver takes is set aside.
+func (d *delivery) limited(res *Result) []int {
+	b, w := &d.batch, d.of(d.batch.seg.Seq)
+	most := d.s.sink.Limits().event()
+	indices := make([]int, 0, len(b.lines))
+	for i, l := range b.lines {
+		switch size := l.to - l.from; {
+		case size == 0 || w.done[l.at]:
+			b.done[i] = true
+		case size > most:
+			w.refused[l.at] = &refusal{reason: fmt.Errorf("%d bytes exceed the receiver's %d", size, most), takes: -1, firm: true}
+			d.asideOrFull(b.seg, []int64{l.at}, res)
+			b.done[i] = true
+		default:
+			indices = append(indices, i)
+		}
+	}
+	return indices
+}
+
+// send delivers the lines of the batch at indices and notes how far it is.
+func (d *delivery) send(ctx context.Context, indices []int, res *Result) error {
+	b := &d.batch
+	err := d.deliver(ctx, indices, true, res)
+
+	// What is done, or waits as it was refused, is passed over.
+	w := d.of(b.seg.Seq)
+	w.at = max(w.at, d.reached(w))
+	maps.DeleteFunc(w.done, func(at int64, _ bool) bool { return at < w.at })
+	if cerr := d.checkpoint(); cerr != nil {
+		// Going on is what frees a full disk; until the segment is done, a crash
+		// repeats what the checkpoint misses.
+		d.s.trouble(&Error{Op: "checkpoint", Path: d.queue.Checkpoint(), Err: cerr})
+	}
+	return err
+}
+
+// reached returns the offset up to which the batch is done.
+func (d *delivery) reached(w *work) int64 {
+	b := &d.batch
+	for i, l := range b.lines {
+		if !b.done[i] && !w.done[l.at] && w.refused[l.at] == nil {
+			return l.at
+		}
+	}
+	return b.end
+}
+
+// checkpoint writes how far the segments are done.
+func (d *delivery) checkpoint() error {
+	all := map[string]queue.Progress{}
+	for _, seg := range d.all {
+		w := d.work[seg.Seq]
+		if w == nil {
+			continue
+		}
+		var held []int64
+		for at := range w.refused {
+			if at < w.at {
+				held = append(held, at)
+			}
+		}
+		// A segment that is done is removed next.
+		if w.at > 0 && (w.at < seg.Size || held != nil) {
+			slices.Sort(held)
+			all[seg.Seq] = queue.Progress{At: w.at, Held: held}
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return d.queue.SetProgress(all)
+}
+
+// deliver sends the lines at indices, in parts where the receiver refuses them.
+func (d *delivery) deliver(ctx context.Context, indices []int, whole bool, res *Result) error {
+	b := &d.batch
+	if indices = b.open(indices); len(indices) == 0 {
+		return nil
+	}
+	err := d.request(ctx, b, indices)
+	if err == nil {
+		d.took(b, indices, res)
+		return nil
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+
+	se := asSinkError(err)
+	named := pick(indices, se.Rejected)
+	switch se.Kind {
+	case KindTooLarge:
+		if len(indices) > 1 {
+			d.size = max(minBatchBytes, min(d.size, b.bytes(indices))/2)
+			return d.halves(ctx, indices, res)
+		}
+		named = []rejected{{line: indices[0], reason: se}}
+	case KindRejected:
+		if named == nil && len(indices) == 1 {
+			named = []rejected{{line: indices[0], reason: se}}
+		}
+	default:
+		if named != nil {
+			d.took(b, without(indices, named), res)
+		}
+		return d.failed(se)
+	}
+
+	if named != nil {
+		d.refused(b, indices, named, res)
+		sent := slices.ContainsFunc(named, func(r rejected) bool { return !r.unsent })
+		if len(named) < len(indices) || !sent {
+			return nil // others were taken, or nothing was asked
+		}
+	}
+	// What comes next tells more than a probe would, as long as this is the
+	// first event in a row.
+	if named != nil && whole && !d.stumbled {
+		d.stumbled = true
+		return nil
+	}
+	if err := d.proof(ctx, whole && named == nil, se, res); err != nil {
+		return err
+	}
+	if named != nil {
+		return nil
+	}
+	return d.halves(ctx, indices, res)
+}
+
+func (d *delivery) halves(ctx context.Context, indices []int, res *Result) error {
+	half := len(indices) / 2
+	if err := d.deliver(ctx, indices[:half], false, res); err != nil {
+		return err
+	}
+	return d.deliver(ctx, indices[half:], false, res)
+}
+
+// request hands the lines at indices to the sink, as a piece of the file if
+// they are one.
+func (d *delivery) request(ctx context.Context, b *batch, indices []int) error {
+	d.turn.Beat()
+	if d.s.raw != nil {
+		if section := b.section(indices); section != nil {
+			return d.s.raw.SendRaw(ctx, b.id(indices[0]), section)
+		}
+	}
+	events := b.list(indices)
+	return d.s.sink.Send(ctx, &Batch{ID: events[0].ID, Events: events})
+}
+
+// took notes that the receiver has the lines at indices: what was refused
+// before them is poison.
+func (d *delivery) took(b *batch, indices []int, res *Result) {
+	if len(indices) == 0 {
+		return
+	}
+	w := d.of(b.seg.Seq)
+	for _, i := range indices {
+		b.done[i] = true
+		w.done[b.lines[i].at] = true
+		delete(w.refused, b.lines[i].at)
+	}
+	d.takes++
+	d.trust, d.stumbled, d.refusing, d.probes = maxTrust, false, false, 0
+	d.size = min(d.s.opts.MaxBatchBytes, d.size+d.size/64+1)
+
+	events, size := int64(len(indices)), int64(b.bytes(indices))
+	res.Events += events
+	res.Bytes += size
+	d.s.count(func(st *ShipStats) {
+		st.Events += events
+		st.Bytes += size
+		st.Batches++
+		st.LastSent = time.Now()
+	})
+	d.healthy()
+	d.prove(res)
+}
+
+// refused notes events that were refused by themselves, among the lines at
+// indices of which all others were taken.
+func (d *delivery) refused(b *batch, indices []int, named []rejected, res *Result) {
+	w := d.of(b.seg.Seq)
+	taken := without(indices, named)
+	last := -1
+	if len(taken) > 0 {
+		last = taken[len(taken)-1]
+	}
+
+	note := func(r rejected) {
+		at := b.lines[r.line].at
+		now := &refusal{reason: r.reason, takes: d.takes, firm: !d.refusing}
+		// Refused, then another taken, now refused again: that is proof enough.
+		if old := w.refused[at]; old != nil && !old.firm && old.takes >= 0 && d.takes > old.takes {
+			now.takes, now.firm = old.takes, true
+		}
+		if r.unsent {
+			now.takes, now.firm = -1, true
+		}
+		w.refused[at] = now
+	}
+	for _, r := range named {
+		if r.line < last {
+			note(r)
+		}
+	}
+	d.took(b, taken, res)
+	for _, r := range named {
+		if r.line > last {
+			note(r)
+		}
+	}
+	d.prove(res)
+}
+
+// prove sets aside what was refused before something was taken.
+func (d *delivery) prove(res *Result) {
+	for _, seg := range d.all {
+		w := d.work[seg.Seq]
+		if w == nil || len(w.refused) == 0 {
+			continue
+		}
+		var proven []int64
+		for at, r := range w.refused {
+			if r.firm && d.takes > r.takes {
+				proven = append(proven, at)
+			}
+		}
+		slices.Sort(proven)
+		d.asideOrFull(seg, proven, res)
+	}
+}
+
+// asideOrFull sets events aside, or keeps why that cannot be done.
+func (d *delivery) asideOrFull(seg queue.Segment, proven []int64, res *Result) {
+	if len(proven) == 0 {
+		return
+	}
+	d.full = nil
+	if err := d.setAside(seg, proven, res); err != nil {
+		d.full = d.s.named("quarantine", d.queue.Quarantine(), err)
+	}
+}
+
+// proof returns nil if the receiver is known to take something, or is found to.
+func (d *delivery) proof(ctx context.Context, anew bool, se *SinkError, res *Result) error {
+	if anew {
+		d.trust = 0
+	}
+	if d.trust > 0 {
+		d.trust--
+		return nil
+	}
+	taken, err := d.try(ctx, firstProbes, res)
+	if err != nil || taken {
+		return err
+	}
+	d.unsure = se
+	return d.refuses()
+}
+
+// try sends single events until one is taken, at most so many.
+func (d *delivery) try(ctx context.Context, most int, res *Result) (taken bool, err error) {
+	for range most {
+		seg, at, ok := d.candidate(d.probes)
+		d.probes++
+		if !ok {
+			return false, nil
+		}
+
+		err := d.with(ctx, seg, func(f *os.File, seg queue.Segment) error {
+			b := &d.probe
+			if err := b.readLines(f, seg, []int64{at}); err != nil {
+				return err
+			}
+			err := d.request(ctx, b, []int{0})
+			if err == nil {
+				d.took(b, []int{0}, res)
+				taken = true
+				return nil
+			}
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			se := asSinkError(err)
+			if se.Kind != KindRejected && se.Kind != KindTooLarge {
+				return d.failed(se)
+			}
+			d.unsure = se
+			named := pick([]int{0}, se.Rejected)
+			if named == nil {
+				named = []rejected{{line: 0, reason: se}}
+			}
+			d.refused(b, []int{0}, named, res)
+			return nil
+		})
+		if taken || err != nil {
+			if taken {
+				d.finish(seg, at)
+			}
+			return taken, err
+		}
+	}
+	return false, nil
+}
+
+// finish marks an event as done, also where it is part of the batch under way.
+func (d *delivery) finish(seg queue.Segment, at int64) {
+	w := d.of(seg.Seq)
+	delete(w.refused, at)
+	if at >= w.at {
+		w.done[at] = true
+	}
+	if d.batch.seg.Seq != seg.Seq {
+		return
+	}
+	for i, l := range d.batch.lines {
+		if l.at == at && i < len(d.batch.done) {
+			d.batch.done[i] = true
+		}
+	}
+}
+
+// refuses notes that the receiver takes nothing: what was refused is sent once
+// more before it counts as poison.
+func (d *delivery) refuses() error {
+	d.refusing = true
+	n := 0
+	for _, w := range d.work {
+		n += len(w.refused)
+		for _, r := range w.refused {
+			r.firm = false
+		}
+	}
+	why := d.unsure
+	if why == nil {
+		why = errors.New("events that were refused before wait")
+	}
+	return d.fail(queue.Refuses, &SinkError{Kind: KindConfig, Err: fmt.Errorf("%w; nothing was taken since, so that all is kept: a mistake in the sink's configuration, or %d events that it will never take", why, n)})
+}
+
+// waiting returns a failure if events wait that were refused.
+func (d *delivery) waiting() error {
+	n := 0
+	for _, w := range d.work {
+		for _, r := range w.refused {
+			if !r.firm || r.takes >= d.takes {
+				return d.refuses()
+			}
+			n++
+		}
+	}
+	if n > 0 && d.full != nil {
+		return d.fail(queue.Refuses, &SinkError{Kind: KindConfig, Err: d.full})
+	}
+	d.unsure = nil
+	return nil
+}
+
+// failed notes a request that failed for another reason than its events.
+func (d *delivery) failed(se *SinkError) *failure {
+	condition := queue.Away
+	if se.Kind == KindConfig {
+		condition = queue.Refuses
+	}
+	return d.fail(condition, se)
+}
+
+// fail notes a failure and says how long to wait.
+func (d *delivery) fail(condition queue.Condition, se *SinkError) *failure {
+	d.failures++
+	policy := backoff.Policy{Base: d.s.opts.Retry.Base, Max: d.s.opts.Retry.Max}
+	wait := max(policy.Delay(d.failures), min(se.RetryAfter, maxRetryAfter))
+	d.s.count(func(st *ShipStats) {
+		d.retry = time.Now().Add(wait)
+		st.Failures = d.failures
+		st.Retries++
+		st.LastError = se.Error()
+	})
+	d.become(queue.State{Condition: condition, Reason: se.Error()}, se)
+	return &failure{condition: condition, err: se, wait: wait}
+}
+
+// healthy notes that the receiver takes what comes.
+func (d *delivery) healthy() {
+	d.failures = 0
+	d.s.count(func(st *ShipStats) { d.retry, st.Failures, st.LastError = time.Time{}, 0, "" })
+	d.become(queue.State{Condition: queue.Healthy}, nil)
+}
+
+// become notes the state, and says what is new.
+func (d *delivery) become(now queue.State, cause error) {
+	was := d.state
+	if now.Condition == was.Condition {
+		now.Since = was.Since
+	} else if now.Condition != queue.Healthy {
+		now.Since = time.Now()
+	}
+	d.state = now
+	d.s.count(func(st *ShipStats) { st.Delivery = d.describe() })
+	if now.Condition == was.Condition && now.PID == was.PID {
+		return
+	}
+
+	// On a full disk the state is not kept over a restart.
+	if now.Condition != queue.Healthy || was.Condition != "" {
+		_ = d.queue.SetState(now)
+	}
+	d.s.changed(d, was, now, cause)
+}
+
+// describe returns the state for Stats.
+func (d *delivery) describe() Delivery {
+	n := 0
+	for _, w := range d.work {
+		n += len(w.refused)
+	}
+	return Delivery{Condition: string(d.state.Condition), Since: d.state.Since, Reason: d.state.Reason, PID: d.state.PID, Refused: n}
+}
+
+// rejected is a line of the batch that was refused, and why; unsent by the sink
+// itself.
+type rejected struct {
+	line   int
+	reason error
+	unsent bool
+}
+
+// pick returns the elements of indices that were rejected, each once and in
+// order, nil if none of them is valid.
+func pick(indices []int, named []Rejection) []rejected {
+	var out []rejected
+	seen := map[int]bool{}
+	for _, r := range named {
+		if r.Index < 0 || r.Index >= len(indices) || seen[r.Index] {
+			continue
+		}
+		seen[r.Index] = true
+		out = append(out, rejected{indices[r.Index], errors.New(r.Reason), r.Unsent})
+	}
+	slices.SortFunc(out, func(a, b rejected) int { return a.line - b.line })
+	return out
+}
+
+// without returns indices less those in drop.
+func without(indices []int, drop []rejected) []int {
+	gone := make(map[int]bool, len(drop))
+	for _, r := range drop {
+		gone[r.line] = true
+	}
+	var out []int
+	for _, i := range indices {
+		if !gone[i] {
+			out = append(out, i)
+		}
+	}
+	return out
+}

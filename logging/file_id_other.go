@@ -1,7 +1,0 @@
-//go:build !unix
-
-package logging
-
-import "io/fs"
-
-func fileID(fs.FileInfo) string { return unknownID }
