@@ -491,7 +491,6 @@ func (f *File) rescue() error {
 	return err
 }
 
-
 // lookEvery is how soon after a write the path is compared with the open file.
 const lookEvery = time.Second
 
