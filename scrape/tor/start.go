@@ -129,6 +129,7 @@ func (p *process) start(binary string, o Options) error {
 		}
 	}
 	p.cmd = exec.Command(binary, "--defaults-torrc", p.file("defaults"), "-f", p.file("torrc"))
+	p.cmd.Env = childEnviron()
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	p.cmd.WaitDelay = time.Second
 	if err := p.cmd.Start(); err != nil {
@@ -139,6 +140,22 @@ func (p *process) start(binary string, o Options) error {
 		p.exitErr = p.cmd.Wait()
 	}()
 	return nil
+}
+
+// childEnviron is what Tor, and the transports that it runs, get to know of this
+// process's environment: where programs and folders are. Tor reads what anybody
+// sends, and the environment often holds every secret of a service.
+func childEnviron() []string {
+	var env []string
+	for _, name := range []string{
+		"PATH", "HOME", "TMPDIR",
+		"SYSTEMROOT", "TEMP", "TMP", "APPDATA", "LOCALAPPDATA", "USERPROFILE", // Windows
+	} {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
 }
 
 func (p *process) file(name string) string { return filepath.Join(p.dir, name) }

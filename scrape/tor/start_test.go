@@ -200,6 +200,38 @@ func TestStartFails(t *testing.T) {
 	}
 }
 
+// TestStartHidesTheEnvironment starts a program that writes down what it
+// inherits.
+func TestStartHidesTheEnvironment(t *testing.T) {
+	for _, name := range []string{"VAULT_TOKEN", "SVC_MAIL_PASSWORD", "AWS_SECRET_ACCESS_KEY", "LD_PRELOAD_X"} {
+		t.Setenv(name, "canary")
+	}
+	dir := t.TempDir()
+	program := filepath.Join(dir, "tor")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\nenv > '"+dir+"/env'\nexit 1\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if _, err := tor.Start(ctx, &tor.Options{Binary: program}); err == nil {
+		t.Fatal("a program that ends at once was taken for Tor")
+	}
+	env, err := os.ReadFile(filepath.Join(dir, "env"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(env), "PATH=") {
+		t.Errorf("the child does not know PATH: %s", env)
+	}
+	for line := range strings.Lines(string(env)) {
+		switch name, _, _ := strings.Cut(line, "="); name {
+		case "PATH", "HOME", "TMPDIR", "PWD", "OLDPWD", "SHLVL", "_": // the last four are the shell's own
+		default:
+			t.Errorf("the child inherits %s", line)
+		}
+	}
+}
+
 // parentVariable makes the test binary a parent that is killed.
 const parentVariable = "SVCBLOCKS_TEST_TOR_PARENT"
 
