@@ -476,7 +476,7 @@ func TestAddressesAndTokens(t *testing.T) {
 		{"", "is empty"},
 		{" https://hooks.slack.com/services/T0/B0/canary12", "white space"},
 		{"https://hooks.slack.com/services/T0/B0/canary12\n\nhttps://b", "white space"},
-		{"http://hooks.slack.com/services/T0/B0/canary12", "http://"},
+		{"http://hooks.slack.com/services/T0/B0/canary12", "in clear to http://hooks.slack.com"},
 		{"http://mattermost.example.com/hooks/canary12", "AllowPlainHTTP"},
 		{"https://hooks.slack.com/triggers/T0/1/canary12", "workflow"},
 		{"https://hooks.slack.com/workflows/T0/1/2/canary12", "workflow"},

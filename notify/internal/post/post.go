@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/internal/backoff"
 	"github.com/svcblocks/svcblocks/internal/redact"
+	"github.com/svcblocks/svcblocks/internal/safehttp"
 	"github.com/svcblocks/svcblocks/notify"
 )
 
@@ -62,12 +62,7 @@ type Answer struct {
 // Client returns a copy of c, or of the default client, that follows no redirect:
 // the body and the headers would go to somebody else.
 func Client(c *http.Client) *http.Client {
-	var own http.Client
-	if c != nil {
-		own = *c
-	}
-	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &own
+	return safehttp.NewClient(c, safehttp.Redirects{Max: -1})
 }
 
 // Bound returns ctx with the Poster's Timeout.
@@ -189,19 +184,14 @@ func Address(address secret.Secret, plain bool) (*url.URL, error) {
 		return nil, errors.New("is not an https address" + hidden)
 	case u.User != nil:
 		return nil, errors.New("has a user in it, which belongs into a header" + hidden)
-	case u.Scheme == "http" && !plain && !Loopback(u.Hostname()):
-		return nil, fmt.Errorf("begins with http://, which would show the secret in it to everybody on the way to %s: use https://, or set AllowPlainHTTP in a network of your own", u.Host)
+	}
+	if err := (safehttp.Rule{Secret: true, AllowPlain: plain, OptOut: "AllowPlainHTTP in a network of your own"}).Check(u); err != nil {
+		return nil, fmt.Errorf("will not do: %w", err)
 	}
 	return u, nil
 }
 
 const hidden = " (its value is not shown, as it is a secret)"
-
-// Loopback reports whether host is this machine.
-func Loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
-}
 
 // Parts returns the secrets of an address: itself, its path, the long parts of
 // the path, and its query.
