@@ -17,6 +17,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/httpjson"
 )
 
@@ -148,7 +149,7 @@ func TestFaultyReceiver(t *testing.T) {
 			dir := fill(t, total, nil)
 			client := r.Client()
 			client.Timeout = tt.timeout
-			sink, err := httpjson.New(&httpjson.Options{URL: r.URL, IDField: "event_id", Client: client})
+			sink, err := httpjson.New(&httpjson.Options{URL: r.URL, IDField: "event_id", HTTP: sink.HTTP{Client: client}})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/httpjson"
 )
 
@@ -96,7 +97,7 @@ func (r *receiver) serve(w http.ResponseWriter, req *http.Request) {
 }
 
 func (r *receiver) sink(t testing.TB) *httpjson.Sink {
-	s, err := httpjson.New(&httpjson.Options{URL: r.URL, IDField: "event_id", Client: r.Client()})
+	s, err := httpjson.New(&httpjson.Options{URL: r.URL, IDField: "event_id", HTTP: sink.HTTP{Client: r.Client()}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -92,7 +92,7 @@ func newSink(to, url, index, service, idField string, plain bool, token secret.S
 	}
 	switch to {
 	case "httpjson":
-		return httpjson.New(&httpjson.Options{URL: url, DisableGzip: plain, Token: token, IDField: idField})
+		return httpjson.New(&httpjson.Options{URL: url, Gzip: !plain, Token: token, IDField: idField})
 	case "loggly":
 		return loggly.New(&loggly.Options{URL: url, DisableGzip: plain, Token: token, IDField: idField})
 	case "loki":

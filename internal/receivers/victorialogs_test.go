@@ -17,6 +17,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/datadog"
 	"github.com/svcblocks/svcblocks/logging/sink/elastic"
 	"github.com/svcblocks/svcblocks/logging/sink/httpjson"
@@ -138,10 +139,10 @@ func TestVictoriaLogs(t *testing.T) {
 			return httpjson.New(&httpjson.Options{URL: base + "/insert/jsonline?_time_field=time&_msg_field=msg&_stream_fields=component", IDField: "event_id"})
 		},
 		"JSON lines by sendfile": func(base string) (logging.Sink, error) {
-			return httpjson.New(&httpjson.Options{URL: base + "/insert/jsonline?_time_field=time&_msg_field=msg&_stream_fields=component", DisableGzip: true})
+			return httpjson.New(&httpjson.Options{URL: base + "/insert/jsonline?_time_field=time&_msg_field=msg&_stream_fields=component"})
 		},
 		"Elasticsearch bulk": func(base string) (logging.Sink, error) {
-			return elastic.New(&elastic.Options{URL: base + "/insert/elasticsearch", Index: "logs-shop-prod", Client: &http.Client{Transport: fieldHeaders{}}})
+			return elastic.New(&elastic.Options{URL: base + "/insert/elasticsearch", Index: "logs-shop-prod", HTTP: sink.HTTP{Client: &http.Client{Transport: fieldHeaders{}}}})
 		},
 		"Loki": func(base string) (logging.Sink, error) {
 			return loki.New(&loki.Options{URL: base + "/insert", Labels: map[string]string{"service": "shop"}, IDField: "event_id"})

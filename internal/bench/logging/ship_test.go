@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 func childShip(dir string) error {
 	sink, err := httpjson.New(&httpjson.Options{
 		URL:         os.Getenv("BENCH_SHIP_URL"),
-		DisableGzip: os.Getenv("BENCH_SHIP_GZIP") == "",
+		Gzip: os.Getenv("BENCH_SHIP_GZIP") != "",
 	})
 	if err != nil {
 		return err

@@ -13,11 +13,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
-	"time"
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/internal/post"
 )
 
@@ -25,9 +26,8 @@ import (
 type Options struct {
 	// APIKey is sent as DD-API-KEY.
 	APIKey secret.Secret
-	// Client makes the requests; redirects are not followed. Nil: a client of
-	// its own.
-	Client *http.Client
+	// HTTP says how requests are made.
+	sink.HTTP `koanf:",squash"`
 	// DisableGzip sends the lines uncompressed.
 	DisableGzip bool
 	// DisableID leaves out the attribute "event_id".
@@ -39,8 +39,6 @@ type Options struct {
 	Site string
 	// Tags are put on each entry, such as "env:prod".
 	Tags []string
-	// Timeout bounds a request. Defaults to 30s. Unused with Client.
-	Timeout time.Duration
 	// URL is the intake's address, to which /api/v2/logs is added. Defaults
 	// to that of Site.
 	URL string
@@ -73,12 +71,12 @@ func New(opts *Options) (*Sink, error) {
 	if o.URL == "" {
 		o.URL = "https://http-intake.logs." + o.Site
 	}
-	u, err := post.CheckURL("URL", o.URL)
-	timeout, terr := post.Timeout(o.Timeout)
-	problems := []error{err, terr, post.Token("APIKey", o.APIKey, false)}
+	header := http.Header{"Content-Type": {"application/json"}, "Dd-Api-Key": {o.APIKey.Reveal()}}
+	p, err := post.New("datadog", post.Options{HTTP: o.HTTP, URL: o.URL, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.APIKey}})
+	problems := []error{err, post.Token("APIKey", o.APIKey, false)}
 	for i, t := range o.Tags {
 		if t == "" || strings.Contains(t, ",") {
-			problems = append(problems, fmt.Errorf("option Tags[%d]: %q is empty or holds a comma", i, t))
+			problems = append(problems, fmt.Errorf("Tags[%d]: %q is empty or holds a comma", i, t))
 		}
 	}
 	if err := errors.Join(problems...); err != nil {
@@ -94,10 +92,9 @@ func New(opts *Options) (*Sink, error) {
 			meta = append(post.AppendString(meta, m.value), ',')
 		}
 	}
-	header := http.Header{"Content-Type": {"application/json"}, "Dd-Api-Key": {o.APIKey.Reveal()}}
 	return &Sink{
-		post: post.New("datadog", post.Options{Client: o.Client, Timeout: timeout, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.APIKey}}),
-		url:  u.JoinPath("api/v2/logs"),
+		post: p,
+		url:  p.URL().JoinPath("api/v2/logs"),
 		meta: string(meta),
 		id:   !o.DisableID,
 	}, nil
@@ -105,7 +102,7 @@ func New(opts *Options) (*Sink, error) {
 
 // Limits returns Datadog's: 5 MB a batch, 1000 entries, 1 MB an entry.
 func (s *Sink) Limits() logging.Limits {
-	return logging.Limits{MaxBatchBytes: maxBatchBytes, MaxBatchEvents: maxBatchEvents, MaxEventBytes: maxEntryBytes, Overhead: len(s.meta) + 90}
+	return logging.Limits{MaxBatchBytes: maxBatchBytes, MaxBatchEvents: maxBatchEvents, MaxEventBytes: maxEntryBytes, Overhead: len(s.meta) + 140}
 }
 
 // Send posts b. The quotes of a line take two bytes in an entry, so a batch may
@@ -137,6 +134,9 @@ func (s *Sink) appendEntry(b []byte, e logging.Event) []byte {
 		b = append(b, `"event_id":`...)
 		b = append(post.AppendString(b, e.ID), ',')
 	}
+	// Without a time of its own an entry gets that of its delivery.
+	b = append(b, `"timestamp":`...)
+	b = append(strconv.AppendInt(b, post.Time(e).UnixMilli(), 10), ',')
 	b = append(b, `"message":`...)
 	return append(post.AppendString(b, string(e.Line)), '}')
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/datadog"
 	"github.com/svcblocks/svcblocks/logging/sinktest"
 )
@@ -59,9 +60,22 @@ func receive(r *http.Request, body []byte) (messages []string, err error) {
 		return nil, fmt.Errorf("%d entries: %w", len(raw), err)
 	}
 	for _, entry := range raw {
-		var e map[string]string // a receiver that takes strings alone is content too
-		if err := json.Unmarshal(entry, &e); err != nil || len(entry) > 1_000_000 {
+		// All but the time is a text, so that receivers which take nothing else are
+		// content too.
+		var when struct {
+			Timestamp int64 `json:"timestamp"`
+		}
+		all, e := map[string]any{}, map[string]string{}
+		if err := errors.Join(json.Unmarshal(entry, &all), json.Unmarshal(entry, &when)); err != nil || len(entry) > 1_000_000 || when.Timestamp == 0 {
 			return nil, fmt.Errorf("an entry of %d bytes: %w", len(entry), err)
+		}
+		delete(all, "timestamp")
+		for k, v := range all {
+			text, ok := v.(string)
+			if !ok {
+				return nil, fmt.Errorf("%s is no text", k)
+			}
+			e[k] = text
 		}
 		if e["ddsource"] != "go" || e["service"] != "shop" || e["ddtags"] != "env:prod,team:a" || e["event_id"] == "" {
 			return nil, fmt.Errorf("entry %v", e)
@@ -129,7 +143,7 @@ func TestNewReportsAllMistakes(t *testing.T) {
 	t.Parallel()
 	_, err := datadog.New(nil)
 	mistakes(t, err, "APIKey is empty")
-	_, err = datadog.New(&datadog.Options{URL: "h", APIKey: secret.New("canary\n"), Tags: []string{"a,b", ""}, Timeout: -1})
+	_, err = datadog.New(&datadog.Options{URL: "h", APIKey: secret.New("canary\n"), Tags: []string{"a,b", ""}, HTTP: sink.HTTP{Timeout: -1}})
 	mistakes(t, err, "URL", "APIKey holds", `Tags[0]: "a,b"`, "Tags[1]", "Timeout: -1ns")
 }
 
@@ -146,7 +160,7 @@ func ExampleSink() {
 func ExampleOptions() {
 	_, err := datadog.New(&datadog.Options{Service: "shop"})
 	fmt.Println(err)
-	// Output: datadog: new: option APIKey is empty: the receiver asks for it
+	// Output: datadog: new: APIKey is empty: the receiver asks for it
 }
 
 // refused returns the indices of the events that were not taken.

@@ -22,6 +22,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/internal/post"
 )
 
@@ -30,9 +31,8 @@ type Options struct {
 	// APIKey is sent as "Authorization: ApiKey <key>", in its encoded form.
 	// Empty: not sent.
 	APIKey secret.Secret
-	// Client makes the requests; redirects are not followed. Nil: a client of
-	// its own.
-	Client *http.Client
+	// HTTP says how requests are made.
+	sink.HTTP `koanf:",squash"`
 	// DisableGzip sends the lines uncompressed.
 	DisableGzip bool
 	// Index is the index, the alias or the data stream. IDs are unique per
@@ -45,8 +45,6 @@ type Options struct {
 	MaxBatchBytes int
 	// Password goes with Username.
 	Password secret.Secret
-	// Timeout bounds a request. Defaults to 30s. Unused with Client.
-	Timeout time.Duration
 	// URL is the receiver's address, to which /_bulk is added.
 	URL string
 	// Username is for basic authentication. Empty: none.
@@ -72,33 +70,32 @@ func New(opts *Options) (*Sink, error) {
 	if opts != nil {
 		o = *opts
 	}
-	u, err := post.CheckURL("URL", o.URL)
-	timeout, terr := post.Timeout(o.Timeout)
 	header := http.Header{"Content-Type": {"application/x-ndjson"}}
-	problems := []error{err, terr, post.Token("APIKey", o.APIKey, true), post.Basic(header, o.Username, o.Password)}
+	problems := []error{post.Token("APIKey", o.APIKey, true), post.Basic(header, o.Username, o.Password)}
 	if o.Index == "" || o.Index != strings.ToLower(o.Index) || strings.ContainsAny(o.Index, "\\/*?\"<>| ,#:") || strings.ContainsAny(o.Index[:1], "-_+.") {
-		problems = append(problems, fmt.Errorf("option Index: %q is no index name: use lower case letters, digits, - and _", o.Index))
+		problems = append(problems, fmt.Errorf("Index: %q is no index name: use lower case letters, digits, - and _", o.Index))
 	}
 	if o.MaxBatchBytes == 0 {
 		o.MaxBatchBytes = defaultBatchBytes
 	}
 	if o.MaxBatchBytes < minBatchBytes {
-		problems = append(problems, fmt.Errorf("option MaxBatchBytes: %d is less than %d", o.MaxBatchBytes, minBatchBytes))
+		problems = append(problems, fmt.Errorf("MaxBatchBytes: %d is less than %d", o.MaxBatchBytes, minBatchBytes))
 	}
 	if !o.APIKey.IsZero() && o.Username != "" {
-		problems = append(problems, errors.New("option APIKey and Username are both set: use one"))
-	}
-	if err := errors.Join(problems...); err != nil {
-		return nil, fmt.Errorf("elastic: new: %w", err)
+		problems = append(problems, errors.New("APIKey and Username are both set: use one"))
 	}
 	if !o.APIKey.IsZero() {
 		header.Set("Authorization", "ApiKey "+o.APIKey.Reveal())
 	}
-	u = u.JoinPath("_bulk")
+	p, err := post.New("elastic", post.Options{HTTP: o.HTTP, URL: o.URL, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.APIKey, o.Password}})
+	if err := errors.Join(append(problems, err)...); err != nil {
+		return nil, fmt.Errorf("elastic: new: %w", err)
+	}
+	u := p.URL().JoinPath("_bulk")
 	u.RawQuery = "filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason"
 	action := append([]byte(`{"create":{"_index":`), post.AppendString(nil, o.Index)...)
 	s := &Sink{
-		post:   post.New("elastic", post.Options{Client: o.Client, Timeout: timeout, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.APIKey, o.Password}}),
+		post:   p,
 		url:    u,
 		action: string(action) + `,"_id":"`,
 	}
@@ -157,17 +154,23 @@ func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
 	if err != nil {
 		return err
 	}
+	if got.Cut && len(b.Events) > 1 {
+		// Half of the events make half of an answer.
+		return s.post.Fail(logging.KindTooLarge, s.url, "the answer is too long to be read")
+	}
 	return s.read(got.Body, len(b.Events))
 }
 
+// appendDocument appends e with each key once, as the receiver refuses an
+// object that has one twice.
 func appendDocument(b []byte, e logging.Event) []byte {
 	if post.HasMember(e, "@timestamp") {
-		return post.AppendObject(b, e, "")
+		return post.AppendUnique(b, e)
 	}
 	b = append(b, `{"@timestamp":"`...)
 	b = post.Time(e).UTC().AppendFormat(b, time.RFC3339Nano)
 	from := len(b)
-	b = post.AppendObject(append(b, '"'), e, "")
+	b = post.AppendUnique(append(b, '"'), e)
 	if b[from+2] == '}' { // an empty object
 		return append(b[:from+1], '}')
 	}

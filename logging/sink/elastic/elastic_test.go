@@ -21,6 +21,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/elastic"
 	"github.com/svcblocks/svcblocks/logging/sinktest"
 )
@@ -367,7 +368,7 @@ func TestNewReportsAllMistakes(t *testing.T) {
 	t.Parallel()
 	_, err := elastic.New(nil)
 	mistakes(t, err, "URL is empty", `Index: ""`)
-	_, err = elastic.New(&elastic.Options{URL: "http://h", Index: "Logs", APIKey: secret.New("canary"), Username: "a:b", Password: secret.New("canary"), MaxBatchBytes: 5, Timeout: -1})
+	_, err = elastic.New(&elastic.Options{URL: "http://h", Index: "Logs", APIKey: secret.New("canary"), Username: "a:b", Password: secret.New("canary"), MaxBatchBytes: 5, HTTP: sink.HTTP{Timeout: -1}})
 	mistakes(t, err, `Index: "Logs"`, "both set", "colon", "MaxBatchBytes: 5", "Timeout: -1ns")
 }
 
@@ -378,7 +379,7 @@ func ExampleSink() {
 		_, _ = io.WriteString(w, `{"errors":false}`)
 	}))
 	defer index.Close()
-	sink, err := elastic.New(&elastic.Options{URL: index.URL, Index: "logs-shop-prod", DisableGzip: true, Client: index.Client()})
+	sink, err := elastic.New(&elastic.Options{URL: index.URL, Index: "logs-shop-prod", DisableGzip: true, HTTP: sink.HTTP{Client: index.Client()}})
 	if err != nil {
 		panic(err)
 	}
@@ -395,7 +396,7 @@ func ExampleSink() {
 func ExampleOptions() {
 	_, err := elastic.New(&elastic.Options{URL: "http://localhost:9200", Index: "My Logs"})
 	fmt.Println(err)
-	// Output: elastic: new: option Index: "My Logs" is no index name: use lower case letters, digits, - and _
+	// Output: elastic: new: Index: "My Logs" is no index name: use lower case letters, digits, - and _
 }
 
 // refused returns the indices of the events that were not taken.

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/httpjson"
 )
 
@@ -43,7 +44,7 @@ func body(t *testing.T, r *http.Request) []byte {
 
 func ExampleSink() {
 	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		fmt.Println(r.Method, r.URL.Path, r.Header.Get("Content-Type"), r.Header.Get("Content-Encoding"))
+		fmt.Println(r.Method, r.URL.Path, r.Header.Get("Content-Type"))
 	}))
 	defer receiver.Close()
 	dir, err := os.MkdirTemp("", "log")
@@ -52,7 +53,7 @@ func ExampleSink() {
 	}
 	defer os.RemoveAll(dir)
 
-	sink, err := httpjson.New(&httpjson.Options{URL: receiver.URL + "/ingest", Client: receiver.Client()})
+	sink, err := httpjson.New(&httpjson.Options{URL: receiver.URL + "/ingest", HTTP: sink.HTTP{Client: receiver.Client()}})
 	if err != nil {
 		panic(err)
 	}
@@ -65,7 +66,7 @@ func ExampleSink() {
 	res, err := logs.SendBulk(context.Background())
 	fmt.Println(res.Events, "event shipped, error:", err)
 	// Output:
-	// POST /ingest application/x-ndjson gzip
+	// POST /ingest application/x-ndjson
 	// 1 event shipped, error: <nil>
 }
 
@@ -73,6 +74,6 @@ func ExampleOptions() {
 	_, err := httpjson.New(&httpjson.Options{URL: "logs.example.com", MaxEventBytes: -1})
 	fmt.Println(err)
 	// Output:
-	// httpjson: new: URL: scheme "" is neither http nor https
-	// MaxEventBytes: -1 is negative: use 0 for no limit
+	// httpjson: new: MaxEventBytes: -1 is negative: use 0 for no limit
+	// URL: scheme "" is neither http nor https
 }

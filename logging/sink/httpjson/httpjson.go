@@ -23,23 +23,24 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/internal/post"
 )
 
 // Options says where and how to send. URL is required.
 type Options struct {
-	// Client makes the requests; redirects are not followed. Nil: a client of
-	// its own.
-	Client *http.Client
+	// HTTP says how requests are made.
+	sink.HTTP `koanf:",squash"`
 	// ContentType defaults to "application/x-ndjson".
 	ContentType string
-	// DisableGzip sends the lines uncompressed. Without IDField, the kernel
-	// then copies them from the file to a plain HTTP connection by itself.
-	DisableGzip bool
+	// Gzip sends the lines compressed. A receiver that does not look at
+	// Content-Encoding may store bytes and say 200: see first that yours does.
+	// Without it, and without IDField, the kernel copies the lines from the file
+	// to a plain HTTP connection by itself.
+	Gzip bool
 	// Header is added to each request.
 	Header http.Header
 	// IDField is the key under which each object carries its event's ID, such
@@ -48,8 +49,6 @@ type Options struct {
 	// MaxBatchBytes, MaxBatchEvents and MaxEventBytes are what the receiver
 	// takes in one request, uncompressed. 0: no limit but that of the shipper.
 	MaxBatchBytes, MaxBatchEvents, MaxEventBytes int
-	// Timeout bounds a request. Defaults to 30s. Unused with Client.
-	Timeout time.Duration
 	// Token is sent as "Authorization: Bearer <token>". Empty: not sent.
 	Token secret.Secret
 	// URL is the endpoint.
@@ -72,8 +71,7 @@ func New(opts *Options) (*Sink, error) {
 	if opts != nil {
 		o = *opts
 	}
-	u, err := post.CheckURL("URL", o.URL)
-	problems := []error{err}
+	var problems []error
 	for _, f := range []struct {
 		name  string
 		value int
@@ -81,15 +79,6 @@ func New(opts *Options) (*Sink, error) {
 		if f.value < 0 {
 			problems = append(problems, fmt.Errorf("%s: %d is negative: use 0 for no limit", f.name, f.value))
 		}
-	}
-	if o.Timeout < 0 {
-		problems = append(problems, fmt.Errorf("option Timeout: %v is negative", o.Timeout))
-	}
-	if err := errors.Join(problems...); err != nil {
-		return nil, fmt.Errorf("httpjson: new: %w", err)
-	}
-	if o.Timeout == 0 {
-		o.Timeout = 30 * time.Second
 	}
 	if o.ContentType == "" {
 		o.ContentType = "application/x-ndjson"
@@ -102,9 +91,13 @@ func New(opts *Options) (*Sink, error) {
 	if !o.Token.IsZero() {
 		header.Set("Authorization", "Bearer "+o.Token.Reveal())
 	}
+	p, err := post.New("httpjson", post.Options{HTTP: o.HTTP, URL: o.URL, Header: header, Gzip: o.Gzip, Secrets: []secret.Secret{o.Token}})
+	if err := errors.Join(append(problems, err)...); err != nil {
+		return nil, fmt.Errorf("httpjson: new: %w", err)
+	}
 	s := &Sink{
-		post:    post.New("httpjson", post.Options{Client: o.Client, Timeout: o.Timeout, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.Token}}),
-		url:     u,
+		post:    p,
+		url:     p.URL(),
 		idField: o.IDField,
 		raw:     o.IDField == "",
 		limits:  logging.Limits{MaxBatchBytes: o.MaxBatchBytes, MaxBatchEvents: o.MaxBatchEvents, MaxEventBytes: o.MaxEventBytes},
@@ -116,7 +109,7 @@ func New(opts *Options) (*Sink, error) {
 		}
 	}
 	if l := s.limits; o.MaxEventBytes > 0 && l.MaxEventBytes < 1 || l.MaxBatchBytes > 0 && l.MaxBatchBytes < l.Overhead+2 {
-		return nil, fmt.Errorf("httpjson: new: option MaxBatchBytes or MaxEventBytes: an event's ID alone takes %d bytes", l.Overhead)
+		return nil, fmt.Errorf("httpjson: new: MaxBatchBytes or MaxEventBytes: an event's ID alone takes %d bytes", l.Overhead)
 	}
 	return s, nil
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/httpjson"
 	"github.com/svcblocks/svcblocks/logging/sinktest"
 )
@@ -58,9 +59,9 @@ func receive(idField string) func(*http.Request, []byte) ([]string, error) {
 func TestSuite(t *testing.T) {
 	t.Parallel()
 	for name, o := range map[string]httpjson.Options{
-		"gzip":  {},
+		"gzip":  {Gzip: true},
 		"ids":   {IDField: "event id"},
-		"plain": {DisableGzip: true},
+		"plain": {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -88,7 +89,7 @@ func TestNewReportsAllMistakes(t *testing.T) {
 		{"no host", &httpjson.Options{URL: "http:///x"}, []string{"no host"}},
 		{"userinfo", &httpjson.Options{URL: "http://u:canary@h/"}, []string{"user or password"}},
 		{"no URL", &httpjson.Options{URL: "http://ca nary\x7f/"}, []string{"no URL"}},
-		{"all", &httpjson.Options{URL: "http://h", MaxBatchBytes: -1, MaxBatchEvents: -2, MaxEventBytes: -3, Timeout: -4}, []string{"MaxBatchBytes: -1", "MaxBatchEvents: -2", "MaxEventBytes: -3", "Timeout: -4ns"}},
+		{"all", &httpjson.Options{URL: "http://h", MaxBatchBytes: -1, MaxBatchEvents: -2, MaxEventBytes: -3, HTTP: sink.HTTP{Timeout: -4}}, []string{"MaxBatchBytes: -1", "MaxBatchEvents: -2", "MaxEventBytes: -3", "Timeout: -4ns"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -120,7 +121,7 @@ func TestRawLines(t *testing.T) {
 		body.Write(b)
 		ids = append(ids, r.Header.Get("Batch-Id"))
 	})
-	sink, err := httpjson.New(&httpjson.Options{URL: srv.URL, DisableGzip: true})
+	sink, err := httpjson.New(&httpjson.Options{URL: srv.URL})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +185,7 @@ func TestLimits(t *testing.T) {
 					}
 				})
 				sink, err := httpjson.New(&httpjson.Options{
-					URL: srv.URL, IDField: field, DisableGzip: !gzip,
+					URL: srv.URL, IDField: field, Gzip: gzip,
 					MaxBatchBytes: batchBytes, MaxBatchEvents: batchEvents, MaxEventBytes: eventBytes,
 				})
 				if err != nil {
@@ -250,7 +251,7 @@ func TestHTTP2(t *testing.T) {
 			srv.StartTLS()
 			defer srv.Close()
 			defer srv.CloseClientConnections()
-			sink, err := httpjson.New(&httpjson.Options{URL: srv.URL, DisableGzip: !gzip, Client: srv.Client()})
+			sink, err := httpjson.New(&httpjson.Options{URL: srv.URL, Gzip: gzip, HTTP: sink.HTTP{Client: srv.Client()}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -276,26 +277,6 @@ func TestHTTP2(t *testing.T) {
 				t.Fatalf("SendBulk = %+v, %v; %d arrived", res, err, got)
 			}
 		})
-	}
-}
-
-// TestGzipRefused has the receiver refuse the encoding: it is kept, and said
-// what to do.
-func TestGzipRefused(t *testing.T) {
-	t.Parallel()
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(http.StatusUnsupportedMediaType)
-	}))
-	defer srv.Close()
-	defer srv.CloseClientConnections()
-	sink, err := httpjson.New(&httpjson.Options{URL: srv.URL})
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = sink.Send(t.Context(), &logging.Batch{ID: "1-0", Events: []logging.Event{{ID: "1-0", Line: []byte("{}")}}})
-	se, ok := errors.AsType[*logging.SinkError](err)
-	if !ok || se.Kind != logging.KindConfig || !strings.Contains(err.Error(), "DisableGzip") {
-		t.Errorf("Send = %v", err)
 	}
 }
 

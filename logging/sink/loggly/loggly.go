@@ -15,18 +15,17 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/internal/post"
 )
 
 // Options says where and how to send. Token is required.
 type Options struct {
-	// Client makes the requests; redirects are not followed. Nil: a client of
-	// its own.
-	Client *http.Client
+	// HTTP says how requests are made.
+	sink.HTTP `koanf:",squash"`
 	// DisableGzip sends the lines uncompressed.
 	DisableGzip bool
 	// IDField is the key under which each object carries its event's ID.
@@ -34,8 +33,6 @@ type Options struct {
 	IDField string
 	// Tags are put on every event: letters, digits, "-", "_" and ".".
 	Tags []string
-	// Timeout bounds a request. Defaults to 30s. Unused with Client.
-	Timeout time.Duration
 	// Token is the customer token.
 	Token secret.Secret
 	// URL is the endpoint's origin. Defaults to "https://logs-01.loggly.com".
@@ -64,41 +61,35 @@ func New(opts *Options) (*Sink, error) {
 	if o.URL == "" {
 		o.URL = "https://logs-01.loggly.com"
 	}
-	u, err := post.CheckURL("URL", o.URL)
-	problems := []error{err}
+	var problems []error
 	switch token := o.Token.Reveal(); {
 	case token == "":
-		problems = append(problems, errors.New("option Token is empty: give the customer token"))
+		problems = append(problems, errors.New("Token is empty: give the customer token"))
 	case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r == '/' || r >= 0x7f }):
-		problems = append(problems, errors.New("option Token holds a space, a slash or a character that is not ASCII"))
+		problems = append(problems, errors.New("Token holds a space, a slash or a character that is not ASCII"))
 	}
 	for i, t := range o.Tags {
 		if t == "" || strings.ContainsFunc(t, func(r rune) bool {
 			return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_.", r))
 		}) {
-			problems = append(problems, fmt.Errorf(`option Tags[%d]: %q is not made of letters, digits, "-", "_" and "."`, i, t))
+			problems = append(problems, fmt.Errorf(`Tags[%d]: %q is not made of letters, digits, "-", "_" and "."`, i, t))
 		}
 	}
-	if o.Timeout < 0 {
-		problems = append(problems, fmt.Errorf("option Timeout: %v is negative", o.Timeout))
-	}
-	if err := errors.Join(problems...); err != nil {
+	p, err := post.New("loggly", post.Options{
+		HTTP: o.HTTP, URL: o.URL, Gzip: !o.DisableGzip,
+		Header: http.Header{"Content-Type": {"text/plain"}}, Secrets: []secret.Secret{o.Token},
+	})
+	if err := errors.Join(append(problems, err)...); err != nil {
 		return nil, fmt.Errorf("loggly: new: %w", err)
-	}
-	if o.Timeout == 0 {
-		o.Timeout = 30 * time.Second
 	}
 	path := []string{"bulk", o.Token.Reveal()}
 	if len(o.Tags) > 0 {
 		path = append(path, "tag", strings.Join(o.Tags, ","))
 	}
-	u = u.JoinPath(path...)
+	u := p.URL().JoinPath(path...)
 	u.Path += "/"
 	return &Sink{
-		post: post.New("loggly", post.Options{
-			Client: o.Client, Timeout: o.Timeout, Gzip: !o.DisableGzip,
-			Header: http.Header{"Content-Type": {"text/plain"}}, Secrets: []secret.Secret{o.Token},
-		}),
+		post:    p,
 		url:     u,
 		idField: o.IDField,
 	}, nil
@@ -106,11 +97,11 @@ func New(opts *Options) (*Sink, error) {
 
 // Limits returns Loggly's: 5 MB a batch, 1 MB an event.
 func (s *Sink) Limits() logging.Limits {
-	l := logging.Limits{MaxBatchBytes: maxBatchBytes, MaxEventBytes: maxEventBytes}
+	l := logging.Limits{MaxBatchBytes: maxBatchBytes, MaxEventBytes: maxEventBytes, Overhead: 42}
 	if s.idField != "" {
-		l.Overhead = len(s.idField) + 44
-		l.MaxEventBytes -= l.Overhead
+		l.Overhead += len(s.idField) + 44
 	}
+	l.MaxEventBytes -= l.Overhead
 	return l
 }
 
@@ -120,7 +111,7 @@ func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
 	body := post.Body{MaxEventBytes: maxEventBytes + 1, MaxBatchBytes: maxBatchBytes}
 	for i, e := range b.Events {
 		from := len(body.Bytes)
-		body.Bytes = append(post.AppendObject(body.Bytes, e, s.idField), '\n')
+		body.Bytes = append(appendEvent(body.Bytes, e, s.idField), '\n')
 		body.Keep(i, from)
 	}
 	if err := body.Check(s.post, s.url); err != nil {
@@ -137,4 +128,20 @@ func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
 		return s.post.Fail(logging.KindRetry, s.url, `the answer is not {"response" : "ok"}`)
 	}
 	return body.Left(s.post, s.url)
+}
+
+// appendEvent appends e with its time under the key that Loggly reads.
+func appendEvent(b []byte, e logging.Event, idField string) []byte {
+	if post.HasMember(e, "timestamp") {
+		return post.AppendObject(b, e, idField)
+	}
+	b = append(b, `{"timestamp":"`...)
+	b = append(post.Time(e).UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z07:00"), '"')
+	from := len(b)
+	b = post.AppendObject(b, e, idField)
+	if b[from+1] == '}' { // an empty object
+		return append(b[:from], '}')
+	}
+	b[from] = ','
+	return b
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/loggly"
 	"github.com/svcblocks/svcblocks/logging/sinktest"
 )
@@ -156,7 +157,7 @@ func FuzzAnswer(f *testing.F) {
 
 func TestNewReportsAllMistakes(t *testing.T) {
 	t.Parallel()
-	_, err := loggly.New(&loggly.Options{URL: "logs.example.com", Token: secret.New("a/canary"), Tags: []string{"ok", "no good", ""}, Timeout: -1})
+	_, err := loggly.New(&loggly.Options{URL: "logs.example.com", Token: secret.New("a/canary"), Tags: []string{"ok", "no good", ""}, HTTP: sink.HTTP{Timeout: -1}})
 	for _, want := range []string{"URL", "Token", `Tags[1]: "no good"`, "Tags[2]", "Timeout: -1ns"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v does not contain %q", err, want)
@@ -176,15 +177,15 @@ func ExampleSink() {
 		panic(err)
 	}
 	fmt.Printf("%+v\n", sink.Limits())
-	// Output: {MaxBatchBytes:5000000 MaxBatchEvents:0 MaxEventBytes:1000000 Overhead:0}
+	// Output: {MaxBatchBytes:5000000 MaxBatchEvents:0 MaxEventBytes:999958 Overhead:42}
 }
 
 func ExampleOptions() {
 	_, err := loggly.New(&loggly.Options{Tags: []string{"two words"}})
 	fmt.Println(err)
 	// Output:
-	// loggly: new: option Token is empty: give the customer token
-	// option Tags[0]: "two words" is not made of letters, digits, "-", "_" and "."
+	// loggly: new: Token is empty: give the customer token
+	// Tags[0]: "two words" is not made of letters, digits, "-", "_" and "."
 }
 
 // refused returns the indices of the events that were not taken.

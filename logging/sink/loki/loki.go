@@ -20,18 +20,17 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/internal/post"
 )
 
 // Options says where and how to send. URL and Labels are required.
 type Options struct {
-	// Client makes the requests; redirects are not followed. Nil: a client of
-	// its own.
-	Client *http.Client
+	// HTTP says how requests are made.
+	sink.HTTP `koanf:",squash"`
 	// DisableGzip sends the lines uncompressed.
 	DisableGzip bool
 	// DisableLevel leaves out the label "level".
@@ -46,8 +45,6 @@ type Options struct {
 	Password secret.Secret
 	// Tenant is sent as X-Scope-OrgID. Empty: not sent.
 	Tenant string
-	// Timeout bounds a request. Defaults to 30s. Unused with Client.
-	Timeout time.Duration
 	// Token is sent as "Authorization: Bearer <token>". Empty: not sent.
 	Token secret.Secret
 	// URL is Loki's address, to which /loki/api/v1/push is added.
@@ -83,30 +80,28 @@ func New(opts *Options) (*Sink, error) {
 	if opts != nil {
 		o = *opts
 	}
-	u, err := post.CheckURL("URL", o.URL)
-	timeout, terr := post.Timeout(o.Timeout)
 	header := http.Header{"Content-Type": {"application/json"}}
-	problems := []error{err, terr, post.Token("Token", o.Token, true), post.Basic(header, o.Username, o.Password)}
+	problems := []error{post.Token("Token", o.Token, true), post.Basic(header, o.Username, o.Password)}
 	count := len(o.Labels)
 	if !o.DisableLevel {
 		count++
 	}
 	if len(o.Labels) == 0 {
-		problems = append(problems, errors.New(`option Labels is empty: Loki asks for at least one, such as {"service": "shop"}`))
+		problems = append(problems, errors.New(`Labels is empty: Loki asks for at least one, such as {"service": "shop"}`))
 	}
 	if count > maxLabels {
-		problems = append(problems, fmt.Errorf("option Labels: %d with the level are more than the %d that Loki takes", count, maxLabels))
+		problems = append(problems, fmt.Errorf("Labels: %d with the level are more than the %d that Loki takes", count, maxLabels))
 	}
 	var labels []byte
 	for i, name := range slices.Sorted(maps.Keys(o.Labels)) {
 		value := o.Labels[name]
 		switch {
 		case !labelName.MatchString(name):
-			problems = append(problems, fmt.Errorf("option Labels: %q is no label name: use letters, digits and _", name))
+			problems = append(problems, fmt.Errorf("Labels: %q is no label name: use letters, digits and _", name))
 		case name == "level" && !o.DisableLevel:
-			problems = append(problems, errors.New(`option Labels: "level" is set for each line: set DisableLevel to set it yourself`))
+			problems = append(problems, errors.New(`Labels: "level" is set for each line: set DisableLevel to set it yourself`))
 		case value == "" || len(value) > maxValueBytes:
-			problems = append(problems, fmt.Errorf("option Labels: the value of %q has %d bytes, not 1 to %d", name, len(value), maxValueBytes))
+			problems = append(problems, fmt.Errorf("Labels: the value of %q has %d bytes, not 1 to %d", name, len(value), maxValueBytes))
 		}
 		if i > 0 {
 			labels = append(labels, ',')
@@ -115,10 +110,7 @@ func New(opts *Options) (*Sink, error) {
 		labels = post.AppendString(labels, value)
 	}
 	if !o.Token.IsZero() && o.Username != "" {
-		problems = append(problems, errors.New("option Token and Username are both set: use one"))
-	}
-	if err := errors.Join(problems...); err != nil {
-		return nil, fmt.Errorf("loki: new: %w", err)
+		problems = append(problems, errors.New("Token and Username are both set: use one"))
 	}
 	if !o.Token.IsZero() {
 		header.Set("Authorization", "Bearer "+o.Token.Reveal())
@@ -126,9 +118,13 @@ func New(opts *Options) (*Sink, error) {
 	if o.Tenant != "" {
 		header.Set("X-Scope-OrgID", o.Tenant)
 	}
+	p, err := post.New("loki", post.Options{HTTP: o.HTTP, URL: o.URL, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.Token, o.Password}})
+	if err := errors.Join(append(problems, err)...); err != nil {
+		return nil, fmt.Errorf("loki: new: %w", err)
+	}
 	return &Sink{
-		post:    post.New("loki", post.Options{Client: o.Client, Timeout: timeout, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.Token, o.Password}}),
-		url:     u.JoinPath("loki/api/v1/push"),
+		post:    p,
+		url:     p.URL().JoinPath("loki/api/v1/push"),
 		labels:  string(labels),
 		level:   !o.DisableLevel,
 		idField: o.IDField,

@@ -13,6 +13,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/loki"
 	"github.com/svcblocks/svcblocks/logging/sinktest"
 )
@@ -105,8 +106,8 @@ func TestNewReportsAllMistakes(t *testing.T) {
 	for i := range 15 {
 		many[fmt.Sprint("l", i)] = "x"
 	}
-	_, err = loki.New(&loki.Options{URL: "http://h", Labels: many, Token: secret.New("canary\n"), Username: "u", Password: secret.New("canary"), Timeout: -1})
-	mistakes(t, err, `"bad-name"`, `"empty"`, `"level" is set`, `"long" has 3000`, "20 with the level", "option Token holds", "both set", "Timeout: -1ns")
+	_, err = loki.New(&loki.Options{URL: "http://h", Labels: many, Token: secret.New("canary\n"), Username: "u", Password: secret.New("canary"), HTTP: sink.HTTP{Timeout: -1}})
+	mistakes(t, err, `"bad-name"`, `"empty"`, `"level" is set`, `"long" has 3000`, "20 with the level", "Token holds", "both set", "Timeout: -1ns")
 }
 
 func ExampleSink() {
@@ -121,5 +122,5 @@ func ExampleSink() {
 func ExampleOptions() {
 	_, err := loki.New(&loki.Options{URL: "http://localhost:3100", Labels: map[string]string{"service-name": "shop"}})
 	fmt.Println(err)
-	// Output: loki: new: option Labels: "service-name" is no label name: use letters, digits and _
+	// Output: loki: new: Labels: "service-name" is no label name: use letters, digits and _
 }

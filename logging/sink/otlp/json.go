@@ -45,10 +45,13 @@ func appendJSONRecord(b []byte, e logging.Event) []byte {
 	b = append(post.AppendString(append(b, `,"body":{"stringValue":`...), r.Message), '}')
 	b = append(b, `,"attributes":[`...)
 	for _, f := range r.Fields {
+		if f.Key == uid {
+			continue // is the event's own
+		}
 		b = append(post.AppendString(append(b, `{"key":`...), f.Key), `,"value":`...)
 		b = append(appendJSONValue(b, decode(f.Raw)), '}', ',')
 	}
-	b = append(appendJSONAttribute(b, "log.record.uid", e.ID), ']')
+	b = append(appendJSONAttribute(b, uid, e.ID), ']')
 	if r.Trace != "" {
 		b = post.AppendString(append(b, `,"traceId":`...), strings.ToLower(r.Trace))
 	}

@@ -20,18 +20,17 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/internal/post"
 )
 
 // Options says where and how to send. URL is required.
 type Options struct {
-	// Client makes the requests; redirects are not followed. Nil: a client of
-	// its own.
-	Client *http.Client
+	// HTTP says how requests are made.
+	sink.HTTP `koanf:",squash"`
 	// DisableGzip sends the request uncompressed.
 	DisableGzip bool
 	// Encoding is "protobuf" or "json". Defaults to "protobuf".
@@ -43,8 +42,6 @@ type Options struct {
 	MaxBatchBytes int
 	// Resource holds the attributes of what logs, such as "service.name".
 	Resource map[string]string
-	// Timeout bounds a request. Defaults to 30s. Unused with Client.
-	Timeout time.Duration
 	// Token is sent as "Authorization: Bearer <token>". Empty: not sent.
 	Token secret.Secret
 	// URL is the collector's address, to which /v1/logs is added.
@@ -73,25 +70,20 @@ func New(opts *Options) (*Sink, error) {
 	if opts != nil {
 		o = *opts
 	}
-	u, err := post.CheckURL("URL", o.URL)
-	timeout, terr := post.Timeout(o.Timeout)
-	problems := []error{err, terr, post.Token("Token", o.Token, true)}
+	problems := []error{post.Token("Token", o.Token, true)}
 	contentType := "application/x-protobuf"
 	switch o.Encoding {
 	case "", "protobuf":
 	case "json":
 		contentType = "application/json"
 	default:
-		problems = append(problems, fmt.Errorf(`option Encoding: %q is neither "protobuf" nor "json"`, o.Encoding))
+		problems = append(problems, fmt.Errorf(`Encoding: %q is neither "protobuf" nor "json"`, o.Encoding))
 	}
 	if o.MaxBatchBytes == 0 {
 		o.MaxBatchBytes = defaultBatchBytes
 	}
 	if o.MaxBatchBytes < minBatchBytes {
-		problems = append(problems, fmt.Errorf("option MaxBatchBytes: %d is less than %d", o.MaxBatchBytes, minBatchBytes))
-	}
-	if err := errors.Join(problems...); err != nil {
-		return nil, fmt.Errorf("otlp: new: %w", err)
+		problems = append(problems, fmt.Errorf("MaxBatchBytes: %d is less than %d", o.MaxBatchBytes, minBatchBytes))
 	}
 	header := o.Header.Clone()
 	if header == nil {
@@ -101,9 +93,13 @@ func New(opts *Options) (*Sink, error) {
 	if !o.Token.IsZero() {
 		header.Set("Authorization", "Bearer "+o.Token.Reveal())
 	}
+	p, err := post.New("otlp", post.Options{HTTP: o.HTTP, URL: o.URL, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.Token}})
+	if err := errors.Join(append(problems, err)...); err != nil {
+		return nil, fmt.Errorf("otlp: new: %w", err)
+	}
 	s := &Sink{
-		post:   post.New("otlp", post.Options{Client: o.Client, Timeout: timeout, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.Token}}),
-		url:    u.JoinPath("v1/logs"),
+		post:   p,
+		url:    p.URL().JoinPath("v1/logs"),
 		json:   o.Encoding == "json",
 		limits: logging.Limits{MaxBatchBytes: o.MaxBatchBytes, MaxEventBytes: o.MaxBatchBytes - 200, Overhead: 100},
 	}

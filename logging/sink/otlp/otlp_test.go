@@ -16,6 +16,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/otlp"
 	"github.com/svcblocks/svcblocks/logging/sinktest"
 )
@@ -271,7 +272,7 @@ func TestNewReportsAllMistakes(t *testing.T) {
 	t.Parallel()
 	_, err := otlp.New(nil)
 	mistakes(t, err, "URL is empty")
-	_, err = otlp.New(&otlp.Options{URL: "http://h", Encoding: "xml", Token: secret.New("canary\n"), MaxBatchBytes: 5, Timeout: -1})
+	_, err = otlp.New(&otlp.Options{URL: "http://h", Encoding: "xml", Token: secret.New("canary\n"), MaxBatchBytes: 5, HTTP: sink.HTTP{Timeout: -1}})
 	mistakes(t, err, `Encoding: "xml"`, "Token holds", "MaxBatchBytes: 5", "Timeout: -1ns")
 }
 
@@ -280,7 +281,7 @@ func ExampleSink() {
 		fmt.Println(r.URL.Path, r.Header.Get("Content-Type"))
 	}))
 	defer collector.Close()
-	sink, err := otlp.New(&otlp.Options{URL: collector.URL, Resource: map[string]string{"service.name": "shop"}, Client: collector.Client()})
+	sink, err := otlp.New(&otlp.Options{URL: collector.URL, Resource: map[string]string{"service.name": "shop"}, HTTP: sink.HTTP{Client: collector.Client()}})
 	if err != nil {
 		panic(err)
 	}
@@ -294,5 +295,5 @@ func ExampleSink() {
 func ExampleOptions() {
 	_, err := otlp.New(&otlp.Options{URL: "http://localhost:4318", Encoding: "xml"})
 	fmt.Println(err)
-	// Output: otlp: new: option Encoding: "xml" is neither "protobuf" nor "json"
+	// Output: otlp: new: Encoding: "xml" is neither "protobuf" nor "json"
 }

@@ -63,6 +63,9 @@ const (
 	fixed32 = 5
 )
 
+// uid is the key of the attribute that holds the ID of an event.
+const uid = "log.record.uid"
+
 const scope = "github.com/svcblocks/svcblocks/logging"
 
 func appendTag(b []byte, field, wire int) []byte {
@@ -119,12 +122,15 @@ func appendRecord(b []byte, e logging.Event) []byte {
 	}
 	b = appendMessage(b, recordBody, func(b []byte) []byte { return appendBytes(b, valueString, utf8(r.Message)) })
 	for _, f := range r.Fields {
+		if f.Key == uid {
+			continue // is the event's own
+		}
 		b = appendMessage(b, recordAttributes, func(b []byte) []byte {
 			b = appendBytes(b, keyValueKey, utf8(f.Key))
 			return appendMessage(b, keyValueValue, func(b []byte) []byte { return appendValue(b, decode(f.Raw)) })
 		})
 	}
-	b = appendStringAttribute(b, recordAttributes, "log.record.uid", e.ID)
+	b = appendStringAttribute(b, recordAttributes, uid, e.ID)
 	if id, err := hex.DecodeString(r.Trace); err == nil && len(id) == 16 {
 		b = appendBytes(b, recordTraceID, id)
 	}

@@ -15,18 +15,20 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"time"
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/internal/post"
 )
 
 // Options says where and how to send. URL and Token are required.
 type Options struct {
-	// Client makes the requests; redirects are not followed. Nil: a client of
-	// its own.
-	Client *http.Client
+	// HTTP says how requests are made.
+	sink.HTTP `koanf:",squash"`
+	// Channel is the channel of the requests, a GUID, which tokens with
+	// acknowledgement ask for. Acknowledgements are not asked for. Empty: none.
+	Channel string
 	// DisableGzip sends the lines uncompressed.
 	DisableGzip bool
 	// DisableID leaves out the field "event_id".
@@ -34,8 +36,6 @@ type Options struct {
 	// Host, Index, Source and SourceType are put on each event. Empty: those
 	// of the token.
 	Host, Index, Source, SourceType string
-	// Timeout bounds a request. Defaults to 30s. Unused with Client.
-	Timeout time.Duration
 	// Token is the collector's token.
 	Token secret.Secret
 	// URL is the collector's address, to which /services/collector/event is
@@ -64,9 +64,12 @@ func New(opts *Options) (*Sink, error) {
 	if opts != nil {
 		o = *opts
 	}
-	u, err := post.CheckURL("URL", o.URL)
-	timeout, terr := post.Timeout(o.Timeout)
-	if err := errors.Join(err, terr, post.Token("Token", o.Token, false)); err != nil {
+	header := http.Header{"Content-Type": {"application/json"}, "Authorization": {"Splunk " + o.Token.Reveal()}}
+	if o.Channel != "" {
+		header.Set("X-Splunk-Request-Channel", o.Channel)
+	}
+	p, err := post.New("splunk", post.Options{HTTP: o.HTTP, URL: o.URL, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.Token}})
+	if err := errors.Join(err, post.Token("Token", o.Token, false)); err != nil {
 		return nil, fmt.Errorf("splunk: new: %w", err)
 	}
 	var meta []byte
@@ -76,10 +79,9 @@ func New(opts *Options) (*Sink, error) {
 			meta = post.AppendString(meta, m.value)
 		}
 	}
-	header := http.Header{"Content-Type": {"application/json"}, "Authorization": {"Splunk " + o.Token.Reveal()}}
 	return &Sink{
-		post: post.New("splunk", post.Options{Client: o.Client, Timeout: timeout, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.Token}}),
-		url:  u.JoinPath("services/collector/event"),
+		post: p,
+		url:  p.URL().JoinPath("services/collector/event"),
 		meta: string(meta),
 		id:   !o.DisableID,
 	}, nil
@@ -90,10 +92,56 @@ func (s *Sink) Limits() logging.Limits {
 	return logging.Limits{MaxBatchBytes: maxBatchBytes, MaxEventBytes: maxEventBytes, Overhead: len(s.meta) + 120}
 }
 
-// Send posts b.
+// Send posts b. The collector stops at the first event that it refuses and says
+// which; what stands before it is taken, and the rest is sent again here.
 func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
+	var refused []logging.Rejection
+	var last *logging.SinkError
+	for from := 0; from < len(b.Events); {
+		err := s.send(ctx, b.Events[from:])
+		se, ok := errors.AsType[*logging.SinkError](err)
+		if err == nil {
+			break
+		}
+		if !ok || se.Kind != logging.KindRejected || len(se.Rejected) == 0 {
+			if from == 0 || !ok {
+				return err
+			}
+			// What was refused is asked for once more, with what was not sent.
+			se.Rejected = append(se.Rejected, refused...)
+			for i := from; i < len(b.Events); i++ {
+				se.Rejected = append(se.Rejected, logging.Rejection{Index: i, Reason: se.Error()})
+			}
+			if se.Kind != logging.KindConfig {
+				se.Kind = logging.KindRetry
+			}
+			return se
+		}
+
+		next := from
+		for _, r := range se.Rejected {
+			refused = append(refused, logging.Rejection{Index: from + r.Index, Reason: r.Reason, Unsent: r.Unsent})
+			if !r.Unsent {
+				next = from + r.Index + 1
+			}
+		}
+		last = se
+		if next == from {
+			break // all that was sent was taken
+		}
+		from = next
+	}
+	if last == nil {
+		return nil
+	}
+	last.Rejected = refused
+	return last
+}
+
+// send posts events in one request.
+func (s *Sink) send(ctx context.Context, events []logging.Event) error {
 	batch := post.Body{MaxBatchBytes: maxBatchBytes}
-	for i, e := range b.Events {
+	for i, e := range events {
 		from := len(batch.Bytes)
 		batch.Bytes = s.appendEvent(batch.Bytes, e)
 		batch.Keep(i, from)
@@ -103,7 +151,7 @@ func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
 	}
 	answer, err := s.post.Post(ctx, s.url, batch.Bytes)
 	if err != nil {
-		return s.classify(err)
+		return s.classify(err, len(events))
 	}
 	var said struct {
 		Code *int   `json:"code"`
@@ -124,7 +172,7 @@ func (s *Sink) appendEvent(body []byte, e logging.Event) []byte {
 	micros := strconv.Itoa(1_000_000 + t.Nanosecond()/1000)
 	body = append(body, micros[1:]...)
 	body = append(body, `,"event":`...)
-	if post.IsObject(e.Line) {
+	if post.IsObject(e.Line) && json.Valid(e.Line) {
 		body = append(body, e.Line...)
 	} else {
 		body = post.AppendString(body, string(e.Line))
@@ -136,20 +184,28 @@ func (s *Sink) appendEvent(body []byte, e logging.Event) []byte {
 	return append(append(body, s.meta...), '}', '\n')
 }
 
-// classify looks at the code in a 400: some are no event's fault.
-func (s *Sink) classify(err error) error {
+// classify looks at the code in a 400: some are no event's fault, and others name
+// the event.
+func (s *Sink) classify(err error, events int) error {
 	se, ok := errors.AsType[*logging.SinkError](err)
 	answer, has := errors.AsType[*post.StatusError](err)
 	if !ok || !has || se.Kind != logging.KindRejected {
 		return err
 	}
 	var said struct {
-		Code int `json:"code"`
+		Code   int    `json:"code"`
+		Text   string `json:"text"`
+		Number *int   `json:"invalid-event-number"`
 	}
-	if json.Unmarshal(answer.Body, &said) == nil {
-		switch said.Code {
-		case 7, 10, 11, 14: // incorrect index, data channel, acknowledgements
-			se.Kind = logging.KindConfig
+	if json.Unmarshal(answer.Body, &said) != nil {
+		return se
+	}
+	switch said.Code {
+	case 7, 10, 11, 14: // incorrect index, data channel, acknowledgements
+		se.Kind = logging.KindConfig
+	default:
+		if said.Number != nil && *said.Number >= 0 && *said.Number < events {
+			se.Rejected = []logging.Rejection{{Index: *said.Number, Reason: s.post.Clean(said.Text)}}
 		}
 	}
 	return se

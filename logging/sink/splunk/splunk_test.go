@@ -17,6 +17,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/splunk"
 	"github.com/svcblocks/svcblocks/logging/sinktest"
 )
@@ -163,9 +164,9 @@ func FuzzAnswer(f *testing.F) {
 func TestNewReportsAllMistakes(t *testing.T) {
 	t.Parallel()
 	_, err := splunk.New(nil)
-	mistakes(t, err, "URL is empty", "option Token is empty")
-	_, err = splunk.New(&splunk.Options{URL: "http://h", Token: secret.New("canary\x00"), Timeout: -1})
-	mistakes(t, err, "option Token holds", "Timeout: -1ns")
+	mistakes(t, err, "URL is empty", "Token is empty")
+	_, err = splunk.New(&splunk.Options{URL: "http://h", Token: secret.New("canary\x00"), HTTP: sink.HTTP{Timeout: -1}})
+	mistakes(t, err, "Token holds", "Timeout: -1ns")
 }
 
 func ExampleSink() {
@@ -175,7 +176,7 @@ func ExampleSink() {
 		_, _ = io.WriteString(w, `{"text":"Success","code":0}`)
 	}))
 	defer collector.Close()
-	sink, err := splunk.New(&splunk.Options{URL: collector.URL, Token: secret.New("token"), SourceType: "_json", DisableGzip: true, Client: collector.Client()})
+	sink, err := splunk.New(&splunk.Options{URL: collector.URL, Token: secret.New("token"), SourceType: "_json", DisableGzip: true, HTTP: sink.HTTP{Client: collector.Client()}})
 	if err != nil {
 		panic(err)
 	}
@@ -191,5 +192,5 @@ func ExampleSink() {
 func ExampleOptions() {
 	_, err := splunk.New(&splunk.Options{URL: "https://localhost:8088"})
 	fmt.Println(err)
-	// Output: splunk: new: option Token is empty: the receiver asks for it
+	// Output: splunk: new: Token is empty: the receiver asks for it
 }

@@ -9,8 +9,7 @@ import (
 )
 
 // IsObject reports whether line looks like a JSON object. It looks at the ends
-// alone: what is in between was written by a JSON encoder or refuses itself at
-// the receiver.
+// alone.
 func IsObject(line []byte) bool {
 	return len(line) >= 2 && line[0] == '{' && line[len(line)-1] == '}'
 }
@@ -19,7 +18,7 @@ func IsObject(line []byte) bool {
 // as "message" where it is none. With an idField the object begins with the
 // event's ID under that key.
 func AppendObject(b []byte, e logging.Event, idField string) []byte {
-	object := IsObject(e.Line)
+	object := IsObject(e.Line) && json.Valid(e.Line)
 	if object && idField == "" {
 		return append(b, e.Line...)
 	}
@@ -39,6 +38,50 @@ func AppendObject(b []byte, e logging.Event, idField string) []byte {
 		b = b[:len(b)-1]
 	}
 	return append(b, '}')
+}
+
+// AppendUnique appends e as a JSON object, as AppendObject does, with each key
+// once in each object: the last of a name wins.
+func AppendUnique(b []byte, e logging.Event) []byte {
+	if !IsObject(e.Line) || !json.Valid(e.Line) {
+		return AppendObject(b, e, "")
+	}
+	return appendUnique(b, e.Line)
+}
+
+// appendUnique appends the valid JSON value p with each key once.
+func appendUnique(b, p []byte) []byte {
+	switch p[0] {
+	case '{':
+		keys, values := []string(nil), [][]byte(nil)
+		last := map[string]int{}
+		members(p, func(key string, raw []byte) {
+			last[key] = len(keys)
+			keys, values = append(keys, key), append(values, raw)
+		})
+		b = append(b, '{')
+		for i, key := range keys {
+			if last[key] != i {
+				continue
+			}
+			if b[len(b)-1] != '{' {
+				b = append(b, ',')
+			}
+			b = append(AppendString(b, key), ':')
+			b = appendUnique(b, values[i])
+		}
+		return append(b, '}')
+	case '[':
+		b = append(b, '[')
+		elements(p, func(raw []byte) {
+			if b[len(b)-1] != '[' {
+				b = append(b, ',')
+			}
+			b = appendUnique(b, raw)
+		})
+		return append(b, ']')
+	}
+	return append(b, p...)
 }
 
 // HasMember reports whether e's line is a JSON object with a member called key,

@@ -5,6 +5,8 @@ package post
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +14,10 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unicode"
@@ -22,61 +26,144 @@ import (
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/internal/backoff"
+	"github.com/svcblocks/svcblocks/internal/redact"
+	"github.com/svcblocks/svcblocks/internal/safehttp"
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink"
 )
 
-// Poster posts to one address. Its methods are safe for concurrent use.
+// Poster posts to one receiver. Its methods are safe for concurrent use.
 type Poster struct {
-	name   string
-	client *http.Client
-	header http.Header
-	gzip   bool
-	hidden []string
+	name    string
+	url     *url.URL
+	client  *http.Client
+	timeout time.Duration
+	header  http.Header
+	redact  *redact.Redactor
+	gzip    atomic.Int32
 }
+
+// What is known of the receiver and gzip.
+const (
+	gzipOff     int32 = iota // it is not to be used, or not understood
+	gzipUnknown              // nothing was taken yet
+	gzipTaken
+)
 
 // Options tunes New.
 type Options struct {
-	Client  *http.Client // nil: one of its own with Timeout
-	Timeout time.Duration
+	HTTP    sink.HTTP
+	URL     string      // the receiver's address, of the option of that name
 	Header  http.Header // copied
 	Gzip    bool
 	Secrets []secret.Secret // taken out of error texts
 }
 
-// New returns a Poster for the sink called name.
-func New(name string, o Options) *Poster {
-	p := &Poster{name: name, gzip: o.Gzip, header: o.Header.Clone()}
+const defaultTimeout = 30 * time.Second
+
+// New returns a Poster for the sink called name, and all mistakes in o at once.
+func New(name string, o Options) (*Poster, error) {
+	p := &Poster{name: name, timeout: o.HTTP.Timeout, header: o.Header.Clone()}
 	if p.header == nil {
 		p.header = http.Header{}
 	}
-	for _, s := range o.Secrets {
-		p.hide(s.Reveal())
+	if p.header.Get("User-Agent") == "" {
+		p.header.Set("User-Agent", "svcblocks-logging (+https://github.com/svcblocks/svcblocks)")
 	}
+	if o.Gzip {
+		p.gzip.Store(gzipUnknown)
+	}
+	secrets := slices.DeleteFunc(slices.Clone(o.Secrets), secret.Secret.IsZero)
 	for name, values := range p.header {
 		for _, v := range values {
 			if carriesSecret(name) {
-				p.hide(v)
 				_, credentials, _ := strings.Cut(v, " ") // behind the scheme
-				p.hide(credentials)
+				secrets = append(secrets, secret.New(v), secret.New(credentials))
 			}
 		}
 	}
-	client := http.Client{Timeout: o.Timeout}
-	if o.Client != nil {
-		client = *o.Client
+	p.redact = redact.New(secrets...)
+
+	var problems []error
+	var err error
+	if p.url, err = checkURL(o.URL, safehttp.Rule{Secret: len(secrets) > 0, AllowPlain: o.HTTP.AllowPlainHTTP, OptOut: "AllowPlainHTTP"}); err != nil {
+		problems = append(problems, err)
 	}
-	// A redirected POST turns into a GET, whose 200 confirms nothing.
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	p.client = &client
-	return p
+	switch {
+	case p.timeout < 0:
+		problems = append(problems, fmt.Errorf("Timeout: %v is below 0", p.timeout))
+	case p.timeout == 0:
+		p.timeout = defaultTimeout
+	}
+	if p.client, err = client(o.HTTP); err != nil {
+		problems = append(problems, err)
+	}
+	return p, errors.Join(problems...)
 }
 
-// hide takes value out of error texts, which quote what receivers answer.
-func (p *Poster) hide(value string) {
-	if value != "" {
-		p.hidden = append(p.hidden, value, url.PathEscape(value), url.QueryEscape(value))
+// checkURL reads the address of a receiver.
+func checkURL(raw string, rule safehttp.Rule) (*url.URL, error) {
+	if raw == "" {
+		return nil, errors.New("URL is empty: give the receiver's address, such as https://logs.example.com/ingest")
 	}
+	u, err := rule.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("URL: %w", err)
+	}
+	return u, nil
 }
+
+// client returns a client that follows no redirect: a redirected POST turns into
+// a GET, whose 200 confirms nothing.
+func client(o sink.HTTP) (*http.Client, error) {
+	own := o.CAFile != "" || o.RootCAs != nil || o.CertFile != "" || o.KeyFile != ""
+	switch {
+	case o.Client != nil && own:
+		return nil, errors.New("Client is set, and CAFile, RootCAs, CertFile or KeyFile too: give the certificates to the Client")
+	case o.CAFile != "" && o.RootCAs != nil:
+		return nil, errors.New("CAFile and RootCAs are both set: use one")
+	case (o.CertFile == "") != (o.KeyFile == ""):
+		return nil, errors.New("CertFile and KeyFile go together: one of them is empty")
+	}
+	var c http.Client
+	if o.Client != nil {
+		c = *o.Client
+	}
+	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	if !own {
+		return &c, nil
+	}
+
+	conf := &tls.Config{RootCAs: o.RootCAs}
+	if o.CAFile != "" {
+		pem, err := os.ReadFile(o.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("CAFile: %w", err)
+		}
+		conf.RootCAs = x509.NewCertPool()
+		if !conf.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("CAFile: %s holds no certificate in PEM", o.CAFile)
+		}
+	}
+	if o.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("CertFile, KeyFile: %w", err)
+		}
+		conf.Certificates = []tls.Certificate{pair}
+	}
+	transport, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		transport = &http.Transport{Proxy: http.ProxyFromEnvironment}
+	}
+	transport = transport.Clone()
+	transport.TLSClientConfig = conf
+	c.Transport = transport
+	return &c, nil
+}
+
+// URL returns the receiver's address.
+func (p *Poster) URL() *url.URL { return p.url }
 
 // carriesSecret reports whether the header called name may hold credentials.
 func carriesSecret(name string) bool {
@@ -89,30 +176,12 @@ func carriesSecret(name string) bool {
 	return false
 }
 
-// CheckURL reports what is wrong with the address of a receiver.
-func CheckURL(field, raw string) (*url.URL, error) {
-	if raw == "" {
-		return nil, fmt.Errorf("%s is empty: give the receiver's address, such as https://logs.example.com/ingest", field)
-	}
-	u, err := url.Parse(raw)
-	if err != nil {
-		return nil, fmt.Errorf("%s is no URL", field) // its text is in err
-	}
-	switch {
-	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, fmt.Errorf("%s: scheme %q is neither http nor https", field, u.Scheme)
-	case u.Host == "":
-		return nil, fmt.Errorf("%s has no host", field)
-	case u.User != nil:
-		return nil, fmt.Errorf("%s of host %s carries a user or password: give them in the fields made for it", field, u.Host)
-	}
-	return u, nil
-}
-
 // Answer is what a receiver said with a 2xx status.
 type Answer struct {
 	Status int
 	Body   []byte // at most 4 MiB
+	// Cut says that the answer was longer.
+	Cut bool
 }
 
 const maxAnswer = 4 << 20
@@ -120,10 +189,44 @@ const maxAnswer = 4 << 20
 // Post sends body and returns the answer if its status is 2xx. Any other
 // outcome is a *logging.SinkError.
 func (p *Poster) Post(ctx context.Context, u *url.URL, body []byte, extra ...string) (*Answer, error) {
-	if !p.gzip {
-		return p.do(ctx, u, bytes.NewReader(body), int64(len(body)), "", extra)
+	return p.post(ctx, u, extra,
+		func() io.Reader { return bytes.NewReader(body) },
+		func() (*Answer, error) { return p.do(ctx, u, bytes.NewReader(body), int64(len(body)), "", extra) })
+}
+
+// PostSection sends body as it is. Where that is a section of a file and is not
+// to be compressed, the kernel copies it to a plain TCP connection by itself.
+func (p *Poster) PostSection(ctx context.Context, u *url.URL, body *io.SectionReader, extra ...string) (*Answer, error) {
+	at, from, size := body.Outer()
+	return p.post(ctx, u, extra,
+		func() io.Reader { return io.NewSectionReader(at, from, size) },
+		func() (*Answer, error) { return p.section(ctx, u, at, from, size, extra) })
+}
+
+// post sends a body compressed, and plain where the receiver refuses that
+// before it took any compressed one: many do not look at Content-Encoding. From
+// then on it is sent plain.
+func (p *Poster) post(ctx context.Context, u *url.URL, extra []string, body func() io.Reader, plain func() (*Answer, error)) (*Answer, error) {
+	known := p.gzip.Load()
+	if known == gzipOff {
+		return plain()
 	}
-	return p.zipped(ctx, u, bytes.NewReader(body), extra)
+	answer, err := p.zipped(ctx, u, body(), extra)
+	if err == nil {
+		p.gzip.CompareAndSwap(gzipUnknown, gzipTaken)
+		return answer, nil
+	}
+
+	refused, ok := errors.AsType[*StatusError](err)
+	if !ok || refused.Status != http.StatusUnsupportedMediaType && (known == gzipTaken || refused.Status != http.StatusBadRequest) {
+		return nil, err
+	}
+	answer, perr := plain()
+	if perr == nil {
+		p.gzip.Store(gzipOff)
+		return answer, nil
+	}
+	return nil, perr
 }
 
 // zipped sends what body holds, compressed.
@@ -138,6 +241,7 @@ func (p *Poster) zipped(ctx context.Context, u *url.URL, body io.Reader, extra [
 	if err := z.w.Close(); err != nil {
 		return nil, &logging.SinkError{Err: fmt.Errorf("%s: compress: %w", p.name, err)}
 	}
+
 	// The buffer goes back to the pool when do returns, and the transport may
 	// still read from it after an early answer: hence a reader that ends.
 	r := &ending{r: bytes.NewReader(z.buf.Bytes())}
@@ -145,13 +249,8 @@ func (p *Poster) zipped(ctx context.Context, u *url.URL, body io.Reader, extra [
 	return p.do(ctx, u, r, int64(z.buf.Len()), "gzip", extra)
 }
 
-// PostSection sends body as it is. Where that is a section of a file and is not
-// to be compressed, the kernel copies it to a plain TCP connection by itself.
-func (p *Poster) PostSection(ctx context.Context, u *url.URL, body *io.SectionReader, extra ...string) (*Answer, error) {
-	if p.gzip {
-		return p.zipped(ctx, u, body, extra)
-	}
-	at, from, size := body.Outer()
+// section sends a piece of at.
+func (p *Poster) section(ctx context.Context, u *url.URL, at io.ReaderAt, from, size int64, extra []string) (*Answer, error) {
 	if f, ok := at.(*os.File); ok {
 		// A descriptor of its own for each request: after an early answer the
 		// transport may go on reading for a while, and move the position.
@@ -162,7 +261,7 @@ func (p *Poster) PostSection(ctx context.Context, u *url.URL, body *io.SectionRe
 			}
 		}
 	}
-	return p.do(ctx, u, body, size, "", extra)
+	return p.do(ctx, u, io.NewSectionReader(at, from, size), size, "", extra)
 }
 
 // fileSection is the rest of f up to end. Package net sends what is a
@@ -228,6 +327,8 @@ func (e *ending) end() {
 }
 
 func (p *Poster) do(ctx context.Context, u *url.URL, body io.Reader, size int64, encoding string, extra []string) (*Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), body)
 	if err != nil {
 		return nil, p.fail(logging.KindConfig, u, "request cannot be made")
@@ -240,37 +341,48 @@ func (p *Poster) do(ctx context.Context, u *url.URL, body io.Reader, size int64,
 	for i := 0; i+1 < len(extra); i += 2 {
 		req.Header.Set(extra[i], extra[i+1])
 	}
+
 	resp, err := p.client.Do(req)
 	if err != nil {
 		if ue, ok := errors.AsType[*url.Error](err); ok {
 			err = ue.Err // its text holds the whole URL
 		}
-		return nil, &logging.SinkError{Kind: logging.KindRetry, Err: &cause{text: p.clean(fmt.Sprintf("%s: post %s: %v", p.name, u.Host, err)), err: err}}
+		return nil, &logging.SinkError{Kind: logging.KindRetry, Err: p.redact.Error(fmt.Errorf("%s: post %s: %w", p.name, u.Host, err))}
 	}
 	defer func() { _ = resp.Body.Close() }() // what matters was read
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	cut := len(answer) > maxAnswer
+	answer = answer[:min(len(answer), maxAnswer)]
 	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
 		if err != nil {
 			return nil, p.fail(logging.KindRetry, u, "answer cut short: "+err.Error())
 		}
-		return &Answer{Status: resp.StatusCode, Body: answer}, nil
+		return &Answer{Status: resp.StatusCode, Body: answer, Cut: cut}, nil
 	}
+	return nil, p.status(u, resp, answer)
+}
+
+// status returns the error for an answer that is not 2xx.
+func (p *Poster) status(u *url.URL, resp *http.Response, answer []byte) error {
 	text := resp.Status
 	if loc := resp.Header.Get("Location"); loc != "" && resp.StatusCode < 400 {
 		text += ": the receiver has moved; give its new address"
-	}
-	if resp.StatusCode == http.StatusUnsupportedMediaType && encoding != "" {
-		text += ": the receiver may not take gzip; if so set DisableGzip"
 	}
 	if s := excerpt(answer); s != "" {
 		text += ": " + s
 	}
 	se := p.fail(KindOf(resp.StatusCode), u, text)
 	se.Err = &StatusError{Status: resp.StatusCode, Body: answer, text: se.Err.Error()}
-	if wait, ok := backoff.RetryAfter(resp.Header.Get("Retry-After"), time.Now()); ok {
+
+	// A date is one of the receiver's clock (RFC 9110 §10.2.3, §6.6.1).
+	now, err := http.ParseTime(resp.Header.Get("Date"))
+	if err != nil {
+		now = time.Now()
+	}
+	if wait, ok := backoff.RetryAfter(resp.Header.Get("Retry-After"), now); ok {
 		se.RetryAfter = wait
 	}
-	return nil, se
+	return se
 }
 
 // StatusError is the cause of a SinkError for a status other than 2xx.
@@ -309,21 +421,7 @@ func (p *Poster) fail(kind logging.Kind, u *url.URL, text string) *logging.SinkE
 // Clean returns text without the secrets of the sink.
 func (p *Poster) Clean(text string) string { return p.clean(text) }
 
-func (p *Poster) clean(text string) string {
-	for _, s := range p.hidden {
-		text = strings.ReplaceAll(text, s, secret.Redacted)
-	}
-	return text
-}
-
-// cause keeps err readable by errors.Is under a text without secrets.
-type cause struct {
-	text string
-	err  error
-}
-
-func (c *cause) Error() string { return c.text }
-func (c *cause) Unwrap() error { return c.err }
+func (p *Poster) clean(text string) string { return p.redact.String(text) }
 
 const maxExcerpt = 200
 

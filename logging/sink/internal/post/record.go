@@ -70,7 +70,26 @@ func Parse(e logging.Event) Record {
 	if r.Time.IsZero() {
 		r.Time = sealed(e.ID)
 	}
+	r.Fields = unique(r.Fields)
 	return r
+}
+
+// unique leaves the last field of each key.
+func unique(fields []Field) []Field {
+	last := make(map[string]int, len(fields))
+	for i, f := range fields {
+		last[f.Key] = i
+	}
+	if len(last) == len(fields) {
+		return fields
+	}
+	out := fields[:0]
+	for i, f := range fields {
+		if last[f.Key] == i {
+			out = append(out, f)
+		}
+	}
+	return out
 }
 
 // Time returns the time of e's line, and where it has none that of its
@@ -180,6 +199,29 @@ func members(p []byte, visit func(key string, raw []byte)) {
 			i++
 		}
 		visit(key, bytes.TrimSpace(p[from:i]))
+	}
+}
+
+// elements calls visit with each element of the valid JSON array p.
+func elements(p []byte, visit func(raw []byte)) {
+	for i := 1; i < len(p); {
+		from, depth := i, 0
+		for ; i < len(p); i++ {
+			c := p[i]
+			if c == '"' {
+				i = stringEnd(p, i) - 1
+			} else if c == '{' || c == '[' {
+				depth++
+			} else if depth == 0 && (c == ',' || c == ']') {
+				break
+			} else if c == '}' || c == ']' {
+				depth--
+			}
+		}
+		if raw := bytes.TrimSpace(p[from:min(i, len(p))]); len(raw) > 0 {
+			visit(raw)
+		}
+		i++
 	}
 }
 
