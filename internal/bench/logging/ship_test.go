@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 // childShip ships the segments in dir and prints its peak of memory.
 func childShip(dir string) error {
 	sink, err := httpjson.New(&httpjson.Options{
-		URL:         os.Getenv("BENCH_SHIP_URL"),
+		URL:  os.Getenv("BENCH_SHIP_URL"),
 		Gzip: os.Getenv("BENCH_SHIP_GZIP") != "",
 	})
 	if err != nil {

@@ -63,10 +63,10 @@ func receive(r *http.Request, body []byte) (messages []string, err error) {
 		// All but the time is a text, so that receivers which take nothing else are
 		// content too.
 		var when struct {
-			Timestamp int64 `json:"timestamp"`
+			Timestamp *int64 `json:"timestamp"`
 		}
 		all, e := map[string]any{}, map[string]string{}
-		if err := errors.Join(json.Unmarshal(entry, &all), json.Unmarshal(entry, &when)); err != nil || len(entry) > 1_000_000 || when.Timestamp == 0 {
+		if err := errors.Join(json.Unmarshal(entry, &all), json.Unmarshal(entry, &when)); err != nil || len(entry) > 1_000_000 || when.Timestamp == nil {
 			return nil, fmt.Errorf("an entry of %d bytes: %w", len(entry), err)
 		}
 		delete(all, "timestamp")
