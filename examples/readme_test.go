@@ -271,7 +271,7 @@ command -v docker-compose >/dev/null || {
   PATH=$PWD/../bin:$PATH
 }
 cd shopwatch/deploy
-exec ./bases.sh go run ./goproxy sh -c 'cd ../.. && exec sh -eu -c "$README_SCRIPT"'
+exec ../../../.ci/bases.sh go run ./goproxy sh -c 'cd ../.. && exec sh -eu -c "$README_SCRIPT"'
 `
 
 // serve starts a line and waits until it serves.

@@ -59,7 +59,7 @@ func TestDockerCompose(t *testing.T) {
 		return out
 	}
 	compose("", "config", "-q")
-	if out, err := command("", "./bases.sh", "go", "run", "./goproxy", "./compose.sh", "-f", file, "build", "hub"); err != nil {
+	if out, err := command("", "../../../.ci/bases.sh", "go", "run", "./goproxy", "./compose.sh", "-f", file, "build", "hub"); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	t.Cleanup(func() {

@@ -15,9 +15,9 @@ export REVISION=${REVISION:-$(git rev-parse HEAD 2>/dev/null || echo unknown)}
 build() {
   if command -v go >/dev/null; then
     (cd ../.. && go list -deps -tags nodemo ./shopwatch && go list -deps ./shopwatch) >/dev/null
-    ./bases.sh go run ./goproxy "$@"
+    ../../../.ci/bases.sh go run ./goproxy "$@"
   else
-    ./bases.sh "$@"
+    ../../../.ci/bases.sh "$@"
   fi
 }
 

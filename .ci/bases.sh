@@ -9,7 +9,7 @@
 # What debootstrap made is kept in $XDG_CACHE_HOME/svcblocks/deploy for a month.
 set -euo pipefail
 
-suite=bookworm
+suite=trixie
 go_version=$(go env GOVERSION 2>/dev/null || true)
 cache=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/svcblocks/deploy
 rootfs=$cache/debian-$suite-$(uname -m).tar
