@@ -19,7 +19,6 @@ require (
 	go.yaml.in/yaml/v3 v3.0.3
 	golang.org/x/net v0.62.0
 	golang.org/x/sys v0.49.0
-	golang.org/x/time v0.16.0
 )
 
 require (

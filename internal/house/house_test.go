@@ -138,7 +138,6 @@ var allowed = map[string]map[string]string{
 	},
 	"scrape": {
 		"golang.org/x/net":              "public suffixes",
-		"golang.org/x/time":             "rate limits per host",
 		"github.com/klauspost/compress": "zstd",
 		"github.com/andybalholm/brotli": "brotli",
 	},
