@@ -2,8 +2,9 @@
 # Gets the real parts that the tests run against: tor, postfix, nginx and
 # chromium from the machine's package manager, syslog-ng (and postfix, where
 # the machine has a mail server of its own) unpacked into a cache folder, and
-# the script of the npm package axe-core, which checks pages, and two npm
-# packages with lists of user agents, beside them.
+# the script of the npm package axe-core, which checks pages, two npm packages
+# with lists of user agents, and Python's readers of settings files, beside
+# them.
 #
 # As root in a container, or with CI=true, it does so without a question; on a
 # terminal it asks first; otherwise it says what is missing. The tests that
@@ -57,6 +58,7 @@ there() {
 	uidmap) [ "$(id -u)" = 0 ] || [ "$(uname -s)" != Linux ] || has newuidmap ;;
 	axe-core) [ -f "$cache/$axe/axe.min.js" ] ;;
 	user-agents) [ -f "$cache/user-agents/user-agents.json" ] ;;
+	readers) /usr/bin/python3 -c 'import yaml, ruamel.yaml, json5, tomllib' 2>/dev/null ;;
 	*) has "$1" ;;
 	esac
 }
@@ -68,6 +70,7 @@ package() {
 	syslog-ng) echo syslog-ng-core syslog-ng-mod-http ;;
 	gcc) echo gcc libc6-dev ;;
 	axe-core | user-agents) echo npm ;; # what fetches them
+	readers) echo python3-yaml python3-ruamel.yaml python3-json5 ;;
 	*) echo "$1" ;;
 	esac
 }
@@ -75,7 +78,7 @@ package() {
 # missing prints those of the parts that are not found.
 missing() {
 	local part
-	for part in tor postfix nginx strace chromium syslog-ng gcc uidmap axe-core user-agents; do
+	for part in tor postfix nginx strace chromium syslog-ng gcc uidmap axe-core user-agents readers; do
 		there "$part" || printf '%s ' "$part"
 	done
 }

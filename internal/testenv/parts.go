@@ -36,8 +36,8 @@ func (p Part) Command(args ...string) *exec.Cmd {
 }
 
 // Require returns the part called name: tor, tor-gencert, postfix, syslog-ng,
-// nginx, strace, chromium, axe-core, user-agents, docker, or netns, which
-// stands for the right to create a network namespace. Where it is absent
+// nginx, strace, chromium, axe-core, user-agents, readers, docker, or netns,
+// which stands for the right to create a network namespace. Where it is absent
 // Require skips t, or fails it with SVCBLOCKS_REQUIRE=all, and says how to get
 // it. With -short it skips t: real parts take their time to start.
 func Require(t testing.TB, name string) Part {
@@ -68,6 +68,8 @@ func Find(name string) (Part, error) {
 		return findAxe()
 	case "user-agents":
 		return findAgents()
+	case "readers":
+		return findReaders()
 	case "docker":
 		return findDocker()
 	case "netns":
@@ -233,6 +235,21 @@ func findAgents() (Part, error) {
 		return Part{}, fmt.Errorf("lists of user agents are not here: get them with .ci/deps.sh, which puts them into %s", path)
 	}
 	return Part{Path: path}, nil
+}
+
+// findReaders finds a Python that reads YAML 1.1 and 1.2, TOML and JSON5: the
+// one whose modules the machine's package manager brings.
+func findReaders() (Part, error) {
+	for _, name := range []string{"/usr/bin/python3", "python3"} {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			continue
+		}
+		if exec.Command(path, "-c", "import yaml, ruamel.yaml, json5, tomllib").Run() == nil {
+			return Part{Path: path}, nil
+		}
+	}
+	return Part{}, absent("a Python with PyYAML, ruamel.yaml, json5 and tomllib", "apt install python3-yaml python3-ruamel.yaml python3-json5")
 }
 
 // findDocker finds the docker client and asks it for its engine.

@@ -669,6 +669,9 @@ func (e *editor) cut(from, to int, patches []patch) string {
 	at := from
 	for ; i < len(patches) && patches[i].to <= to && patches[i].from <= to; i++ {
 		p := patches[i]
+		if p.to == from && from > 0 {
+			continue // it was put in at the end of what stands before
+		}
 		if p.from < at {
 			b.WriteString(p.text) // put in where something goes
 			continue

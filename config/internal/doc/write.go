@@ -16,8 +16,10 @@ func JSONText(n *Node) (string, error) {
 		return "null", nil
 	case Text:
 		if n.Plain {
-			if n.Text == "true" || n.Text == "false" || IsJSONNumber(n.Text) {
-				return n.Text, nil
+			for _, text := range []string{n.Text, plainWord(n)} {
+				if text == "true" || text == "false" || IsJSONNumber(text) {
+					return text, nil
+				}
 			}
 			return "", fmt.Errorf("JSON has no number %s", n.Text)
 		}
@@ -78,7 +80,7 @@ func tomlText(n *Node) (string, error) {
 		return "", errors.New("TOML has no null")
 	case Text:
 		if n.Plain {
-			return tomlNumber(n.Text), nil
+			return tomlWord(plainWord(n)), nil
 		}
 		return QuoteJSON(n.Text), nil
 	}
@@ -99,8 +101,9 @@ func tomlText(n *Node) (string, error) {
 	return "[" + strings.Join(parts, ", ") + "]", nil
 }
 
-func tomlNumber(text string) string {
-	switch strings.ToLower(text) {
+// tomlWord gives the odd floats their names in TOML.
+func tomlWord(text string) string {
+	switch text {
 	case ".nan":
 		return "nan"
 	case ".inf":
@@ -128,7 +131,7 @@ func yamlText(n *Node, quote byte, flow bool) string {
 		return "null"
 	case Text:
 		if n.Plain && quote == 0 {
-			return yamlNumber(n.Text)
+			return plainWord(n)
 		}
 		return yamlString(n.Text, quote, flow)
 	}
@@ -145,16 +148,40 @@ func yamlText(n *Node, quote byte, flow bool) string {
 	return "[" + strings.Join(parts, ", ") + "]"
 }
 
-func yamlNumber(text string) string {
-	switch strings.ToLower(text) {
-	case "nan":
-		return ".nan"
-	case "+inf", "inf":
-		return ".inf"
-	case "-inf":
-		return "-.inf"
+// everyNumber matches the numbers that all readers see alike. YAML 1.1 wants a
+// point in a float, and a sign in its exponent.
+var everyNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+([eE][+-][0-9]+)?)?$`)
+
+// plainWord writes a number or a boolean so that all readers see the same type
+// and value: hexadecimal and grouped digits, which some take for text, become
+// decimal ones.
+func plainWord(n *Node) string {
+	if everyNumber.MatchString(n.Text) {
+		return n.Text
 	}
-	return text
+	switch v := n.Any().(type) {
+	case bool, int64, uint64:
+		return fmt.Sprint(v)
+	case float64:
+		switch {
+		case math.IsNaN(v):
+			return ".nan"
+		case math.IsInf(v, 1):
+			return ".inf"
+		case math.IsInf(v, -1):
+			return "-.inf"
+		}
+		text := strconv.FormatFloat(v, 'g', -1, 64)
+		mantissa, exponent, found := strings.Cut(text, "e")
+		if !strings.Contains(mantissa, ".") {
+			mantissa += ".0"
+		}
+		if found {
+			mantissa += "e" + exponent
+		}
+		return mantissa
+	}
+	return n.Text
 }
 
 func yamlString(text string, quote byte, flow bool) string {
