@@ -19,6 +19,7 @@ import (
 type snapshot struct {
 	rv         reflect.Value // pointer to the settings
 	heads      []*doc.Node   // by leaf id: the value that won, nil for the default
+	ignored    []Entry       // names that Ignore let be there
 	layers     []*layer
 	warnings   []Problem
 	inputs     []input
@@ -73,7 +74,7 @@ func (e *engine) build(ctx context.Context, replaced []byte) (*snapshot, error) 
 	}
 	return &snapshot{
 		rv: rv, heads: b.heads, layers: b.layers, warnings: warnings,
-		inputs: sortedInputs(b.inputs), references: b.references, at: time.Now(),
+		inputs: sortedInputs(b.inputs), references: b.references, ignored: b.ignored, at: time.Now(),
 	}, nil
 }
 
@@ -117,6 +118,7 @@ func (b *builder) walk(section *typed.Entry, n *doc.Node) {
 		item := n.Items[i]
 		e := section.Names[k.Text]
 		switch {
+		case e == nil && b.ignores(doc.JoinKey(section.Key, k.Text), originOf(item, k)):
 		case e == nil:
 			b.Decoder.Unknown(n, i, section.Shape, section.Key, b.keyHint(section, k.Text))
 		case !e.Section:
@@ -214,6 +216,12 @@ func (b *builder) leaf(e *typed.Entry, fv reflect.Value) {
 	}
 	if r.Required && n != nil && n.Kind == doc.Null && fv.IsZero() {
 		b.missing(e)
+		return
+	}
+	if r.Required && n != nil && typed.IsEmpty(fv, e.Shape) {
+		p := problemAt(n, e.Key)
+		p.Kind, p.Message = KindMissing, "required, but empty"
+		b.found = append(b.found, p)
 		return
 	}
 	if want := r.Check(fv, e.Shape); want != "" {

@@ -150,7 +150,7 @@ func TestCanaryInErrors(t *testing.T) {
 		"secrets: number":             {config.SecretsDir(func() string { d := t.TempDir(); write(t, d, "n", canary); return d }())},
 		"secrets: type":               {config.SecretsDir(func() string { d := t.TempDir(); write(t, d, "shy", canary); return d }())},
 		"secrets: url":                {config.SecretsDir(func() string { d := t.TempDir(); write(t, d, "url", "http://"+canary+":%%"); return d }())},
-		"flag: too short":             {flags("-password=" + canary)},
+		"flag: by its key's name":     {flags("-api-token=" + canary)},
 		"resolver":                    {file("s.yaml", "long: CANARY\nn: ref+vault://x"), config.Resolve("vault", failing{errors.New("token " + canary + " is not valid")})},
 		"source": {config.Source("m", mapProvider(func() map[string]any {
 			return map[string]any{"password": []string{canary}, "secrets": map[string]any{"a": []any{canary}}}

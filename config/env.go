@@ -40,7 +40,7 @@ func (r *reading) env(s *sourceSpec) {
 	r.layers = append(r.layers, l)
 	values := map[string]string{}
 	for _, pair := range r.environ {
-		if name, value, ok := strings.Cut(pair, "="); ok && name != "" && strings.HasPrefix(name, s.path) {
+		if name, value, ok := strings.Cut(pair, "="); ok && name != "" && strings.HasPrefix(name, s.path) && (value != "" || !r.opt.emptyless) {
 			values[name] = value
 		}
 	}
@@ -108,6 +108,9 @@ func (r *reading) unknownVariables(prefix string, values map[string]string, name
 		if base, ok := strings.CutSuffix(v, fileSuffix); ok && names[base] != nil {
 			continue
 		}
+		if r.ignores(v, Origin{Layer: string(layerEnv), Name: v}) {
+			continue
+		}
 		p := Problem{Kind: KindUnknown, Layer: "env " + v, Message: "unknown variable"}
 		section := ""
 		for _, k := range typed.SortedKeys(r.schema.ByKey) {
@@ -120,12 +123,25 @@ func (r *reading) unknownVariables(prefix string, values map[string]string, name
 		} else {
 			p.Hint = nearestVariable(v, prefix, names)
 		}
+		if e := wholeOf(v, names); e != nil {
+			p.Hint = fmt.Sprintf("%s is one value: write all of it as JSON in %s", e.Key, variable(prefix, e.Key))
+		}
 		if r.opt.lenient {
 			r.warnings = append(r.warnings, p)
 			continue
 		}
 		r.fail(p)
 	}
+}
+
+// wholeOf finds the list or map in which a variable seems to name an item.
+func wholeOf(v string, names map[string]*typed.Entry) *typed.Entry {
+	for other, e := range names {
+		if strings.HasPrefix(v, other+"_") && (e.Shape.Code == typed.Map || e.Shape.Code == typed.Slice || e.Shape.Code == typed.Array) {
+			return e
+		}
+	}
+	return nil
 }
 
 // nearestVariable compares without the prefix, which all share.

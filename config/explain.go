@@ -50,6 +50,9 @@ type Entry struct {
 	Overrode []Overridden
 	// Doc is the text of the key's doc tag.
 	Doc string
+	// Ignored says that Key is a name which [Ignore] let be there: no key, and
+	// without a value.
+	Ignored bool
 }
 
 // Overridden is a value that a higher layer won over.
@@ -72,7 +75,11 @@ func (x Explanation) String() string {
 	}
 	var b strings.Builder
 	for _, e := range x {
-		fmt.Fprintf(&b, "%-*s  %-*s  %s\n", width, e.Key, values, oneLine(e.Value), e.Origin)
+		value := oneLine(e.Value)
+		if e.Ignored {
+			value = "(ignored)"
+		}
+		fmt.Fprintf(&b, "%-*s  %-*s  %s\n", width, e.Key, values, value, e.Origin)
 		for _, o := range e.Overrode {
 			fmt.Fprintf(&b, "%-*s  %-*s  over %s\n", width, "", values, oneLine(o.Value), o.Origin)
 		}
@@ -115,7 +122,7 @@ func (e *engine) explain() Explanation {
 		}
 	}
 	visit(e.schema.Root, snap.rv.Elem(), e.defaults)
-	return out
+	return append(out, snap.ignored...)
 }
 
 func fieldOf(rv reflect.Value, i int) reflect.Value {
@@ -184,6 +191,15 @@ func publicOrigin(n *doc.Node) Origin {
 	o := Origin{Layer: string(from.layer.kind), Name: from.label, Reference: showReference(from.ref)}
 	if from.label == "" {
 		o.Name, o.Line, o.Column = from.layer.name, n.Line, n.Column
+	}
+	return o
+}
+
+// originOf is the place of a name in a document.
+func originOf(n *doc.Node, k doc.Name) Origin {
+	o := publicOrigin(n)
+	if o.Line > 0 {
+		o.Line, o.Column = k.Line, k.Column
 	}
 	return o
 }

@@ -33,6 +33,7 @@ type reading struct {
 	unparsed [][]byte        // documents that could not be parsed
 	emptied  bool            // a file that had content is empty
 	rejected map[string]bool // keys that a layer gives, in a way that cannot be used
+	ignored  []Entry         // names that Ignore let be there
 	scrub    scrubber
 }
 
@@ -224,14 +225,15 @@ func (r *reading) secretsDir(s *sourceSpec) {
 		byName[secretFileKey(e.Key)] = e
 	}
 	l.root = &doc.Node{Kind: doc.Map}
+	var strange []string
 	for _, file := range entries {
 		full := filepath.Join(s.path, file.Name())
-		if strings.HasPrefix(file.Name(), ".") || file.IsDir() {
+		if strings.HasPrefix(file.Name(), ".") {
 			continue
 		}
 		e := byName[secretFileKey(file.Name())]
 		if e == nil {
-			r.strangeSecret(l, full, file.Name(), byName)
+			strange = append(strange, file.Name())
 			continue
 		}
 		n, ok := r.textFile(l, e, full, full)
@@ -244,20 +246,9 @@ func (r *reading) secretsDir(s *sourceSpec) {
 		}
 		l.root.Put(doc.Name{Text: e.Key}, n)
 	}
-}
-
-// strangeSecret reports a file which is no key: as a mistake if a key is near.
-func (r *reading) strangeSecret(l *layer, full, name string, byName map[string]*typed.Entry) {
-	p := Problem{Kind: KindUnknown, Layer: l.describe() + "/" + name, Message: "the file is no key"}
-	if info, err := os.Stat(full); err != nil || !info.Mode().IsRegular() {
-		return
+	for _, name := range strange { // last, when all files of keys are known
+		r.strangeSecret(l, name, byName)
 	}
-	p.Hint = typed.Nearest(secretFileKey(name), typed.Keys(byName))
-	if p.Hint == "" || r.opt.lenient {
-		r.warnings = append(r.warnings, p)
-		return
-	}
-	r.fail(p)
 }
 
 // textFile reads a file that holds one value.
@@ -322,6 +313,13 @@ func (r *reading) flags(s *sourceSpec) {
 	}
 	s.flags.Visit(func(f *flag.Flag) {
 		if e := byName[f.Name]; e != nil {
+			if e.Shape.HoldsSecret() {
+				r.reject(Problem{
+					Kind: KindInvalid, Key: e.Key, Layer: "flag -" + f.Name, Message: "a secret on the command line, where every user of the machine sees it",
+					Hint: "give it in a file of SecretsDir, or name one in its variable that ends in " + fileSuffix,
+				})
+				return
+			}
 			if n, ok := r.textNode(l, e, f.Value.String(), "-"+f.Name, false); ok {
 				l.root.Put(doc.Name{Text: e.Key}, n)
 			}

@@ -26,6 +26,9 @@ type options struct {
 	sources   []sourceSpec
 	resolvers map[string]Resolver
 	lenient   bool
+	ignore    []string // patterns of names that may be there
+	emptyless bool     // empty variables count as unset
+	refresh   time.Duration
 	poll      time.Duration
 	logger    *slog.Logger
 	environ   func() []string
@@ -190,6 +193,17 @@ func Resolve(scheme string, r Resolver) Option {
 // warnings, which are logged and kept in [Status].
 func Lenient() Option { return func(o *options) { o.lenient = true } }
 
+// EmptyUnset makes a variable that is set to nothing, as compose files write for
+// ${HOST} without a value, count as not set at all. Without it, empty text is a
+// value. It holds for variables of [Env] and [DotEnv] alone: an empty text in a
+// file, flag or secret file stays a value.
+func EmptyUnset() Option { return func(o *options) { o.emptyless = true } }
+
+// RefreshEvery sets how often [Store.Run] asks again for references whose
+// resolver gave no lease, such as those to Vault's KV store, so that a secret
+// which is changed there is seen. Defaults to 5m; negative turns it off.
+func RefreshEvery(every time.Duration) Option { return func(o *options) { o.refresh = every } }
+
 // Poll sets how often [Store.Run] looks at the files by itself, besides being
 // told by the operating system, and reads [Source] layers again. Defaults to
 // 30s on Linux, to 5s where the system does not tell of folders that are
@@ -205,6 +219,9 @@ func newOptions(opts []Option) (*options, error) {
 		if opt != nil {
 			opt(o)
 		}
+	}
+	if o.refresh == 0 {
+		o.refresh = defaultRefresh
 	}
 	if o.logger == nil {
 		o.logger = slog.New(slog.DiscardHandler)

@@ -164,6 +164,9 @@ func problemOf(f typed.Mistake) Problem {
 		return p
 	case typed.Missing:
 		p.Kind, p.Message = KindMissing, "required, but not set"
+		if f.Want != "" {
+			p.Message = "required, but " + f.Want
+		}
 		return p
 	case typed.OutOfRange:
 		p.Kind = KindOutOfRange

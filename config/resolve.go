@@ -87,6 +87,7 @@ type resolved struct {
 	lease   time.Duration
 	err     error // of the last attempt
 	failed  int   // attempts in a row that failed
+	local   bool  // of a file or variable
 	retryAt time.Time
 }
 
@@ -193,6 +194,7 @@ func (b *builder) defaultReferences(defaults reflect.Value) {
 
 // references keeps what resolvers gave, across reloads.
 type references struct {
+	every time.Duration // see RefreshEvery
 	mu    sync.Mutex
 	known map[string]*resolved
 }
@@ -282,7 +284,11 @@ func resolveOne(ctx context.Context, resolvers map[string]Resolver, text string)
 		out.err = fmt.Errorf("no resolver for %q; there are %s", r.scheme, strings.Join(typed.SortedKeys(resolvers), ", "))
 		return out
 	}
+	out.local = isLocal(resolver)
 	out.value, out.lease, out.err = resolver.Resolve(ctx, r.path, r.key)
+	if out.err == nil && isReference(out.value) {
+		out.value, out.err = "", errors.New("the value there is a reference itself; store the value, or refer to where that one leads")
+	}
 	return out
 }
 

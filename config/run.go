@@ -19,6 +19,9 @@ const (
 	// missingTime is how long a file may be missing or empty before that counts.
 	missingTime = 1500 * time.Millisecond
 
+	// defaultRefresh is how often what has no lease is asked for again.
+	defaultRefresh = 5 * time.Minute
+
 	pollWithEvents    = 30 * time.Second
 	pollPartly        = 5 * time.Second // where the folders above are not watched
 	pollWithoutEvents = 2 * time.Second
@@ -244,14 +247,19 @@ func (f *follower) arm() {
 	}
 }
 
-// renewAt is when a leased value is asked for again: after two thirds of the
-// lease, or after a growing wait when that failed.
-func (r *resolved) renewAt() time.Time {
+// renewAt is when a value is asked for again: after two thirds of its lease, or
+// after the given time where it has none, or after a growing wait when that
+// failed. Zero is never.
+func (r *resolved) renewAt(every time.Duration) time.Time {
 	switch {
+	case r.local:
+		return time.Time{} // files are followed, variables do not change
+	case !r.retryAt.IsZero() && (r.lease > 0 || every > 0):
+		return r.retryAt
+	case r.lease <= 0 && every > 0:
+		return r.at.Add(max(every, minRenew))
 	case r.lease <= 0:
 		return time.Time{}
-	case !r.retryAt.IsZero():
-		return r.retryAt
 	}
 	return r.at.Add(max(r.lease*2/3, minRenew))
 }
@@ -264,7 +272,7 @@ func (c *references) due(used map[string][]string) (at time.Time) {
 	defer c.mu.Unlock()
 	for text := range used {
 		if r := c.known[text]; r != nil {
-			if t := r.renewAt(); !t.IsZero() && (at.IsZero() || t.Before(at)) {
+			if t := r.renewAt(c.every); !t.IsZero() && (at.IsZero() || t.Before(at)) {
 				at = t
 			}
 		}
@@ -280,7 +288,7 @@ func (c *references) dueBy(now time.Time, used map[string][]string) (texts []str
 	due := map[string]bool{}
 	for text := range used {
 		if r := c.known[text]; r != nil {
-			if t := r.renewAt(); !t.IsZero() && !t.After(now) {
+			if t := r.renewAt(c.every); !t.IsZero() && !t.After(now) {
 				due[secretOf(text)] = true
 			}
 		}

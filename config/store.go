@@ -75,6 +75,9 @@ func Load[T any](ctx context.Context, defaults T, opts ...Option) (*Store[T], er
 
 func newEngine(defaults reflect.Value, o *options) (*engine, error) {
 	schema, errs := typed.NewSchema(defaults.Type(), specials())
+	if len(errs) == 0 {
+		errs = o.checkIgnore(schema)
+	}
 	if len(errs) > 0 {
 		joined := make([]error, len(errs))
 		for i, text := range errs {
@@ -84,7 +87,7 @@ func newEngine(defaults reflect.Value, o *options) (*engine, error) {
 	}
 	return &engine{
 		opt: o, schema: schema, defaults: typed.Copy(defaults, schema.Root.Shape),
-		refs: references{known: map[string]*resolved{}}, wake: make(chan struct{}, 1), building: make(chan struct{}, 1),
+		refs: references{known: map[string]*resolved{}, every: o.refresh}, wake: make(chan struct{}, 1), building: make(chan struct{}, 1),
 	}, nil
 }
 

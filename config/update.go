@@ -383,7 +383,8 @@ func removeLeftovers(path string) {
 		return
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), "."+base+".tmp") {
+		rest, ours := strings.CutPrefix(e.Name(), "."+base+".tmp")
+		if ours && rest != "" && strings.Trim(rest, "0123456789") == "" { // as internal/atomicfile names them
 			_ = os.Remove(filepath.Join(dir, e.Name()))
 		}
 	}

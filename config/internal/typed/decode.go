@@ -208,6 +208,8 @@ func (d *Decoder) structure(rv reflect.Value, s *Shape, n *doc.Node, key string)
 		case !reachable:
 		case f.Rules.Required && (item == nil || item.Kind == doc.Null) && fv.IsZero():
 			d.Mistakes = append(d.Mistakes, Mistake{Kind: Missing, Node: n, Shape: f.Shape, Key: full})
+		case f.Rules.Required && !failed[k] && item != nil && IsEmpty(fv, f.Shape):
+			d.Mistakes = append(d.Mistakes, Mistake{Kind: Missing, Node: item, Shape: f.Shape, Key: full, Want: "empty"})
 		case item == nil && fv.IsZero():
 		default:
 			if want := f.Rules.Check(fv, f.Shape); want != "" && !failed[k] {

@@ -27,6 +27,23 @@ func Nearest(text string, candidates []string) string {
 	return fmt.Sprintf("did you mean %q?", best)
 }
 
+// NearMiss is Nearest for text that is as good as a candidate: one edit away, or
+// two where the text is long enough for that to mean something.
+func NearMiss(text string, candidates []string) string {
+	slices.Sort(candidates)
+	for _, limit := range []int{1, 2} {
+		for _, c := range candidates {
+			if limit == 2 && len(foldKey(c)) < 6 {
+				continue
+			}
+			if editDistance(foldKey(text), foldKey(c), limit+1) <= limit {
+				return fmt.Sprintf("did you mean %q?", c)
+			}
+		}
+	}
+	return ""
+}
+
 // foldKey ignores what people vary in a key: case and separators.
 func foldKey(text string) string {
 	return strings.ToLower(strings.NewReplacer("_", "", "-", "", ".", "").Replace(text))

@@ -453,3 +453,31 @@ func (s *Schema) Shown(key string) string {
 	}
 	return shown
 }
+
+// Word names in one word what the shape reads, for usage texts.
+func (s *Shape) Word() string {
+	switch s.Code {
+	case Pointer:
+		return s.Elem.Word()
+	case Bool:
+		return "true|false"
+	case Int, Uint:
+		return "number"
+	case Float, Complex:
+		return "decimal"
+	case Duration:
+		return "duration"
+	case Time:
+		return "time"
+	case URL:
+		return "url"
+	case Slice, Array:
+		return "list"
+	case Map, Struct:
+		return "json"
+	}
+	if s.special != nil && strings.Contains(s.special.Want, "size") {
+		return "size"
+	}
+	return "text"
+}

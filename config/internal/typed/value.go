@@ -72,3 +72,23 @@ func marshalText(rv reflect.Value) string {
 	}
 	return fmt.Sprint(rv.Interface())
 }
+
+// IsEmpty reports an empty text, list or map. A number, a false or a null is
+// none: it says something.
+func IsEmpty(rv reflect.Value, s *Shape) bool {
+	for s.Code == Pointer {
+		if rv.IsNil() {
+			return false
+		}
+		rv, s = rv.Elem(), s.Elem
+	}
+	switch s.Code {
+	case String, Raw, Slice, Map:
+		return rv.Len() == 0
+	case Secret, URL:
+		return rv.IsZero()
+	case Text: // a zero that has a name, such as a level, says something
+		return rv.IsZero() && PlainText(rv, s) == ""
+	}
+	return false
+}
