@@ -85,6 +85,19 @@ func ExampleProblem() {
 	// Output: config.yaml line 2: scrape.rotate_every is 500, want from 1 to 100
 }
 
+func ExampleKind() {
+	embedded := fstest.MapFS{"config.yaml": {Data: []byte("mode: staging\nscrape:\n  rotate_evry: 25\n")}}
+	_, err := config.Load(context.Background(), settings{}, config.File("config.yaml", config.In(embedded)))
+	if report, ok := errors.AsType[*config.Report](err); ok {
+		for _, p := range report.Problems {
+			fmt.Println(p.Key, p.Kind, p.Kind == config.KindUnknown)
+		}
+	}
+	// Output:
+	// mode out of range false
+	// scrape.rotate_evry unknown true
+}
+
 func ExampleStore() {
 	path, remove := exampleFile("mode: dev # or prod\nscrape:\n  rotate_every: 25\n")
 	defer remove()
