@@ -17,6 +17,16 @@
 // defaults follow schema.org's microdata (Product, Offer), which most shops
 // carry: itemprop name, price, priceCurrency, url and availability.
 //
+// Several samples use it, so it promises:
+//
+//   - A page is read in its own charset: that of a byte order mark, the header
+//     or a meta element.
+//   - Tables are laid out as HTML lays them out, spans included, and the words
+//     of two paragraphs do not run together.
+//   - A price is right or refused: what can be read in two ways is an error, and
+//     the currency is one of ISO 4217, never three letters that happen to stand
+//     there.
+//
 // One bad item never costs the page: what could be read is returned, and for
 // each thing that could not an [Error] with the line and column in the page's
 // source, the field and the text that stood there. A page that is no HTML or

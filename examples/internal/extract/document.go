@@ -11,7 +11,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/PuerkitoBio/goquery"
-	"golang.org/x/text/encoding/charmap"
+	"golang.org/x/net/html/charset"
+	"golang.org/x/text/encoding/unicode"
 )
 
 // Source says where a page came from.
@@ -94,37 +95,32 @@ func links(doc *goquery.Document, selector string, base *url.URL, host string) [
 	return out
 }
 
-// decode returns the page as UTF-8. Windows-1252 stands for ISO-8859-1 too, as
-// browsers read it (WHATWG Encoding §4.2).
+// decode returns the page as UTF-8. Its charset is that of a byte order mark,
+// the header, a meta element at the start, in this order (HTML §13.2.3.2), or
+// UTF-8, or what is valid as nothing else: Windows-1252.
 func decode(raw []byte, contentType string) ([]byte, error) {
-	charset := ""
 	if contentType != "" {
-		media, params, err := mime.ParseMediaType(contentType)
+		media, _, err := mime.ParseMediaType(contentType)
 		if err == nil && media != "text/html" && media != "application/xhtml+xml" {
 			return nil, fmt.Errorf("%w: the server says %s", ErrNotHTML, shorten(media))
 		}
-		charset = strings.ToLower(params["charset"])
 	}
-	if sniffed := http.DetectContentType(raw); len(raw) > 0 && !strings.HasPrefix(sniffed, "text/") {
+	encoding, name, certain := charset.DetermineEncoding(raw, contentType)
+	if !certain && utf8.Valid(raw) { // it looks at the start alone
+		encoding, name = unicode.UTF8, "utf-8"
+	}
+	// Every other letter of UTF-16 is a zero, as in what is no text.
+	if sniffed := http.DetectContentType(raw); len(raw) > 0 && !strings.HasPrefix(sniffed, "text/") && !strings.HasPrefix(name, "utf-16") {
 		return nil, fmt.Errorf("%w: the bytes look like %s", ErrNotHTML, sniffed)
 	}
-	switch charset {
-	case "", "utf-8", "utf8", "us-ascii", "ascii":
+
+	if name == "utf-8" {
 		raw = bytes.TrimPrefix(raw, []byte("\xEF\xBB\xBF"))
-		if utf8.Valid(raw) {
-			return raw, nil
-		}
-		if charset != "" {
-			return bytes.ToValidUTF8(raw, []byte("\uFFFD")), nil
-		}
-		fallthrough
-	case "iso-8859-1", "latin1", "windows-1252", "cp1252":
-		out, err := charmap.Windows1252.NewDecoder().Bytes(raw)
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrNotHTML, err)
-		}
-		return out, nil
-	default:
-		return nil, fmt.Errorf("%w: charset %q is not supported", ErrNotHTML, shorten(charset))
+		return bytes.ToValidUTF8(raw, []byte("\uFFFD")), nil
 	}
+	out, err := encoding.NewDecoder().Bytes(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%w: it is not in its charset %s: %w", ErrNotHTML, name, err)
+	}
+	return bytes.TrimPrefix(out, []byte("\uFEFF")), nil
 }

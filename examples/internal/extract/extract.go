@@ -194,7 +194,10 @@ func value(s *goquery.Selection) string {
 	if goquery.NodeName(s) == "link" || goquery.NodeName(s) == "data" {
 		return s.AttrOr("href", s.AttrOr("value", ""))
 	}
-	return s.Text()
+	if s.Length() == 0 {
+		return ""
+	}
+	return nodeText(s.Get(0))
 }
 
 // availability maps schema.org's ItemAvailability and common words.

@@ -137,7 +137,18 @@ func missing(s string) (string, bool) {
 	return s, true
 }
 
-// nodeText returns the text in n, without scripts and styles.
+// blocks are elements that begin and end a line: the words of two of them never
+// run together.
+var blocks = map[string]bool{
+	"address": true, "article": true, "aside": true, "blockquote": true, "br": true, "caption": true, "dd": true, "details": true,
+	"div": true, "dl": true, "dt": true, "fieldset": true, "figcaption": true, "figure": true, "footer": true, "form": true,
+	"h1": true, "h2": true, "h3": true, "h4": true, "h5": true, "h6": true, "header": true, "hr": true, "legend": true, "li": true,
+	"main": true, "nav": true, "ol": true, "option": true, "p": true, "pre": true, "section": true, "summary": true, "table": true,
+	"tbody": true, "td": true, "tfoot": true, "th": true, "thead": true, "tr": true, "ul": true,
+}
+
+// nodeText returns the text in n, without scripts and styles, with a space
+// between blocks.
 func nodeText(n *html.Node) string {
 	var b strings.Builder
 	var walk func(*html.Node)
@@ -146,9 +157,12 @@ func nodeText(n *html.Node) string {
 			switch {
 			case c.Type == html.TextNode:
 				b.WriteString(c.Data)
-			case c.Data == "br":
+			case c.Type != html.ElementNode || c.Data == "script" || c.Data == "style" || c.Data == "template":
+			case blocks[c.Data]:
 				b.WriteByte(' ')
-			case c.Type == html.ElementNode && c.Data != "script" && c.Data != "style" && c.Data != "template":
+				walk(c)
+				b.WriteByte(' ')
+			default:
 				walk(c)
 			}
 		}

@@ -3,9 +3,12 @@ package extract
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
+
+	"golang.org/x/text/currency"
 )
 
 // Price is an amount of money. Prices in one currency compare by Cents.
@@ -27,38 +30,79 @@ func (p Price) String() string {
 	return s + " " + p.Currency
 }
 
-// symbols are the signs that shops put beside an amount. "$" alone is read as
-// US dollar and "kr" is ambiguous, so it is not here.
-var symbols = map[string]string{
-	"€": "EUR", "$": "USD", "US$": "USD", "£": "GBP", "¥": "JPY", "₹": "INR", "₩": "KRW", "₽": "RUB",
-	"₺": "TRY", "zł": "PLN", "Kč": "CZK", "Fr.": "CHF", "R$": "BRL", "C$": "CAD", "A$": "AUD",
+// signs are those that stand for one currency.
+var signs = map[rune]string{
+	'€': "EUR", '₹': "INR", '₩': "KRW", '₽': "RUB", '₺': "TRY", '₦': "NGN", '₱': "PHP", '฿': "THB", '₫': "VND", '₴': "UAH",
+	'₪': "ILS", '₡': "CRC", '₲': "PYG", '₸': "KZT", '₵': "GHS", '₮': "MNT", '₼': "AZN", '₾': "GEL", '֏': "AMD", '៛': "KHR",
+}
+
+// dollars are the letters that stand before a "$".
+var dollars = map[string]string{
+	"US": "USD", "U": "USD", "CA": "CAD", "C": "CAD", "CAD": "CAD", "AU": "AUD", "A": "AUD", "NZ": "NZD", "HK": "HKD",
+	"NT": "TWD", "S": "SGD", "SG": "SGD", "R": "BRL", "MX": "MXN", "USD": "USD", "AUD": "AUD",
+}
+
+// words are names that shops write in place of a sign.
+var words = map[string]string{
+	"zł": "PLN", "Kč": "CZK", "Ft": "HUF", "Fr": "CHF", "SFr": "CHF", "lei": "RON", "лв": "BGN", "руб": "RUB", "RM": "MYR", "Rp": "IDR",
+	"euro": "EUR", "Euro": "EUR",
+}
+
+// shared are signs and names of several currencies. The first one is meant where
+// nothing says more; an empty one is never meant.
+var shared = map[string][]string{
+	"$": {
+		"USD", "CAD", "AUD", "NZD", "HKD", "SGD", "TWD", "MXN", "ARS", "CLP", "COP", "UYU", "DOP", "BBD", "BMD", "BND", "BSD", "BZD",
+		"FJD", "GYD", "JMD", "KYD", "LRD", "NAD", "SBD", "SRD", "TTD", "XCD",
+	},
+	"£":  {"GBP", "EGP", "FKP", "GIP", "LBP", "SDG", "SHP", "SYP"},
+	"¥":  {"JPY", "CNY"},
+	"kr": {"", "SEK", "NOK", "DKK", "ISK"},
+	"Rs": {"", "INR", "PKR", "LKR", "NPR", "MUR", "SCR"},
 }
 
 // ParsePrice reads a price as shops write it: "€ 1.299,00", "$1,299.00",
-// "12.50 EUR", "1 299,– ". The currency is taken from text, else it is
-// fallback. Where one kind of separator appears once with three digits behind
-// it, as in "1.299", it groups thousands. The error wraps [ErrPrice] or
-// [ErrCurrency].
+// "12.50 EUR", "1 299,– ", ".50 $".
+//
+// The currency is that of a sign in text, else of an ISO 4217 code, else it is
+// fallback. A sign of several currencies, such as "$", is the one of them that
+// text or fallback names. Letters that are no code, such as SKU or VAT, are
+// none.
+//
+// Where one kind of separator appears once with three digits behind it, as in
+// "1.299", it groups thousands, unless nothing or a 0 stands before it or the
+// currency has thousandths, as KWD. Behind a different separator the last one
+// parts the fraction. What is finer than hundredths, negative, or can be read in
+// two ways is an error. It wraps [ErrPrice] or [ErrCurrency].
 func ParsePrice(text, fallback string) (Price, error) {
-	number, rest := splitAmount(text)
+	number, before, after := splitAmount(text)
 	if number == "" {
 		return Price{}, fmt.Errorf("%w: no digits", ErrPrice)
 	}
-	cents, err := parseCents(number)
+	switch tail := strings.TrimSpace(after); {
+	case strings.HasSuffix(tail, "-"), strings.HasSuffix(tail, "−"):
+		return Price{}, fmt.Errorf("%w: negative", ErrPrice)
+	case strings.HasPrefix(tail, "%"):
+		return Price{}, fmt.Errorf("%w: a share", ErrPrice)
+	}
+
+	// The currency decides how three digits behind a separator are read. A
+	// mistake in the amount is told first.
+	code, currencyErr := parseCurrency(before+" "+after, fallback)
+	cents, err := parseCents(number, thousandths(code))
 	if err != nil {
 		return Price{}, err
 	}
-	currency, err := parseCurrency(rest, fallback)
-	if err != nil {
-		return Price{}, err
+	if currencyErr != nil {
+		return Price{}, currencyErr
 	}
-	return Price{Cents: cents, Currency: currency}, nil
+	return Price{Cents: cents, Currency: code}, nil
 }
 
 // splitAmount returns the first run of digits and separators in text, and what
 // stands around it. A second run of digits makes the amount doubtful, so both
 // are then in the number and it will not parse.
-func splitAmount(text string) (number, rest string) {
+func splitAmount(text string) (number, before, after string) {
 	runes := []rune(strings.TrimSpace(text))
 	first, last := -1, -1
 	for i, r := range runes {
@@ -70,113 +114,212 @@ func splitAmount(text string) (number, rest string) {
 		}
 	}
 	if first < 0 {
-		return "", text
+		return "", text, ""
 	}
-	if first > 0 && (runes[first-1] == '-' || runes[first-1] == '−') {
+	// ".50" has no digit before the point; that of "Fr.50" ends a word.
+	if first > 0 && isPoint(runes[first-1]) && (first == 1 || !unicode.IsLetter(runes[first-2])) {
 		first--
 	}
-	before, after := string(runes[:first]), string(runes[last+1:])
+	if first > 0 && strings.ContainsRune("-−–—", runes[first-1]) {
+		first--
+	}
+
+	before, after = string(runes[:first]), string(runes[last+1:])
 	// "1 299,–" and "12,-" are whole amounts.
 	for _, tail := range []string{",–", ",-", ",—", ".–", ".-", ".—"} {
 		after = strings.TrimPrefix(after, tail)
 	}
-	return string(runes[first : last+1]), before + " " + after
+	return string(runes[first : last+1]), before, after
 }
 
-func parseCents(number string) (int64, error) {
-	if strings.HasPrefix(number, "-") || strings.HasPrefix(number, "−") {
+func isPoint(r rune) bool { return r == '.' || r == ',' }
+
+// thousandths reports whether prices in a currency have three decimals.
+func thousandths(code string) bool {
+	unit, err := currency.ParseISO(code)
+	if err != nil {
+		return false
+	}
+	scale, _ := currency.Standard.Rounding(unit)
+	return scale == 3
+}
+
+// parseCents reads digits and separators. three says that three digits behind
+// the only separator are a fraction.
+func parseCents(number string, three bool) (int64, error) {
+	if strings.ContainsRune("-−–—", []rune(number)[0]) {
 		return 0, fmt.Errorf("%w: negative", ErrPrice)
 	}
-	var whole, fraction strings.Builder
-	dec := decimalAt(number)
-	group := -1 // digits since the last group separator
-	for i, r := range number {
+	groups := []string{""}
+	var separators []rune
+	for _, r := range number {
 		switch {
-		case i == dec:
-			if group >= 0 && group != 3 {
-				return 0, fmt.Errorf("%w: digits are not grouped in threes", ErrPrice)
-			}
-			group = -1
 		case r >= '0' && r <= '9':
-			if dec >= 0 && i > dec {
-				fraction.WriteRune(r)
-				continue
-			}
-			whole.WriteRune(r)
-			if group >= 0 {
-				group++
-			}
-		case r == '.' || r == ',' || r == '\'' || r == '’' || unicode.IsSpace(r):
-			if dec >= 0 && i > dec || group >= 0 && group != 3 || whole.Len() > 3 && group < 0 {
-				return 0, fmt.Errorf("%w: digits are not grouped in threes", ErrPrice)
-			}
-			group = 0
-		default:
+			groups[len(groups)-1] += string(r)
+			continue
+		case r == '’':
+			r = '\''
+		case unicode.IsSpace(r):
+			r = ' '
+		case !isPoint(r) && r != '\'':
 			return 0, fmt.Errorf("%w: more than one number", ErrPrice)
 		}
+		separators, groups = append(separators, r), append(groups, "")
 	}
-	if group >= 0 && group != 3 {
-		return 0, fmt.Errorf("%w: digits are not grouped in threes", ErrPrice)
+
+	fraction := ""
+	if n := len(separators); n > 0 && isFraction(groups, separators, three) {
+		fraction = groups[n]
+		groups, separators = groups[:n], separators[:n-1]
 	}
-	units, err := strconv.ParseInt(whole.String(), 10, 64)
+	if err := checkGroups(groups, separators); err != nil {
+		return 0, err
+	}
+
+	units, err := strconv.ParseInt("0"+strings.Join(groups, ""), 10, 64)
 	if err != nil || units > math.MaxInt64/100-1 {
 		return 0, fmt.Errorf("%w: amount too large", ErrPrice)
 	}
-	f := (fraction.String() + "00")[:2]
-	cents, err := strconv.ParseInt(f, 10, 64)
+	if strings.Trim(fraction[min(2, len(fraction)):], "0") != "" {
+		return 0, fmt.Errorf("%w: finer than hundredths", ErrPrice)
+	}
+	hundredths, err := strconv.ParseInt((fraction + "00")[:2], 10, 64)
 	if err != nil {
 		return 0, fmt.Errorf("%w: bad decimals", ErrPrice)
 	}
-	return units*100 + cents, nil
+	return units*100 + hundredths, nil
 }
 
-// decimalAt returns the byte index of the decimal separator in number, or -1:
-// the last dot or comma, if one or two digits follow it.
-func decimalAt(number string) int {
-	i := strings.LastIndexAny(number, ".,")
-	if i < 0 {
-		return -1
+// isFraction reports whether the last separator parts the fraction from the
+// whole, not a group from a group.
+func isFraction(groups []string, separators []rune, three bool) bool {
+	n := len(separators)
+	last := separators[n-1]
+	switch {
+	case !isPoint(last), slices.Contains(separators[:n-1], last):
+		return false // groups alone: "1 299", "1.234.567"
+	case n > 1:
+		return true // another separator groups: "1,234.50"
+	case strings.HasPrefix(groups[0], "0") || groups[0] == "":
+		return true // no group begins so: "0,990", ".50"
 	}
-	if n := len(number) - i - 1; n == 1 || n == 2 {
-		return i
-	}
-	return -1
+	return len(groups[1]) != 3 || len(groups[0]) > 3 || three
 }
 
+// checkGroups reports digits that are not grouped in threes by one separator.
+func checkGroups(groups []string, separators []rune) error {
+	bad := fmt.Errorf("%w: digits are not grouped in threes", ErrPrice)
+	for i := range separators {
+		if separators[i] != separators[0] || len(groups[i+1]) != 3 {
+			return bad
+		}
+	}
+	if len(separators) > 0 && (groups[0] == "" || len(groups[0]) > 3 || groups[0][0] == '0') {
+		return bad
+	}
+	return nil
+}
+
+// parseCurrency returns the currency that the text around an amount names, or
+// fallback.
 func parseCurrency(rest, fallback string) (string, error) {
-	for word := range strings.FieldsFuncSeq(rest, func(r rune) bool { return unicode.IsSpace(r) || r == ':' || r == ',' }) {
-		if c, ok := symbols[word]; ok {
-			return c, nil
+	var found, codes []string
+	family := "" // the sign or name of several currencies
+	for word := range strings.FieldsFuncSeq(rest, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.Is(unicode.Sc, r) }) {
+		for word != "" {
+			i := strings.IndexFunc(word, func(r rune) bool { return unicode.Is(unicode.Sc, r) })
+			if i < 0 {
+				if code, ok := words[word]; ok {
+					found = append(found, code)
+				} else if _, ok := shared[word]; ok {
+					family = word
+				} else if isCode(word) {
+					codes = append(codes, word)
+				}
+				break
+			}
+
+			sign := []rune(word[i:])[0]
+			letters := word[:i]
+			word = word[i+len(string(sign)):]
+			switch code, ok := signs[sign]; {
+			case sign == '$' && letters != "":
+				if code, ok = dollars[letters]; !ok {
+					return "", fmt.Errorf("%w: %q", ErrCurrency, letters+"$")
+				}
+				found = append(found, code)
+			case ok:
+				found = append(found, code)
+			case shared[string(sign)] != nil:
+				family = string(sign)
+			default:
+				return "", fmt.Errorf("%w: %q", ErrCurrency, string(sign))
+			}
+			if isCode(letters) && sign != '$' {
+				codes = append(codes, letters)
+			}
 		}
-		if isCode(word) {
-			return word, nil
+	}
+
+	fallback = strings.TrimSpace(fallback)
+	if fallback != "" && !isCode(fallback) {
+		code, err := parseFallback(fallback)
+		if err != nil && len(found) == 0 && family == "" && len(codes) == 0 {
+			return "", err
 		}
+		fallback = code
 	}
-	for sign, c := range symbols {
-		if len([]rune(sign)) == 1 && sign != "$" && strings.Contains(rest, sign) {
-			return c, nil
+	switch {
+	case len(slices.Compact(slices.Sorted(slices.Values(found)))) > 1:
+		return "", fmt.Errorf("%w: %s", ErrCurrency, strings.Join(found, " and "))
+	case len(found) > 0:
+		if family != "" && !slices.Contains(shared[family], found[0]) {
+			return "", fmt.Errorf("%w: %s and %s", ErrCurrency, found[0], family)
 		}
+		return found[0], nil
+	case family != "":
+		return member(family, append(codes, fallback))
+	case len(slices.Compact(slices.Sorted(slices.Values(codes)))) > 1:
+		return "", fmt.Errorf("%w: %s", ErrCurrency, strings.Join(codes, " or "))
+	case len(codes) > 0:
+		return codes[0], nil
+	case fallback != "":
+		return fallback, nil
 	}
-	if fallback == "" {
-		return "", ErrCurrency
-	}
-	if c, ok := symbols[fallback]; ok {
-		return c, nil
-	}
-	if !isCode(fallback) {
-		return "", fmt.Errorf("%w: %q", ErrCurrency, shorten(fallback))
-	}
-	return fallback, nil
+	return "", ErrCurrency
 }
 
+// member returns the first of codes that the sign or name may stand for, or what
+// it stands for by itself.
+func member(family string, codes []string) (string, error) {
+	for _, code := range codes {
+		if code != "" && slices.Contains(shared[family], code) {
+			return code, nil
+		}
+	}
+	if code := shared[family][0]; code != "" {
+		return code, nil
+	}
+	return "", fmt.Errorf("%w: %q is that of %s", ErrCurrency, family, strings.Join(shared[family][1:], ", "))
+}
+
+// parseFallback reads a fallback that is no code: a sign, or one in small
+// letters.
+func parseFallback(s string) (string, error) {
+	if upper := strings.ToUpper(s); isCode(upper) {
+		return upper, nil
+	}
+	if strings.ContainsFunc(s, func(r rune) bool { return unicode.Is(unicode.Sc, r) }) || words[s] != "" {
+		return parseCurrency(s, "")
+	}
+	return "", fmt.Errorf("%w: %q", ErrCurrency, shorten(s))
+}
+
+// isCode reports whether s is one of ISO 4217's codes of money.
 func isCode(s string) bool {
-	if len(s) != 3 {
+	if len(s) != 3 || s != strings.ToUpper(s) || s == "XXX" || s == "XTS" {
 		return false
 	}
-	for i := range 3 {
-		if s[i] < 'A' || s[i] > 'Z' {
-			return false
-		}
-	}
-	return true
+	_, err := currency.ParseISO(s)
+	return err == nil
 }

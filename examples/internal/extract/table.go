@@ -177,13 +177,27 @@ func grid(section *html.Node) []row {
 	return rows
 }
 
-// span returns a colspan or rowspan attribute, 1 where there is none.
+// maxSpan is the bound of rowspan (HTML §4.9.11).
+const maxSpan = 65534
+
+// span returns a colspan or rowspan attribute, 1 where there is none, by the
+// rules for non-negative integers (HTML §2.3.4.2): the digits at the start count,
+// whatever follows them.
 func span(n *html.Node, key string) int {
 	for _, a := range n.Attr {
-		if a.Key == key {
-			if v, err := strconv.Atoi(strings.TrimSpace(a.Val)); err == nil && v >= 0 && v <= 65534 {
-				return v
-			}
+		if a.Key != key {
+			continue
+		}
+		digits := strings.TrimPrefix(strings.TrimLeft(a.Val, " \t\n\f\r"), "+")
+		if end := strings.IndexFunc(digits, func(r rune) bool { return r < '0' || r > '9' }); end >= 0 {
+			digits = digits[:end]
+		}
+		v, err := strconv.Atoi(digits)
+		switch {
+		case err == nil:
+			return min(v, maxSpan)
+		case digits != "": // more than an int holds
+			return maxSpan
 		}
 	}
 	return 1

@@ -213,6 +213,50 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
+// Spans are read as HTML reads them, and words of two blocks do not run
+// together.
+func TestTableAsHTMLDefines(t *testing.T) {
+	t.Parallel()
+	type lot struct {
+		A string  `col:"A"`
+		B *string `col:"B"`
+	}
+	for _, tt := range []struct{ name, rows, want string }{
+		{"with a unit", `<tr><td rowspan="2px">1<td>2<tr><td>3`, "1/2 1/3"},
+		{"with a sign", `<tr><td rowspan=" +2">1<td>2<tr><td>3`, "1/2 1/3"},
+		{"negative", `<tr><td rowspan=-2>1<td>2<tr><td>3`, "1/2 3/nil"},
+		{"no number", `<tr><td rowspan=two>1<td>2<tr><td>3`, "1/2 3/nil"},
+		{"huge", `<tr><td rowspan=99999999999999999999>1<td>2<tr><td>3`, "1/2 1/3"},
+		{"paragraphs", `<tr><td>1<td>x<p>y<p>z`, "1/x y z"},
+		{"a list", `<tr><td><ul><li>a<li>b</ul><td><div>c</div><div>d</div>`, "a b/c d"},
+		{"inline", `<tr><td>4<b>2</b><td>H<sub>2</sub>O`, "42/H2O"},
+		{"a table in a cell", `<tr><td>1<table><tr><td>in<td>ner</table><td>2`, "1 in ner/2"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			d, err := extract.Open(strings.NewReader("<table class=x><tr><th>A<th>B"+tt.rows+"</table>"), source(t, "https://x.example/", ""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := extract.Table[lot](d, "table.x")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, l := range r.Items {
+				b := "nil"
+				if l.B != nil {
+					b = *l.B
+				}
+				got = append(got, l.A+"/"+b)
+			}
+			if s := strings.Join(got, " "); s != tt.want {
+				t.Errorf("got %q, want %q", s, tt.want)
+			}
+		})
+	}
+}
+
 func FuzzTable(f *testing.F) {
 	f.Add(`<table><tr><th>Lot<th>Weight<tr><td>a<td>1 kg</table>`)
 	f.Add(`<table><thead><tr><th rowspan=2>Lot<th colspan=3>x<tr><th>Weight<tbody><tr><td rowspan=0>a<td>b`)
