@@ -12,24 +12,26 @@ import (
 type deadLetter struct {
 	Time     time.Time    `json:"time"`
 	ID       string       `json:"id"`
+	Service  string       `json:"service,omitempty"`
 	Receiver string       `json:"receiver"`
 	Errors   []string     `json:"errors"`
 	Message  *wireMessage `json:"message"`
 }
 
 // bury writes a message that was given up to dead.jsonl.
-func (o *outbox) bury(m *Message, receiver string, errs []*Error) {
-	letter := deadLetter{Time: time.Now().UTC(), ID: m.ID, Receiver: receiver, Message: toWire(m)}
+func (o *outbox) bury(m *Message, receiver string, errs []*Error) error {
+	o.mu.Lock()
+	o.dead++
+	o.mu.Unlock()
+	letter := deadLetter{Time: time.Now().UTC(), ID: m.ID, Service: o.conf.Service, Receiver: receiver, Message: toWire(m)}
 	for _, e := range errs {
 		letter.Errors = append(letter.Errors, e.Error())
 	}
 	line, err := json.Marshal(letter)
-	if err == nil {
-		err = o.appendDead(append(line, '\n'))
-	}
 	if err != nil {
-		o.hub.log.Error("message that was given up cannot be written to "+deadName, "message_id", m.ID, "receiver", receiver, "error", err)
+		return err
 	}
+	return o.appendDead(append(line, '\n'))
 }
 
 func (o *outbox) appendDead(line []byte) error {

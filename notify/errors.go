@@ -36,6 +36,12 @@ var (
 	// ErrStopped means that the receiver is out of use for some minutes after
 	// it refused the credentials.
 	ErrStopped = errors.New("receiver is stopped")
+	// ErrRemaining means that messages did not go out before the hub closed.
+	ErrRemaining = errors.New("messages remain")
+	// ErrLost means that messages are lost, or cannot be stored.
+	ErrLost = errors.New("messages are lost")
+	// ErrStuck means that messages wait and none is lost.
+	ErrStuck = errors.New("messages wait")
 	// ErrQueueFull means that too many messages wait for one receiver already.
 	ErrQueueFull = errors.New("queue is full")
 )
@@ -45,7 +51,7 @@ type Class string
 
 // The classes. Those marked "temporary" are tried again.
 const (
-	// ClassOther is a failure that nobody explained.
+	// ClassOther is a failure that nobody explained. It is tried a few times.
 	ClassOther Class = "other"
 	// ClassTransport is a failure of the network or a connection that broke:
 	// temporary.
@@ -65,7 +71,8 @@ const (
 	// ClassAuth is a receiver that refuses the credentials. It is stopped for
 	// some minutes, as a try again could lock the account.
 	ClassAuth Class = "auth"
-	// ClassTLS is a connection that is not as private as demanded.
+	// ClassTLS is a connection that is not as private as demanded, as with a
+	// certificate that is not trusted. The receiver is stopped for some minutes.
 	ClassTLS Class = "tls"
 	// ClassInvalid is a message that cannot be sent as it is.
 	ClassInvalid Class = "invalid"
@@ -99,6 +106,9 @@ type Error struct {
 	RetryAfter time.Duration
 	// Attempts is the number of tries so far.
 	Attempts int
+	// Remaining is the number of messages that did not go out before the hub
+	// closed.
+	Remaining int
 	// Partial says that other recipients of the receiver got the message.
 	Partial bool
 	// Reason is what the receiver or the system said, redacted, at most 256

@@ -82,7 +82,7 @@ func ExampleMessage() {
 		fmt.Println(notify.Field{Name: f.Name, Value: f.Value})
 	}
 	// Output:
-	// disk full (×3)
+	// [ERROR] disk full (×3)
 	// Writes fail.
 	//
 	// host: db1
@@ -99,6 +99,7 @@ func ExampleGroup() {
 	hub, err := notify.New(&notify.Options{
 		Receivers: []notify.Receiver{{Name: "ops", Notifier: &ops}},
 		Group:     notify.Group{Interval: 5 * time.Minute, Repeat: time.Hour, By: []string{"host"}},
+		Source:    "shop",
 	})
 	if err != nil {
 		fmt.Println(err)
@@ -112,8 +113,8 @@ func ExampleGroup() {
 		fmt.Println(m.Title())
 	}
 	// Output:
-	// disk full
-	// disk full (×999)
+	// [INFO shop] disk full
+	// [INFO shop] disk full (×1000)
 }
 
 func ExampleErrors() {
@@ -170,7 +171,7 @@ func (p pager) Secrets() []secret.Secret                 { return []secret.Secre
 // A logger whose errors reach the operators.
 func ExampleNewHandler() {
 	var ops notifytest.Recorder
-	hub, err := notify.New(&notify.Options{Receivers: []notify.Receiver{{Name: "ops", Notifier: &ops}}})
+	hub, err := notify.New(&notify.Options{Receivers: []notify.Receiver{{Name: "ops", Notifier: &ops}}, Source: "shop"})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -193,12 +194,14 @@ func ExampleNewHandler() {
 	// level=INFO msg=scraped shop=tea
 	// level=ERROR msg="no answer" shop=tea
 	// level=ERROR msg="no answer" shop=tea
-	// alert: no answer
-	// alert: no answer
+	// alert: [ERROR shop] no answer
+	// alert: [ERROR shop] no answer (×2)
 }
 
 func ExampleHub_Stats() {
-	down := notifierFunc(func(context.Context, string, string) error { return errors.New("no such channel") })
+	down := notifierFunc(func(context.Context, string, string) error {
+		return &notify.Error{Class: notify.ClassRejected, Reason: "no such channel"}
+	})
 	hub, err := notify.New(&notify.Options{Receivers: []notify.Receiver{{Name: "chat", Notifier: down}}})
 	if err != nil {
 		fmt.Println(err)

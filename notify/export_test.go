@@ -30,7 +30,7 @@ func AppendRecord(data []byte, text string) []byte {
 
 // Replay returns how many messages a journal says wait.
 func Replay(data []byte) int {
-	p := replay{entries: map[string]*record{}, held: map[string]*record{}}
+	p := newReplay()
 	readJournal(data, p.take)
-	return len(p.list())
+	return len(p.waiting())
 }

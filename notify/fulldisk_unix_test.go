@@ -32,7 +32,7 @@ func TestFullDisk(t *testing.T) {
 	dir := os.Getenv("SVCBLOCKS_NOTIFY_FULL")
 	f := &fake{}
 	hub, err := notify.New(&notify.Options{
-		Receivers: []notify.Receiver{{Name: "f", Notifier: f}}, Outbox: notify.Outbox{Dir: filepath.Join(dir, "outbox")},
+		Receivers: []notify.Receiver{{Name: "f", Notifier: f, Rate: notify.Rate{Per: -1}}}, Outbox: notify.Outbox{Dir: filepath.Join(dir, "outbox")},
 		Group: notify.Group{Interval: -1},
 	})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -71,7 +72,7 @@ func TestSendReachesEveryReceiver(t *testing.T) {
 			plain = append(plain, subject+"|"+message)
 			return nil
 		})},
-	}})
+	}, Source: "shop"})
 	if err := hub.Send(t.Context(), "disk full", "93 %"); err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +82,7 @@ func TestSendReachesEveryReceiver(t *testing.T) {
 	if got := b.messages(); len(got) != 0 {
 		t.Errorf("b is for higher levels and got %+v", got)
 	}
-	if len(plain) != 1 || plain[0] != "disk full|93 %" {
+	if len(plain) != 1 || plain[0] != "[ERROR shop] disk full|93 %\n\nERROR from shop" {
 		t.Errorf("plain got %q", plain)
 	}
 	err := hub.Notify(t.Context(), notify.Message{Level: slog.LevelDebug, Subject: "x"})
@@ -167,9 +168,16 @@ func TestOutboxDelivers(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	f := &fake{}
+	down := true
+	f.send = func(context.Context, notify.Message) error {
+		if down {
+			return &notify.Error{Class: notify.ClassTransport, Reason: "down"}
+		}
+		return nil
+	}
 	open := func() *notify.Hub {
 		return newHub(t, &notify.Options{
-			Receivers: []notify.Receiver{{Name: "f", Notifier: f}},
+			Receivers: []notify.Receiver{{Name: "f", Notifier: f, Retry: notify.Retry{Base: time.Hour, Max: time.Hour}}},
 			Outbox:    notify.Outbox{Dir: dir},
 		})
 	}
@@ -180,18 +188,17 @@ func TestOutboxDelivers(t *testing.T) {
 		}
 	}
 	if got := hub.Stats(); got.Stored != 3 || got.Receivers[0].Waiting != 3 {
-		t.Errorf("before Run: %+v", got)
+		t.Errorf("while the receiver is away: %+v", got)
 	}
-	if err := hub.Close(); err != nil {
-		t.Fatal(err)
+	err := hub.Close()
+	if errs := notify.Errors(err); !errors.Is(err, notify.ErrRemaining) || errors.Is(err, notify.ErrLost) || len(errs) != 1 || errs[0].Remaining != 3 || !strings.Contains(err.Error(), dir) {
+		t.Fatalf("Close = %v", err)
 	}
 	if len(f.messages()) != 0 {
-		t.Fatal("delivered without Run")
+		t.Fatal("delivered while the receiver is away")
 	}
-	hub = open() // takes over
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- hub.Run(ctx) }()
+	down = false
+	hub = open() // takes over, and needs no Run
 	if err := hub.Send(t.Context(), "s3", "m"); err != nil {
 		t.Fatal(err)
 	}
@@ -200,21 +207,15 @@ func TestOutboxDelivers(t *testing.T) {
 	if err := hub.Flush(flush); err != nil {
 		t.Fatal(err)
 	}
-	if err := hub.Run(ctx); !errors.Is(err, notify.ErrRunning) {
-		t.Errorf("second Run: %v", err)
-	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Errorf("Run: %v", err)
-	}
 	var subjects []string
 	for _, m := range f.messages() {
 		subjects = append(subjects, m.Subject)
 	}
+	slices.Sort(subjects)
 	if got, want := fmt.Sprint(subjects), "[s0 s1 s2 s3]"; got != want {
 		t.Errorf("delivered %v, want %v", got, want)
 	}
 	if got := hub.Stats(); got.Stored != 0 || got.Receivers[0].Waiting != 0 || got.Receivers[0].Sent != 4 {
-		t.Errorf("after Run: %+v", got)
+		t.Errorf("at the end: %+v", got)
 	}
 }

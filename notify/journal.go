@@ -9,14 +9,12 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/svcblocks/svcblocks/internal/atomicfile"
 )
@@ -30,7 +28,7 @@ const (
 	frameHead     = 8
 	maxRecord     = 1 << 28
 	truncateAbove = 256 << 10 // an empty journal is cut above this size
-	rewriteAbove  = 8 << 20   // a journal is rewritten above this size
+	rewriteAbove  = 1 << 20   // a journal is rewritten above this size
 	// growBy is what a journal grows by, in zeros: to force data to the disk
 	// takes two to three times as long when the file has become longer.
 	growBy = 128 << 10
@@ -39,63 +37,6 @@ const (
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// record is one change of what waits.
-type record struct {
-	Op       string       `json:"op"` // "put", "retry", "move", "done", "hold" or "unhold"
-	ID       string       `json:"id"`
-	Message  *wireMessage `json:"message,omitempty"`
-	Targets  []wireTarget `json:"targets,omitempty"`
-	Since    time.Time    `json:"since,omitzero"`
-	Receiver string       `json:"receiver,omitempty"`
-	Fallback string       `json:"fallback,omitempty"`
-}
-
-// wireTarget is a receiver that has not got the message.
-type wireTarget struct {
-	Receiver string    `json:"receiver"`
-	Attempts int       `json:"attempts,omitempty"`
-	Due      time.Time `json:"due,omitzero"`
-	Only     []string  `json:"only,omitempty"`
-	Via      []string  `json:"via,omitempty"`
-}
-
-// wireMessage is a Message in the journal.
-type wireMessage struct {
-	Level       slog.Level   `json:"level"`
-	Subject     string       `json:"subject,omitempty"`
-	Text        string       `json:"text,omitempty"`
-	HTML        string       `json:"html,omitempty"`
-	Key         string       `json:"key,omitempty"`
-	Fields      []Field      `json:"fields,omitempty"`
-	Attachments []Attachment `json:"attachments,omitempty"`
-	Time        time.Time    `json:"time"`
-	Resolved    bool         `json:"resolved,omitempty"`
-	Count       int          `json:"count"`
-	First       time.Time    `json:"first"`
-	Last        time.Time    `json:"last"`
-	Thread      string       `json:"thread,omitempty"`
-}
-
-func toWire(m *Message) *wireMessage {
-	return &wireMessage{
-		Level: m.Level, Subject: m.Subject, Text: m.Text, HTML: m.HTML, Key: m.Key, Fields: m.Fields(),
-		Attachments: m.Attachments, Time: m.Time, Resolved: m.Resolved, Count: m.Count, First: m.First, Last: m.Last,
-		Thread: m.Thread,
-	}
-}
-
-func (w *wireMessage) message(id string) *Message {
-	m := &Message{
-		ID: id, Level: w.Level, Subject: w.Subject, Text: w.Text, HTML: w.HTML, Key: w.Key,
-		Attachments: w.Attachments, Time: w.Time, Resolved: w.Resolved, Count: w.Count, First: w.First, Last: w.Last,
-		Thread: w.Thread,
-	}
-	for _, f := range w.Fields {
-		m.Attrs = append(m.Attrs, slog.String(f.Name, f.Value))
-	}
-	return m
-}
 
 // appendFrame appends r as a frame.
 func appendFrame(buf []byte, r *record) ([]byte, error) {
@@ -131,12 +72,6 @@ func readJournal(data []byte, take func(*record)) (skipped int) {
 	return skipped
 }
 
-// foreign reports whether data is a journal of another version of its format.
-func foreign(data []byte) bool {
-	n := len(journalMagic) - 1
-	return len(data) > n && string(data[:n]) == journalMagic[:n] && data[n] != journalMagic[n] && data[n] >= '0' && data[n] <= '9'
-}
-
 // readFrame returns the record at the start of data and its length, or 0.
 func readFrame(data []byte) (*record, int) {
 	if len(data) <= frameHead || data[frameHead] != '{' {
@@ -166,6 +101,7 @@ type journal struct {
 	f      *os.File
 	size   int64 // of what is whole in the file
 	grown  int64 // of the file: zeros stand behind size
+	whole  int64 // size when it was last written anew
 	shared bool  // the last batch was that of several callers
 
 	mu   sync.Mutex
@@ -287,24 +223,45 @@ func (j *journal) cut() {
 	}
 }
 
-// rewrite replaces the file by one that holds frames alone. The caller holds
-// commit, and frames tell all that was added so far. When it fails midway, the
-// journal takes nothing more.
-func (j *journal) rewrite(frames []byte) error {
-	tmp := j.path + ".new"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+// compact replaces the file by one that holds what waits alone, if it is mostly
+// history. live returns what waits, and false if nothing does.
+func (j *journal) compact(live func() ([]*record, error)) error {
+	j.commit.Lock()
+	defer j.commit.Unlock()
+	if j.f == nil || j.size <= truncateAbove || j.size <= 4*j.whole {
+		return nil
+	}
+	records, err := live()
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append([]byte(journalMagic), frames...))
-	if err == nil {
-		err = f.Sync()
+	j.mu.Lock()
+	pending := j.next != nil
+	j.mu.Unlock()
+	if len(records) == 0 && !pending {
+		return j.empty()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, os.Remove(tmp))
+	if j.size <= rewriteAbove {
+		return nil
+	}
+	var frames []byte
+	for _, r := range records {
+		if frames, err = appendFrame(frames, r); err != nil {
+			return err
+		}
+	}
+	return j.rewrite(frames)
+}
+
+// rewrite replaces the file. The caller holds commit, and frames tell all that
+// was added so far. When it fails midway, the journal takes nothing more.
+func (j *journal) rewrite(frames []byte) error {
+	tmp := j.path + ".new"
+	if err := writeJournal(tmp, frames); err != nil {
+		return err
 	}
 	// Windows renames no open file, nor over one.
-	err = j.f.Close()
+	err := j.f.Close()
 	j.f = nil
 	if err = errors.Join(err, os.Rename(tmp, j.path), atomicfile.SyncDir(filepath.Dir(j.path))); err != nil {
 		return err
@@ -314,7 +271,23 @@ func (j *journal) rewrite(frames []byte) error {
 		return err
 	}
 	j.size = int64(len(journalMagic) + len(frames))
-	j.grown = j.size
+	j.grown, j.whole = j.size, j.size
+	return nil
+}
+
+// writeJournal writes a new journal whole.
+func writeJournal(path string, frames []byte) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append([]byte(journalMagic), frames...))
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, os.Remove(path))
+	}
 	return nil
 }
 
@@ -324,7 +297,7 @@ func (j *journal) empty() error {
 		return err
 	}
 	j.size = int64(len(journalMagic))
-	j.grown = j.size
+	j.grown, j.whole = j.size, 0
 	return nil
 }
 
@@ -359,12 +332,4 @@ func readWhole(path string) ([]byte, error) {
 	}
 	data, err := io.ReadAll(f)
 	return data, errors.Join(err, f.Close())
-}
-
-func newTargets(names []string) []wireTarget {
-	targets := make([]wireTarget, len(names))
-	for i, n := range names {
-		targets[i] = wireTarget{Receiver: n}
-	}
-	return slices.Clip(targets)
 }

@@ -85,7 +85,7 @@ func TestJournalKeepsRoom(t *testing.T) {
 func TestJournalIsKeptSmall(t *testing.T) {
 	t.Parallel()
 	hub := newHub(t, &notify.Options{
-		Receivers: []notify.Receiver{{Name: "f", Notifier: &fake{}}}, Outbox: notify.Outbox{Dir: t.TempDir()}, Group: notify.Group{Interval: -1},
+		Receivers: []notify.Receiver{{Name: "f", Notifier: &fake{}, Rate: notify.Rate{Per: -1}}}, Outbox: notify.Outbox{Dir: t.TempDir()}, Group: notify.Group{Interval: -1},
 	})
 	go func() { _ = hub.Run(t.Context()) }()
 	text := strings.Repeat("x", 60_000)
@@ -103,12 +103,12 @@ func TestJournalIsKeptSmall(t *testing.T) {
 	// What waits keeps it from being cut, but not from being rewritten.
 	blocked := newHub(t, &notify.Options{
 		Receivers: []notify.Receiver{
-			{Name: "f", Notifier: &fake{}},
-			{Name: "down", Notifier: sendFunc(nil), MinLevel: 100, Rate: notify.Rate{Per: time.Hour}},
+			{Name: "f", Notifier: &fake{}, Rate: notify.Rate{Per: -1}},
+			{Name: "held", Notifier: sendFunc(nil), MinLevel: 90, Rate: notify.Rate{Per: 1 << 62, Burst: 1}},
 		},
 		Outbox: notify.Outbox{Dir: t.TempDir()}, Group: notify.Group{Interval: -1},
 	})
-	if err := blocked.Notify(t.Context(), notify.Message{ID: "waits", Subject: "waits"}); err != nil {
+	if err := blocked.Notify(t.Context(), notify.Message{ID: "waits", Level: 100, Subject: "waits"}); err != nil {
 		t.Fatal(err)
 	}
 	big := strings.Repeat("y", 500_000)
@@ -128,9 +128,10 @@ func TestJournalIsKeptSmall(t *testing.T) {
 // An outbox that is full says so and delivers all the same.
 func TestOutboxIsBounded(t *testing.T) {
 	t.Parallel()
-	f := &fake{}
+	f, release := &fake{}, make(chan struct{})
+	f.send = func(context.Context, notify.Message) error { <-release; return nil }
 	hub := newHub(t, &notify.Options{
-		Receivers: []notify.Receiver{{Name: "f", Notifier: f}}, Outbox: notify.Outbox{Dir: t.TempDir(), MaxBytes: 5000},
+		Receivers: []notify.Receiver{{Name: "f", Notifier: f}}, Outbox: notify.Outbox{Dir: t.TempDir(), MaxBytes: 10_000},
 	})
 	full := 0
 	for i := range 20 {
@@ -141,6 +142,7 @@ func TestOutboxIsBounded(t *testing.T) {
 			full++
 		}
 	}
+	close(release)
 	if err := hub.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +161,7 @@ func TestHubsShareAFolder(t *testing.T) {
 	for h := range 4 {
 		wg.Go(func() {
 			f := &fake{}
-			hub, err := notify.New(&notify.Options{Receivers: []notify.Receiver{{Name: "f", Notifier: f}}, Outbox: notify.Outbox{Dir: dir}})
+			hub, err := notify.New(&notify.Options{Receivers: []notify.Receiver{{Name: "f", Notifier: f, Rate: notify.Rate{Per: -1}}}, Outbox: notify.Outbox{Dir: dir}})
 			if err != nil {
 				t.Error(err)
 				return

@@ -61,8 +61,8 @@ func killHub(dir string, wobbly bool) *notify.Hub {
 	quick := notify.Retry{Base: time.Millisecond, Max: 20 * time.Millisecond}
 	hub, err := notify.New(&notify.Options{
 		Receivers: []notify.Receiver{
-			{Name: "a", Notifier: openReceiver(dir, "a", false), Retry: quick},
-			{Name: "b", Notifier: openReceiver(dir, "b", wobbly), Retry: quick},
+			{Name: "a", Notifier: openReceiver(dir, "a", false), Retry: quick, Rate: notify.Rate{Per: -1}},
+			{Name: "b", Notifier: openReceiver(dir, "b", wobbly), Retry: quick, Rate: notify.Rate{Per: -1}},
 		},
 		Group:  notify.Group{Interval: -1},
 		Outbox: notify.Outbox{Dir: filepath.Join(dir, "outbox")},
@@ -212,7 +212,10 @@ func frames(data []byte) (ends []int) {
 func TestDamagedJournal(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	hub := newHub(t, &notify.Options{Receivers: []notify.Receiver{{Name: "f", Notifier: &fake{}}}, Outbox: notify.Outbox{Dir: dir}})
+	hangs := sendFunc(func(ctx context.Context, _, _ string) error { <-ctx.Done(); return ctx.Err() })
+	hub := newHub(t, &notify.Options{
+		Receivers: []notify.Receiver{{Name: "f", Notifier: hangs, Timeout: -1}}, Outbox: notify.Outbox{Dir: dir}, CloseTimeout: -1,
+	})
 	const messages = 10
 	text := strings.Repeat("text ", 20)
 	for i := range messages {
@@ -293,7 +296,10 @@ func TestDamagedJournal(t *testing.T) {
 func TestRepeatsSurviveACrash(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	hub := newHub(t, &notify.Options{Receivers: []notify.Receiver{{Name: "f", Notifier: &fake{}}}, Outbox: notify.Outbox{Dir: dir}})
+	hangs := &fake{}
+	release := make(chan struct{})
+	hangs.send = func(context.Context, notify.Message) error { <-release; return nil }
+	hub := newHub(t, &notify.Options{Receivers: []notify.Receiver{{Name: "f", Notifier: hangs}}, Outbox: notify.Outbox{Dir: dir}})
 	for range 6 {
 		if err := hub.Send(t.Context(), "s", "m"); err != nil {
 			t.Fatal(err)
@@ -310,9 +316,10 @@ func TestRepeatsSurviveACrash(t *testing.T) {
 		return f.messages()
 	}
 	got := after()
-	if len(got) != 2 || got[0].Count != 1 || got[1].Count < 4 || got[1].Thread != got[0].ID {
-		t.Errorf("got %+v, want the message and word of at least 4 of its 5 repeats", got)
+	if len(got) != 1 || got[0].Count < 4 {
+		t.Errorf("got %+v, want one message for at least 4 of 6", got)
 	}
+	close(release)
 	if err := hub.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -321,8 +328,5 @@ func TestRepeatsSurviveACrash(t *testing.T) {
 	}
 	if err := hub.Close(); err != nil {
 		t.Fatal(err)
-	}
-	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
-		t.Errorf("folder still has %v (%v)", left, err)
 	}
 }

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"runtime"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/svcblocks/svcblocks/internal/lifetest"
@@ -35,7 +35,8 @@ func TestLifeCycle(t *testing.T) {
 	}
 }
 
-// The end of Run lets a call under way end, and leaves the rest in the outbox.
+// The end of Run drains: a call under way ends, and what waits goes out. The hub
+// works on until Close.
 func TestRunEndsCleanly(t *testing.T) {
 	t.Parallel()
 	entered, release := make(chan struct{}), make(chan struct{})
@@ -67,58 +68,86 @@ func TestRunEndsCleanly(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if s := hub.Stats(); s.Stored != 2 || s.Receivers[0].Sent != 1 || s.Receivers[0].Waiting != 2 || calls.Load() != 1 {
+	if s := hub.Stats(); s.Stored != 0 || s.Receivers[0].Sent != 3 {
 		t.Errorf("after Run: %+v, %d calls", s, calls.Load())
 	}
-	// Another Run goes on where this one ended.
-	ctx, cancel = context.WithCancel(t.Context())
-	go func() { done <- hub.Run(ctx) }()
-	deadline := time.Now().Add(10 * time.Second)
-	for hub.Stats().Stored > 0 {
-		if time.Now().After(deadline) {
-			t.Fatal("the second Run delivers nothing")
-		}
-		runtime.Gosched()
-	}
-	cancel()
-	if err := <-done; err != nil {
+	if err := hub.Send(t.Context(), "after Run", ""); err != nil {
 		t.Error(err)
+	}
+	if err := hub.Close(); err != nil {
+		t.Error(err)
+	}
+	if s := hub.Stats(); s.Receivers[0].Sent != 4 {
+		t.Errorf("after Close: %+v", s)
 	}
 }
 
-// A call that outlasts the end of Run is cut off and comes again.
-func TestRunCutsOff(t *testing.T) {
+// Run and Close spend CloseTimeout once, and a receiver that hangs keeps its
+// message for the next start.
+func TestDrainIsBounded(t *testing.T) {
 	t.Parallel()
-	entered := make(chan struct{}, 10)
-	slow := sendFunc(func(ctx context.Context, _, _ string) error {
-		entered <- struct{}{}
-		<-ctx.Done()
-		return ctx.Err()
-	})
-	hub := newHub(t, &notify.Options{
-		Receivers: []notify.Receiver{{Name: "slow", Notifier: slow}}, Outbox: notify.Outbox{Dir: t.TempDir()}, CloseTimeout: 20 * time.Millisecond,
-	})
-	if err := hub.Send(t.Context(), "s", ""); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		slow := sendFunc(func(ctx context.Context, _, _ string) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		hub, err := notify.New(&notify.Options{
+			Receivers: []notify.Receiver{{Name: "slow", Notifier: slow, Timeout: -1}}, Outbox: notify.Outbox{Dir: dir}, CloseTimeout: 7 * time.Second,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := hub.Send(t.Context(), "s", ""); err != nil {
+			t.Fatal(err)
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- hub.Run(ctx) }()
-		<-entered
+		begin := time.Now()
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
-	defer cancel()
-	if err := hub.Flush(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("Flush = %v", err)
-	}
-	if s := hub.Stats(); s.Stored != 1 {
-		t.Errorf("%d stored, want 1", s.Stored)
-	}
+		err = hub.Close()
+		if took := time.Since(begin); took < 7*time.Second || took > 7*time.Second+300*time.Millisecond {
+			t.Errorf("Run and Close took %v, want 7s", took)
+		}
+		if errs := notify.Errors(err); !errors.Is(err, notify.ErrRemaining) || len(errs) != 1 || errs[0].Remaining != 1 {
+			t.Errorf("Close = %v", err)
+		}
+	})
+}
+
+// Close makes one try at a receiver that is known as away.
+func TestCloseTriesOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		var tries atomic.Int32
+		down := sendFunc(func(context.Context, string, string) error {
+			tries.Add(1)
+			return &notify.Error{Class: notify.ClassTransport, Reason: "connection refused"}
+		})
+		hub, err := notify.New(&notify.Options{Receivers: []notify.Receiver{{Name: "down", Notifier: down}}, Outbox: notify.Outbox{Dir: dir}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 3 {
+			if err := hub.Send(t.Context(), fmt.Sprint("s", i), ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute)
+		before, begin := tries.Load(), time.Now()
+		err = hub.Close()
+		if took := time.Since(begin); took > time.Second || tries.Load() != before+1 {
+			t.Errorf("Close took %v and made %d tries, want one", took, tries.Load()-before)
+		}
+		if errs := notify.Errors(err); len(errs) != 1 || errs[0].Remaining != 3 {
+			t.Errorf("Close = %v", err)
+		}
+	})
 }
 
 // Close lets go of callers who wait for another try.

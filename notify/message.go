@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 )
@@ -41,15 +42,20 @@ type Message struct {
 	// Resolved says that the trouble named by Key is over. It goes out at once
 	// and closes the group.
 	Resolved bool
-	// Count is the number of messages that this one stands for. Set by the Hub;
-	// never below 1 for a receiver.
+	// Count is the number of messages about this trouble since First, this one
+	// included. Set by the Hub; never below 1 for a receiver.
 	Count int
-	// First and Last are the times of the first and the last message of the
-	// group. Set by the Hub.
+	// New is the number of those that the receiver was not told of before. Set
+	// by the Hub.
+	New int
+	// First and Last are the times of the first and the last message about this
+	// trouble. Set by the Hub.
 	First, Last time.Time
-	// Thread is the ID of the message that opened the group, and empty on that
+	// Thread is the ID of the message that opened the trouble, and empty on that
 	// message itself. Set by the Hub; receivers thread or edit by it.
 	Thread string
+	// Source says who speaks, as [Options].Source. Set by the Hub if it is empty.
+	Source string
 }
 
 // Attachment is a file that goes with a [Message].
@@ -63,44 +69,75 @@ type Attachment struct {
 }
 
 // Title returns Subject as one line for a receiver that shows nothing else: it
-// says how many messages this one stands for, and whether the trouble is over.
+// says how serious it is or that it is over, who speaks, and how many messages
+// this one stands for, as "[ERROR shop@web1] disk full (×98)".
 func (m Message) Title() string {
-	subject := oneLine(m.Subject)
-	if subject == "" {
-		subject, _, _ = strings.Cut(strings.TrimSpace(m.Text), "\n")
-		subject = oneLine(cutText(subject, 120))
+	mark := ""
+	switch {
+	case m.Resolved:
+		mark = "Resolved"
+	case m.Level != slog.LevelInfo || m.Source != "":
+		mark = m.Level.String()
 	}
-	if m.Resolved {
-		subject = "[Resolved] " + subject
+	if mark != "" {
+		mark = "[" + strings.TrimSpace(mark+" "+oneLine(m.Source)) + "] "
 	}
+	title := mark + m.plainTitle()
 	if m.Count > 1 {
-		subject += fmt.Sprintf(" (×%d)", m.Count)
+		title += fmt.Sprintf(" (×%d)", m.Count)
 	}
-	return subject
+	return title
+}
+
+// plainTitle returns Subject as one line, or the first line of Text.
+func (m *Message) plainTitle() string {
+	if subject := oneLine(m.Subject); subject != "" {
+		return subject
+	}
+	text, _, _ := strings.Cut(strings.TrimSpace(m.Text), "\n")
+	return oneLine(cutText(text, 120))
+}
+
+// Repeats says how many messages about this trouble there were, as
+// "×98 since 2026-11-29 10:02:00 UTC, 27 since the last word", or nothing for a
+// single one.
+func (m Message) Repeats() string {
+	if m.Count <= 1 {
+		return ""
+	}
+	text := fmt.Sprintf("×%d since %s", m.Count, stamp(m.First))
+	if m.New > 0 && m.New < m.Count {
+		text += fmt.Sprintf(", %d since the last word", m.New)
+	}
+	return text + ", last " + stamp(m.Last)
 }
 
 // Body returns the plain text with what belongs below it: attributes, the
-// number of repeats, and the names of attachments.
+// number of repeats, the level and who speaks, and the names of attachments.
+// Values of many lines stand below as blocks.
 func (m Message) Body() string {
-	var b strings.Builder
-	b.WriteString(m.Text)
-	var details strings.Builder
+	parts := []string{strings.TrimRight(m.Text, "\n")}
+	var details, blocks []string
 	for _, f := range m.Fields() {
-		fmt.Fprintf(&details, "%s: %s\n", f.Name, f.Value)
+		if strings.Contains(f.Value, "\n") {
+			blocks = append(blocks, f.Name+":\n"+f.Value)
+		} else {
+			details = append(details, f.Name+": "+f.Value)
+		}
 	}
-	if m.Count > 1 {
-		fmt.Fprintf(&details, "×%d since %s, last %s\n", m.Count, stamp(m.First), stamp(m.Last))
+	if text := m.Repeats(); text != "" {
+		details = append(details, text)
+	}
+	if m.Source != "" {
+		details = append(details, fmt.Sprintf("%s from %s", m.Level, oneLine(m.Source)))
 	}
 	for _, a := range m.Attachments {
-		fmt.Fprintf(&details, "attachment: %s (%d bytes)\n", oneLine(a.Name), len(a.Data))
+		details = append(details, fmt.Sprintf("attachment: %s (%d bytes)", oneLine(a.Name), len(a.Data)))
 	}
-	if details.Len() > 0 {
-		if b.Len() > 0 {
-			b.WriteString("\n\n")
-		}
-		b.WriteString(strings.TrimSuffix(details.String(), "\n"))
-	}
-	return b.String()
+	parts = append(parts, strings.Join(details, "\n"))
+	parts = append(parts, blocks...)
+	parts = slices.DeleteFunc(parts, func(s string) bool { return s == "" })
+	return strings.Join(parts, "\n\n")
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
@@ -110,7 +147,8 @@ type Field struct {
 	// Name is the key of the attribute, with the keys of the groups around it
 	// in front, joined by dots.
 	Name string
-	// Value is the value as slog's text handler would write it, on one line.
+	// Value is the value as slog's text handler would write it. One of many
+	// lines, such as a stack trace, keeps them: show it as a block.
 	Value string
 }
 
@@ -152,11 +190,34 @@ func appendField(fields []Field, prefix string, a slog.Attr, depth int) []Field 
 	if a.Key == "" && v.Equal(slog.Value{}) {
 		return fields
 	}
+	return append(fields, Field{Name: oneLine(prefix + a.Key), Value: valueText(v)})
+}
+
+// valueText writes a value that is resolved. One of many lines, such as a stack
+// trace, keeps them.
+func valueText(v slog.Value) string {
 	text := v.String()
 	if v.Kind() == slog.KindTime {
 		text = v.Time().Format(time.RFC3339Nano)
 	}
-	return append(fields, Field{Name: oneLine(prefix + a.Key), Value: oneLine(text)})
+	if !strings.Contains(strings.TrimSpace(text), "\n") {
+		return oneLine(text)
+	}
+	lines := strings.Split(strings.Trim(text, "\r\n"), "\n")
+	for i, l := range lines {
+		tabs := len(l) - len(strings.TrimLeft(l, "\t "))
+		lines[i] = strings.ReplaceAll(l[:tabs], "\t", "    ") + oneLine(l[tabs:])
+	}
+	return strings.Join(lines, "\n")
+}
+
+// foreign reports whether attrs hold values that must be resolved before they
+// are looked at: to do so may run code of others.
+func foreign(attrs []slog.Attr) bool {
+	return slices.ContainsFunc(attrs, func(a slog.Attr) bool {
+		k := a.Value.Kind()
+		return k == slog.KindAny || k == slog.KindGroup || k == slog.KindLogValuer
+	})
 }
 
 // newID returns an ID that sorts by time and does not repeat: 48 bits of

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +25,9 @@ type Options struct {
 	// Outbox keeps messages on disk until they are delivered. Without its Dir
 	// there is none.
 	Outbox Outbox
+	// Source says who speaks: it stands in subjects and texts. Defaults to
+	// program@host; "-" for none.
+	Source string
 	// DryRun, if not nil, gets what would go out, and nothing goes out.
 	DryRun io.Writer
 	// Logger gets the hub's own events, redacted. A [NewHandler] of the same
@@ -54,18 +59,27 @@ type Receiver struct {
 	// template.Template does. When it fails or panics, that is logged and the
 	// message goes out as it is. Defaults to none.
 	Format func(Message) (Message, error)
+	// Classify reads the errors of a Notifier that does not explain them, such
+	// as those of github.com/nikoksr/notify: the class says whether another try
+	// can help. Empty leaves the class as it is. Defaults to none: such errors
+	// are tried a few times.
+	Classify func(error) Class
 	// Timeout bounds one try. Defaults to 30s; negative means no bound.
 	Timeout time.Duration
 	// Fallback names the receiver that takes over a message which cannot be
 	// delivered here. Defaults to none.
 	Fallback string
-	// Rate bounds how often the receiver is called.
+	// FallbackAfter is how long a message may wait before the fallback gets a
+	// copy; what is refused goes there at once. Whoever takes the message first
+	// has it. Defaults to 2m.
+	FallbackAfter time.Duration
+	// Rate bounds the number of messages.
 	Rate Rate
 	// Retry says how often and when a failed message is tried again.
 	Retry Retry
-	// Concurrency is the number of calls at the same time. Defaults to 4, and
-	// with an outbox to 1: messages then keep their order, and a crash repeats
-	// at most one per receiver.
+	// Concurrency is the number of calls at the same time. Defaults to 1:
+	// messages then keep their order, and a crash repeats at most one per
+	// receiver.
 	Concurrency int
 }
 
@@ -82,60 +96,72 @@ func (r Receiver) MarshalJSON() ([]byte, error) { return json.Marshal(r.String()
 // LogValue returns String's text, for log/slog.
 func (r Receiver) LogValue() slog.Value { return slog.StringValue(r.String()) }
 
-// Rate is a token bucket. The zero Rate does not limit.
+// Rate bounds the messages to a receiver: Burst at once, then one in each Per.
+// What comes beyond is held and goes out as one summary in each Per, the most
+// serious first, with the subject of each up to a bound. The end of a trouble, and
+// a level above any that went out within Per, pass on credit, at most Burst.
 type Rate struct {
-	// Per is the time in which one message may go out in the long run. Zero or
-	// negative means no limit.
+	// Per is the time in which one message may go out in the long run. Defaults
+	// to 1m; negative means no limit.
 	Per time.Duration
-	// Burst is the number that may go out at once. Defaults to 1.
+	// Burst is the number that may go out at once. Defaults to 20.
 	Burst int `min:"0"`
 }
 
 // Retry is the schedule for what failed for the moment: SMTP 4xx, HTTP 429 and
 // 5xx, a broken network. Waits grow from Base to Max, with full jitter; a wait
-// that the receiver asks for wins.
+// that the receiver asks for wins. A receiver that does not answer is asked again
+// by one message, while all others wait.
 type Retry struct {
-	// Attempts bounds the tries. Defaults to 5 without an outbox and to no
-	// bound with one; negative means one try.
+	// Attempts bounds the tries. Defaults to no bound; negative means one try.
 	Attempts int
 	// Base bounds the first wait. Defaults to 1s.
 	Base time.Duration `min:"0s"`
 	// Max bounds every wait. Defaults to 5m.
 	Max time.Duration `min:"0s"`
-	// MaxElapsed bounds the time since the message came. Defaults to 5m without
-	// an outbox and to Outbox.MaxAge with one; negative means no bound.
+	// MaxElapsed bounds the time since the message came. Defaults to
+	// Outbox.MaxAge with an outbox, and to 5m where a caller waits; negative
+	// means no bound.
 	MaxElapsed time.Duration
 }
 
-// Group says how equal messages become few. The first message of a key goes
-// out at once. While more come, one that says how many goes out after Interval
-// and then every Repeat; when none came for Interval, the group is forgotten.
-// A message of a higher level than the group has seen goes out at once, too.
+// Group says how messages about one trouble become few, for each receiver by
+// itself. At once go out: the first word of a trouble, a level above any that was
+// told, and the first end. Whatever else happens within Interval becomes one
+// message with the count of all; while the trouble goes on, there is one every
+// Repeat. The end goes to whoever heard the start. What was told is kept in the
+// outbox, so that a process that starts again does not tell it again.
+//
+// A trouble with a Key is open until Resolved; one without is forgotten when
+// nothing came for Repeat.
 type Group struct {
 	// Wait holds the first message back, to count what comes at the same time.
 	// Defaults to none.
 	Wait time.Duration `min:"0s"`
-	// Interval is how long repeats are held after the first message, and how
-	// long it must be quiet for a group to end. Defaults to 5m; negative turns
-	// grouping off.
+	// Interval is the least time between two messages about one trouble that
+	// do not go out at once. Defaults to 5m; negative turns grouping off.
 	Interval time.Duration
-	// Repeat is the time between messages about a group that goes on. Defaults
+	// Repeat is the time between messages about a trouble that goes on. Defaults
 	// to 1h, or Interval if that is longer; negative means Interval.
 	Repeat time.Duration
 	// By names attributes. If set, messages without a Key are the same trouble
 	// when Level, Subject and these attributes are equal, whatever their Text.
 	By []string
-	// MaxGroups bounds the groups that are kept. What comes when all are taken
-	// goes to one more group, named "other". Defaults to 1,000.
+	// MaxGroups bounds the troubles that are kept for each receiver. Beyond it
+	// the quiet and low ones give way. Defaults to 1,000.
 	MaxGroups int `min:"0"`
 }
 
 // Outbox keeps messages in a journal on disk until they are delivered. With it
-// Notify returns when the message is stored, and [Hub.Run] delivers.
+// nil from Notify means that the message is stored.
 type Outbox struct {
 	// Dir is the folder, made if absent, readable by its owner alone. Several
 	// hubs and processes of one machine may share it. Empty means no outbox.
 	Dir string
+	// Service names the service whose messages these are: only hubs of the same
+	// Service take over what a process left. It must not change from start to
+	// start. Defaults to the base name of the program.
+	Service string
 	// MaxBytes bounds what waits in one process's journal. Defaults to 64 MiB.
 	MaxBytes int64 `min:"0"`
 	// MaxAge is when a message that cannot be delivered is given up, logged and
@@ -144,9 +170,10 @@ type Outbox struct {
 }
 
 const (
-	defaultTimeout      = 30 * time.Second
-	defaultCloseTimeout = 5 * time.Second
-	forever             = time.Duration(1<<63 - 1)
+	defaultTimeout       = 30 * time.Second
+	defaultCloseTimeout  = 5 * time.Second
+	defaultFallbackAfter = 2 * time.Minute
+	forever              = time.Duration(1<<63 - 1)
 )
 
 // withDefaults returns a copy with defaults filled in, or every mistake.
@@ -190,8 +217,11 @@ func (o *Options) withDefaults() (Options, error) {
 		if r.Fallback != "" && r.Fallback == r.Name {
 			bad("%s: Fallback names the receiver itself", where)
 		}
+		if r.FallbackAfter < 0 {
+			bad("%s: FallbackAfter is %v: use 0 for 2m, or a positive duration", where, r.FallbackAfter)
+		}
 		if r.Rate.Burst < 0 {
-			bad("%s: Rate.Burst is %d: use 0 for 1, or a positive number", where, r.Rate.Burst)
+			bad("%s: Rate.Burst is %d: use 0 for 20, or a positive number", where, r.Rate.Burst)
 		}
 		if r.Concurrency < 0 {
 			bad("%s: Concurrency is %d: use 0 for the default, or a positive number", where, r.Concurrency)
@@ -218,12 +248,27 @@ func (o *Options) withDefaults() (Options, error) {
 	if g.Repeat < 0 {
 		g.Repeat = g.Interval
 	}
-	g.Repeat = max(either(g.Repeat, time.Hour), g.Interval)
+	if g.Interval < 0 {
+		g.Interval, g.Repeat = 0, 0
+	}
+	if g.Interval > 0 {
+		g.Repeat = max(either(g.Repeat, time.Hour), g.Interval)
+	}
 	g.MaxGroups = either(g.MaxGroups, 1000)
 	g.By = slices.Clone(g.By)
 	out.Outbox.MaxBytes = either(out.Outbox.MaxBytes, 64<<20)
 	out.Outbox.MaxAge = out.maxAge()
 	out.CloseTimeout = max(0, either(out.CloseTimeout, defaultCloseTimeout))
+	out.Outbox.Service = either(out.Outbox.Service, program())
+	switch out.Source {
+	case "":
+		out.Source = program()
+		if host, err := os.Hostname(); err == nil {
+			out.Source += "@" + host
+		}
+	case "-":
+		out.Source = ""
+	}
 	if out.Logger == nil {
 		out.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -237,16 +282,16 @@ func (o *Options) fill(r *Receiver) {
 	if r.Timeout < 0 {
 		r.Timeout = forever
 	}
-	r.Rate.Burst = either(r.Rate.Burst, 1)
+	r.FallbackAfter = either(r.FallbackAfter, defaultFallbackAfter)
+	r.Rate.Per = either(r.Rate.Per, time.Minute)
+	r.Rate.Burst = either(r.Rate.Burst, 20)
 	r.Retry.Base = either(r.Retry.Base, time.Second)
 	r.Retry.Max = max(either(r.Retry.Max, 5*time.Minute), r.Retry.Base)
 	switch {
 	case r.Retry.Attempts < 0:
 		r.Retry.Attempts = 1
-	case r.Retry.Attempts == 0 && durable:
-		r.Retry.Attempts = 1<<31 - 1
 	case r.Retry.Attempts == 0:
-		r.Retry.Attempts = 5
+		r.Retry.Attempts = 1<<31 - 1
 	}
 	switch {
 	case r.Retry.MaxElapsed < 0:
@@ -256,10 +301,13 @@ func (o *Options) fill(r *Receiver) {
 	case r.Retry.MaxElapsed == 0:
 		r.Retry.MaxElapsed = 5 * time.Minute
 	}
-	if durable {
-		r.Concurrency = either(r.Concurrency, 1)
-	}
-	r.Concurrency = either(r.Concurrency, 4)
+	r.Concurrency = either(r.Concurrency, 1)
+}
+
+// program returns the base name of the program.
+func program() string {
+	name := filepath.Base(os.Args[0])
+	return strings.TrimSuffix(name, ".exe")
 }
 
 func (o *Options) maxAge() time.Duration {

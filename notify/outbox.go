@@ -1,14 +1,16 @@
 package notify
 
 import (
-	"cmp"
-	"context"
+	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/svcblocks/svcblocks/internal/atomicfile"
@@ -18,67 +20,84 @@ import (
 const (
 	lockName = "lock"
 	deadName = "dead.jsonl"
+	// adoptEvery is how often the hub looks for what others left behind.
+	adoptEvery = time.Minute
 )
 
-// outbox holds what waits, in memory and in the journal of this hub, which
-// lies in a folder of its own under a lock that ends with the process.
+// outbox is a folder of journals: that of this hub, which lies in a folder of
+// its own under a lock that ends with the process, and those of others.
 type outbox struct {
-	hub  *Hub
-	conf Outbox
-	home string // folder of this hub
-	lock *os.File
-	j    *journal
-
-	adopting sync.Mutex
-	flushes  sync.WaitGroup // writes that nobody waits for
+	conf  Outbox
+	log   *logger
+	bytes int64 // of what waits; guarded by the hub's mutex
 
 	mu         sync.Mutex
-	entries    map[string]*entry
-	held       map[string]*record // repeats that nobody was told of, by group
-	unwritten  []unwritten        // batches that nobody waits for
-	order      uint64
-	bytes      int64           // frames of entries
-	ctx        context.Context // of deliveries; nil while stopped
-	flushing   bool
+	home       string // folder of this hub
+	lock       *os.File
+	j          *journal // nil while the folder cannot be used
+	broken     error    // why
 	closed     bool
 	dead       uint64
 	notDurable uint64
-	deadFile   sync.Mutex
+	strangers  map[stranger]int // messages too old that no hub of theirs took
+	unreadable map[string]error // journals of others, by folder
+
+	deadFile sync.Mutex
 }
 
-// entry is a message that some receiver has not got.
-type entry struct {
-	d       *delivery
-	order   uint64
-	since   time.Time
-	targets []*target
-	size    int64
-	durable bool
-}
+// stranger is a receiver that this hub does not have.
+type stranger struct{ service, receiver string }
 
-type target struct {
-	wireTarget
-	queued bool
-}
-
-func openOutbox(h *Hub, conf Outbox) (*outbox, error) {
-	fail := func(err error) (*outbox, error) {
-		return nil, fmt.Errorf("notify: open outbox %s: %w", conf.Dir, err)
+func openOutbox(conf Outbox, log *logger) (*outbox, error) {
+	o := &outbox{conf: conf, log: log, unreadable: map[string]error{}}
+	err := o.open()
+	if err == nil || passing(err) {
+		return o, nil
 	}
-	if err := os.MkdirAll(conf.Dir, 0o700); err != nil {
-		return fail(err)
+	return nil, fmt.Errorf("notify: new: Outbox.Dir: %w", err)
+}
+
+// passing reports whether err may go away: the disk is full, read-only, or not
+// ours for the moment.
+func passing(err error) bool {
+	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO, fs.ErrPermission} {
+		if errors.Is(err, e) {
+			return true
+		}
 	}
-	home := filepath.Join(conf.Dir, newID(time.Now()))
+	return false
+}
+
+// open makes the journal of this hub. A hub that starts at the same time may
+// take a folder without a journal for litter, so it tries again.
+func (o *outbox) open() error {
+	var err error
+	for range 3 {
+		if err = o.tryOpen(); err == nil || !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.broken = err
+	return err
+}
+
+func (o *outbox) tryOpen() error {
+	if err := os.MkdirAll(o.conf.Dir, 0o700); err != nil {
+		return err
+	}
+	home := filepath.Join(o.conf.Dir, newID(time.Now()))
 	if err := os.Mkdir(home, 0o700); err != nil {
-		return fail(err)
+		return err
 	}
 	lock, err := os.OpenFile(filepath.Join(home, lockName), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
-		return fail(errors.Join(err, os.RemoveAll(home)))
+		return errors.Join(err, os.RemoveAll(home))
 	}
 	ok, err := filelock.TryLock(lock)
 	if err == nil && !ok {
-		err = errors.New("a new file is locked already")
+		err = fs.ErrNotExist // taken for litter
 	}
 	var j *journal
 	if err == nil {
@@ -86,426 +105,139 @@ func openOutbox(h *Hub, conf Outbox) (*outbox, error) {
 		j, err = createJournal(filepath.Join(home, journalName))
 	}
 	if err == nil {
-		err = errors.Join(atomicfile.SyncDir(home), atomicfile.SyncDir(conf.Dir))
+		err = errors.Join(atomicfile.SyncDir(home), atomicfile.SyncDir(o.conf.Dir))
 	}
 	if err != nil {
 		if j != nil {
 			err = errors.Join(err, j.close())
 		}
-		return fail(errors.Join(err, lock.Close(), os.RemoveAll(home)))
-	}
-	o := &outbox{hub: h, conf: conf, home: home, lock: lock, j: j, entries: map[string]*entry{}, held: map[string]*record{}}
-	o.adopt()
-	return o, nil
-}
-
-// put stores d. It returns an error of ClassStorage if it cannot.
-func (o *outbox) put(d *delivery, wait bool) error {
-	r := &record{Op: "put", ID: d.msg.ID, Message: toWire(d.msg), Targets: newTargets(d.names), Since: time.Now()}
-	frame, err := appendFrame(nil, r)
-	if err != nil {
-		return o.storageError(d.msg.ID, err)
+		return errors.Join(err, lock.Close(), os.RemoveAll(home))
 	}
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	if o.closed {
-		o.mu.Unlock()
-		return fmt.Errorf("notify: send: %w", ErrClosed)
+		return errors.Join(ErrClosed, j.close(), unlock(lock), os.RemoveAll(home))
 	}
-	if _, ok := o.entries[d.msg.ID]; ok {
-		o.mu.Unlock()
-		return nil // a repeat of what waits already
-	}
-	if o.bytes+int64(len(frame)) > o.conf.MaxBytes {
-		waiting := o.bytes
-		o.notDurable++
-		o.mu.Unlock()
-		return o.storageError(d.msg.ID, fmt.Errorf("outbox is full: %d of %d bytes wait", waiting, o.conf.MaxBytes))
-	}
-	e := o.insert(d, r, int64(len(frame)))
-	b := o.j.add(frame, true)
-	if !wait {
-		e.durable = true // it is delivered even if it cannot be stored
-		o.flush(b, d.msg.ID)
-		o.mu.Unlock()
-		o.launch(e)
-		return nil
-	}
-	o.mu.Unlock()
-	if err := o.j.write(b); err != nil {
-		o.mu.Lock()
-		o.remove(e)
-		o.notDurable++
-		o.mu.Unlock()
-		return o.storageError(d.msg.ID, err)
-	}
-	o.mu.Lock()
-	e.durable = true
-	o.mu.Unlock()
-	o.launch(e)
+	o.home, o.lock, o.j = home, lock, j
 	return nil
 }
 
+// journal returns the journal, or nil while there is none.
+func (o *outbox) journal() *journal {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.j
+}
+
+// note adds a record; write writes it. Without durable it need not survive a
+// loss of power: what it tells would then happen again.
+func (o *outbox) note(r *record, durable bool) *batch {
+	j := o.journal()
+	if j == nil {
+		return nil
+	}
+	if r.Op != "done" && r.Op != "retry" {
+		r.Service = o.conf.Service
+	}
+	frame, err := appendFrame(nil, r)
+	if err != nil {
+		return nil // cannot happen but for a message, whose frame put makes
+	}
+	return j.add(frame, durable)
+}
+
+// put adds a message for targets, and returns its size.
+func (o *outbox) put(r *record, waits int64) (*batch, int64, error) {
+	o.mu.Lock()
+	j, broken := o.j, o.broken
+	o.mu.Unlock()
+	if j == nil {
+		return nil, 0, broken
+	}
+	r.Op, r.Service = "put", o.conf.Service
+	frame, err := appendFrame(nil, r)
+	if err != nil {
+		return nil, 0, err
+	}
+	if waits+int64(len(frame)) > o.conf.MaxBytes {
+		return nil, 0, fmt.Errorf("outbox is full: %d of %d bytes wait", waits, o.conf.MaxBytes)
+	}
+	return j.add(frame, true), int64(len(frame)), nil
+}
+
+func (o *outbox) write(b *batch) error {
+	j := o.journal()
+	if j == nil {
+		return fs.ErrClosed
+	}
+	return j.write(b)
+}
+
+// storageError says that a message is in memory alone.
 func (o *outbox) storageError(id string, err error) *Error {
+	o.mu.Lock()
+	o.notDurable++
+	o.mu.Unlock()
 	e := NewError("store", err)
 	e.Class, e.MessageID = ClassStorage, id
-	e.Reason = o.hub.red.String(e.Reason) + "; the message is held in memory only: make room on the disk"
+	e.Reason = o.log.red.String(e.Reason) + "; the message is held in memory only: make room on the disk"
 	e.causes = append(e.causes, ErrNotDurable)
 	return e
 }
 
-// unwritten is a batch that nobody waits for, and whose it is.
-type unwritten struct {
-	b  *batch
-	id string
-}
-
-// flush writes b without anybody waiting, one batch after another. The caller
-// holds mu.
-func (o *outbox) flush(b *batch, id string) {
-	if n := len(o.unwritten); n > 0 && o.unwritten[n-1].b == b {
-		return
-	}
-	o.unwritten = append(o.unwritten, unwritten{b, id})
-	if o.flushing {
-		return
-	}
-	o.flushing = true
-	o.flushes.Go(func() {
-		for {
-			o.mu.Lock()
-			if len(o.unwritten) == 0 {
-				o.flushing = false
-				o.mu.Unlock()
-				return
-			}
-			next := o.unwritten[0]
-			o.unwritten = o.unwritten[1:]
-			o.mu.Unlock()
-			if err := o.j.write(next.b); err != nil {
-				o.mu.Lock()
-				o.notDurable++
-				o.mu.Unlock()
-				o.hub.log.Error("outbox cannot store; message is held in memory only", "message_id", next.id, "error", o.storageError(next.id, err))
-			}
-		}
-	})
-}
-
-// hold notes repeats that are held, to be told of by whoever adopts the journal
-// after a crash.
-func (o *outbox) hold(gid string, m *Message, durable bool) *batch {
-	clean := o.hub.clean(*m)
-	r := &record{Op: "hold", ID: gid, Message: toWire(&clean), Since: time.Now()}
+// check proves that the folder can be written, and names what nobody takes.
+func (o *outbox) check() []*Error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	frame, err := appendFrame(nil, r)
-	if err != nil || o.closed {
-		return nil
+	var errs []*Error
+	bad := func(err error) {
+		e := NewError("check outbox", err)
+		e.Class = ClassStorage
+		errs = append(errs, e)
 	}
-	o.held[gid] = r
-	return o.j.add(frame, durable)
+	if o.j == nil {
+		bad(fmt.Errorf("messages are held in memory only: %w", o.broken))
+	} else if err := probe(o.home); err != nil {
+		bad(err)
+	}
+	for _, name := range sortedKeys(o.unreadable) {
+		bad(fmt.Errorf("journal %s: %w", name, o.unreadable[name]))
+	}
+	for s, n := range o.strangers {
+		bad(fmt.Errorf("%d messages of service %q for receiver %q wait longer than %v: no hub of that service takes them", n, s.service, s.receiver, o.conf.MaxAge))
+	}
+	return errs
 }
 
-// keep writes what hold noted.
-func (o *outbox) keep(b *batch, wait bool) error {
-	if !wait {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		if !o.closed {
-			o.flush(b, "")
-		}
-		return nil
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
 	}
-	if err := o.j.write(b); err != nil {
-		o.mu.Lock()
-		o.notDurable++
-		o.mu.Unlock()
-		return o.storageError("", err)
-	}
-	return nil
+	slices.Sort(keys)
+	return keys
 }
 
-// unhold notes that nobody wants to be told of repeats.
-func (o *outbox) unhold(m *Message) {
-	o.mu.Lock()
-	var last *batch
-	for _, gid := range []string{m.ID, m.Thread} {
-		if o.held[gid] != nil {
-			delete(o.held, gid)
-			last = o.note(&record{Op: "unhold", ID: gid})
-		}
-	}
-	o.mu.Unlock()
-	o.write(last)
-}
-
-// insert puts an entry into memory. The caller holds mu.
-func (o *outbox) insert(d *delivery, r *record, size int64) *entry {
-	o.order++
-	e := &entry{d: d, order: o.order, since: r.Since, size: size}
-	for _, t := range r.Targets {
-		e.targets = append(e.targets, &target{wireTarget: t})
-	}
-	o.entries[d.msg.ID] = e
-	o.bytes += size
-	delete(o.held, d.msg.ID)
-	delete(o.held, d.msg.Thread)
-	return e
-}
-
-func (o *outbox) remove(e *entry) {
-	if o.entries[e.d.msg.ID] == e {
-		delete(o.entries, e.d.msg.ID)
-		o.bytes -= e.size
-	}
-}
-
-// start delivers what waits, and what comes, until stop.
-func (o *outbox) start(ctx context.Context) {
-	o.mu.Lock()
-	o.ctx = ctx
-	waiting := make([]*entry, 0, len(o.entries))
-	for _, e := range o.entries {
-		waiting = append(waiting, e)
-	}
-	o.mu.Unlock()
-	slices.SortFunc(waiting, func(a, b *entry) int { return cmp.Compare(a.order, b.order) })
-	for _, e := range waiting {
-		o.launch(e)
-	}
-}
-
-// stop hands out no more. The workers drop what they have not begun.
-func (o *outbox) stop() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.ctx = nil
-}
-
-// launch queues e at the receivers that have not got it.
-func (o *outbox) launch(e *entry) {
-	type start struct {
-		w *worker
-		j *job
-	}
-	var starts []start
-	o.mu.Lock()
-	if o.ctx == nil || o.ctx.Err() != nil || o.closed || !e.durable || o.entries[e.d.msg.ID] != e {
-		o.mu.Unlock()
-		return
-	}
-	for _, t := range e.targets {
-		w := o.hub.byName[t.Receiver]
-		if t.queued || w == nil {
-			continue
-		}
-		t.queued = true
-		starts = append(starts, start{w, &job{
-			msg: e.d.msg, ctx: o.ctx, only: t.Only, attempts: t.Attempts, since: e.since, due: t.Due,
-			via: t.Via, stored: true, order: e.order, done: e.d.finish,
-		}})
-	}
-	o.mu.Unlock()
-	o.hub.busy.add(len(starts))
-	for _, s := range starts {
-		s.w.add(s.j)
-	}
-}
-
-// release lets a target be queued again, now or by the next start.
-func (o *outbox) release(id, receiver string) {
-	o.mu.Lock()
-	e := o.entries[id]
-	if t := o.target(id, receiver); t != nil {
-		t.queued = false
-	}
-	o.mu.Unlock()
-	if e != nil {
-		o.launch(e)
-	}
-}
-
-func (o *outbox) target(id, receiver string) *target {
-	e := o.entries[id]
-	if e == nil {
-		return nil
-	}
-	for _, t := range e.targets {
-		if t.Receiver == receiver {
-			return t
-		}
-	}
-	return nil
-}
-
-// retry notes a failed try.
-func (o *outbox) retry(j *job, receiver string) {
-	o.mu.Lock()
-	t := o.target(j.msg.ID, receiver)
-	if t == nil {
-		o.mu.Unlock()
-		return
-	}
-	t.Attempts, t.Due, t.Only = j.attempts, j.due, j.only
-	b := o.note(&record{Op: "retry", ID: j.msg.ID, Targets: []wireTarget{t.wireTarget}})
-	o.mu.Unlock()
-	o.write(b)
-}
-
-// move notes that another receiver takes over.
-func (o *outbox) move(id, from, to string) {
-	o.mu.Lock()
-	t := o.target(id, from)
-	if t == nil {
-		o.mu.Unlock()
-		return
-	}
-	t.wireTarget = wireTarget{Receiver: to, Via: append(slices.Clone(t.Via), from)}
-	b := o.note(&record{Op: "move", ID: id, Receiver: from, Fallback: to})
-	o.mu.Unlock()
-	o.write(b)
-}
-
-// settle notes that a receiver got the message or never will.
-func (o *outbox) settle(id, receiver string, errs []*Error) {
-	o.mu.Lock()
-	e := o.entries[id]
-	if e == nil {
-		o.mu.Unlock()
-		return
-	}
-	if len(errs) > 0 {
-		o.dead++
-	}
-	o.mu.Unlock()
-	if len(errs) > 0 {
-		o.bury(e.d.msg, receiver, errs)
-	}
-	o.mu.Lock()
-	e.targets = slices.DeleteFunc(e.targets, func(t *target) bool { return t.Receiver == receiver })
-	if len(e.targets) == 0 {
-		o.remove(e)
-	}
-	b := o.note(&record{Op: "done", ID: id, Receiver: receiver})
-	o.mu.Unlock()
-	o.write(b)
-	o.shrink()
-}
-
-// note adds a record that need not survive a loss of power: what it tells
-// would then happen again. The caller holds mu.
-func (o *outbox) note(r *record) *batch {
-	frame, err := appendFrame(nil, r)
+func probe(dir string) error {
+	f, err := os.CreateTemp(dir, ".check")
 	if err != nil {
-		return nil // cannot happen: names and numbers alone
-	}
-	return o.j.add(frame, false)
-}
-
-func (o *outbox) write(b *batch) {
-	if b == nil {
-		return
-	}
-	if err := o.j.write(b); err != nil {
-		o.hub.log.Warn("outbox cannot note a delivery; a crash now would repeat it", "error", err)
-	}
-}
-
-// shrink cuts or rewrites a journal that is mostly history.
-func (o *outbox) shrink() {
-	o.j.commit.Lock()
-	defer o.j.commit.Unlock()
-	if o.j.f == nil || o.j.size <= truncateAbove {
-		return
-	}
-	o.mu.Lock()
-	o.j.mu.Lock()
-	pending := o.j.next != nil
-	o.j.mu.Unlock()
-	empty := len(o.entries) == 0 && len(o.held) == 0 && !pending
-	var frames []byte
-	var err error
-	if !empty {
-		if o.j.size <= rewriteAbove || o.j.size <= 4*o.bytes {
-			o.mu.Unlock()
-			return
-		}
-		frames, err = o.frames()
-	}
-	if empty {
-		// Under mu, so that nothing is added in between.
-		err = o.j.empty()
-	}
-	o.mu.Unlock()
-	if err == nil && !empty {
-		err = o.j.rewrite(frames)
-	}
-	if err != nil {
-		o.hub.log.Warn("outbox cannot be made smaller", "error", err)
-	}
-}
-
-// frames tells all that waits. The caller holds mu.
-func (o *outbox) frames() (frames []byte, err error) {
-	waiting := make([]*entry, 0, len(o.entries))
-	for _, e := range o.entries {
-		waiting = append(waiting, e)
-	}
-	slices.SortFunc(waiting, func(a, b *entry) int { return cmp.Compare(a.order, b.order) })
-	for _, e := range waiting {
-		r := &record{Op: "put", ID: e.d.msg.ID, Message: toWire(e.d.msg), Since: e.since}
-		for _, t := range e.targets {
-			r.Targets = append(r.Targets, t.wireTarget)
-		}
-		if frames, err = appendFrame(frames, r); err != nil {
-			return nil, err
-		}
-	}
-	for _, r := range o.held {
-		if frames, err = appendFrame(frames, r); err != nil {
-			return nil, err
-		}
-	}
-	return frames, nil
-}
-
-func (o *outbox) check() *Error {
-	f, err := os.CreateTemp(o.home, ".check")
-	if err != nil {
-		return o.checkError(err)
+		return err
 	}
 	_, err = f.Write(make([]byte, 4096))
-	if err = errors.Join(err, f.Close(), os.Remove(f.Name())); err != nil {
-		return o.checkError(err)
-	}
-	return nil
-}
-
-func (o *outbox) checkError(err error) *Error {
-	e := NewError("check outbox", err)
-	e.Class = ClassStorage
-	return e
+	return errors.Join(err, f.Close(), os.Remove(f.Name()))
 }
 
 func (o *outbox) stats(s *Stats) {
 	o.mu.Lock()
-	s.Stored, s.Dead, s.NotDurable = len(o.entries), o.dead, o.notDurable
-	for _, e := range o.entries {
-		for _, t := range e.targets {
-			if t.queued {
-				continue // its worker counts it
-			}
-			for i := range s.Receivers {
-				if s.Receivers[i].Name == t.Receiver {
-					s.Receivers[i].Waiting++
-				}
-			}
-		}
-	}
+	s.Dead, s.NotDurable = o.dead, o.notDurable
+	j := o.j
 	o.mu.Unlock()
-	o.j.commit.Lock()
-	s.StoredBytes = o.j.size
-	o.j.commit.Unlock()
+	if j == nil {
+		return
+	}
+	j.commit.Lock()
+	s.StoredBytes = j.size
+	j.commit.Unlock()
 }
 
 // unlock gives up a lock. Closing alone would leave it to a child process that
@@ -514,23 +246,132 @@ func unlock(f *os.File) error { return errors.Join(filelock.Unlock(f), f.Close()
 
 // close ends the journal. One that holds nothing goes away; another one waits
 // for the next hub.
-func (o *outbox) close() error {
+func (o *outbox) close(empty bool) error {
 	o.mu.Lock()
-	o.closed = true
-	left := len(o.entries) + len(o.held)
+	j := o.j
+	o.closed, o.j, o.broken = true, nil, fs.ErrClosed
 	o.mu.Unlock()
-	o.flushes.Wait()
-	err := o.j.close()
-	gone := err == nil && left == 0
-	if gone {
-		err = os.Remove(o.j.path)
+	if j == nil {
+		return nil
+	}
+	err := j.close()
+	empty = empty && err == nil
+	if empty {
+		err = os.Remove(j.path)
 	}
 	err = errors.Join(err, unlock(o.lock))
-	if gone { // Windows removes no open file
+	if empty { // Windows removes no open file
 		err = errors.Join(err, os.Remove(filepath.Join(o.home, lockName)), os.Remove(o.home))
 	}
 	if err != nil {
-		return fmt.Errorf("notify: close outbox %s: %w", o.conf.Dir, err)
+		return fmt.Errorf("outbox %s: %w", o.conf.Dir, err)
 	}
 	return nil
+}
+
+// adopt offers what processes left that are gone to take, which stores it. What
+// mine does not take stays where it is.
+func (o *outbox) adopt(mine func(service, receiver string) bool, take func(*replay) error) {
+	list, err := os.ReadDir(o.conf.Dir)
+	if err != nil {
+		o.log.Error("outbox folder cannot be read", "error", err)
+		return
+	}
+	strangers := map[stranger]int{}
+	for _, d := range list {
+		name := d.Name()
+		if !d.IsDir() || strings.HasPrefix(name, ".") || name == filepath.Base(o.home) {
+			continue
+		}
+		err := o.adoptFrom(filepath.Join(o.conf.Dir, name), mine, take, strangers)
+		o.mu.Lock()
+		known := o.unreadable[name]
+		if delete(o.unreadable, name); err != nil {
+			o.unreadable[name] = err
+		}
+		o.mu.Unlock()
+		if err != nil && (known == nil || known.Error() != err.Error()) {
+			o.log.Error("journal of another process cannot be taken over", "journal", name, "error", err)
+		}
+	}
+	o.mu.Lock()
+	o.strangers = strangers
+	o.mu.Unlock()
+}
+
+func (o *outbox) adoptFrom(dir string, mine func(service, receiver string) bool, take func(*replay) error, strangers map[stranger]int) error {
+	path := filepath.Join(dir, journalName)
+	lock, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o600)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it is gone
+	} else if err != nil {
+		return err
+	}
+	held := true
+	defer func() {
+		if held {
+			_ = unlock(lock)
+		}
+	}()
+	if ok, err := filelock.TryLock(lock); !ok || err != nil {
+		held = false
+		return errors.Join(err, lock.Close())
+	}
+	_, err = os.Stat(path)
+	there := err == nil
+	data, err := readWhole(path)
+	if err != nil {
+		return err
+	}
+	all := newReplay()
+	skipped := readJournal(data, all.take)
+	if all.records == 0 && foreignJournal(data) {
+		return errors.New("it is of another version of this package, which can deliver what it holds; it is left as it is")
+	}
+	taken, rest := all.split(mine)
+	if there && skipped > 0 {
+		o.log.Warn("journal was damaged or cut; what could be read was taken over", "bytes_skipped", skipped, "messages", len(all.parcels))
+	}
+	taken.notAfter(time.Now())
+	if !taken.empty() {
+		if err := take(taken); err != nil {
+			return err
+		}
+	}
+	if len(rest.parcels) > 0 {
+		for _, p := range rest.parcels {
+			if time.Since(p.since) > o.conf.MaxAge {
+				strangers[stranger{p.service, p.Receiver}]++
+			}
+		}
+		if taken.empty() {
+			return nil
+		}
+		var frames []byte
+		for _, r := range rest.list() {
+			if frames, err = appendFrame(frames, r); err != nil {
+				return err
+			}
+		}
+		if err := writeJournal(path+".new", frames); err != nil {
+			return err
+		}
+		return errors.Join(os.Rename(path+".new", path), atomicfile.SyncDir(dir))
+	}
+	// Windows removes no open file; without its journal the folder is nobody's.
+	_ = os.Remove(path + ".new")
+	if there {
+		err = os.Remove(path)
+	}
+	held = false
+	err = errors.Join(err, unlock(lock), os.Remove(filepath.Join(dir, lockName)))
+	_ = os.Remove(dir) // it may hold something that is not ours
+	return err
+}
+
+// foreignJournal reports whether data is a journal of another version of its
+// format.
+func foreignJournal(data []byte) bool {
+	n := len(journalMagic) - 1
+	return len(data) > n && bytes.Equal(data[:n], []byte(journalMagic[:n])) && data[n] != journalMagic[n] && data[n] >= '0' && data[n] <= '9'
 }

@@ -2,233 +2,242 @@ package notify
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"sync"
 	"time"
 )
 
-// adoptEvery is how often Run looks for what a crashed process left behind.
-const adoptEvery = time.Minute
-
-// Run does the work in the background: it delivers what the outbox holds and
-// sends the messages about repeats when they are due. It blocks until ctx ends,
-// then lets calls that are under way end, for at most CloseTimeout, and returns
-// nil; what the outbox still holds stays there for the next Run. A second
-// concurrent Run returns ErrRunning, and Run after Close ErrClosed.
+// Run ties the work of the hub, which goes on since [New], to ctx: it blocks
+// until ctx ends, then sends what is held and waits for deliveries, as Close
+// does, and returns nil. What comes after that is Close's; both together spend
+// CloseTimeout once. A second concurrent Run returns ErrRunning, and Run after
+// Close ErrClosed.
 func (h *Hub) Run(ctx context.Context) error {
 	h.mu.Lock()
 	switch {
 	case h.closed:
 		h.mu.Unlock()
-		return fmt.Errorf("notify: run: %w", ErrClosed)
+		return closedError("run")
 	case h.running:
 		h.mu.Unlock()
 		return fmt.Errorf("notify: run: %w", ErrRunning)
 	}
 	h.running = true
 	h.mu.Unlock()
-	defer func() {
-		h.mu.Lock()
-		h.running = false
-		h.mu.Unlock()
-	}()
-	h.startDelivery()
-	defer h.stopDelivery()
 
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	adopted := time.Now()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-h.life.Done():
-			return nil
-		case <-h.groups.wake:
-		case <-timer.C:
-		}
-		now := time.Now()
-		next := h.tellGroups(now)
-		if h.out != nil {
-			if now.Sub(adopted) >= adoptEvery {
-				adopted = now
-				h.out.adopt()
-			}
-			if at := adopted.Add(adoptEvery); next.IsZero() || at.Before(next) {
-				next = at
-			}
-		}
-		if !next.IsZero() {
-			timer.Reset(max(time.Millisecond, time.Until(next)))
-		}
+	select {
+	case <-ctx.Done():
+	case <-h.alive.Done():
 	}
+	h.drain(context.Background(), false)
+	h.mu.Lock()
+	h.running = false
+	h.mu.Unlock()
+	return nil
 }
 
-// tellGroups sends what is due about repeats, everything if now is zero.
-func (h *Hub) tellGroups(now time.Time) (next time.Time) {
-	if h.groups.off() {
-		return time.Time{}
-	}
-	summaries, next := h.groups.collect(now)
-	for _, m := range summaries {
-		// The failure of a delivery that nobody waits for is logged there.
-		if err := h.dispatch(h.life, m, false); err != nil {
-			h.log.Error("message about repeats is at risk", "message_id", m.ID, "error", err)
-		}
-	}
-	return next
-}
-
-// startDelivery lets the outbox deliver until as many stopDelivery.
-func (h *Hub) startDelivery() {
-	if h.out == nil {
-		return
-	}
-	h.deliverMu.Lock()
-	defer h.deliverMu.Unlock()
-	h.delivering++
-	if h.delivering == 1 {
-		h.deliver, h.stopSend = context.WithCancel(h.life)
-	}
-	h.out.start(h.deliver)
-}
-
-// stopDelivery stops new tries and waits for those under way.
-func (h *Hub) stopDelivery() {
-	if h.out == nil {
-		return
-	}
-	h.deliverMu.Lock()
-	h.delivering--
-	if h.delivering > 0 {
-		h.deliverMu.Unlock()
-		return
-	}
-	cancel := h.stopSend
-	h.holdDelivery()
-	h.deliverMu.Unlock()
-	defer cancel()
-	grace, release := context.WithTimeout(h.life, h.opts.CloseTimeout)
-	defer release()
-	for _, w := range h.workers {
-		w.waitStored(grace)
-	}
-}
-
-// holdDelivery takes back what was handed out and not begun.
-func (h *Hub) holdDelivery() {
-	h.out.stop()
-	for _, w := range h.workers {
-		w.drop()
-	}
-}
-
-// Flush sends what is held about repeats and returns when nothing waits for
-// delivery any more, or with an error when ctx ends first. It works with and
-// without a Run.
+// Flush sends what is held about repeats and by Rate, as far as that is not a
+// flood: one word per key and Interval, one summary per receiver beyond its
+// Rate's credit. It returns when nothing waits for delivery any more, or with an
+// error when ctx ends first. Nothing is forgotten.
 func (h *Hub) Flush(ctx context.Context) error {
 	if h.isClosed() {
-		return fmt.Errorf("notify: flush: %w", ErrClosed)
+		return closedError("flush")
 	}
-	h.startDelivery()
-	defer h.stopDelivery()
-	h.tellGroups(time.Time{})
-	if err := h.busy.wait(ctx); err != nil {
-		return fmt.Errorf("notify: flush: %d deliveries wait: %w", h.busy.count(), context.Cause(ctx))
+	if err := h.flush(ctx); err != nil {
+		h.mu.Lock()
+		n := h.busy
+		h.mu.Unlock()
+		return fmt.Errorf("notify: flush: %d deliveries wait: %w", n, context.Cause(ctx))
 	}
 	return nil
 }
 
-// Close sends what is held about repeats and waits for deliveries, for at most
-// CloseTimeout; with an outbox what is left then stays on disk, without one the
-// error says how much was lost. Calls under way are cut off after that, and
-// callers of Notify get an error. Close
-// may be called more than once and gives the same error each time.
-func (h *Hub) Close() error {
-	h.closeOnce.Do(func() { h.closeErr = h.close() })
+// flush sends what is held and waits, until nothing is held that may go out.
+func (h *Hub) flush(ctx context.Context) error {
+	for {
+		sent := h.sendHeld()
+		if err := h.wait(ctx); err != nil || !sent {
+			return err
+		}
+	}
+}
+
+// sendHeld sends what is held, and reports whether there was anything.
+func (h *Hub) sendHeld() (sent bool) {
+	t := &todo{}
+	now := time.Now()
+	h.mu.Lock()
+	last := h.closed && h.out == nil // nobody remembers
+	for _, w := range h.workers {
+		for _, e := range w.ledger.entries {
+			if e.untold() && (e.open || e.heard) && (last || !now.Before(e.base)) {
+				h.tell(e, now, t)
+				sent = true
+			}
+			sent = sent || e.pending != nil && e.pending.at == waiting || e.flight != nil
+		}
+		for _, d := range w.all {
+			if d.at == waiting && d.attempts == 0 && d.due.After(now) { // held by Wait
+				w.remove(d)
+				d.due = now
+				h.enqueue(d, now, t)
+			}
+		}
+	}
+	h.mu.Unlock()
+	h.finish(t)
+	for _, w := range h.workers {
+		sent = h.releaseHeld(w, true) || sent
+	}
+	return sent
+}
+
+// wait returns when nothing waits for delivery.
+func (h *Hub) wait(ctx context.Context) error {
+	for {
+		h.mu.Lock()
+		if h.quiet() {
+			h.mu.Unlock()
+			return nil
+		}
+		if h.idle == nil {
+			h.idle = make(chan struct{})
+		}
+		idle := h.idle
+		h.mu.Unlock()
+		select {
+		case <-idle:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// drain sends what is held and waits for deliveries, within what is left of
+// CloseTimeout. A receiver that is known as away gets one try.
+func (h *Hub) drain(ctx context.Context, last bool) {
+	begin := time.Now()
+	h.mu.Lock()
+	h.drains++
+	left := max(0, h.opts.CloseTimeout-h.spent)
+	t := &todo{}
+	for _, w := range h.workers {
+		if w.until().After(begin) || w.streak > 0 || w.abandoned >= maxAbandoned {
+			w.lastTry = true
+			for len(w.later) > 0 {
+				d := w.later[0]
+				w.remove(d)
+				d.due = begin
+				w.enqueue(d, begin)
+			}
+		}
+		t.pump = append(t.pump, w)
+	}
+	h.mu.Unlock()
+	h.finish(t)
+
+	bound, cancel := context.WithTimeout(ctx, left)
+	_ = h.flush(bound)
+	cancel()
+
+	t = &todo{}
+	h.mu.Lock()
+	now := time.Now()
+	h.spent += now.Sub(begin)
+	h.drains--
+	if h.drains == 0 && !last {
+		for _, w := range h.workers {
+			w.lastTry = false
+			for _, d := range w.all {
+				if d.at == resting {
+					h.enqueue(d, now, t)
+				}
+			}
+		}
+	}
+	h.mu.Unlock()
+	h.finish(t)
+}
+
+// Close sends what is held and waits for deliveries, for at most CloseTimeout;
+// a receiver that is known as away gets one try. Calls under way are cut off
+// after that, and callers of Notify get an error. What did not go out waits in
+// the outbox for the next start, or is lost without one; the error then is an
+// [*Error] with Remaining that matches ErrRemaining. Close may be called more than
+// once and gives the same error each time.
+func (h *Hub) Close() error { return h.Shutdown(context.Background()) }
+
+// Shutdown is Close, bounded by ctx as well.
+func (h *Hub) Shutdown(ctx context.Context) error {
+	h.closeOnce.Do(func() { h.closeErr = h.close(ctx) })
 	return h.closeErr
 }
 
-func (h *Hub) close() error {
-	h.tellGroups(time.Time{})
+func (h *Hub) close(ctx context.Context) error {
 	h.mu.Lock()
 	h.closed = true
 	h.mu.Unlock()
-	if h.out != nil {
-		h.deliverMu.Lock()
-		h.holdDelivery()
-		h.deliverMu.Unlock()
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), h.opts.CloseTimeout)
-	defer cancel()
-	var lost error
-	if h.busy.wait(ctx) != nil {
-		if n := h.unheard(); n > 0 {
-			lost = fmt.Errorf("notify: close: %d deliveries not done within %v are lost", n, h.opts.CloseTimeout)
+	h.drain(ctx, true)
+	h.kill(ErrClosed)
+
+	// Calls that honour their context end now; the others are abandoned.
+	t := &todo{}
+	lost := 0
+	h.mu.Lock()
+	now := time.Now()
+	for _, w := range h.workers {
+		for _, d := range w.all {
+			if d.at == calling {
+				continue
+			}
+			if !d.stored && len(d.waiters) == 0 {
+				lost++
+			}
+			h.cutOff(d, now, t)
 		}
 	}
-	h.kill(ErrClosed)
+	h.mu.Unlock()
+	h.finish(t)
+	grace, cancel := context.WithTimeout(context.Background(), 4*abandonAfter)
+	_ = h.wait(grace)
+	cancel()
+
+	h.mu.Lock()
+	h.tasks.end()
+	left := 0
 	for _, w := range h.workers {
-		w.stopTimer()
+		for _, d := range w.all {
+			if d.stored {
+				left++
+			} else if len(d.waiters) == 0 {
+				lost++
+			}
+		}
+		if !h.durable() {
+			lost += w.limit.more
+		}
 	}
-	// Calls that honour their context end now; the others are abandoned.
-	last, done := context.WithTimeout(context.Background(), 4*abandonAfter)
-	defer done()
-	_ = h.busy.wait(last)
+	h.mu.Unlock()
+	var err error
 	if h.out != nil {
-		return errors.Join(lost, h.out.close())
+		h.writesDone()
+		err = h.out.close(left == 0 && !h.remembers())
 	}
-	return lost
+	return h.remaining(left, lost, err)
 }
 
-// unheard counts deliveries that neither a caller nor an outbox knows of.
-func (h *Hub) unheard() int {
-	n := 0
-	for _, w := range h.workers {
-		n += w.unheard()
+// cutOff ends a delivery that waits while the hub closes.
+func (h *Hub) cutOff(d *delivery, now time.Time, t *todo) {
+	if d.stored {
+		if d.at == waiting {
+			d.w.remove(d)
+		}
+		h.rest(d, t)
+		return
 	}
-	return n
-}
-
-// tracker counts what is under way and tells when nothing is.
-type tracker struct {
-	mu   sync.Mutex
-	n    int
-	zero chan struct{} // closed when n falls to 0; nil if nobody waits
-}
-
-func (t *tracker) add(n int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.n += n
-	if t.n == 0 && t.zero != nil {
-		close(t.zero)
-		t.zero = nil
-	}
-}
-
-func (t *tracker) count() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.n
-}
-
-func (t *tracker) wait(ctx context.Context) error {
-	t.mu.Lock()
-	if t.n == 0 {
-		t.mu.Unlock()
-		return nil
-	}
-	if t.zero == nil {
-		t.zero = make(chan struct{})
-	}
-	zero := t.zero
-	t.mu.Unlock()
-	select {
-	case <-zero:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	e := NewError("send", ErrClosed)
+	e.Class = ClassCanceled
+	e.Reason = "gave up waiting: " + e.Reason
+	d.w.sign(e, d)
+	h.failed(d, append(d.final, e), now, t)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/svcblocks/svcblocks/notify/internal/redact"
@@ -19,12 +18,18 @@ func marked(ctx context.Context) context.Context {
 	return context.WithValue(ctx, markKey{}, true)
 }
 
-// componentKey and componentName mark records of the hub and its receivers
-// behind handlers that drop the context.
-const (
-	componentKey  = "component"
-	componentName = "notify"
-)
+// own is the private mark of records of the hub behind handlers that drop the
+// context. It prints as the name of the package.
+type own struct{}
+
+// String returns "notify".
+func (own) String() string { return "notify" }
+
+// MarshalText returns "notify", for handlers that write JSON.
+func (own) MarshalText() ([]byte, error) { return []byte("notify"), nil }
+
+// ownAttr marks a record as one of a hub or a receiver.
+func ownAttr() slog.Attr { return slog.Any("component", own{}) }
 
 // logger is the hub's own log: marked and redacted.
 type logger struct {
@@ -32,16 +37,16 @@ type logger struct {
 	red *redact.Redactor
 }
 
-func (l logger) Info(msg string, args ...any)  { l.log(slog.LevelInfo, msg, args) }
-func (l logger) Warn(msg string, args ...any)  { l.log(slog.LevelWarn, msg, args) }
-func (l logger) Error(msg string, args ...any) { l.log(slog.LevelError, msg, args) }
+func (l *logger) Info(msg string, args ...any)  { l.log(slog.LevelInfo, msg, args) }
+func (l *logger) Warn(msg string, args ...any)  { l.log(slog.LevelWarn, msg, args) }
+func (l *logger) Error(msg string, args ...any) { l.log(slog.LevelError, msg, args) }
 
-func (l logger) log(level slog.Level, msg string, args []any) {
+func (l *logger) log(level slog.Level, msg string, args []any) {
 	ctx := marked(context.Background())
 	if !l.out.Enabled(ctx, level) {
 		return
 	}
-	out := []any{slog.String(componentKey, componentName)}
+	out := []any{ownAttr()}
 	for _, a := range args {
 		if err, ok := a.(error); ok {
 			a = l.red.String(errText(err))
@@ -51,6 +56,17 @@ func (l logger) log(level slog.Level, msg string, args []any) {
 	r := slog.NewRecord(time.Now(), level, msg, 0)
 	r.Add(out...)
 	_ = l.out.Handler().Handle(ctx, r) // nowhere to report it
+}
+
+// later logs a warning once t is done: no handler is called under a lock.
+func (l *logger) later(t *todo, msg string, args ...any) {
+	for i, a := range args {
+		if err, ok := a.(*Error); ok {
+			c := *err
+			args[i] = &c
+		}
+	}
+	t.run = append(t.run, func() { l.Warn(msg, args...) })
 }
 
 // errText returns the text of err, without addresses' paths if it is foreign.
@@ -70,7 +86,8 @@ type HandlerOptions struct {
 	// message and the attributes named by By, so that records which differ in
 	// other attributes alone are one trouble.
 	Key func(ctx context.Context, r slog.Record) string
-	// By names attributes that tell troubles with the same message apart.
+	// By names attributes that tell troubles with the same message apart, beside
+	// those of [Group].By.
 	By []string
 }
 
@@ -124,18 +141,24 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 }
 
 func (h *handler) alert(ctx context.Context, r slog.Record) {
-	m := Message{Level: r.Level, Subject: r.Message, Time: r.Time}
-	if m.Time.IsZero() {
-		m.Time = time.Now()
-	}
+	m := Message{Level: r.Level, Subject: r.Message, Time: r.Time, Attrs: h.collect(r)}
 	m.Key = h.key(ctx, r)
-	var key groupKey
-	if m.Key == "" {
-		key = h.hub.groups.hash("s", r.Message, h.distinct(r), r.Level)
-	} else {
-		key = h.hub.groups.key(&m)
+	if m.Subject == "" {
+		m.Subject = "(no message)"
 	}
-	h.hub.alert(m, key, func(m *Message) { m.Attrs = h.collect(r) })
+	hub := h.hub
+	key, grouped := groupKey{}, !hub.opts.Group.off()
+	if m.Key != "" {
+		key, grouped = hub.key(&m)
+	} else if grouped {
+		by := ""
+		if len(h.opts.By)+len(hub.opts.Group.By) > 0 {
+			by = hub.opts.Group.distinct(&m, h.opts.By)
+		}
+		key = hash("s", r.Message, by, int(r.Level))
+	}
+	// Whatever fails is logged where it fails.
+	_ = hub.submit(hub.alive, m, key, grouped, false)
 }
 
 // key asks Key. One that panics gives none: logging must not end a program.
@@ -151,63 +174,18 @@ func (h *handler) key(ctx context.Context, r slog.Record) (key string) {
 	return h.opts.Key(ctx, r)
 }
 
-// alert takes a record as a message without waiting; fill adds what is needed
-// only if it goes out.
-func (h *Hub) alert(m Message, key groupKey, fill func(*Message)) {
-	now := time.Now()
-	if h.isClosed() {
-		return
-	}
-	if h.mute.active() {
-		fill(&m)
-		if h.mute.hides(m, now) {
-			return
-		}
-	}
-	if b, held := h.groups.repeat(key, &m, now); held {
-		_ = h.keep(b, false) // never fails without waiting
-		return
-	}
-	m.ID = newID(now)
-	fill(&m)
-	if m.Subject == "" {
-		m.Subject = "(no message)"
-	}
-	if len(h.route(&m)) == 0 {
-		return
-	}
-	m.resolve()
-	m, b, goes := h.groups.admit(key, m, now)
-	if !goes {
-		_ = h.keep(b, false)
-		return
-	}
-	// Whatever fails from here on is logged where it fails.
-	_ = h.dispatch(h.life, m, false)
-}
-
-// distinct renders the attributes named by By.
-func (h *handler) distinct(r slog.Record) string {
-	if len(h.opts.By) == 0 {
-		return ""
-	}
-	var b strings.Builder
-	for _, f := range (Message{Attrs: h.collect(r)}).Fields() {
-		if slices.Contains(h.opts.By, f.Name) {
-			b.WriteString(f.Name + "\xff" + f.Value + "\xff")
-		}
-	}
-	return b.String()
-}
-
 // collect returns the attributes of the handler and of r.
 func (h *handler) collect(r slog.Record) []slog.Attr {
-	own := make([]slog.Attr, 0, r.NumAttrs())
+	all := make([]slog.Attr, 0, len(h.attrs)+r.NumAttrs())
+	all = append(all, h.attrs...)
 	r.Attrs(func(a slog.Attr) bool {
-		own = append(own, a)
+		all = append(all, a)
 		return true
 	})
-	return append(slices.Clip(h.attrs), h.nest(own)...)
+	if len(h.groups) == 0 {
+		return all
+	}
+	return append(all[:len(h.attrs)], h.nest(slices.Clone(all[len(h.attrs):]))...)
 }
 
 // nest puts attrs into the open groups.
@@ -255,9 +233,9 @@ func isOwn(r slog.Record) bool {
 }
 
 func isOwnAttr(a slog.Attr) bool {
-	if a.Key != componentKey || a.Value.Kind() != slog.KindString {
+	if a.Value.Kind() != slog.KindAny {
 		return false
 	}
-	name := a.Value.String()
-	return name == componentName || strings.HasPrefix(name, componentName+"/")
+	_, ok := a.Value.Any().(own)
+	return ok
 }

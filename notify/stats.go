@@ -38,10 +38,12 @@ type ReceiverStats struct {
 	// Abandoned counts calls that ignored the end of their context.
 	Abandoned uint64
 	// Waiting is the number of messages not delivered yet, including those
-	// under way.
+	// under way, held by Rate, or hidden by a silence.
 	Waiting int
+	// Held is the number of messages that Rate holds for a summary.
+	Held int
 	// PausedUntil is when the receiver is tried again after it asked for a
-	// pause or refused the credentials; zero if it is in use.
+	// pause, refused the credentials, or did not answer; zero if it is in use.
 	PausedUntil time.Time
 	// LastSent is when it took the latest message.
 	LastSent time.Time
@@ -52,11 +54,23 @@ type ReceiverStats struct {
 // Stats returns the counts so far. It works after Close, too.
 func (h *Hub) Stats() Stats {
 	var s Stats
+	h.mu.Lock()
 	now := time.Now()
+	keys := map[groupKey]struct{}{}
+	stored := map[string]struct{}{}
 	for _, w := range h.workers {
 		s.Receivers = append(s.Receivers, w.snapshot(now))
+		for k := range w.ledger.entries {
+			keys[k] = struct{}{}
+		}
+		for id, d := range w.all {
+			if d.stored {
+				stored[id] = struct{}{}
+			}
+		}
 	}
-	s.Groups, s.Suppressed = h.groups.counts()
+	s.Groups, s.Stored, s.Suppressed = len(keys), len(stored), h.suppressed
+	h.mu.Unlock()
 	s.Silenced = h.mute.count.Load()
 	if h.out != nil {
 		h.out.stats(&s)
@@ -64,14 +78,12 @@ func (h *Hub) Stats() Stats {
 	return s
 }
 
+// snapshot returns what the receiver did so far.
 func (w *worker) snapshot(now time.Time) ReceiverStats {
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	s := w.stats
-	for _, t := range []time.Time{w.paused, w.stopped} {
-		if t.After(now) && t.After(s.PausedUntil) {
-			s.PausedUntil = t
-		}
+	if until := w.until(); until.After(now) {
+		s.PausedUntil = until
 	}
+	s.Held = len(w.limit.held) + w.limit.more
 	return s
 }

@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"container/heap"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +22,8 @@ const (
 	// maxAbandoned is how many calls that ignore their context a receiver may
 	// have before no more are made.
 	maxAbandoned = 8
-	// authPause is how long a receiver rests that refused the credentials.
+	// authPause is how long a receiver rests that refused the credentials or
+	// the certificate.
 	authPause = 5 * time.Minute
 	// maxPause bounds what a receiver may ask for: a slip in a header must not
 	// silence it for ever.
@@ -29,285 +31,283 @@ const (
 	// maxQueued bounds what waits in memory for one receiver without a caller
 	// waiting for it.
 	maxQueued = 1000
+	// maxUnknown bounds the tries of a failure that nobody explained.
+	maxUnknown = 3
+	// otherProbe says which probe of a receiver that is away is made with the
+	// message that was tried least, in place of the most serious one: one
+	// message that brings its receiver down must not keep all others.
+	otherProbe = 4
 )
 
-// job is one message on its way to one receiver.
-type job struct {
-	msg      *Message
-	ctx      context.Context
-	only     []string // recipients that are left; nil means all
-	attempts int
-	since    time.Time // when the message was accepted
-	due      time.Time
-	order    uint64   // smaller goes first
-	final    []*Error // recipients that are given up
-	via      []string // receivers that failed before this one took over
-	before   []*Error // what they said
-	stored   bool     // the outbox holds it
-	waited   bool     // a caller waits for done
-	stop     func()   // detaches from the contexts
-	done     func(*worker, *job, []*Error)
+// desk is what a worker needs of the hub. Its methods are called under the
+// hub's mutex, but hides and print, which run foreign code, and finish.
+type desk interface {
+	hides(m Message) bool
+	park(d *delivery, t *todo)
+	taken(d *delivery, now time.Time, t *todo)
+	retry(d *delivery, now time.Time, t *todo)
+	failed(d *delivery, errs []*Error, now time.Time, t *todo)
+	handover(d *delivery, errs []*Error, now time.Time, t *todo) bool
+	rest(d *delivery, t *todo)
+	drop(d *delivery, now time.Time, t *todo)
+	finish(t *todo)
+	draining() bool
+	checkIdle()
+	plan(task *task, at time.Time)
+	life() context.Context
+	report() *logger
+	cleanError(e *Error)
+	print(r Receiver, m Message) (dry bool, err error)
 }
 
 // worker calls one receiver. It has no goroutine of its own: whatever changes
-// its state calls pump, which starts what may start and sets a timer for the
-// rest.
+// its queue asks the hub to pump it, which starts what may start and plans the
+// rest. The hub's mutex guards it.
 type worker struct {
-	hub  *Hub
-	r    Receiver
-	rest backoff.Policy
+	mu     *sync.Mutex // the hub's
+	hub    desk
+	clean  func(string) string // takes out secrets
+	r      Receiver
+	pauses backoff.Policy
+	ledger ledger
+	limit  limiter
 
-	mu           sync.Mutex
-	jobs         []*job // in the order in which they came
-	active       int
-	storedActive int // those of active that the outbox holds
-	abandoned    int
-	background   int // deliveries that neither a caller nor the outbox knows of
-	bucket       bucket
-	paused       time.Time // asked for by the receiver
-	stopped      time.Time // credentials were refused
-	timer        *time.Timer
-	stats        ReceiverStats
-	idle         *sync.Cond // active fell
+	wake  task
+	all   map[string]*delivery // by ID of the message
+	ready queue
+	later []*delivery // due later, by due
+	void  []*delivery // given up before their turn
+
+	active    int
+	abandoned int
+	paused    time.Time // the receiver asked for a pause
+	away      time.Time // it does not take anything; one message asks again then
+	stopped   time.Time // credentials or certificate were refused
+	streak    int       // failures of the receiver as a whole, in a row
+	probes    int
+	lastTry   bool // one try at an end, as it is away
+	stats     ReceiverStats
 }
 
-func newWorker(h *Hub, r Receiver) *worker {
+func newWorker(mu *sync.Mutex, h desk, clean func(string) string, r Receiver, g Group) *worker {
 	w := &worker{
-		hub: h, r: r, bucket: newBucket(r.Rate),
-		rest:  backoff.Policy{Base: r.Retry.Base, Max: r.Retry.Max},
-		stats: ReceiverStats{Name: r.Name},
+		mu: mu, hub: h, clean: clean, r: r, pauses: backoff.Policy{Base: r.Retry.Base, Max: r.Retry.Max},
+		ledger: ledger{conf: g, entries: map[groupKey]*entry{}},
+		limit:  limiter{rate: r.Rate, tokens: float64(r.Rate.Burst), top: minLevel},
+		all:    map[string]*delivery{}, stats: ReceiverStats{Name: r.Name},
 	}
-	w.idle = sync.NewCond(&w.mu)
+	w.wake.fire = func(_ time.Time, t *todo) { t.pump = append(t.pump, w) }
 	return w
 }
 
-// add queues j; done is called exactly once, never with the lock held.
-func (w *worker) add(j *job) {
-	w.mu.Lock()
-	full := !j.waited && !j.stored && len(w.jobs) >= maxQueued
-	w.stats.Waiting++
-	if !j.waited && !j.stored {
-		w.background++
+// enqueue puts d in line. The hub pumps afterwards.
+func (w *worker) enqueue(d *delivery, now time.Time) {
+	d.at = waiting
+	switch {
+	case w.refuses(d, now) != nil:
+		w.void = append(w.void, d)
+	case d.due.After(now):
+		i, _ := slices.BinarySearchFunc(w.later, d.due, func(o *delivery, due time.Time) int { return o.due.Compare(due) })
+		w.later = slices.Insert(w.later, i, d)
+	default:
+		heap.Push(&w.ready, d)
 	}
-	w.mu.Unlock()
-	if full {
-		e := NewError("queue", ErrQueueFull)
-		e.Class = ClassStorage
-		e.Receiver, e.MessageID = w.r.Name, j.msg.ID
-		w.end(j, []*Error{e})
+}
+
+// remove takes d out of line.
+func (w *worker) remove(d *delivery) {
+	if d.queue > 0 {
+		heap.Remove(&w.ready, d.queue-1)
 		return
 	}
-	w.queue(j)
-	w.pump()
+	same := func(o *delivery) bool { return o == d }
+	w.later = slices.DeleteFunc(w.later, same)
+	w.void = slices.DeleteFunc(w.void, same)
 }
 
-// queue puts j in line by its order, to be taken out when its context ends.
-func (w *worker) queue(j *job) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	i := len(w.jobs)
-	for i > 0 && w.jobs[i-1].order > j.order {
-		i--
-	}
-	w.jobs = slices.Insert(w.jobs, i, j)
-	caller := context.AfterFunc(j.ctx, func() { w.cancel(j) })
-	hub := context.AfterFunc(w.hub.life, func() { w.cancel(j) })
-	j.stop = func() {
-		caller()
-		hub()
-	}
-}
-
-// cancel ends a job that waits. One that is under way ends by its context.
-func (w *worker) cancel(j *job) {
-	if !w.take(j) {
-		return
-	}
-	j.stop()
-	if j.stored {
-		w.giveBack(j)
-		return
-	}
-	cause := context.Cause(j.ctx)
-	if cause == nil {
-		cause = context.Cause(w.hub.life)
-	}
-	e := NewError("send", cause)
-	if e.Class == ClassOther {
-		e.Class = ClassCanceled
-	}
-	e.Reason = "gave up waiting: " + e.Reason
-	e.Receiver, e.MessageID, e.Attempts = w.r.Name, j.msg.ID, j.attempts
-	w.end(j, append(j.final, e))
-}
-
-// giveBack leaves a job to the outbox, which still holds it.
-func (w *worker) giveBack(j *job) {
-	w.mu.Lock()
-	w.stats.Waiting--
-	w.mu.Unlock()
-	w.hub.out.release(j.msg.ID, w.r.Name)
-	w.hub.busy.add(-1)
-}
-
-// take removes j from the queue and reports whether it was there.
-func (w *worker) take(j *job) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	i := slices.Index(w.jobs, j)
-	if i < 0 {
-		return false
-	}
-	w.jobs = slices.Delete(w.jobs, i, i+1)
-	return true
-}
-
-// drop forgets what waits and is stored: the outbox gives it again.
-func (w *worker) drop() {
-	w.mu.Lock()
-	var dropped []*job
-	w.jobs = slices.DeleteFunc(w.jobs, func(j *job) bool {
-		if j.stored {
-			dropped = append(dropped, j)
-		}
-		return j.stored
-	})
-	w.mu.Unlock()
-	for _, j := range dropped {
-		j.stop()
-		w.giveBack(j)
-	}
-}
-
-// waitStored waits until no call for the outbox is under way, and cuts off what
-// is when ctx ends.
-func (w *worker) waitStored(ctx context.Context) {
-	wake := context.AfterFunc(ctx, func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.idle.Broadcast()
-	})
-	defer wake()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for w.storedActive > 0 && ctx.Err() == nil {
-		w.idle.Wait()
-	}
-}
-
-// unheard counts the deliveries that neither a caller nor an outbox knows of.
-func (w *worker) unheard() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.background
-}
-
-func (w *worker) stopTimer() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.timer != nil {
-		w.timer.Stop()
-	}
-}
-
-// pump starts the jobs that may start now.
-func (w *worker) pump() {
-	for {
-		w.mu.Lock()
-		j, refused := w.next(time.Now())
-		w.mu.Unlock()
-		if j == nil {
-			return
-		}
-		if refused != nil {
-			j.stop()
-			w.settle(j, []*Error{refused})
-			continue
-		}
-		w.start(j)
-	}
-}
-
-// next picks a job that may start, or one that is refused without a try, or
-// none and sets the timer.
-func (w *worker) next(now time.Time) (*job, *Error) {
-	if len(w.jobs) == 0 {
-		return nil, nil
-	}
-	best := -1
-	for i, j := range w.jobs {
-		if best < 0 || j.due.Before(w.jobs[best].due) {
-			best = i
-		}
-		if !j.due.After(now) {
-			best = i
-			break
+// sweep takes out what cannot wait for the receiver any longer.
+func (w *worker) sweep(now time.Time) {
+	for _, d := range slices.Concat(w.ready, w.later) {
+		if w.refuses(d, now) != nil {
+			w.remove(d)
+			w.void = append(w.void, d)
 		}
 	}
-	j := w.jobs[best]
-	if w.stopped.After(now) && (!j.stored || w.r.Fallback != "") {
-		w.jobs = slices.Delete(w.jobs, best, best+1)
-		e := NewError("send", ErrStopped)
-		e.Class = ClassAuth
-		e.Reason = fmt.Sprintf("stopped until %s, as the credentials were refused", w.stopped.UTC().Format("15:04:05 UTC"))
-		return j, e
+}
+
+// until returns when the receiver is called again.
+func (w *worker) until() time.Time { return latest(w.away, latest(w.paused, w.stopped)) }
+
+// refuses says why d is not tried at all: it is late, or will be.
+func (w *worker) refuses(d *delivery, now time.Time) *Error {
+	if w.lastTry {
+		return nil
 	}
-	if w.abandoned >= maxAbandoned && !j.stored {
-		w.jobs = slices.Delete(w.jobs, best, best+1)
+	if w.abandoned >= maxAbandoned && len(d.waiters) > 0 {
 		e := NewError("send", ErrUnresponsive)
 		e.Class = ClassTimeout
 		e.Reason = fmt.Sprintf("%d calls have not returned", w.abandoned)
-		return j, e
+		return e
 	}
-	if wait := w.paused.Sub(now); wait > 0 && w.tooLate(j, w.paused) {
-		w.jobs = slices.Delete(w.jobs, best, best+1)
-		return j, &Error{
-			Op: "send", Class: ClassThrottled, RetryAfter: wait,
-			Reason: "receiver asked for a pause until " + w.paused.UTC().Format("2006-01-02 15:04:05 UTC") + ", which is too late for this message",
+	at := w.until()
+	if !at.After(now) {
+		return nil
+	}
+	if !w.tooLate(d, at) && !(w.fallsBack(d) && at.Sub(d.since) > w.r.FallbackAfter) {
+		return nil
+	}
+	if w.stopped.After(now) {
+		e := NewError("send", ErrStopped)
+		e.Class = ClassAuth
+		e.Reason = fmt.Sprintf("stopped until %s, as it was refused", w.stopped.UTC().Format("15:04:05 UTC"))
+		return e
+	}
+	return &Error{
+		Op: "send", Class: ClassThrottled, RetryAfter: at.Sub(now),
+		Reason: "receiver pauses until " + at.UTC().Format("2006-01-02 15:04:05 UTC") + ", which is too late for this message",
+	}
+}
+
+// fallsBack reports whether another receiver can still take d over.
+func (w *worker) fallsBack(d *delivery) bool {
+	return w.r.Fallback != "" && d.twin == nil && !d.shared && !d.end && !d.partial && !slices.Contains(d.via, w.r.Fallback)
+}
+
+// tooLate reports whether d is given up before at.
+func (w *worker) tooLate(d *delivery, at time.Time) bool {
+	deadline, bounded := d.deadline()
+	return bounded && len(d.waiters) > 0 && at.After(deadline) || at.Sub(d.since) >= w.r.Retry.MaxElapsed
+}
+
+// pump starts what may start now. The hub's mutex is not held.
+func (w *worker) pump() {
+	for {
+		t := &todo{}
+		w.mu.Lock()
+		one := w.next(time.Now(), t)
+		w.mu.Unlock()
+		w.hub.finish(t)
+		if one == nil {
+			return
 		}
+		w.begin(one)
 	}
-	if w.active >= w.r.Concurrency || w.abandoned >= maxAbandoned {
-		return nil, nil // finish pumps again
-	}
-	at := j.due
-	for _, t := range []time.Time{w.paused, w.stopped} {
-		if t.After(at) {
-			at = t
+}
+
+// try is one call of the receiver, apart from the delivery, which the hub's
+// mutex guards.
+type try struct {
+	d    *delivery
+	msg  Message
+	only []string
+	ctx  context.Context
+}
+
+// next takes out a delivery that may start, or none and plans when to look
+// again.
+func (w *worker) next(now time.Time, t *todo) *try {
+	for _, d := range w.takeVoid(now) {
+		e := w.refuses(d, now)
+		if e == nil {
+			w.enqueue(d, now)
+			continue
 		}
-	}
-	wait := at.Sub(now)
-	if wait <= 0 {
-		wait = w.bucket.take(now)
-	}
-	if wait > 0 {
-		if w.timer == nil {
-			w.timer = time.AfterFunc(wait, w.pump)
+		w.sign(e, d)
+		if w.tooLate(d, w.until()) || w.abandoned >= maxAbandoned && len(d.waiters) > 0 || !w.until().After(now) {
+			w.hub.failed(d, append(d.final, e), now, t)
+		} else if w.hub.handover(d, []*Error{e}, now, t) {
+			w.enqueue(d, now)
 		} else {
-			w.timer.Reset(wait)
+			heap.Push(&w.ready, d)
 		}
-		return nil, nil
 	}
-	w.jobs = slices.Delete(w.jobs, best, best+1)
+	for len(w.later) > 0 && !w.later[0].due.After(now) {
+		heap.Push(&w.ready, w.later[0])
+		w.later = slices.Delete(w.later, 0, 1)
+	}
+	if w.active >= w.r.Concurrency || w.abandoned >= maxAbandoned || w.streak > 0 && w.active > 0 {
+		return nil // finish pumps again
+	}
+
+	at := w.until()
+	if w.lastTry {
+		at = time.Time{}
+	}
+	if at.After(now) {
+		if len(w.ready)+len(w.later) > 0 {
+			w.hub.plan(&w.wake, at)
+		}
+		return nil
+	}
+	one := w.choose(now, t)
+	if one == nil {
+		if len(w.later) > 0 {
+			w.hub.plan(&w.wake, latest(at, w.later[0].due))
+		}
+		return nil
+	}
 	w.active++
-	if j.stored {
-		w.storedActive++
+	return one
+}
+
+func (w *worker) takeVoid(now time.Time) []*delivery {
+	void := w.void
+	w.void = nil
+	return void
+}
+
+// choose takes the next delivery out of line and words it.
+func (w *worker) choose(now time.Time, t *todo) *try {
+	var blocked []*delivery
+	defer func() {
+		for _, d := range blocked {
+			heap.Push(&w.ready, d)
+		}
+	}()
+	for len(w.ready) > 0 {
+		d := w.ready[0]
+		if w.streak > 0 {
+			w.probes++
+			if w.probes%otherProbe == 0 {
+				d = slices.MinFunc(w.ready, func(a, b *delivery) int { return a.attempts - b.attempts })
+			}
+		}
+		heap.Remove(&w.ready, d.queue-1)
+		if d.blocked() {
+			blocked = append(blocked, d)
+			continue
+		}
+		if e := w.refuses(d, now); e != nil && w.streak == 0 {
+			w.sign(e, d)
+			w.hub.failed(d, append(d.final, e), now, t)
+			continue
+		}
+		if !d.compose(now) {
+			w.hub.drop(d, now, t)
+			continue
+		}
+		d.at = calling
+		return &try{d, *d.msg, d.only, d.ctx}
 	}
-	return j, nil
+	return nil
 }
 
-// tooLate reports whether j is given up before at.
-func (w *worker) tooLate(j *job, at time.Time) bool {
-	deadline, bounded := j.ctx.Deadline()
-	return bounded && at.After(deadline) || at.Sub(j.since) > w.r.Retry.MaxElapsed
-}
-
-// start makes one try in a goroutine of its own. The call counts as over when
+// begin makes one try in a goroutine of its own. The call counts as over when
 // it returns, or when it ignores the end of its context.
-func (w *worker) start(j *job) {
-	j.stop()
-	ctx, cancel := context.WithTimeout(marked(j.ctx), w.r.Timeout)
-	closed := context.AfterFunc(w.hub.life, cancel)
-	j.attempts++
+func (w *worker) begin(one *try) {
+	d := one.d
+	if w.hub.hides(one.msg) {
+		t := &todo{pump: []*worker{w}}
+		w.mu.Lock()
+		w.active--
+		w.hub.park(d, t)
+		w.hub.checkIdle()
+		w.mu.Unlock()
+		w.hub.finish(t)
+		return
+	}
+	ctx, cancel := context.WithTimeout(marked(one.ctx), w.r.Timeout)
+	closed := context.AfterFunc(w.hub.life(), cancel)
 	call := &call{}
 	var grace *time.Timer
 	var graceMu sync.Mutex
@@ -324,8 +324,9 @@ func (w *worker) start(j *job) {
 			w.mu.Lock()
 			w.abandoned++
 			w.stats.Abandoned++
+			w.sweep(time.Now())
 			w.mu.Unlock()
-			w.finish(j, []*Error{e})
+			w.finish(d, []*Error{e})
 		})
 	})
 	go func() {
@@ -341,7 +342,7 @@ func (w *worker) start(j *job) {
 			closed()
 			cancel()
 			if ended {
-				w.finish(j, errs)
+				w.finish(d, errs)
 				return
 			}
 			// The result of an abandoned call comes too late to be used.
@@ -350,7 +351,7 @@ func (w *worker) start(j *job) {
 			w.mu.Unlock()
 			w.pump()
 		}()
-		errs = w.call(ctx, j)
+		errs = w.call(ctx, one)
 	}()
 }
 
@@ -370,13 +371,28 @@ func (c *call) end() bool {
 
 // call hands the message to the receiver and turns a panic into an error. To
 // read the receiver's error may panic, too.
-func (w *worker) call(ctx context.Context, j *job) (errs []*Error) {
+func (w *worker) call(ctx context.Context, one *try) (errs []*Error) {
 	defer func() {
 		if p := recover(); p != nil {
 			errs = []*Error{panicError("send", p)}
 		}
 	}()
-	return toErrors("send", w.send(ctx, j))
+	return w.toErrors("send", w.send(ctx, one))
+}
+
+// toErrors turns what the receiver returned into one Error per recipient, of
+// the class that Classify gives.
+func (w *worker) toErrors(op string, err error) []*Error {
+	errs := toErrors(op, err)
+	if w.r.Classify == nil || err == nil {
+		return errs
+	}
+	if class := w.r.Classify(err); class != "" {
+		for _, e := range errs {
+			e.Class = class
+		}
+	}
+	return errs
 }
 
 // goexit is the error of a call that did not return and did not panic.
@@ -389,15 +405,15 @@ func panicError(op string, p any) *Error {
 	return &Error{Op: op, Class: ClassPanic, Reason: redact.Reason(fmt.Sprintf("receiver panicked: %v (%s)", p, panicSite()))}
 }
 
-func (w *worker) send(ctx context.Context, j *job) error {
-	m := w.format(*j.msg)
-	if w.hub.dry != nil {
-		return w.hub.dry.print(w.r, m)
+func (w *worker) send(ctx context.Context, one *try) error {
+	m := w.format(one.msg)
+	if dry, err := w.hub.print(w.r, m); dry {
+		return err
 	}
 	switch n := w.r.Notifier.(type) {
 	case RecipientNotifier:
-		if j.only != nil {
-			return n.NotifyRecipients(ctx, m, j.only)
+		if one.only != nil {
+			return n.NotifyRecipients(ctx, m, one.only)
 		}
 		return n.Notify(ctx, m)
 	case MessageNotifier:
@@ -412,15 +428,16 @@ func (w *worker) format(m Message) (worded Message) {
 	if w.r.Format == nil {
 		return m
 	}
+	log := w.hub.report()
 	defer func() {
 		if p := recover(); p != nil {
-			w.hub.log.Error("message goes out as it is: Format panicked", "receiver", w.r.Name, "message_id", m.ID, "error", fmt.Errorf("%v (%s)", p, panicSite()))
+			log.Error("message goes out as it is: Format panicked", "receiver", w.r.Name, "message_id", m.ID, "error", fmt.Errorf("%v (%s)", p, panicSite()))
 			worded = m
 		}
 	}()
 	worded, err := w.r.Format(m)
 	if err != nil {
-		w.hub.log.Error("message goes out as it is: Format failed", "receiver", w.r.Name, "message_id", m.ID, "error", err)
+		log.Error("message goes out as it is: Format failed", "receiver", w.r.Name, "message_id", m.ID, "error", err)
 		return m
 	}
 	worded.ID, worded.Thread = m.ID, m.Thread
@@ -434,135 +451,157 @@ func panicSite() string {
 	for panicked := false; ; {
 		f, more := frames.Next()
 		if panicked && !strings.HasPrefix(f.Function, "runtime.") || !more {
-			_, file, _ := cutLast(f.File, "/")
+			file := f.File[strings.LastIndex(f.File, "/")+1:]
 			return fmt.Sprintf("%s:%d", file, f.Line)
 		}
 		panicked = panicked || f.Function == "runtime.gopanic"
 	}
 }
 
-func cutLast(s, sep string) (before, after string, found bool) {
-	if i := strings.LastIndex(s, sep); i >= 0 {
-		return s[:i], s[i+len(sep):], true
+// finish decides what becomes of a delivery after a try: it was taken, is tried
+// again, or is given up.
+func (w *worker) finish(d *delivery, errs []*Error) {
+	t := &todo{wait: true}
+	w.mu.Lock()
+	now := time.Now()
+	d.attempts++
+	for _, e := range errs {
+		w.sign(e, d)
 	}
-	return "", s, false
-}
+	if len(errs) == 0 {
+		w.streak, w.away, w.stats.LastSent = 0, time.Time{}, now
+		if w.lastTry {
+			w.lastTry = false
+			w.paused, w.stopped = time.Time{}, time.Time{}
+		}
+		w.end(d, d.final, now, t)
+	} else {
+		w.judge(d, errs, now, t)
+	}
+	w.mu.Unlock()
 
-// finish frees the place of a call that is over and settles its job.
-func (w *worker) finish(j *job, errs []*Error) {
-	w.settle(j, errs) // first: the outbox notes the end before another call begins
+	// First the outbox notes the end, then another call may begin: a crash
+	// repeats at most one message per receiver.
+	w.hub.finish(t)
 	w.mu.Lock()
 	w.active--
-	if j.stored {
-		w.storedActive--
-	}
-	w.idle.Broadcast()
+	w.hub.checkIdle()
 	w.mu.Unlock()
 	w.pump()
 }
 
-// settle decides what becomes of a job after a try: done, again, or given up.
-func (w *worker) settle(j *job, errs []*Error) {
-	now := time.Now()
-	for _, e := range errs {
-		e.Receiver, e.MessageID, e.Attempts = w.r.Name, j.msg.ID, j.attempts
-		e.RetryAfter = min(e.RetryAfter, maxPause)
-		e.Reason, e.Enhanced = w.hub.red.String(e.Reason), w.hub.red.String(e.Enhanced)
-	}
+// end ends a delivery that some recipient took, or that all have given up.
+func (w *worker) end(d *delivery, errs []*Error, now time.Time, t *todo) {
 	if len(errs) == 0 {
-		w.mu.Lock()
-		w.stats.LastSent = now
-		w.mu.Unlock()
-		w.end(j, j.final)
+		w.hub.taken(d, now, t)
 		return
 	}
-	canceled := j.ctx.Err() != nil || w.hub.life.Err() != nil
-	if canceled && j.stored {
-		w.giveBack(j)
+	w.hub.failed(d, errs, now, t)
+}
+
+// sign completes an error.
+func (w *worker) sign(e *Error, d *delivery) {
+	e.Receiver, e.MessageID, e.Attempts = w.r.Name, d.base.ID, d.attempts
+	e.RetryAfter = min(e.RetryAfter, maxPause)
+	w.hub.cleanError(e)
+}
+
+// judge sorts failures: those of the receiver pause it, those of single
+// recipients are tried again alone, and some are final.
+func (w *worker) judge(d *delivery, errs []*Error, now time.Time, t *todo) {
+	ended := w.hub.life().Err() != nil
+	if ended && d.stored {
+		w.hub.rest(d, t)
 		return
 	}
+	canceled := ended || len(d.waiters) > 0 && d.ctx.Err() != nil
+	w.stats.LastError = errs[0].Error()
+
 	var again []*Error
+	whole := false // the receiver as a whole is away
 	for _, e := range errs {
+		d.partial = d.partial || e.Partial
 		switch {
-		case e.Class == ClassAuth && !isStopped(e):
-			w.pause(&w.stopped, now.Add(authPause))
-			w.hub.log.Warn("receiver refuses the credentials and is stopped", "receiver", w.r.Name, "error", e, "until", now.Add(authPause))
+		case canceled:
+		case (e.Class == ClassAuth || e.Class == ClassTLS) && !errors.Is(e, ErrStopped):
+			w.stopped = latest(w.stopped, now.Add(authPause))
+			whole = true
+			w.hub.report().later(t, "receiver refuses the credentials or its certificate is not trusted; it is stopped", "receiver", w.r.Name, "error", e, "until", now.Add(authPause))
 		case e.RetryAfter > 0:
-			w.pause(&w.paused, now.Add(e.RetryAfter))
+			w.paused = latest(w.paused, now.Add(e.RetryAfter))
+		case e.Temporary() && e.Recipient == "":
+			whole = true
 		}
 		switch {
-		case e.Temporary() && !unresponsive(e, j):
+		case e.Temporary() && !(len(d.waiters) > 0 && errors.Is(e, ErrUnresponsive)):
 			again = append(again, e)
-		case e.Class == ClassAuth && j.stored && w.r.Fallback == "":
+		case e.Class == ClassAuth || e.Class == ClassTLS:
+			again = append(again, e)
+		case e.Class == ClassOther && d.attempts < maxUnknown:
 			again = append(again, e)
 		default:
-			j.final = append(j.final, e)
+			d.final = append(d.final, e)
 		}
 	}
-	w.mu.Lock()
-	w.stats.LastError = errs[0].Error()
-	w.mu.Unlock()
 	if len(again) == 0 {
-		w.end(j, j.final)
+		w.end(d, d.final, now, t)
 		return
 	}
-	wait := w.rest.Delay(j.attempts)
+
+	at := now.Add(w.wait(d, whole, now))
 	for _, e := range again {
-		wait = max(wait, e.RetryAfter)
+		at = latest(at, now.Add(e.RetryAfter))
 	}
+	at = latest(at, w.stopped)
 	// A caller who will not be there for the next try is told now, and a
 	// fallback is still in time.
-	if canceled || j.attempts >= w.r.Retry.Attempts || w.tooLate(j, now.Add(wait)) {
-		w.end(j, append(j.final, again...))
+	if canceled || d.attempts >= w.r.Retry.Attempts || w.tooLate(d, at) {
+		w.hub.failed(d, slices.Concat(d.final, again), now, t)
+		w.sweep(now)
 		return
 	}
-	j.only = nil
+	d.only = nil
 	for _, e := range again {
 		if e.Recipient == "" {
-			j.only = nil
+			d.only = nil
 			break
 		}
-		j.only = append(j.only, e.Recipient)
+		d.only = append(d.only, e.Recipient)
 	}
-	j.due = now.Add(wait)
-	w.mu.Lock()
+	d.due = at
 	w.stats.Retried++
-	w.mu.Unlock()
-	w.hub.log.Info("delivery failed and is tried again", "receiver", w.r.Name, "error", again[0], "wait", wait)
-	if j.stored {
-		w.hub.out.retry(j, w.r.Name)
+	w.hub.report().later(t, "delivery failed and is tried again", "receiver", w.r.Name, "error", again[0], "wait", at.Sub(now))
+	w.hub.retry(d, now, t)
+	if w.fallsBack(d) && (at.Sub(d.since) > w.r.FallbackAfter || w.lastTry || w.hub.draining()) {
+		w.hub.handover(d, again, now, t)
 	}
-	w.queue(j)
+	if w.lastTry && whole {
+		w.rest(t)
+	}
+	w.sweep(now)
 }
 
-// unresponsive reports whether e is an abandoned call that somebody waits for:
-// another try would most likely hang, too, and hold the caller.
-func unresponsive(e *Error, j *job) bool {
-	return j.waited && errors.Is(e, ErrUnresponsive)
+// wait returns how long d rests after a failure, and pauses the receiver if it
+// failed as a whole.
+func (w *worker) wait(d *delivery, whole bool, now time.Time) time.Duration {
+	if !whole {
+		return w.pauses.Delay(d.attempts)
+	}
+	if !w.away.After(now) { // else a call that began before has told already
+		w.streak++
+		w.away = now.Add(max(time.Millisecond, w.pauses.Delay(w.streak)))
+	}
+	wait := w.away.Sub(now)
+	if d.attempts > w.streak {
+		wait = max(wait, w.pauses.Delay(d.attempts))
+	}
+	return wait
 }
 
-func isStopped(e *Error) bool { return errors.Is(e, ErrStopped) }
-
-func (w *worker) pause(until *time.Time, t time.Time) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if t.After(*until) {
-		*until = t
+// rest leaves all that waits alone, as the receiver is away and the hub ends.
+func (w *worker) rest(t *todo) {
+	for _, d := range slices.Concat(w.ready, w.later, w.void) {
+		w.remove(d)
+		w.hub.rest(d, t)
 	}
-}
-
-// end counts a job that is over and reports it.
-func (w *worker) end(j *job, errs []*Error) {
-	w.mu.Lock()
-	w.stats.Waiting--
-	if !j.waited && !j.stored {
-		w.background--
-	}
-	if len(errs) == 0 {
-		w.stats.Sent++
-	} else {
-		w.stats.Failed++
-	}
-	w.mu.Unlock()
-	j.done(w, j, errs)
 }
