@@ -82,7 +82,7 @@ func ExampleMessage() {
 		fmt.Println(notify.Field{Name: f.Name, Value: f.Value})
 	}
 	// Output:
-	// [ERROR] disk full (×3)
+	// disk full (×3)
 	// Writes fail.
 	//
 	// host: db1

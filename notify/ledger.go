@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/hex"
 	"fmt"
-	"html"
 	"log/slog"
 	"math/bits"
 	"slices"
@@ -304,10 +303,13 @@ func both(start, end Message) Message {
 	start.Resolved = true
 	start.Text = strings.TrimPrefix(start.Text+"\n\n"+over, "\n\n")
 	if start.HTML != "" {
-		start.HTML += "<p>" + strings.ReplaceAll(html.EscapeString(over), "\n", "<br>") + "</p>"
+		start.HTML += "<p>" + escapeHTML.Replace(over) + "</p>"
 	}
 	return start
 }
+
+// escapeHTML writes plain text as HTML. Package html brings its tables along.
+var escapeHTML = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;", "\n", "<br>")
 
 // differences counts what messages of one key do not have in common.
 type differences struct {

@@ -69,14 +69,14 @@ type Attachment struct {
 }
 
 // Title returns Subject as one line for a receiver that shows nothing else: it
-// says how serious it is or that it is over, who speaks, and how many messages
-// this one stands for, as "[ERROR shop@web1] disk full (×98)".
+// says how serious it is and who speaks, if Source is set, whether it is over, and
+// how many messages this one stands for, as "[ERROR shop@web1] disk full (×98)".
 func (m Message) Title() string {
 	mark := ""
 	switch {
 	case m.Resolved:
 		mark = "Resolved"
-	case m.Level != slog.LevelInfo || m.Source != "":
+	case m.Source != "":
 		mark = m.Level.String()
 	}
 	if mark != "" {
