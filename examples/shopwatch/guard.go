@@ -12,7 +12,7 @@ import (
 )
 
 // openAuth makes the guard of page and API; nil where no provider is named.
-func openAuth(cfg settings.Settings, sources *status.Sources, page *web.Handler, logger *slog.Logger) (*auth.Auth, error) {
+func openAuth(cfg settings.Settings, sources *status.Sources, page *web.Handler, logouts auth.Logouts, logger *slog.Logger) (*auth.Auth, error) {
 	if !cfg.Auth.Enabled() {
 		if !cfg.ListensLocally() {
 			logger.Warn("whoever reaches the address may read everything and start runs; set auth.issuer, or keep it behind a proxy that asks", "listen", cfg.Listen)
@@ -20,7 +20,7 @@ func openAuth(cfg settings.Settings, sources *status.Sources, page *web.Handler,
 		return nil, nil
 	}
 	return auth.New(auth.Options{
-		Config: cfg.Auth, BaseURL: sources.Address, Logger: logger,
+		Config: cfg.Auth, BaseURL: sources.Address, Logouts: logouts, Logger: logger,
 		// The provider is the operator's own, so a trace may go on there.
 		Transport: trace.Transport{Next: http.DefaultTransport.(*http.Transport).Clone()},
 		SignIn: func(w http.ResponseWriter, r *http.Request, s auth.SignIn) {

@@ -164,7 +164,7 @@ func newService(ctx context.Context, store *config.Store[settings.Settings], pro
 		Logger: logger("status"),
 	}
 	page := web.NewHandler(sources.Page, logger("web"))
-	if s.auth, err = openAuth(cfg, sources, page, logger("auth")); err != nil {
+	if s.auth, err = openAuth(cfg, sources, page, s.history.Logouts(), logger("auth")); err != nil {
 		return nil, err
 	}
 	sources.Auth = s.auth

@@ -23,6 +23,7 @@ type Auth struct {
 	secure   bool // cookies for https alone
 	provider *provider
 	sessions *sessions
+	admitted admitted
 	running  atomic.Bool
 	counts   counts
 }
@@ -53,12 +54,13 @@ func New(opts Options) (*Auth, error) {
 	if err != nil {
 		return nil, fmt.Errorf("auth: new: %w", err)
 	}
-	sessions, err := newSessions(opts.SessionKey)
+	sessions, err := newSessions(opts.Config, opts.Logouts)
 	if err != nil {
 		return nil, fmt.Errorf("auth: new: %w", err)
 	}
 	return &Auth{
 		opts: opts, public: public, secure: public.Scheme == "https", sessions: sessions,
+		admitted: admitted{users: opts.Users, clients: opts.Clients},
 		provider: &provider{issuer: opts.Issuer, client: newClient(opts.Transport), limit: newAskLimit(), tried: make(chan struct{}), err: ErrUnavailable},
 	}, nil
 }

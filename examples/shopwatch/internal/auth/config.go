@@ -6,26 +6,25 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/safehttp"
 )
 
 // Config is what a settings file says. Without an Issuer there is no login and
 // nothing is protected.
 type Config struct {
 	Issuer       string        `koanf:"issuer" doc:"address of the OpenID Connect provider, exactly as its tokens name it; empty: no login, and the API is open"`
-	Audience     string        `koanf:"audience" doc:"audience that access tokens for the API must have; default: client_id"`
+	Audience     string        `koanf:"audience" doc:"audience that access tokens for the API must have; empty: no access token is taken"`
 	Scope        string        `koanf:"scope" doc:"scope that access tokens must have"`
 	WriteScope   string        `koanf:"write_scope" doc:"scope for requests that change something; default: the same"`
-	Clients      []string      `koanf:"clients" doc:"clients whose access tokens are taken (azp or client_id); empty: all"`
+	Clients      []string      `koanf:"clients" doc:"clients whose access tokens are taken (azp or client_id); empty: all, where users does not say otherwise"`
 	ClientID     string        `koanf:"client_id" doc:"the page's own client at the provider; empty: the page is open"`
 	ClientSecret secret.Secret `koanf:"client_secret" doc:"its secret; empty for a public client"`
-	Users        []string      `koanf:"users" doc:"subjects or verified e-mail addresses that may log in; empty: all whom the provider lets in"`
+	Users        []string      `koanf:"users" doc:"subjects or verified e-mail addresses that are admitted, by a login and by an access token alike; empty: all whom the provider lets in"`
 	PublicURL    string        `koanf:"public_url" doc:"address under which browsers reach the page, as https://watch.example; default: that of listen"`
 	SessionKey   secret.Secret `koanf:"session_key" doc:"32 characters or more that protect sessions; default: made at each start, which ends all sessions"`
 	Session      time.Duration `koanf:"session" doc:"how long a login lasts; 8h if 0"`
@@ -42,7 +41,6 @@ func (c Config) Enabled() bool { return c.Issuer != "" }
 
 // withDefaults returns c with the documented defaults.
 func (c Config) withDefaults() Config {
-	c.Audience = cmp.Or(c.Audience, c.ClientID)
 	c.Scope = cmp.Or(c.Scope, defaultScope)
 	c.WriteScope = cmp.Or(c.WriteScope, c.Scope)
 	c.Session = cmp.Or(c.Session, defaultSession)
@@ -92,24 +90,16 @@ func notScope(r rune) bool { return r < 0x21 || r > 0x7e || r == '"' || r == '\\
 
 // secureURL reports an address over which tokens must not travel.
 func secureURL(key, value string) error {
-	u, err := url.Parse(value)
+	u, err := (safehttp.Rule{Secret: true}).Parse(value)
 	switch {
-	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" || u.Fragment != "":
-		return fmt.Errorf("%s: write an address that begins with https:// and has no query", key)
-	case u.User != nil:
-		return fmt.Errorf("%s: leave out the user name and password", key)
-	case u.Scheme == "http" && !loopback(u.Hostname()):
+	case errors.Is(err, safehttp.ErrPlain):
 		return fmt.Errorf("%s %s: write https; http is for this machine only", key, value)
+	case err != nil:
+		return fmt.Errorf("%s: %w", key, err)
+	case u.RawQuery != "" || u.Fragment != "":
+		return fmt.Errorf("%s: write an address that begins with https:// and has no query", key)
 	}
 	return nil
-}
-
-func loopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.IsLoopback()
 }
 
 // Options are an [Auth]'s settings. Issuer and BaseURL are required.
@@ -128,6 +118,9 @@ type Options struct {
 	// for again, and so how long a withdrawn one is still taken. Defaults to
 	// 5m.
 	KeysEvery time.Duration
+	// Logouts remembers the sessions that ended before their time, across
+	// restarts. Nil remembers them in memory alone.
+	Logouts Logouts
 	// Transport makes the requests to the provider. Defaults to one of its
 	// own.
 	Transport http.RoundTripper

@@ -25,7 +25,7 @@ func TestValidate(t *testing.T) {
 			Issuer: "http://id.example", PublicURL: "ftp://x", Scope: "a b", WriteScope: `x"`, Users: []string{""}, Clients: []string{""},
 			SessionKey: secret.New("hunter2"), Session: time.Second,
 		}, []string{"auth.issuer", "https", "auth.public_url", "auth.audience", "auth.scope", "auth.write_scope", "auth.users", "auth.clients", "auth.session_key", "auth.session "}},
-		{"a password", auth.Config{Issuer: "https://user:hunter2@id.example", Audience: "api"}, []string{"user name"}},
+		{"a password", auth.Config{Issuer: "https://user:hunter2@id.example", Audience: "api"}, []string{"user or password"}},
 		{"a query", auth.Config{Issuer: "https://id.example?x=1", Audience: "api"}, []string{"no query"}},
 	} {
 		err := tt.config.Validate()

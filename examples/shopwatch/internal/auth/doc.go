@@ -18,5 +18,6 @@
 // with keys that are kept and renewed. Opaque tokens are not supported.
 //
 // A login is the authorization code flow with PKCE, state and nonce. The session
-// is an encrypted cookie; a logout also makes copies of it worthless.
+// is an encrypted cookie; a logout also makes copies of it worthless, across
+// restarts too with Options.Logouts. Who is admitted is asked at each request.
 package auth

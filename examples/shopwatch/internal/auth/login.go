@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -181,7 +180,7 @@ func (a *Auth) callback(w http.ResponseWriter, r *http.Request) {
 		a.failed(w, r, http.StatusForbidden, "The sign-in service did not let you in.", fmt.Errorf("%q: %q", short(code), short(query.Get("error_description"))))
 		return
 	}
-	user, err := a.exchange(r.Context(), query.Get("code"), x)
+	session, err := a.exchange(r.Context(), query.Get("code"), x)
 	switch {
 	case errors.Is(err, errNotAdmitted):
 		a.failed(w, r, http.StatusForbidden, "You are known to the sign-in service, but not admitted here.", err)
@@ -193,66 +192,70 @@ func (a *Auth) callback(w http.ResponseWriter, r *http.Request) {
 		a.failed(w, r, http.StatusBadGateway, "The sign-in could not be completed. Please begin again.", err)
 		return
 	}
-	s := session{ID: rand.Text(), Subject: user.Subject, Name: user.Name, Until: time.Now().Add(a.opts.Session)}
-	if err := a.setCookie(w, sessionCookie, s, a.opts.Session); err != nil {
+	if err := a.setCookie(w, sessionCookie, session, a.opts.Session); err != nil {
 		a.failed(w, r, http.StatusInternalServerError, "The sign-in could not be completed.", err)
 		return
 	}
 	a.counts.logins.Add(1)
-	a.opts.Logger.InfoContext(r.Context(), "logged in", "subject", user.Subject)
+	a.opts.Logger.InfoContext(r.Context(), "logged in", "subject", session.Subject)
 	w.Header().Set("Cache-Control", "no-store")
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
 
 var errNotAdmitted = errors.New("not among auth.users")
 
-// exchange turns the code into an ID token and checks that (OpenID Connect
-// Core 1.0 §3.1.3).
-func (a *Auth) exchange(ctx context.Context, code string, x attempt) (User, error) {
+// exchange turns the code into an ID token, checks that (OpenID Connect Core
+// 1.0 §3.1.3) and makes a session of it.
+func (a *Auth) exchange(ctx context.Context, code string, x attempt) (session, error) {
 	keys, at, err := a.provider.get()
 	if err != nil {
-		return User{}, err
+		return session{}, err
 	}
 	ctx, cancel := context.WithTimeout(oidc.ClientContext(ctx, a.provider.client), loginTimeout)
 	defer cancel()
 	answer, err := a.oauth(at).Exchange(ctx, code, oauth2.VerifierOption(x.Verifier))
 	if err != nil {
 		if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
-			return User{}, fmt.Errorf("the provider refused the code: %q", short(refused.ErrorCode))
+			return session{}, fmt.Errorf("the provider refused the code: %q", short(refused.ErrorCode))
 		}
 		if ctx.Err() != nil {
-			return User{}, context.Cause(ctx)
+			return session{}, context.Cause(ctx)
 		}
-		return User{}, fmt.Errorf("%w: %s", ErrUnavailable, short(err.Error()))
+		return session{}, fmt.Errorf("%w: %s", ErrUnavailable, short(err.Error()))
 	}
 	raw, _ := answer.Extra("id_token").(string)
 	if raw == "" {
-		return User{}, errors.New("the provider sent no ID token")
+		return session{}, errors.New("the provider sent no ID token")
 	}
 	token, err := a.verify(ctx, keys, raw, a.opts.ClientID)
 	if err != nil {
-		return User{}, err
+		return session{}, err
 	}
 	if subtle.ConstantTimeCompare([]byte(token.Nonce), []byte(x.Nonce)) != 1 {
-		return User{}, errors.New("the ID token belongs to another sign-in")
+		return session{}, errors.New("the ID token belongs to another sign-in")
 	}
 	var c person
 	if err := token.Claims(&c); err != nil {
-		return User{}, err
+		return session{}, err
 	}
 	if c.Party != "" && c.Party != a.opts.ClientID || c.Party == "" && len(token.Audience) > 1 {
-		return User{}, errors.New("the ID token was issued to another client")
+		return session{}, errors.New("the ID token was issued to another client")
 	}
 	if c.Email == "" || c.Name == "" {
 		if err := c.complete(ctx, at, answer, token.Subject); err != nil {
 			a.opts.Logger.InfoContext(ctx, "the provider tells no more of the person", "subject", token.Subject, "error", err)
 		}
 	}
-	if !c.admitted(token.Subject, a.opts.Users) {
-		return User{}, errNotAdmitted
+	if !a.admitted.user(token.Subject, c.verified()) {
+		return session{}, errNotAdmitted
 	}
+
 	name := []rune(firstOf(c.Name, c.Preferred, c.Email, token.Subject))
-	return User{Subject: token.Subject, Name: string(name[:min(len(name), 80)])}, nil
+	now := time.Now()
+	return session{
+		ID: rand.Text(), Subject: token.Subject, Email: c.verified(), Name: string(name[:min(len(name), 80)]),
+		Since: now, Until: now.Add(a.opts.Session),
+	}, nil
 }
 
 // person is what the provider says of who logs in.
@@ -288,18 +291,19 @@ func (c *person) complete(ctx context.Context, at endpoint, token *oauth2.Token,
 	return nil
 }
 
-// admitted reports whether users name the person.
-func (c *person) admitted(subject string, users []string) bool {
-	if len(users) == 0 || slices.Contains(users, subject) {
-		return true
+// verified returns the address if the provider has verified it.
+func (c *person) verified() string {
+	if c.Verified == true || c.Verified == "true" { // some providers write text
+		return c.Email
 	}
-	verified := c.Verified == true || c.Verified == "true" // some providers write text
-	return verified && slices.ContainsFunc(users, func(u string) bool { return strings.EqualFold(u, c.Email) })
+	return ""
 }
 
 func (a *Auth) logout(w http.ResponseWriter, r *http.Request) {
 	if s, ok := a.readSession(r); ok {
-		a.sessions.end(s)
+		if err := a.sessions.end(s); err != nil {
+			a.opts.Logger.ErrorContext(r.Context(), "a logout is remembered until the next restart only", "subject", s.Subject, "error", err)
+		}
 		a.opts.Logger.InfoContext(r.Context(), "logged out", "subject", s.Subject)
 	}
 	_ = a.setCookie(w, sessionCookie, nil, 0) // taking one away cannot fail

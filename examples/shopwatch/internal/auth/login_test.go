@@ -285,18 +285,20 @@ func TestSessionKey(t *testing.T) {
 		{"restarted", given(key), "session=" + session, 200},
 		{"another key", given(strings.ToUpper(key)), "session=" + session, 401},
 		{"no key", nil, "session=" + session, 401},
+		{"another provider", func(o *auth.Options) { given(key)(o); o.Issuer = "https://id.example" }, "session=" + session, 401},
+		{"another client", func(o *auth.Options) { given(key)(o); o.ClientID = "staging" }, "session=" + session, 401},
 		{"cut", given(key), "session=" + session[:len(session)-2], 401},
 		{"garbled", given(key), "session=" + regexp.MustCompile(`.{4}$`).ReplaceAllString(session, "AAAA"), 401},
 		{"empty", given(key), "session=", 401},
 	} {
-		if a := start(t, tt.change).get(t, "/", "Cookie", tt.cookie); a.status != tt.want {
+		if a := startAt(t, f.idp, tt.change).get(t, "/", "Cookie", tt.cookie); a.status != tt.want {
 			t.Errorf("%s: %d, want %d", tt.name, a.status, tt.want)
 		}
 	}
 	// The cookie of a login under way is no session.
 	a := f.get(t, "/login/start")
 	value, _, _ := strings.Cut(strings.TrimPrefix(a.header.Get("Set-Cookie"), "login="), ";")
-	if a := start(t, given(key)).get(t, "/", "Cookie", "session="+value); a.status != 401 {
+	if a := startAt(t, f.idp, given(key)).get(t, "/", "Cookie", "session="+value); a.status != 401 {
 		t.Errorf("a login's cookie as a session: %d", a.status)
 	}
 }

@@ -57,11 +57,19 @@ func (b *logBuffer) String() string {
 // start starts both. change may alter the options.
 func start(t *testing.T, change func(*auth.Options)) *fixture {
 	t.Helper()
-	f := &fixture{idp: authtest.Start(t), log: &logBuffer{}}
+	idp := authtest.Start(t)
+	f := startAt(t, idp, change)
+	idp.Register(f.URL)
+	return f
+}
+
+// startAt starts the service beside a provider that is there.
+func startAt(t *testing.T, idp *authtest.Provider, change func(*auth.Options)) *fixture {
+	t.Helper()
+	f := &fixture{idp: idp, log: &logBuffer{}}
 	mux := http.NewServeMux()
 	f.Server = httptest.NewServer(mux)
 	t.Cleanup(f.Close)
-	f.idp.Register(f.URL)
 	opts := auth.Options{
 		Config: auth.Config{
 			Issuer: f.idp.Issuer(), Audience: apiAudience, Scope: apiScope, WriteScope: runScope, ClientID: authtest.PageClient,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -111,15 +112,23 @@ func (p *provider) discover(ctx context.Context) error {
 		return fmt.Errorf("its description: %w", err)
 	}
 	at := endpoint{Endpoint: found.Endpoint(), endSession: more.EndSession, provider: found}
+	// Codes, tokens and the client's secret travel to these.
+	secure := strings.HasPrefix(p.issuer, "https:")
 	for name, address := range map[string]string{
 		"authorization_endpoint": at.AuthURL, "token_endpoint": at.TokenURL, "jwks_uri": more.KeysURL,
+		"userinfo_endpoint": found.UserInfoEndpoint(), "end_session_endpoint": at.endSession,
 	} {
+		if address == "" && (name == "userinfo_endpoint" || name == "end_session_endpoint") {
+			continue // a provider may have neither
+		}
 		if err := secureURL(name, address); err != nil {
 			return fmt.Errorf("its description: %w", err)
 		}
-	}
-	if at.endSession != "" && secureURL("end_session_endpoint", at.endSession) != nil {
-		at.endSession = ""
+		// Plain http is for a provider on this machine. One elsewhere has no
+		// business here.
+		if secure && !strings.HasPrefix(address, "https:") {
+			return fmt.Errorf("its description: %s is not https, as the issuer is", name)
+		}
 	}
 	keys := &keySet{url: more.KeysURL, client: p.client, limit: p.limit}
 	if err := keys.refresh(ctx); err != nil {
@@ -151,7 +160,7 @@ func (p *provider) status() error {
 func short(text string) string {
 	const limit = 300
 	if len(text) > limit {
-		return text[:limit] + "…"
+		text = text[:limit] + "…"
 	}
-	return text
+	return strings.ToValidUTF8(text, "") // it may be cut within a letter
 }

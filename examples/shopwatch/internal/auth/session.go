@@ -9,11 +9,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
-
-	"github.com/svcblocks/svcblocks/config/secret"
 )
 
 // The purposes of a cookie; one of them cannot be passed off as another.
@@ -26,7 +26,9 @@ const (
 type session struct {
 	ID      string    `json:"id"`
 	Subject string    `json:"sub"`
+	Email   string    `json:"email,omitempty"` // verified
 	Name    string    `json:"name"`
+	Since   time.Time `json:"since"`
 	Until   time.Time `json:"until"`
 }
 
@@ -38,25 +40,42 @@ type attempt struct {
 	Until    time.Time `json:"until"`
 }
 
+// Logouts remembers what sessions ended before their time.
+type Logouts interface {
+	// End remembers that the session called id, which would last until until,
+	// has ended.
+	End(id string, until time.Time) error
+	// Ended returns what was remembered and would still last.
+	Ended() (map[string]time.Time, error)
+}
+
 // sessions seals and opens cookies, and remembers the sessions that ended
 // before their time.
 type sessions struct {
-	aead cipher.AEAD
+	aead  cipher.AEAD
+	store Logouts // nil for none
 
 	mu    sync.Mutex
 	ended map[string]time.Time // by ID, until when they would have lasted
+	floor time.Time            // sessions that began before it have ended
 }
 
-// maxEnded bounds the sessions that are remembered.
+// maxEnded bounds the sessions that are remembered one by one.
 const maxEnded = 10_000
 
-func newSessions(given secret.Secret) (*sessions, error) {
-	material := []byte(given.Reveal())
+// allEnded is the ID that stands for every session that began before the time
+// that is remembered with it.
+const allEnded = "all"
+
+// newSessions seals cookies with a key for this provider and client alone: an
+// installation beside this one, with the same given key, makes others.
+func newSessions(c Config, store Logouts) (*sessions, error) {
+	material := []byte(c.SessionKey.Reveal())
 	if len(material) == 0 {
 		material = make([]byte, 32)
 		_, _ = rand.Read(material) // it never fails
 	}
-	key, err := hkdf.Key(sha256.New, material, nil, "svcblocks example service: cookies", 32)
+	key, err := hkdf.Key(sha256.New, material, nil, fmt.Sprintf("svcblocks shopwatch: cookies of %q at %q", c.ClientID, c.Issuer), 32)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +87,25 @@ func newSessions(given secret.Secret) (*sessions, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sessions{aead: aead, ended: map[string]time.Time{}}, nil
+	s := &sessions{aead: aead, store: store, ended: map[string]time.Time{}}
+	if store == nil {
+		return s, nil
+	}
+
+	known, err := store.Ended()
+	if err != nil {
+		return nil, fmt.Errorf("the sessions that ended: %w", err)
+	}
+	for id, until := range known {
+		if id == allEnded {
+			// It is kept for as long as a session lasts, and holds for those
+			// that began before.
+			s.floor = until.Add(-c.Session)
+			continue
+		}
+		s.ended[id] = until
+	}
+	return s, nil
 }
 
 var errCookie = errors.New("auth: cookie is not ours")
@@ -93,24 +130,36 @@ func (s *sessions) open(purpose, value string, v any) error {
 	return json.Unmarshal(plain, v)
 }
 
-// end makes a session, and every copy of its cookie, worthless.
-func (s *sessions) end(x session) {
+// end makes a session, and every copy of its cookie, worthless. Where an error
+// says that it could not be stored, it holds until the next restart.
+func (s *sessions) end(x session) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	now := time.Now()
-	for id, until := range s.ended {
-		if until.Before(now) || len(s.ended) >= maxEnded {
-			delete(s.ended, id)
-		}
+	if len(s.ended) >= maxEnded {
+		maps.DeleteFunc(s.ended, func(_ string, until time.Time) bool { return until.Before(now) })
 	}
-	s.ended[x.ID] = x.Until
+	id, until := x.ID, x.Until
+	if len(s.ended) >= maxEnded {
+		// None may live again for want of room, so all end that began by now.
+		clear(s.ended)
+		s.floor = now
+		id, until = allEnded, now.Add(x.Until.Sub(x.Since))
+	} else {
+		s.ended[id] = until
+	}
+	s.mu.Unlock()
+
+	if s.store == nil {
+		return nil
+	}
+	return s.store.End(id, until)
 }
 
 func (s *sessions) hasEnded(x session) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, ok := s.ended[x.ID]
-	return ok || time.Now().After(x.Until)
+	return ok || time.Now().After(x.Until) || x.Since.Before(s.floor)
 }
 
 // session returns who is logged in.
@@ -123,6 +172,10 @@ func (a *Auth) readSession(r *http.Request) (session, bool) {
 	var x session
 	c, err := r.Cookie(a.cookieName(sessionCookie))
 	if err != nil || a.opts.ClientID == "" || a.sessions.open(sessionCookie, c.Value, &x) != nil || a.sessions.hasEnded(x) {
+		return session{}, false
+	}
+	// Whom the settings name may have changed since the login.
+	if !a.admitted.user(x.Subject, x.Email) {
 		return session{}, false
 	}
 	return x, true

@@ -59,14 +59,36 @@ func invalid(text string, err error) *TokenError {
 // tokenClaims are the claims of an access token that are read here (RFC 9068
 // §2.2, and scp of providers that are older than it).
 type tokenClaims struct {
+	person
+
 	Subject  string    `json:"sub"`
-	Party    string    `json:"azp"`
 	Client   string    `json:"client_id"`
 	Scope    scopeList `json:"scope"`
 	Scp      scopeList `json:"scp"`
 	Confirm  any       `json:"cnf"`
 	Issuer   string    `json:"iss"`
 	Audience audience  `json:"aud"`
+
+	// What makes it a token of another kind, whatever its header says.
+	Type     string `json:"typ"`       // of Keycloak: Bearer, ID, Refresh, Logout
+	Use      string `json:"token_use"` // of Cognito: access, id
+	Nonce    any    `json:"nonce"`     // of an ID token, and the next two
+	AtHash   any    `json:"at_hash"`
+	CodeHash any    `json:"c_hash"`
+	Events   any    `json:"events"` // of a logout token
+}
+
+// notAccess says what else the token is, or nothing.
+func (c *tokenClaims) notAccess() string {
+	switch {
+	case c.Nonce != nil || c.AtHash != nil || c.CodeHash != nil:
+		return "it is an ID token, which is for the client that asked for it"
+	case c.Events != nil:
+		return "it tells of an event, and is no access token"
+	case c.Type != "" && !strings.EqualFold(c.Type, "Bearer"), c.Use != "" && c.Use != "access":
+		return "its claims say that it is no access token"
+	}
+	return ""
 }
 
 // scopeList is a text with spaces, or an array.
@@ -96,6 +118,9 @@ func (a *audience) UnmarshalJSON(b []byte) error {
 // verifyToken checks an access token and returns who it speaks for. The error
 // is a *[TokenError], or matches [ErrUnavailable].
 func (a *Auth) verifyToken(ctx context.Context, raw, scope string) (User, error) {
+	if a.opts.Audience == "" {
+		return User{}, invalid("no access tokens are taken here: auth.audience is not set", nil)
+	}
 	keys, _, err := a.provider.get()
 	if err != nil {
 		return User{}, err
@@ -122,16 +147,22 @@ func (a *Auth) verifyToken(ctx context.Context, raw, scope string) (User, error)
 	if err := token.Claims(&c); err != nil {
 		return User{}, invalid("its claims cannot be read", err)
 	}
-	if c.Confirm != nil {
+	switch other := c.notAccess(); {
+	case other != "":
+		return User{}, invalid(other, nil)
+	case c.Subject == "": // RFC 9068 §2.2
+		return User{}, invalid("it does not say whom it speaks for", nil)
+	case c.Confirm != nil:
 		return User{}, invalid("it is bound to a key, which is not supported here", nil)
 	}
-	if party := firstOf(c.Party, c.Client); len(a.opts.Clients) > 0 && !slices.Contains(a.opts.Clients, party) {
-		return User{}, &TokenError{Code: codeInsufficientScope, Text: "it was issued to a client that is not admitted here"}
+
+	if err := a.admitted.token(&c); err != nil {
+		return User{}, err
 	}
 	if !slices.Contains(c.Scope, scope) && !slices.Contains(c.Scp, scope) {
 		return User{}, &TokenError{Code: codeInsufficientScope, Text: "it lacks the scope " + scope}
 	}
-	return User{Subject: c.Subject, Name: firstOf(c.Subject, c.Party, c.Client)}, nil
+	return User{Subject: c.Subject, Name: c.Subject}, nil
 }
 
 func firstOf(texts ...string) string {

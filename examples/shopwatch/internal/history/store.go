@@ -47,6 +47,7 @@ var (
 	bucketRuns    = []byte("runs")
 	bucketChanges = []byte("changes")
 	bucketNotices = []byte("notices")
+	bucketLogouts = []byte("logouts")
 )
 
 // Store is an open history file. It is safe for concurrent use.
@@ -77,7 +78,7 @@ func Open(path string, opts Options) (*Store, error) {
 	}
 	s := &Store{db: db, opts: opts}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{bucketItems, bucketPoints, bucketRuns, bucketChanges, bucketNotices} {
+		for _, name := range [][]byte{bucketItems, bucketPoints, bucketRuns, bucketChanges, bucketNotices, bucketLogouts} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}
