@@ -69,9 +69,9 @@ func (x *exchange) take(res *http.Response) error {
 			return nil
 		}
 	}
-	limit := x.client.opts.Limits.BodyBytes
+	limit := x.client.opts.Limits.MaxBodyBytes
 	if x.req.Method != http.MethodHead && !x.chain.robots && limit > 0 && res.ContentLength > limit {
-		return fmt.Errorf("%w: %d bytes announced, more than %d (Limits.BodyBytes)", ErrBodyTooLarge, res.ContentLength, limit)
+		return fmt.Errorf("%w: %d bytes announced, more than %d (Limits.MaxBodyBytes)", ErrBodyTooLarge, res.ContentLength, limit)
 	}
 	list, err := codings(res.Header)
 	if err != nil {
@@ -190,7 +190,7 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.limit > 0 && b.n > b.limit {
 		n -= int(b.n - b.limit)
 		b.n = b.limit
-		err = fmt.Errorf("%w: more than %d bytes decoded (Limits.BodyBytes)", ErrBodyTooLarge, b.limit)
+		err = fmt.Errorf("%w: more than %d bytes decoded (Limits.MaxBodyBytes)", ErrBodyTooLarge, b.limit)
 	}
 	if err != nil {
 		b.end(err)
@@ -387,7 +387,7 @@ func (w *wireReader) Read(p []byte) (int, error) {
 	w.n += int64(n)
 	if w.limit > 0 && w.n > w.limit {
 		n -= int(min(w.n-w.limit, int64(n)))
-		err = fmt.Errorf("%w: more than %d bytes sent (Limits.BodyBytes)", ErrBodyTooLarge, w.limit)
+		err = fmt.Errorf("%w: more than %d bytes sent (Limits.MaxBodyBytes)", ErrBodyTooLarge, w.limit)
 	}
 	w.err = err
 	return n, err

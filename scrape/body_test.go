@@ -231,9 +231,9 @@ func heapWatch(f func()) uint64 {
 // TestBombs is not parallel: it measures the heap.
 func TestBombs(t *testing.T) {
 	opts := options(scrape.Direct())
-	opts.Limits.BodyBytes = 32 << 20
+	opts.Limits.MaxBodyBytes = 32 << 20
 	large := newClient(t, opts)
-	opts.Limits.BodyBytes = 1 << 20
+	opts.Limits.MaxBodyBytes = 1 << 20
 	small := newClient(t, opts)
 	bombs := map[string][]byte{}
 	for _, coding := range []string{"gzip", "deflate", "br", "zstd"} {
@@ -280,8 +280,8 @@ func TestBombs(t *testing.T) {
 func TestBodyLimits(t *testing.T) {
 	t.Parallel()
 	opts := options(scrape.Direct())
-	opts.Limits.BodyBytes = 1000
-	opts.Limits.HeaderBytes = 4 << 10
+	opts.Limits.MaxBodyBytes = 1000
+	opts.Limits.MaxHeaderBytes = 4 << 10
 	opts.Limits.Timeout = time.Second
 	c := newClient(t, opts)
 	stop := make(chan struct{})

@@ -72,9 +72,9 @@ func (k *call) throughCache() (*http.Response, error) {
 	if err != nil || !stored {
 		return res, err
 	}
-	if limit := c.opts.Limits.BodyBytes; limit > 0 && res.ContentLength > limit { // stored under another limit
+	if limit := c.opts.Limits.MaxBodyBytes; limit > 0 && res.ContentLength > limit { // stored under another limit
 		_ = res.Body.Close() // the limit is the error to report
-		return nil, fmt.Errorf("%w: %d bytes stored, more than %d (Limits.BodyBytes)", ErrBodyTooLarge, res.ContentLength, limit)
+		return nil, fmt.Errorf("%w: %d bytes stored, more than %d (Limits.MaxBodyBytes)", ErrBodyTooLarge, res.ContentLength, limit)
 	}
 
 	if sent {

@@ -181,12 +181,12 @@ func TestCacheAndLimits(t *testing.T) {
 		fmt.Fprint(w, strings.Repeat("x", 1000))
 	})
 	opts := withCache(t, options(scrape.Direct()))
-	opts.Limits.BodyBytes = 500
+	opts.Limits.MaxBodyBytes = 500
 	small := newClient(t, opts)
 	if _, _, err := get(t, small, site.URL); !errors.Is(err, scrape.ErrBodyTooLarge) {
 		t.Errorf("Get = %v, want ErrBodyTooLarge", err)
 	}
-	opts.Limits.BodyBytes = 1000
+	opts.Limits.MaxBodyBytes = 1000
 	if _, _, err := get(t, newClient(t, opts), site.URL); err != nil || served.Load() != 2 {
 		t.Errorf("Get = %v after %d requests: what is too large was stored", err, served.Load())
 	}

@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"github.com/svcblocks/svcblocks/internal/health"
 )
 
 // Client fetches pages through an [Egress]. Make one with [New]; end it with
@@ -28,6 +30,7 @@ type Client struct {
 	profiles    profileCache
 	robots      *robotsCache
 	stats       counters
+	health      *health.Monitor
 
 	ctx    context.Context // ends with Close; for what works in the background
 	cancel context.CancelFunc
@@ -43,14 +46,21 @@ func New(ctx context.Context, opts *Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	log := o.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler) // what lasts is told by health, on stderr
+	}
 	_, isDirect := o.Egress.(direct)
 	c := &Client{
 		opts:        o,
-		log:         o.Logger.With("component", "scrape"),
+		log:         log.With("component", "scrape"),
 		guard:       &guard{allow: o.Allow, direct: isDirect},
 		directGuard: &guard{allow: o.Allow, direct: true},
 		robots:      newRobotsCache(o.Robots.CacheHosts),
 		profiles:    profileCache{contact: o.Contact},
+		health: health.New(health.Options{
+			Component: "scrape", Logger: o.Logger, OnError: o.OnError, After: o.StuckAfter, Lost: ErrLost, Stuck: ErrStuck,
+		}),
 	}
 	// Ends with Close, not with the caller's ctx
 	c.ctx, c.cancel = context.WithCancel(context.Background())
@@ -60,16 +70,18 @@ func New(ctx context.Context, opts *Options) (*Client, error) {
 	c.ids = &identities{client: c, fallback: slot{direct: true}, all: map[*identity]struct{}{}}
 
 	if !o.DisableStartCheck {
-		if err := c.Check(ctx); err != nil {
+		if err := c.check(ctx); err != nil {
 			_ = c.Close() // returns nil
 			return nil, fmt.Errorf("scrape: new: %w", err)
 		}
 	}
+	c.health.Start()
 	return c, nil
 }
 
 // wayChanged tells that a way out was lost or works again.
 func (c *Client) wayChanged(w *way, err error) {
+	c.health.Fail("way "+w.name, err) // nil: it works
 	if err != nil {
 		c.log.Warn("egress lost", "way", w.name, "error", err)
 		return
@@ -77,7 +89,7 @@ func (c *Client) wayChanged(w *way, err error) {
 	c.log.Info("egress available", "way", w.name)
 }
 
-// Get fetches a page, redirects followed within Limits.Redirects. The caller
+// Get fetches a page, redirects followed within Limits.MaxRedirects. The caller
 // closes the body, from which [ErrBodyTooLarge] and errors of the connection may
 // come still. An answer of any status is a result, not an error. Errors are
 // *Error.
@@ -116,7 +128,7 @@ func (c *Client) post(ctx context.Context, s *Session, address, contentType stri
 	return c.do(req, s)
 }
 
-// Do sends a request and follows redirects within Limits.Redirects, as browsers
+// Do sends a request and follows redirects within Limits.MaxRedirects, as browsers
 // do: 303, and 301 and 302 after a POST, lead to a GET; 307 and 308 repeat the
 // request if its body can be had again (GetBody). Authorization and Cookie do
 // not go to another host. What makes a request a navigation of a browser is said
@@ -125,7 +137,7 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) { return c.do(req
 
 // do sends req, by the identity of s if there is one, and follows redirects.
 func (c *Client) do(req *http.Request, s *Session) (*http.Response, error) {
-	limit := c.opts.Limits.Redirects
+	limit := c.opts.Limits.MaxRedirects
 	for hops := 0; ; hops++ {
 		res, err := c.roundTrip(req, &call{client: c, chain: chain{session: s}})
 		if err != nil {
@@ -139,7 +151,7 @@ func (c *Client) do(req *http.Request, s *Session) (*http.Response, error) {
 			return res, nil
 		}
 		if err == nil && hops >= limit {
-			err = fmt.Errorf("%w: more than %d (Limits.Redirects)", ErrTooManyRedirects, limit)
+			err = fmt.Errorf("%w: more than %d (Limits.MaxRedirects)", ErrTooManyRedirects, limit)
 		}
 		drop(res)
 		if err != nil {
@@ -152,6 +164,7 @@ func (c *Client) do(req *http.Request, s *Session) (*http.Response, error) {
 
 // roundTrip makes one call, and counts its failure.
 func (c *Client) roundTrip(req *http.Request, k *call) (*http.Response, error) {
+	c.health.Used()
 	k.req, k.body.req = req, req
 	res, err := k.roundTrip()
 	if err == nil {
@@ -202,11 +215,20 @@ func (c *Client) Rotate(ctx context.Context) (Identity, error) {
 // Check reports whether a request could be made now: nil if a way out works, or
 // if none does and requests would fall back to this machine's own address; Stats
 // tells which. It contacts no site. Without a deadline in ctx it takes 15 s at
-// most.
+// most. Its error matches [ErrStuck] and [ErrEgressUnavailable], or [ErrClosed].
 func (c *Client) Check(ctx context.Context) error {
+	c.health.Used()
 	if c.ctx.Err() != nil {
 		return ErrClosed
 	}
+	if err := c.check(ctx); err != nil {
+		return fmt.Errorf("%w: %w", ErrStuck, err)
+	}
+	return nil
+}
+
+// check asks the ways out.
+func (c *Client) check(ctx context.Context) error {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, 15*time.Second)
@@ -231,6 +253,9 @@ func (c *Client) Close() error {
 	c.flights.end()
 	c.wg.Wait()
 	c.ids.close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second) // for what is to be told
+	defer cancel()
+	c.health.Close(ctx)
 	return nil
 }
 

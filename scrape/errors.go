@@ -25,13 +25,13 @@ var (
 	ErrHangUp = errors.New("the site hung up")
 	// ErrBanned: Options.Banned recognised the answer as a ban.
 	ErrBanned = errors.New("banned by the site")
-	// ErrBodyTooLarge: the body is larger than Limits.BodyBytes, on the wire or
+	// ErrBodyTooLarge: the body is larger than Limits.MaxBodyBytes, on the wire or
 	// decoded. It comes from RoundTrip if the length was announced, else from
 	// the body's Read.
 	ErrBodyTooLarge = errors.New("body too large")
-	// ErrHeaderTooLarge: the header is larger than Limits.HeaderBytes.
+	// ErrHeaderTooLarge: the header is larger than Limits.MaxHeaderBytes.
 	ErrHeaderTooLarge = errors.New("header too large")
-	// ErrTooManyRedirects: more redirects than Limits.Redirects.
+	// ErrTooManyRedirects: more redirects than Limits.MaxRedirects.
 	ErrTooManyRedirects = errors.New("too many redirects")
 	// ErrEncoding: the body is encoded in a way that is not decoded here, or is
 	// not what its Content-Encoding says.
@@ -45,6 +45,11 @@ var (
 	// ErrRetryLater: the site has asked to come back later than Retry.Max, so
 	// nothing was sent; [Error.RetryAfter] says when.
 	ErrRetryLater = errors.New("the site asks to come back later")
+	// ErrStuck: no way out works, so that requests fail and nothing is lost. It
+	// comes from Check and OnError.
+	ErrStuck = errors.New("scrape: stuck")
+	// ErrLost: pages of a crawl were fetched and could not be recorded.
+	ErrLost = errors.New("scrape: lost")
 	// ErrClosed: the client was closed.
 	ErrClosed = errors.New("scrape: client closed")
 )

@@ -211,7 +211,7 @@ func ExampleLimits() {
 	c, err := scrape.New(context.Background(), &scrape.Options{
 		Egress: scrape.Direct(),
 		Allow:  allowLocal,
-		Limits: scrape.Limits{BodyBytes: 4, Timeout: 10 * time.Second},
+		Limits: scrape.Limits{MaxBodyBytes: 4, Timeout: 10 * time.Second},
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -362,16 +362,16 @@ func ExampleEgress_dialer() {
 	// Output: true
 }
 
-func ExampleConfig() {
-	cfg := scrape.DefaultConfig() // the defaults, for config.Load
-	cfg.Fallback = scrape.DirectWithWarning
-	opts, err := cfg.Options()
-	if err != nil {
-		log.Fatal(err)
-	}
-	opts.Egress = scrape.SOCKS("127.0.0.1:9050")
-	fmt.Println(opts.Rotation.Every, opts.Fallback, opts.HostLimit.PerSecond)
-	// Output: 25 direct-with-warning 5
+func ExampleOptions() {
+	_, err := scrape.New(context.Background(), &scrape.Options{
+		Contact: "me", Retry: scrape.Retry{Base: time.Minute, Max: time.Second}, HostLimit: scrape.HostLimit{Burst: -1},
+	})
+	fmt.Println(err)
+	// Output:
+	// scrape: new: HostLimit.Burst: -1 is below 1: give at least 1, or leave it out for 1
+	// scrape: new: Retry.Base: 1m0s is more than Retry.Max, 1s
+	// scrape: new: Contact: write a URL, as https://example.com/bot or mailto:bot@example.com
+	// scrape: new: Egress: is missing: give a *tor.Tor, scrape.SOCKS(addr), scrape.Proxies(urls...), or scrape.Direct() to use your own address
 }
 
 func ExampleCache() {

@@ -168,7 +168,7 @@ func (x *exchange) roundTrip(body *requestBody) (*http.Response, error) {
 		x.client.stats.requests.Add(1)
 		x.host.requests.Add(1)
 
-		res, err := conn.cc.RoundTrip(out)
+		res, err := conn.cc.RoundTrip(spelled(out))
 		x.answered.Store(true)
 		if err == nil {
 			x.leave()
@@ -219,6 +219,28 @@ func (x *exchange) outgoing(body *requestBody) (*http.Request, error) {
 	return out, nil
 }
 
+// hints are the fields that Chromium writes in lower case, which shows on
+// HTTP/1.1.
+var hints = map[string]string{
+	"Sec-Ch-Ua": "sec-ch-ua", "Sec-Ch-Ua-Mobile": "sec-ch-ua-mobile", "Sec-Ch-Ua-Platform": "sec-ch-ua-platform",
+}
+
+// spelled returns out with its hints as Chromium spells them.
+func spelled(out *http.Request) *http.Request {
+	if len(out.Header["Sec-Ch-Ua"]) == 0 {
+		return out
+	}
+	sent := *out
+	sent.Header = make(http.Header, len(out.Header))
+	for name, values := range out.Header {
+		if lower, ok := hints[name]; ok {
+			name = lower
+		}
+		sent.Header[name] = values
+	}
+	return &sent
+}
+
 // explain finds out what an error of the connection means.
 func (x *exchange) explain(err error) error {
 	c := x.client
@@ -234,9 +256,9 @@ func (x *exchange) explain(err error) error {
 		return ae
 	}
 	if yes, maybe := isHeaderTooLarge(err); yes {
-		return &attemptError{err: fmt.Errorf("%w: more than %d bytes (Limits.HeaderBytes)", ErrHeaderTooLarge, c.opts.Limits.HeaderBytes), final: true}
+		return &attemptError{err: fmt.Errorf("%w: more than %d bytes (Limits.MaxHeaderBytes)", ErrHeaderTooLarge, c.opts.Limits.MaxHeaderBytes), final: true}
 	} else if maybe {
-		return &attemptError{err: fmt.Errorf("%w: more than %d bytes (Limits.HeaderBytes), or broken in another way: %w", ErrHeaderTooLarge, c.opts.Limits.HeaderBytes, err), final: true}
+		return &attemptError{err: fmt.Errorf("%w: more than %d bytes (Limits.MaxHeaderBytes), or broken in another way: %w", ErrHeaderTooLarge, c.opts.Limits.MaxHeaderBytes, err), final: true}
 	}
 
 	// A connection that broke may be the site's doing, or the egress's end.

@@ -89,7 +89,7 @@ func newGate(d dialer, opts *Options, stats *counters) *gate {
 		ExpectContinueTimeout:  time.Second,
 		ForceAttemptHTTP2:      true,
 		DisableCompression:     true, // decoded by body.go, within limits
-		MaxResponseHeaderBytes: opts.Limits.HeaderBytes,
+		MaxResponseHeaderBytes: opts.Limits.MaxHeaderBytes,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 	}
 	return g

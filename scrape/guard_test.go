@@ -206,7 +206,7 @@ func TestUnreadableRedirect(t *testing.T) {
 		}
 	}
 	opts := options(scrape.Direct())
-	opts.Limits.Redirects = -1
+	opts.Limits.MaxRedirects = -1
 	if status, _, err := get(t, newClient(t, opts), site.URL); err != nil || status != http.StatusFound {
 		t.Errorf("without following: %d, %v", status, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/svcblocks/svcblocks/internal/options"
 	"github.com/svcblocks/svcblocks/scrape/useragent"
 )
 
@@ -26,7 +27,7 @@ const (
 	DirectWithWarning
 )
 
-// String returns the name that [Config] takes.
+// String returns the name that settings take.
 func (f Fallback) String() string {
 	if f == DirectWithWarning {
 		return "direct-with-warning"
@@ -48,7 +49,7 @@ const (
 	NewNym
 )
 
-// String returns the name that [Config] takes.
+// String returns the name that settings take.
 func (b RotationBy) String() string {
 	if b == NewNym {
 		return "newnym"
@@ -69,7 +70,7 @@ const (
 	PerRequest
 )
 
-// String returns the name that [Config] takes.
+// String returns the name that settings take.
 func (a AgentPer) String() string {
 	if a == PerRequest {
 		return "request"
@@ -89,18 +90,18 @@ type Rotation struct {
 	// Every is how many requests one identity makes. Retries count, redirects
 	// and robots.txt do not. Defaults to 25; negative: no limit. On Direct, where
 	// the address cannot change, there is none.
-	Every int
+	Every int `doc:"requests of one identity; negative is no limit" default:"25" zero:"default"`
 	// MaxAge is how long an identity is given new requests. Defaults to 10m, as
 	// long as Tor gives new connections to a circuit; negative: no limit. Without
 	// a limit in Every, and on Direct, the next identity has another user agent
 	// and an empty cookie jar, and keeps the way out and its connections.
-	MaxAge time.Duration
+	MaxAge time.Duration `doc:"how long an identity gets new requests; negative is no limit" default:"10m" zero:"default"`
 	// Distinct redraws an identity until its exit differs from the exits of the
 	// last min(3, exits-1) identities. Where exits run out it asks for less, and
 	// says so once; a change costs 8 circuits at most. Onion services have no exit.
 	// The egress must be able to tell its exit (package scrape/tor with a control
 	// port, or Proxies); New refuses it else.
-	Distinct bool
+	Distinct bool `doc:"look for another exit than those of the latest identities"`
 	// Warm is how many identities are made ready in advance. Defaults to 1;
 	// negative: none. It has an effect with Isolation and an egress that can be
 	// warmed: Tor resolves the current host under the next identity's key, of
@@ -108,9 +109,9 @@ type Rotation struct {
 	// time, the next identity also connects to that host in advance, once the
 	// current one has few requests left. With more than ten workers, 2 or 3 keep
 	// up with the changes better than 1.
-	Warm int
+	Warm int `doc:"identities made ready in advance; negative is none" default:"1" zero:"default"`
 	// By is the way to get a new identity. Defaults to Isolation.
-	By RotationBy
+	By RotationBy `doc:"way to get a new identity: isolation, or newnym for a Tor that does not isolate" default:"isolation"`
 }
 
 // Retry says which failures are tried again. A request is tried again if it is
@@ -122,25 +123,25 @@ type Rotation struct {
 type Retry struct {
 	// Attempts is how often a request reaches the site at most. Defaults to 3;
 	// negative: 1.
-	Attempts int
+	Attempts int `doc:"how often a request reaches the site at most; negative is once" default:"3" zero:"default"`
 	// Base bounds the wait after the first failure; it doubles with each, and
 	// the wait is drawn evenly from 0 to the bound. Defaults to 1s.
-	Base time.Duration
+	Base time.Duration `doc:"bound of the wait after the first failure; it doubles with each" default:"1s" min:"1ns" zero:"default"`
 	// Max bounds each wait, Retry-After included. A site that asks for more is
 	// left alone until then: its answer is the result, and later requests to the
 	// host are ErrRetryLater at once. Defaults to 2m.
-	Max time.Duration
+	Max time.Duration `doc:"bound of each wait; a site that asks for more is left alone until then" default:"2m" min:"1ns" zero:"default"`
 	// MaxElapsed bounds the time after which no further attempt begins. Defaults
 	// to no bound.
-	MaxElapsed time.Duration
+	MaxElapsed time.Duration `doc:"time after which no further attempt begins; none if 0" min:"0"`
 	// Statuses are the answers after which an idempotent request is tried again,
 	// beside 421, 425, 429 and 503. Defaults to 408, 500, 502, 504 and 520 to 524;
 	// not nil but empty: none.
-	Statuses []int
+	Statuses []int `doc:"answers after which an idempotent request is tried again, beside 421, 425, 429 and 503" default:"408,500,502,504,520,521,522,523,524"`
 	// Bans tries a banned request again on another identity, whatever its
 	// method if it can be sent again. Tor asks its users not to make circuits
 	// without need, so it is off by default: ErrBanned at once.
-	Bans bool
+	Bans bool `doc:"try a banned request again by another identity"`
 }
 
 // HostLimit spares the hosts. http and https of a host count together, a port
@@ -148,60 +149,65 @@ type Retry struct {
 type HostLimit struct {
 	// PerSecond is how many requests a second one host gets. Defaults to 5;
 	// negative: no limit. A Crawl-delay in robots.txt lowers it.
-	PerSecond float64
+	PerSecond float64 `doc:"requests a second to one host; negative is no limit" default:"5" zero:"default"`
 	// Burst is how many requests may come at once after a pause. Defaults to 1.
-	Burst int
+	Burst int `doc:"requests that may come at once after a rest" default:"1" min:"1" zero:"default"`
 	// InFlight is how many requests to one host wait for their answer's header at
 	// a time. Defaults to 8; negative: no limit.
-	InFlight int
+	InFlight int `doc:"requests to one host that wait for their answer at a time; negative is no limit" default:"8" zero:"default"`
 }
 
 // Robots says how robots.txt is obeyed (RFC 9309).
 type Robots struct {
 	// Agent is the product token whose rules are followed. Defaults to the rules
 	// for everyone (*).
-	Agent string
+	Agent string `doc:"product token whose rules of robots.txt are followed; those for everyone if empty"`
 	// Ignore fetches and obeys no robots.txt.
-	Ignore bool
+	Ignore bool `doc:"neither fetch nor obey robots.txt"`
 	// CacheHosts is how many hosts' rules are kept, for a day each. Defaults to
-	// 1000; negative: 1.
-	CacheHosts int
+	// 1000.
+	CacheHosts int `doc:"hosts whose rules are kept, for a day each" default:"1000" min:"1" zero:"default"`
 }
 
 // Limits bounds an answer.
 type Limits struct {
-	// BodyBytes bounds a body, both on the wire and decoded. Defaults to 10 MiB;
+	// MaxBodyBytes bounds a body, both on the wire and decoded. Defaults to 10 MiB;
 	// negative: no limit.
-	BodyBytes int64
-	// HeaderBytes bounds an answer's header. Defaults to 64 KiB; negative: 10 MiB.
-	HeaderBytes int64
-	// Redirects is how many are followed by HTTPClient, Get and Each. Defaults
+	MaxBodyBytes int64 `doc:"bound of a body, on the wire and decoded; negative is none" default:"10MiB" zero:"default"`
+	// MaxHeaderBytes bounds an answer's header. Defaults to 64 KiB; negative: 10 MiB.
+	MaxHeaderBytes int64 `doc:"bound of the header of an answer; negative is 10 MiB" default:"64KiB" zero:"default"`
+	// MaxRedirects is how many are followed by Do, Get, Post, Each and Crawl. Defaults
 	// to 10; negative: none, the redirect itself is the result.
-	Redirects int
+	MaxRedirects int `doc:"redirects that are followed; negative is none" default:"10" zero:"default"`
 	// Timeout bounds one attempt, from dialling to the end of the body; waits
 	// between attempts and for HostLimit come on top. Defaults to 60s; negative:
 	// no limit.
-	Timeout time.Duration
+	Timeout time.Duration `doc:"bound of one attempt, from dialling to the end of the body; negative is none" default:"60s" zero:"default"`
 }
 
-// Options are the settings of a [Client]. Egress is required; the zero value of
-// each other field is its default.
+// Options are the settings of a [Client]. New copies them. Egress is required;
+// the zero value of each other field is its default. What a file cannot hold
+// (Egress, UserAgents, Header, Cache, TLS, Banned, Cookies, Hooks, Logger,
+// OnError) is set in code.
 type Options struct {
 	// Egress is the way out: a *tor.Tor, SOCKS, Proxies or Direct.
-	Egress Egress
+	Egress Egress `koanf:"-"`
 	// Fallback says what happens when the egress is not available. Defaults to
 	// Never.
-	Fallback Fallback
+	Fallback Fallback `doc:"never, or direct-with-warning: use the machine's own address while there is no way out" default:"never"`
 	// DisableStartCheck lets New succeed while the egress is not available:
 	// requests then fail with ErrEgressUnavailable until it is.
-	DisableStartCheck bool
+	DisableStartCheck bool `doc:"start although there is no way out yet"`
 	// Rotation says when identities change.
-	Rotation Rotation
+	Rotation Rotation `doc:"when identities change"`
+	// UserAgentsFile is a file of user agents, see useragent.Load. Defaults to
+	// the built-in list. It is read by New, and not together with UserAgents.
+	UserAgentsFile string `doc:"file of user agents: text, JSON, JSON lines, CSV or HTML; the built-in list if empty"`
 	// UserAgents is where user agents come from. Defaults to
 	// useragent.Builtin(). A request that has a User-Agent header keeps it.
-	UserAgents UserAgents
+	UserAgents UserAgents `koanf:"-"`
 	// AgentPer says how long a user agent is kept. Defaults to PerIdentity.
-	AgentPer AgentPer
+	AgentPer AgentPer `doc:"how long a user agent is kept: identity or request" default:"identity"`
 	// Header is sent with every request, robots.txt included, in place of what the
 	// user agent's browser would send. The fields of the request itself win.
 	//
@@ -209,40 +215,91 @@ type Options struct {
 	// method, with a body, with Authorization or X-Requested-With, or with an
 	// Accept that does not name text/html is sent as a program would: with the
 	// user agent, but without the fields of a navigation.
-	Header http.Header
+	Header http.Header `koanf:"-"`
 	// Contact is where a site's owner can reach you: an http or https URL or a
 	// mailto: one, of 200 bytes at most. It is appended to the user agent, as
 	// "(+https://example.com/bot)". It is for Direct alone: with another egress,
 	// which hides who you are, New refuses it. Defaults to none.
-	Contact string
+	Contact string `doc:"URL or mailto: that is appended to the user agent; only without Tor and proxies"`
 	// Retry says which failures are tried again.
-	Retry Retry
+	Retry Retry `doc:"which failures are tried again"`
 	// HostLimit spares the hosts.
-	HostLimit HostLimit
+	HostLimit HostLimit `doc:"how hosts are spared"`
 	// Robots says how robots.txt is obeyed.
-	Robots Robots
+	Robots Robots `doc:"how robots.txt is obeyed"`
 	// Limits bounds an answer.
-	Limits Limits
+	Limits Limits `doc:"bounds of an answer"`
 	// Cache stores answers and makes requests for them conditional. robots.txt
 	// is not looked for in it. Requests with cookies pass it by, see Cookies.
 	// Defaults to none; package scrape/diskcache has one.
-	Cache Cache
+	Cache Cache `koanf:"-"`
 	// Allow are addresses that may be asked for although they are not public.
 	// With Direct, names such as localhost may be too if they resolve into it.
-	Allow []netip.Prefix
+	Allow []netip.Prefix `doc:"addresses that may be asked for although they are not public, as 127.0.0.0/8"`
 	// TLS is the configuration for https. Defaults to Go's.
-	TLS *tls.Config
+	TLS *tls.Config `koanf:"-"`
 	// Banned reports whether an answer and its decoded body say that the site
 	// has banned the exit. With it, bodies are read whole before RoundTrip
 	// returns. It is called concurrently. Defaults to never.
-	Banned func(res *http.Response, body []byte) bool
+	Banned func(res *http.Response, body []byte) bool `koanf:"-"`
 	// Cookies makes the cookie jar of an identity; nil from it means no cookies.
 	// Defaults to an empty jar that knows the public suffix list.
-	Cookies func(Identity) http.CookieJar
+	Cookies func(Identity) http.CookieJar `koanf:"-"`
 	// Hooks are called as things happen.
-	Hooks Hooks
-	// Logger gets one line per event. Defaults to none.
-	Logger *slog.Logger
+	Hooks Hooks `koanf:"-"`
+	// Logger gets one line per event. Nil: a way out that is lost for longer than
+	// StuckAfter is told on stderr, and nothing else; slog.New(slog.DiscardHandler)
+	// turns that off too.
+	Logger *slog.Logger `koanf:"-"`
+	// OnError is told of each way out that is lost for longer than StuckAfter, and
+	// of the end. It is called by one goroutine at a time, and may use the client.
+	OnError func(error) `koanf:"-"`
+	// StuckAfter is how long a way out may be lost before it is told. Defaults to
+	// 1m; negative: at once.
+	StuckAfter time.Duration `doc:"how long a way out may be lost before it is told; negative is at once" default:"1m" zero:"default"`
+}
+
+// Validate returns every mistake that settings can hold, each by its field.
+func (o Options) Validate() error {
+	wrong := o.mistakes()
+	return wrong.Err("scrape: options")
+}
+
+// mistakes returns what is wrong but for what only code can set.
+func (o Options) mistakes() options.Mistakes {
+	if o.Retry.Max > 0 && o.Retry.Base == 0 {
+		o.Retry.Base = min(time.Second, o.Retry.Max)
+	}
+	options.Fill(&o)
+	wrong := options.Check(o)
+	if o.Fallback < Never || o.Fallback > DirectWithWarning {
+		wrong.Add("Fallback", "%d is none: use Never or DirectWithWarning", o.Fallback)
+	}
+	if o.AgentPer < PerIdentity || o.AgentPer > PerRequest {
+		wrong.Add("AgentPer", "%d is none: use PerIdentity or PerRequest", o.AgentPer)
+	}
+	if o.Rotation.By < Isolation || o.Rotation.By > NewNym {
+		wrong.Add("Rotation.By", "%d is none: use Isolation or NewNym", o.Rotation.By)
+	}
+	if o.Retry.Base > o.Retry.Max {
+		wrong.Add("Retry.Base", "%v is more than Retry.Max, %v", o.Retry.Base, o.Retry.Max)
+	}
+	for i, status := range o.Retry.Statuses {
+		if status < 400 || status > 599 {
+			wrong.Add(fmt.Sprintf("Retry.Statuses[%d]", i), "%d is no status of an error: give 400 to 599", status)
+		}
+	}
+	if o.Contact != "" {
+		if err := validContact(o.Contact); err != nil {
+			wrong.Add("Contact", "%s", err)
+		}
+	}
+	for i, p := range o.Allow {
+		if !p.IsValid() {
+			wrong.Add(fmt.Sprintf("Allow[%d]", i), "is no prefix: write 127.0.0.0/8")
+		}
+	}
+	return wrong
 }
 
 // withDefaults returns a copy with every default filled in, or all that is
@@ -252,82 +309,57 @@ func (o *Options) withDefaults() (Options, error) {
 	if o != nil {
 		c = *o
 	}
-	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("scrape: new: "+format, args...)) }
+	wrong := c.mistakes()
+	wrong = append(wrong, c.withEgress()...)
+	if c.UserAgentsFile != "" && c.UserAgents != nil {
+		wrong.Add("UserAgentsFile", "is set, and UserAgents too: choose one")
+	} else if c.UserAgentsFile != "" {
+		pool, err := useragent.Load(c.UserAgentsFile)
+		if err != nil {
+			wrong.Add("UserAgentsFile", "%s", err)
+		}
+		c.UserAgents = pool
+	}
+	if err := wrong.Err("scrape: new"); err != nil {
+		return c, err
+	}
 
-	if c.Egress == nil {
-		bad("Options.Egress is missing: give a *tor.Tor, scrape.SOCKS(addr), scrape.Proxies(urls...), or scrape.Direct() to use your own address")
-	} else if v, ok := c.Egress.(validEgress); ok {
-		if err := v.validate(); err != nil {
-			bad("Options.Egress: %w", err)
-		}
-	}
-	if c.Fallback < Never || c.Fallback > DirectWithWarning {
-		bad("Options.Fallback is %d: use Never or DirectWithWarning", c.Fallback)
-	}
-	if c.AgentPer < PerIdentity || c.AgentPer > PerRequest {
-		bad("Options.AgentPer is %d: use PerIdentity or PerRequest", c.AgentPer)
-	}
-	if c.Contact != "" {
-		if err := validContact(c.Contact); err != nil {
-			bad("Options.Contact: %w", err)
-		} else if _, ok := c.Egress.(direct); !ok && c.Egress != nil {
-			bad("Options.Contact tells sites who you are, and the egress hides it: use one of them alone")
-		}
-	}
-	switch c.Rotation.By {
-	case Isolation:
-	case NewNym:
-		if _, ok := c.Egress.(IdentityEgress); (!ok || !hasControl(c.Egress)) && c.Egress != nil {
-			bad("Options.Rotation.By is NewNym, but the egress has no NewIdentity: use a *tor.Tor with a control port, or Isolation")
-		}
-	default:
-		bad("Options.Rotation.By is %d: use Isolation or NewNym", c.Rotation.By)
-	}
-	if c.Rotation.Distinct {
-		if _, ok := c.Egress.(ExitEgress); (!ok || !hasControl(c.Egress)) && c.Egress != nil {
-			bad("Options.Rotation.Distinct needs an egress that tells its exits: use a *tor.Tor with a control port")
-		}
-	}
-	for i, p := range c.Allow {
-		if !p.IsValid() {
-			bad("Options.Allow[%d] is no valid prefix", i)
-		}
-	}
-	c.Allow = slices.Clone(c.Allow)
+	c.Allow, c.Header = slices.Clone(c.Allow), c.Header.Clone()
 	if c.UserAgents == nil {
 		c.UserAgents = useragent.Builtin()
 	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
+	if c.Retry.Base == 0 && c.Retry.Max > 0 {
+		c.Retry.Base = min(time.Second, c.Retry.Max)
 	}
-	setDefault(&c.Rotation.Every, 25)
-	setDefault(&c.Rotation.MaxAge, 10*time.Minute)
-	setDefault(&c.Rotation.Warm, 1)
-	setDefault(&c.Retry.Attempts, 3)
+	options.Fill(&c)
 	c.Retry.Attempts = max(1, c.Retry.Attempts)
-	positive(&c.Retry.Max, 2*time.Minute)
-	positive(&c.Retry.Base, min(time.Second, c.Retry.Max))
-	if c.Retry.Base > c.Retry.Max {
-		bad("Options.Retry.Base is %v, more than Retry.Max, %v", c.Retry.Base, c.Retry.Max)
+	if c.Limits.MaxHeaderBytes < 0 {
+		c.Limits.MaxHeaderBytes = 10 << 20
 	}
-	if c.Retry.Statuses == nil {
-		c.Retry.Statuses = []int{408, 500, 502, 504, 520, 521, 522, 523, 524}
+	return c, nil
+}
+
+// withEgress returns what is wrong with the egress, alone and beside the rest.
+func (o *Options) withEgress() (wrong options.Mistakes) {
+	if o.Egress == nil {
+		wrong.Add("Egress", "is missing: give a *tor.Tor, scrape.SOCKS(addr), scrape.Proxies(urls...), or scrape.Direct() to use your own address")
+		return wrong
 	}
-	c.Header = c.Header.Clone()
-	setDefault(&c.HostLimit.PerSecond, 5)
-	positive(&c.HostLimit.Burst, 1)
-	setDefault(&c.HostLimit.InFlight, 8)
-	setDefault(&c.Robots.CacheHosts, 1000)
-	c.Robots.CacheHosts = max(1, c.Robots.CacheHosts)
-	setDefault(&c.Limits.BodyBytes, 10<<20)
-	setDefault(&c.Limits.HeaderBytes, 64<<10)
-	if c.Limits.HeaderBytes < 0 {
-		c.Limits.HeaderBytes = 10 << 20
+	if v, ok := o.Egress.(validEgress); ok {
+		if err := v.validate(); err != nil {
+			wrong.Add("Egress", "%s", err)
+		}
 	}
-	setDefault(&c.Limits.Redirects, 10)
-	setDefault(&c.Limits.Timeout, time.Minute)
-	return c, errors.Join(errs...)
+	if _, ok := o.Egress.(direct); !ok && o.Contact != "" {
+		wrong.Add("Contact", "tells sites who you are, and the egress hides it: use one of them alone")
+	}
+	if _, ok := o.Egress.(IdentityEgress); o.Rotation.By == NewNym && (!ok || !hasControl(o.Egress)) {
+		wrong.Add("Rotation.By", "is NewNym, but the egress has no NewIdentity: use a *tor.Tor with a control port, or Isolation")
+	}
+	if _, ok := o.Egress.(ExitEgress); o.Rotation.Distinct && (!ok || !hasControl(o.Egress)) {
+		wrong.Add("Rotation.Distinct", "needs an egress that tells its exits: use a *tor.Tor with a control port")
+	}
+	return wrong
 }
 
 // maxContact keeps a user agent within what servers take.
@@ -349,16 +381,45 @@ func validContact(contact string) error {
 	return nil
 }
 
-// setDefault fills in a zero; a negative value stays and means off.
-func setDefault[T int | int64 | float64 | time.Duration](field *T, value T) {
-	if *field == 0 {
-		*field = value
+// errName reports a name that stands for none of a type's values.
+var errName = errors.New("unknown name")
+
+// parseName finds the value whose String is text.
+func parseName[T fmt.Stringer](text []byte, values ...T) (T, error) {
+	names := make([]string, 0, len(values))
+	for _, v := range values {
+		if strings.EqualFold(strings.TrimSpace(string(text)), v.String()) {
+			return v, nil
+		}
+		names = append(names, v.String())
 	}
+	var zero T
+	return zero, fmt.Errorf("%w %q: use %s", errName, text, strings.Join(names, " or "))
 }
 
-// positive fills in whatever is not positive: the field cannot be off.
-func positive[T int | time.Duration](field *T, value T) {
-	if *field <= 0 {
-		*field = value
-	}
+// MarshalText returns the name of f.
+func (f Fallback) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
+
+// UnmarshalText sets f by its name: never or direct-with-warning.
+func (f *Fallback) UnmarshalText(text []byte) (err error) {
+	*f, err = parseName(text, Never, DirectWithWarning)
+	return err
+}
+
+// MarshalText returns the name of b.
+func (b RotationBy) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
+
+// UnmarshalText sets b by its name: isolation or newnym.
+func (b *RotationBy) UnmarshalText(text []byte) (err error) {
+	*b, err = parseName(text, Isolation, NewNym)
+	return err
+}
+
+// MarshalText returns the name of a.
+func (a AgentPer) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// UnmarshalText sets a by its name: request or identity.
+func (a *AgentPer) UnmarshalText(text []byte) (err error) {
+	*a, err = parseName(text, PerIdentity, PerRequest)
+	return err
 }

@@ -219,7 +219,7 @@ func TestRobotsLargerThanABody(t *testing.T) {
 		})
 		opts := options(scrape.Direct())
 		opts.Robots = scrape.Robots{}
-		opts.Limits.BodyBytes = 1000
+		opts.Limits.MaxBodyBytes = 1000
 		c := newClient(t, opts)
 		for path, want := range map[string]error{"/x": scrape.ErrRobots, "/y": nil, "/": nil} {
 			if _, _, err := get(t, c, site.URL+path); !errors.Is(err, want) {

@@ -28,7 +28,7 @@ type Settings struct {
 	Workers int             `koanf:"workers" min:"0" max:"64" doc:"hub: workers in the hub's own process; demo: 3 if 0"`
 	Jobs    int             `koanf:"jobs" min:"1" max:"10000000" doc:"demo: pages of the site that comes along"`
 	Egress  string          `koanf:"egress" required:"true" doc:"worker: the SOCKS port of Tor, host:port, or direct for this machine's own address"`
-	Scrape  scrape.Config   `koanf:"scrape" doc:"worker: how pages are fetched; host_limit and retry are the fleet's business"`
+	Scrape  scrape.Options  `koanf:"scrape" doc:"worker: how pages are fetched; host_limit and retry are the fleet's business"`
 	Log     logging.Options `koanf:"log"`
 	Mail    email.Options   `koanf:"mail"`
 	Slack   Slack           `koanf:"slack"`

@@ -134,15 +134,12 @@ func work(ctx context.Context, s Settings, nc *nats.Conn, log *slog.Logger) (err
 // whole fleet, so the client's own limits are off; and failed jobs go back into
 // the queue, where another worker may have them.
 func newClient(ctx context.Context, s Settings, most int64, log *slog.Logger) (*scrape.Client, error) {
-	opts, err := s.Scrape.Options()
-	if err != nil {
-		return nil, err
+	opts := s.Scrape
+	if opts.Limits.MaxBodyBytes > most {
+		return nil, fmt.Errorf("scrape.limits.max_body_bytes %d: the server takes pages up to %d (its max_payload)", opts.Limits.MaxBodyBytes, most)
 	}
-	if opts.Limits.BodyBytes > most {
-		return nil, fmt.Errorf("scrape.limits.body_bytes %d: the server takes pages up to %d (its max_payload)", opts.Limits.BodyBytes, most)
-	}
-	if opts.Limits.BodyBytes <= 0 {
-		opts.Limits.BodyBytes = most
+	if opts.Limits.MaxBodyBytes <= 0 {
+		opts.Limits.MaxBodyBytes = most
 	}
 	opts.HostLimit = scrape.HostLimit{PerSecond: -1, InFlight: -1}
 	opts.Retry = scrape.Retry{Attempts: -1}
@@ -153,7 +150,7 @@ func newClient(ctx context.Context, s Settings, most int64, log *slog.Logger) (*
 	} else {
 		opts.Egress = scrape.SOCKS(s.Egress)
 	}
-	return scrape.New(ctx, opts)
+	return scrape.New(ctx, &opts)
 }
 
 // fetch gets a page. What is no page is an error: a status of 500 or more, 408,

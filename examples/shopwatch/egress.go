@@ -36,19 +36,20 @@ func openEgress(ctx context.Context, cfg settings.Settings, demoSite bool, logge
 		logger.WarnContext(ctx, "pages are fetched from this machine's own address", "cause", "tor.disabled is set")
 		return direct("tor.disabled is set: pages are fetched from this machine's own address"), nil
 	}
-	options, err := cfg.Tor.Options()
-	if err != nil {
+	options := cfg.Tor.Options
+	options.Logger = logger
+	if err := options.Validate(); err != nil {
 		return nil, err
 	}
-	options.Logger = logger
 	if cfg.Tor.Start {
 		t := &lateTor{
-			open: func(ctx context.Context) (*tor.Tor, error) { return cfg.Tor.Open(ctx, options) },
+			open: func(ctx context.Context) (*tor.Tor, error) { return tor.Start(ctx, &options) },
 			log:  logger, err: errors.New("it is being started"),
 		}
 		return &egress{Egress: t, run: t.run, close: t.close}, nil
 	}
-	t, err := cfg.Tor.Open(ctx, options)
+	options.DisableStartCheck = true // it is looked for when it is needed
+	t, err := tor.Dial(ctx, &options)
 	if err != nil {
 		return nil, err
 	}

@@ -66,7 +66,7 @@ func TestLateTor(t *testing.T) {
 			if looks.Add(1) < 3 {
 				return nil, errors.New("no such program")
 			}
-			return tor.New(&tor.Options{SOCKS: "127.0.0.1:1"})
+			return tor.Dial(t.Context(), &tor.Options{SOCKS: "127.0.0.1:1", DisableStartCheck: true})
 		}}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)

@@ -123,17 +123,14 @@ func newService(ctx context.Context, store *config.Store[settings.Settings], pro
 	}
 	s.egress = egress
 	s.onClose(egress.close)
-	options, err := cfg.Scrape.Options()
-	if err != nil {
-		return nil, err
-	}
+	options := cfg.Scrape
 	options.Egress = egress.Egress
 	options.Hooks.OnPage = used.OnPage
 	options.Logger = plain
 	if demoSite {
 		options.Allow = append(options.Allow, netip.MustParsePrefix("127.0.0.1/32"))
 	}
-	if s.scrape, err = scrape.New(ctx, options); err != nil {
+	if s.scrape, err = scrape.New(ctx, &options); err != nil {
 		return nil, err
 	}
 	s.onClose(s.scrape.Close)

@@ -62,7 +62,7 @@ var consumers = []consumer{
 		code: "mail, err := email.New(&email.Options{Host: \"127.0.0.1\", From: \"a@example.com\", To: []string{\"b@example.com\"}})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\thub, err := notify.New(&notify.Options{Receivers: []notify.Receiver{{Name: \"ops\", Notifier: mail}}})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\t_ = hub.Send(context.Background(), \"subject\", \"text\")",
 	},
 	{
-		name: "scrape + scrape/tor", imports: []string{"scrape", "scrape/tor"}, over: "net/http", maxMB: 1.8, modules: 10,
+		name: "scrape + scrape/tor", imports: []string{"scrape", "scrape/tor"}, over: "net/http", maxMB: 2.0, modules: 10,
 		code: "t, err := tor.Dial(context.Background(), &tor.Options{SOCKS: \"127.0.0.1:9050\"})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\tc, err := scrape.New(context.Background(), &scrape.Options{Egress: t})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\tdefer c.Close()\n\t_, _ = c.Get(context.Background(), \"http://example.com/\")",
 	},
 }

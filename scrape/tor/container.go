@@ -32,33 +32,6 @@ func isContainerName(s string) bool {
 // maxInspect bounds the Engine's answer.
 const maxInspect = 4 << 20
 
-// Container returns the Tor in the Docker container with this name or id, after
-// a successful [Tor.Check]. It asks the Engine where the container is, and
-// takes the first address at which a SOCKS port answers: the published port if
-// this process is on the host, the container's own address if they share a
-// network. Without access to the Engine's socket it tries the name itself,
-// which Docker's DNS knows on a shared network, and the port on 127.0.0.1.
-//
-// If the container is lost, the next use looks for it again.
-//
-// The ports in the container are those of opts.SOCKS and opts.Control, 9050 and
-// none by default. Errors: [ErrContainer], and scrape.ErrEgressUnavailable.
-func Container(ctx context.Context, name string, opts *Options) (*Tor, error) {
-	o, err := opts.withDefaults()
-	if err != nil {
-		return nil, err
-	}
-	if !isContainerName(name) {
-		return nil, fmt.Errorf("tor: %w: %q is no name and no id: letters, digits, _, . and - only", ErrContainer, name)
-	}
-	t := newContainer(name, o)
-	if err := t.Check(ctx); err != nil {
-		_ = t.Close() // the check's error is the one to report
-		return nil, err
-	}
-	return t, nil
-}
-
 // newContainer returns the Tor of a container that is looked for when it is
 // needed, and again when it is lost: a container that starts anew may have
 // another address.

@@ -97,18 +97,12 @@ func TestContainer(t *testing.T) {
 		{"dead", tor.Options{}, scrape.ErrEgressUnavailable, "connection refused"},
 		{"garbage", tor.Options{}, tor.ErrContainer, "Docker Engine"},
 		{"strange", tor.Options{}, scrape.ErrEgressUnavailable, ""},
-		{"", tor.Options{}, tor.ErrContainer, "no name"},
-		{"../../images/json?x=", tor.Options{}, tor.ErrContainer, "no name"},
-		{"tor/../x", tor.Options{}, tor.ErrContainer, "no name"},
-		{"tor\r\nHost: evil", tor.Options{}, tor.ErrContainer, "no name"},
-		{"-tor", tor.Options{}, tor.ErrContainer, "no name"},
-		{strings.Repeat("a", 300), tor.Options{}, tor.ErrContainer, "no name"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			opts := tc.opts
-			opts.DockerSocket, opts.Timeout = path, time.Second
-			egress, err := tor.Container(t.Context(), tc.name, &opts)
+			opts.Container, opts.DockerSocket, opts.Timeout = tc.name, path, time.Second
+			egress, err := tor.Dial(t.Context(), &opts)
 			if !errors.Is(err, tc.want) {
 				t.Fatalf("Container = %v, want %v", err, tc.want)
 			}
@@ -129,12 +123,21 @@ func TestContainer(t *testing.T) {
 	}
 }
 
+func TestContainerNames(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"../../images/json?x=", "tor/../x", "tor\r\nHost: evil", "-tor", strings.Repeat("a", 300)} {
+		if _, err := tor.Dial(t.Context(), &tor.Options{Container: name}); err == nil || !strings.Contains(err.Error(), "tor: new: Container: ") {
+			t.Errorf("Dial with container %q = %v", name, err)
+		}
+	}
+}
+
 func TestContainerWithoutTheEngine(t *testing.T) {
 	t.Parallel()
 	socks := sockstest.Start(t).Addr
 	missing := filepath.Join(t.TempDir(), "docker.sock")
 	// The published port of the host serves.
-	egress, err := tor.Container(t.Context(), "no-such-name", &tor.Options{SOCKS: socks, DockerSocket: missing, Timeout: time.Second})
+	egress, err := tor.Dial(t.Context(), &tor.Options{Container: "no-such-name", SOCKS: socks, DockerSocket: missing, Timeout: time.Second})
 	if err != nil {
 		t.Fatalf("Container = %v", err)
 	}
@@ -148,7 +151,7 @@ func TestContainerWithoutTheEngine(t *testing.T) {
 	})
 	defer close(hang)
 	began := time.Now()
-	if _, err := tor.Container(t.Context(), "tor", &tor.Options{DockerSocket: silent, Timeout: 200 * time.Millisecond}); !errors.Is(err, scrape.ErrEgressUnavailable) || time.Since(began) > 3*time.Second {
+	if _, err := tor.Dial(t.Context(), &tor.Options{Container: "tor", DockerSocket: silent, Timeout: 200 * time.Millisecond}); !errors.Is(err, scrape.ErrEgressUnavailable) || time.Since(began) > 3*time.Second {
 		t.Errorf("Container with a silent Engine = %v after %v", err, time.Since(began))
 	}
 }
@@ -174,7 +177,7 @@ func TestContainerMoves(t *testing.T) {
 		defer mu.Unlock()
 		body = `{"State":{"Running":true},"NetworkSettings":{"Ports":{"9050/tcp":[{"HostIp":"127.0.0.1","HostPort":"` + port + `"}]}}}`
 	}
-	egress, err := tor.Config{Container: "tor", DockerSocket: path, Timeout: time.Second}.Open(t.Context(), nil)
+	egress, err := tor.Dial(t.Context(), &tor.Options{Container: "tor", DockerSocket: path, Timeout: time.Second, DisableStartCheck: true})
 	if err != nil {
 		t.Fatal(err)
 	}

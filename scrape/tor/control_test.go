@@ -33,7 +33,8 @@ func newTor(t testing.TB, f *fakeControl, opts tor.Options) *tor.Tor {
 	if opts.Timeout == 0 {
 		opts.Timeout = time.Second
 	}
-	egress, err := tor.New(&opts)
+	opts.DisableStartCheck = true
+	egress, err := tor.Dial(t.Context(), &opts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -152,11 +152,12 @@ func TestDockerContainer(t *testing.T) {
 	opts := &tor.Options{DockerSocket: engineSocket(t), Control: "127.0.0.1:9051", Password: secret.New(password)}
 	connect := func(name string) (egress *tor.Tor) {
 		t.Helper()
+		opts.Container = name
 		testenv.EventuallyWithin(t, 2*time.Minute, func() error {
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
 			var err error
-			if egress, err = tor.Container(ctx, name, opts); err != nil {
+			if egress, err = tor.Dial(ctx, opts); err != nil {
 				if !errors.Is(err, scrape.ErrEgressUnavailable) {
 					t.Fatalf("Container = %v, want ErrEgressUnavailable until it is ready", err)
 				}
@@ -225,7 +226,7 @@ func TestDockerContainer(t *testing.T) {
 	if err := egress.Check(t.Context()); !errors.Is(err, tor.ErrContainer) || !strings.Contains(err.Error(), "none of that name") {
 		t.Errorf("Check after docker rm: %v", err)
 	}
-	if _, err := tor.Container(t.Context(), name, opts); !errors.Is(err, tor.ErrContainer) {
+	if _, err := tor.Dial(t.Context(), opts); !errors.Is(err, tor.ErrContainer) {
 		t.Errorf("Container after docker rm: %v", err)
 	}
 	if s := site.Strangers(); len(s) > 0 {

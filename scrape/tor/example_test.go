@@ -15,11 +15,11 @@ func ExampleDial() {
 	// Output: true
 }
 
-// A service that must come up before Tor does takes New, and lets requests fail
-// until Tor is there.
+// A service that must come up before Tor does looks for it later, and lets
+// requests fail until Tor is there.
 func ExampleTor() {
 	var t *tor.Tor
-	t, err := tor.New(&tor.Options{SOCKS: "127.0.0.1:9050"})
+	t, err := tor.Dial(context.Background(), &tor.Options{DisableStartCheck: true})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -36,7 +36,7 @@ func ExampleTor() {
 }
 
 func ExampleStatus() {
-	t, err := tor.New(nil)
+	t, err := tor.Dial(context.Background(), &tor.Options{DisableStartCheck: true})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -48,11 +48,11 @@ func ExampleStatus() {
 	// Output: 0 true
 }
 
-func ExampleConfig() {
-	cfg := tor.Config{Container: "tor", Start: true, SOCKS: "nonsense"}
-	_, err := cfg.Options()
+func ExampleOptions() {
+	_, err := tor.Dial(context.Background(), &tor.Options{Container: "-x", SOCKS: "nonsense", ExitCountries: []string{"Germany"}})
 	fmt.Println(err)
 	// Output:
-	// tor: config: container and start are both set: choose one
-	// tor: Options.SOCKS: "nonsense": write host:port, as 127.0.0.1:9050, or unix:/path
+	// tor: new: Container: "-x" is no name and no id: letters, digits, _, . and - only
+	// tor: new: SOCKS: "nonsense": write host:port, as 127.0.0.1:9050, or unix:/path
+	// tor: new: ExitCountries[0]: "Germany" is no country: write two letters, as de
 }

@@ -24,7 +24,7 @@ func Reply(ctx context.Context, text string) (Status, error) {
 	}()
 	c := newController("unix:/nonexistent/control", secret.Secret{}, "", time.Second)
 	c.conn = &session{net: near, bine: control.NewConn(textproto.NewConn(near))}
-	t, _ := New(&Options{Control: "127.0.0.1:1"})
+	t, _ := Dial(ctx, &Options{Control: "127.0.0.1:1", DisableStartCheck: true})
 	t.at.Store(&place{control: c})
 	status, err := t.Status(ctx)
 	if err == nil {

@@ -41,11 +41,26 @@ func Start(ctx context.Context, opts *Options) (*Tor, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Container != "" {
+		return nil, fmt.Errorf("tor: %w: Options.Container is set, and Start runs a Tor of its own: use Dial", ErrStart)
+	}
 	t, err := start(ctx, o)
 	if err != nil {
 		return nil, fmt.Errorf("tor: %w: %w: %w", scrape.ErrEgressUnavailable, ErrStart, err)
 	}
 	return t, nil
+}
+
+// countries returns the lines of torrc for ExitCountries.
+func (o *Options) countries() []string {
+	if len(o.ExitCountries) == 0 {
+		return nil
+	}
+	var list []string
+	for _, country := range o.ExitCountries {
+		list = append(list, "{"+strings.ToLower(country)+"}")
+	}
+	return []string{"ExitNodes " + strings.Join(list, ","), "StrictNodes 1"}
 }
 
 func start(ctx context.Context, o Options) (*Tor, error) {
@@ -116,7 +131,8 @@ func (p *process) start(binary string, o Options) error {
 		"Log notice stdout",
 		"RunAsDaemon 0",
 		"ShutdownWaitLength 0",
-	}, o.Torrc...)
+	}, o.countries()...)
+	lines = append(lines, o.Torrc...)
 	if err := os.WriteFile(p.file("torrc"), []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 		return err
 	}

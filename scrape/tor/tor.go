@@ -16,6 +16,7 @@ import (
 	"github.com/cretz/bine/control"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/options"
 	"github.com/svcblocks/svcblocks/scrape"
 	"github.com/svcblocks/svcblocks/scrape/internal/socks"
 )
@@ -37,75 +38,104 @@ const newnymLimit = 20 * time.Second
 // exitsAge is how long the count of exits is kept.
 const exitsAge = 30 * time.Minute
 
-// Options are the settings of a [Tor]. The zero value of each field is its
-// default.
+// Options are the settings of a [Tor], copied by [Dial] and [Start]. The zero
+// value of each field is its default. Logger is set in code; everything else can
+// be loaded from a file.
 type Options struct {
+	// Container is the name or id of the Docker container that Tor runs in, for
+	// Dial. It asks the Engine where the container is, and takes the first address
+	// at which a SOCKS port answers: the published port if this process is on the
+	// host, the container's own address if they share a network. Without access to
+	// the Engine's socket it tries the name itself, which Docker's DNS knows on a
+	// shared network, and the port on 127.0.0.1. If the container is lost, the next
+	// use looks for it again. Defaults to none.
+	Container string `doc:"name or id of the Docker container that Tor runs in"`
 	// SOCKS is the SOCKS port: host:port or unix:/path. Defaults to
-	// 127.0.0.1:9050. Container takes the port alone from it, Start ignores it.
-	SOCKS string
+	// 127.0.0.1:9050. With Container only the port counts, Start ignores it.
+	SOCKS string `doc:"SOCKS port of Tor: host:port, or unix:/path" default:"127.0.0.1:9050" zero:"default"`
 	// Control is the control port: host:port or unix:/path. Defaults to none.
-	// Container takes the port alone from it, Start ignores it.
-	Control string
+	// With Container only the port counts, Start ignores it.
+	Control string `doc:"control port of Tor: host:port, or unix:/path; none if empty"`
 	// Password is for the control port, if torrc has HashedControlPassword.
-	Password secret.Secret
+	Password secret.Secret `doc:"password of the control port"`
 	// CookieFile is where the control port's cookie lies. Defaults to where Tor
 	// says; needed if Tor sees another file system.
-	CookieFile string
+	CookieFile string `doc:"cookie file of the control port, if it lies elsewhere than Tor says"`
 	// Timeout bounds each command on the control port, and reaching and greeting
 	// either port. Defaults to 4s; negative: 1m.
-	Timeout time.Duration
-	// DockerSocket is the Engine's socket for Container. Defaults to
+	Timeout time.Duration `doc:"bound of each answer of Tor's own; negative is 1m" default:"4s" zero:"default"`
+	// DisableStartCheck lets Dial return without contact to Tor, so that a service
+	// can come up before its Tor does.
+	DisableStartCheck bool `doc:"start although Tor is not there yet"`
+	// DockerSocket is the Engine's socket, for Container. Defaults to
 	// /var/run/docker.sock.
-	DockerSocket string
+	DockerSocket string `doc:"socket of the Docker Engine" default:"/var/run/docker.sock" zero:"default"`
 	// Binary is the program for Start. Defaults to tor, from PATH.
-	Binary string
+	Binary string `doc:"the tor program, where the service runs its own" default:"tor" zero:"default"`
 	// DataDir is where Start's Tor keeps what it learns of the network, for a
 	// quicker start the next time. Defaults to a folder that is removed at Close.
-	DataDir string
+	DataDir string `doc:"where a Tor of the service's own keeps its data; a temporary folder if empty"`
+	// ExitCountries are the countries that Start's Tor leaves by, as two letters:
+	// de, nl. There must be some exits in them. Defaults to all.
+	ExitCountries []string `doc:"countries that a Tor of the service's own leaves by, as de or nl"`
 	// Torrc holds further lines of torrc for Start.
-	Torrc []string
+	Torrc []string `doc:"further lines of torrc for a Tor of the service's own"`
 	// Logger gets one line per event. Defaults to none.
-	Logger *slog.Logger
+	Logger *slog.Logger `koanf:"-"`
 }
 
+// Validate returns every mistake, each by its field.
+func (o Options) Validate() error {
+	wrong := o.mistakes()
+	return wrong.Err("tor: options")
+}
+
+func (o Options) mistakes() options.Mistakes {
+	options.Fill(&o)
+	wrong := options.Check(o)
+	if o.Container != "" && !isContainerName(o.Container) {
+		wrong.Add("Container", "%q is no name and no id: letters, digits, _, . and - only", o.Container)
+	}
+	for _, field := range []struct{ name, addr string }{{"SOCKS", o.SOCKS}, {"Control", o.Control}} {
+		if field.addr == "" {
+			continue
+		}
+		if err := validAddr(field.addr); err != nil {
+			wrong.Add(field.name, "%s", err)
+		}
+	}
+	for i, country := range o.ExitCountries {
+		if len(country) != 2 || strings.Trim(strings.ToLower(country), "abcdefghijklmnopqrstuvwxyz") != "" {
+			wrong.Add(fmt.Sprintf("ExitCountries[%d]", i), "%q is no country: write two letters, as de", country)
+		}
+	}
+	for i, line := range o.Torrc {
+		if strings.ContainsAny(line, "\r\n") {
+			wrong.Add(fmt.Sprintf("Torrc[%d]", i), "holds more than one line")
+		}
+	}
+	return wrong
+}
+
+// withDefaults returns a copy with every default filled in, or all that is
+// wrong.
 func (o *Options) withDefaults() (Options, error) {
 	var c Options
 	if o != nil {
 		c = *o
 	}
-	if c.SOCKS == "" {
-		c.SOCKS = "127.0.0.1:9050"
+	wrong := c.mistakes()
+	if err := wrong.Err("tor: new"); err != nil {
+		return c, err
 	}
-	switch {
-	case c.Timeout == 0:
-		c.Timeout = 4 * time.Second
-	case c.Timeout < 0:
+	options.Fill(&c)
+	if c.Timeout < 0 {
 		c.Timeout = time.Minute
-	}
-	if c.DockerSocket == "" {
-		c.DockerSocket = "/var/run/docker.sock"
-	}
-	if c.Binary == "" {
-		c.Binary = "tor"
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	var errs []error
-	for _, field := range []struct{ name, addr string }{{"SOCKS", c.SOCKS}, {"Control", c.Control}} {
-		if field.addr == "" {
-			continue
-		}
-		if err := validAddr(field.addr); err != nil {
-			errs = append(errs, fmt.Errorf("tor: Options.%s: %w", field.name, err))
-		}
-	}
-	for i, line := range c.Torrc {
-		if strings.ContainsAny(line, "\r\n") {
-			errs = append(errs, fmt.Errorf("tor: Options.Torrc[%d] holds more than one line", i))
-		}
-	}
-	return c, errors.Join(errs...)
+	return c, nil
 }
 
 func validAddr(addr string) error {
@@ -204,15 +234,6 @@ func (t *Tor) lost(p *place) {
 
 var _ scrape.Egress = (*Tor)(nil)
 
-// New returns the Tor at the addresses of opts, without contact to it.
-func New(opts *Options) (*Tor, error) {
-	o, err := opts.withDefaults()
-	if err != nil {
-		return nil, err
-	}
-	return newTor(o, "Tor at "+o.SOCKS, nil), nil
-}
-
 // newTor returns a Tor whose place is found by locate, or is that of o.
 func newTor(o Options, name string, locate func(ctx context.Context) (*place, error)) *Tor {
 	t := &Tor{opts: o, name: name, log: o.Logger.With("component", "tor"), locate: locate, search: make(chan struct{}, 1), following: make(chan struct{}, 1)}
@@ -224,12 +245,20 @@ func newTor(o Options, name string, locate func(ctx context.Context) (*place, er
 	return t
 }
 
-// Dial returns the Tor at the addresses of opts after a successful
-// [Tor.Check].
+// Dial returns the Tor at the addresses of opts, or in their container, after a
+// successful [Tor.Check] unless opts.DisableStartCheck is set. Errors:
+// [ErrContainer], and scrape.ErrEgressUnavailable.
 func Dial(ctx context.Context, opts *Options) (*Tor, error) {
-	t, err := New(opts)
+	o, err := opts.withDefaults()
 	if err != nil {
 		return nil, err
+	}
+	t := newTor(o, "Tor at "+o.SOCKS, nil)
+	if o.Container != "" {
+		t = newContainer(o.Container, o)
+	}
+	if o.DisableStartCheck {
+		return t, nil
 	}
 	if err := t.Check(ctx); err != nil {
 		_ = t.Close() // the check's error is the one to report

@@ -120,7 +120,7 @@ func TestUpdate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			u := useragent.NewUpdater(pool, site.URL+"/?token=hunter2", &useragent.UpdaterOptions{Transport: transport(t), Timeout: 2 * time.Second})
+			u := useragent.NewUpdater(pool, site.URL+"/?token=hunter2", &useragent.UpdaterOptions{Transport: transport(t), Timeout: 10 * time.Second})
 			err = u.Update(t.Context())
 			text, _ := os.ReadFile(path)
 			if tc.want != nil {

@@ -16,14 +16,18 @@ import (
 // this).
 const MaxBytes = 500 << 10
 
+// maxSitemaps is how many lines of sitemaps are kept.
+const maxSitemaps = 1000
+
 // maxLine is how much of a line is read, as in Google's parser.
 const maxLine = 2083 * 8
 
 // Rules are the rules of one robots.txt that apply to one agent. The zero Rules
 // allow everything. Safe for concurrent use.
 type Rules struct {
-	rules []rule
-	delay time.Duration
+	rules    []rule
+	delay    time.Duration
+	sitemaps []string
 }
 
 type rule struct {
@@ -36,6 +40,10 @@ func AllowAll() *Rules { return &Rules{} }
 
 // DenyAll returns rules that allow nothing but robots.txt itself.
 func DenyAll() *Rules { return &Rules{rules: []rule{{pattern: "/"}}} }
+
+// Sitemaps returns the addresses of the site's sitemaps, which are for all
+// agents.
+func (r *Rules) Sitemaps() []string { return r.sitemaps }
 
 // Delay returns the Crawl-delay, 0 if there is none.
 func (r *Rules) Delay() time.Duration { return r.delay }
@@ -61,6 +69,7 @@ func Parse(data []byte, agent string) *Rules {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	agent = productToken(agent)
 	var (
+		sitemaps          []string
 		own, everyone     group
 		inOwn, inEveryone bool // groups that the current lines belong to
 		sawRule           bool // a user-agent line now begins another group
@@ -96,8 +105,12 @@ func Parse(data []byte, agent string) *Rules {
 			if value == "" { // allows or disallows nothing
 				continue
 			}
-			r := rule{pattern: normalize(value), allow: directive(key) == "allow"}
+			r := rule{pattern: literalDollars(normalize(value)), allow: directive(key) == "allow"}
 			apply(func(g *group) { g.rules = append(g.rules, r) })
+		case "sitemap":
+			if value != "" && len(sitemaps) < maxSitemaps {
+				sitemaps = append(sitemaps, value)
+			}
 		case "crawl-delay":
 			// No rule of the RFC's, so it neither ends the list of agents nor
 			// counts before the first group.
@@ -107,10 +120,13 @@ func Parse(data []byte, agent string) *Rules {
 		}
 	}
 	if own.seen {
-		return &Rules{rules: own.rules, delay: own.delay}
+		return &Rules{rules: own.rules, delay: own.delay, sitemaps: sitemaps}
 	}
-	return &Rules{rules: everyone.rules, delay: everyone.delay}
+	return &Rules{rules: everyone.rules, delay: everyone.delay, sitemaps: sitemaps}
 }
+
+// special encodes the characters that mean something in a pattern.
+var special = strings.NewReplacer("*", "%2A", "$", "%24")
 
 // Allowed reports whether a path, with its query if there is one, may be
 // fetched: the rule with the longest pattern that matches decides, and of two
@@ -119,7 +135,7 @@ func (r *Rules) Allowed(path string) bool {
 	if path == "" {
 		path = "/"
 	}
-	path = normalize(path)
+	path = special.Replace(normalize(path)) // in a path they stand for themselves (RFC 9309 §2.2.3)
 	if path == "/robots.txt" {
 		return true
 	}
@@ -137,6 +153,15 @@ func (r *Rules) Allowed(path string) bool {
 		}
 	}
 	return allowed
+}
+
+// literalDollars encodes each $ of a pattern but one at its end.
+func literalDollars(pattern string) string {
+	last := len(pattern) - 1
+	if i := strings.IndexByte(pattern, '$'); i < 0 || i == last {
+		return pattern
+	}
+	return strings.ReplaceAll(pattern[:last], "$", "%24") + pattern[last:]
 }
 
 // match reports whether pattern, in which * stands for anything and a $ at the

@@ -55,6 +55,7 @@ var cases = []struct {
 	{"ID_LongestMatch, star", "user-agent: FooBot\nallow: /page\ndisallow: /*.html\n", "FooBot", []string{"/page"}, []string{"/page.html"}},
 	{"ID_LongestMatch, end", "user-agent: FooBot\nallow: /x/page.\ndisallow: /*.html\n", "FooBot", []string{"/x/page.html"}, []string{"/x/y.html"}},
 	{"ID_LongestMatch, group star", "User-agent: *\nDisallow: /x/\nUser-agent: FooBot\nDisallow: /y/\n", "FooBot", []string{"/x/page"}, []string{"/y/page"}},
+	{"RFC 9309 §2.2.3, special characters", "User-agent: *\nDisallow: /path/file-with-a-%2A.html\nDisallow: /path/foo-%24\nDisallow: /a$b\n", "FooBot", []string{"/path/file-with-a-x.html", "/path/foo-", "/path/foo", "/a"}, []string{"/path/file-with-a-*.html", "/path/file-with-a-%2a.html", "/path/foo-$", "/a$b", "/a%24b"}},
 	{"ID_Encoding, query", "User-agent: FooBot\nDisallow: /\nAllow: /foo/bar?qux=taz&baz=http://foo.bar?tar&par\n", "FooBot", []string{"/foo/bar?qux=taz&baz=http://foo.bar?tar&par"}, nil},
 	{"ID_Encoding, raw UTF-8", "User-agent: FooBot\nDisallow: /\nAllow: /foo/bar/ツ\n", "FooBot", []string{"/foo/bar/%E3%83%84", "/foo/bar/%e3%83%84", "/foo/bar/ツ"}, nil},
 	{"ID_Encoding, encoded UTF-8", "User-agent: FooBot\nDisallow: /\nAllow: /foo/bar/%E3%83%84\n", "FooBot", []string{"/foo/bar/%E3%83%84", "/foo/bar/ツ"}, nil},

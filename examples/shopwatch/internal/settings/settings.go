@@ -33,7 +33,7 @@ type Settings struct {
 	SecretsEvery    time.Duration   `koanf:"secrets_every" doc:"how often references such as ref+vault://… are resolved anew, beside what their leases ask for; negative: never"`
 	Site            Site            `koanf:"site"`
 	Tor             Tor             `koanf:"tor"`
-	Scrape          scrape.Config   `koanf:"scrape"`
+	Scrape          scrape.Options  `koanf:"scrape"`
 	Log             logging.Options `koanf:"log"`
 	Ship            Ship            `koanf:"ship"`
 	Mail            email.Options   `koanf:"mail"` // without a host there is no mail
@@ -89,19 +89,17 @@ type Slack struct {
 	Webhook config.Secret `koanf:"webhook" doc:"address of an incoming webhook, demo, or empty for none"`
 }
 
-// Defaults are the values of keys that no layer sets. Those of scrape are
-// written out, for the page; and the service starts without Tor, as its page
-// then says what is wrong and requests work once it is right.
+// Defaults are the values of keys that no layer sets. The service starts
+// without Tor, as its page then says what is wrong and requests work once it is
+// right.
 func Defaults() Settings {
-	fetching := scrape.DefaultConfig()
-	fetching.DisableStartCheck = true
 	return Settings{
 		Listen:          "127.0.0.1:8080",
 		DataDir:         "var",
 		ShutdownTimeout: 10 * time.Second,
 		SecretsEvery:    time.Minute,
 		Site:            Site{Every: 15 * time.Minute, MaxPages: 1000, Workers: 4, RunTimeout: 30 * time.Minute, GoneAfter: 1},
-		Scrape:          fetching,
+		Scrape:          scrape.Options{DisableStartCheck: true},
 		Log: logging.Options{
 			Level:   "info",
 			File:    logging.FileOptions{Path: "var/log/service.log"},
@@ -114,6 +112,9 @@ func Defaults() Settings {
 
 // RotateEvery is the number of requests of one identity; 0 if it has no bound.
 func (s Settings) RotateEvery() int {
+	if s.Scrape.Rotation.Every == 0 {
+		return 25 // the client's default
+	}
 	return max(0, s.Scrape.Rotation.Every)
 }
 
