@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strconv"
 	"strings"
@@ -52,9 +53,11 @@ type console struct {
 	w      io.Writer
 	color  bool
 	redact *redactor
-	prefix string // of keys, by groups
-	attrs  string // by WithAttrs, formatted
-	logger string // the component
+	source bool
+	trace  func(context.Context) (traceID, spanID string) // nil: traceOf
+	prefix string                                         // of keys, by groups
+	attrs  string                                         // by WithAttrs, formatted
+	logger string                                         // the component
 }
 
 func (h *console) Enabled(context.Context, slog.Level) bool { return true }
@@ -88,7 +91,7 @@ const (
 
 var consoleBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
 
-func (h *console) Handle(_ context.Context, r slog.Record) error {
+func (h *console) Handle(ctx context.Context, r slog.Record) error {
 	buf := consoleBuffers.Get().(*[]byte)
 	b := (*buf)[:0]
 	if !r.Time.IsZero() {
@@ -120,6 +123,7 @@ func (h *console) Handle(_ context.Context, r slog.Record) error {
 		b = h.appendAttr(b, h.prefix, a)
 		return true
 	})
+	b = h.appendOrigin(b, ctx, r)
 	b = append(b, '\n')
 	if h.redact != nil {
 		b = h.redact.plain(b)
@@ -132,6 +136,22 @@ func (h *console) Handle(_ context.Context, r slog.Record) error {
 		consoleBuffers.Put(buf)
 	}
 	return err
+}
+
+// appendOrigin appends the trace and the place of the log call.
+func (h *console) appendOrigin(b []byte, ctx context.Context, r slog.Record) []byte {
+	trace := h.trace
+	if trace == nil {
+		trace = traceOf
+	}
+	if traceID, spanID := trace(ctx); traceID != "" {
+		b = h.appendAttr(b, "", slog.String("trace_id", traceID))
+		b = h.appendAttr(b, "", slog.String("span_id", spanID))
+	}
+	if src := r.Source(); h.source && src != nil {
+		b = h.appendAttr(b, "", slog.String("source", filepath.Base(src.File)+":"+strconv.Itoa(src.Line)))
+	}
+	return b
 }
 
 func (h *console) paint(b []byte, color, text string) []byte {

@@ -53,7 +53,7 @@ type delivery struct {
 	full     error            // why poison cannot be set aside
 	retry    time.Time        // when to try again after a failure; under s.mu
 	state    queue.State
-	aside    aside
+	aside    int64 // events set aside
 	blocked  blocked
 }
 
@@ -194,9 +194,7 @@ func (d *delivery) bulk(ctx context.Context, o effort, res *Result) error {
 					return err
 				}
 			}
-			err := d.pass(ctx, limit, res)
-			d.tellAside(true)
-			return err
+			return d.pass(ctx, limit, res)
 		})
 		if !had && err == nil {
 			err = &Error{Op: "ship", Path: d.queue.Dir, Err: fmt.Errorf("%w: process %d ships it", ErrLocked, d.blocked.holder.PID)}
@@ -256,7 +254,7 @@ func (d *delivery) round(ctx context.Context, stop <-chan struct{}) error {
 			return err
 		}
 		if err != nil {
-			d.s.trouble(err) // with one segment: new ones are shipped
+			d.s.problem(d.queue.Name, err) // with one segment: new ones are shipped
 		}
 	}
 
@@ -337,13 +335,7 @@ func (d *delivery) pass(ctx context.Context, limit string, res *Result) error {
 
 // look finds out what there is to ship.
 func (d *delivery) look(limit string) (problems []error, err error) {
-	amiss, err := d.queue.Journal().Check()
-	if err != nil {
-		problems = append(problems, &Error{Op: "check", Path: d.queue.Dir, Err: err})
-	}
-	for _, a := range amiss {
-		d.s.trouble(&Error{Op: "check", Path: a.Path, Err: a.Err})
-	}
+	d.s.reports.amiss(d.queue)
 	if _, err := d.queue.Adopt(&d.seqs); err != nil {
 		problems = append(problems, &Error{Op: "adopt", Path: d.queue.Dir, Err: err})
 	}
@@ -369,9 +361,9 @@ func (d *delivery) look(limit string) (problems []error, err error) {
 func (d *delivery) restore(segments []queue.Segment) {
 	saved, err := d.queue.Progress()
 	if errors.Is(err, queue.ErrDamaged) {
-		d.s.trouble(&Error{Op: "checkpoint", Path: d.queue.Checkpoint(), Err: errors.Join(err, d.queue.DropProgress())})
+		d.s.reports.event("checkpoint", &Error{Op: "checkpoint", Path: d.queue.Checkpoint(), Err: errors.Join(err, d.queue.DropProgress())})
 	} else if err != nil {
-		d.s.trouble(&Error{Op: "checkpoint", Path: d.queue.Checkpoint(), Err: err})
+		d.s.reports.event("checkpoint", &Error{Op: "checkpoint", Path: d.queue.Checkpoint(), Err: err})
 	}
 
 	for _, seg := range segments {
@@ -383,7 +375,7 @@ func (d *delivery) restore(segments []queue.Segment) {
 		if p.At > seg.Size {
 			// No offset that we wrote: the segment is another one, or the
 			// checkpoint is wrong. What is there is sent, at worst again.
-			d.s.trouble(&Error{Op: "ship", Path: seg.Path, Err: fmt.Errorf("%w: %d bytes were sent, %d are there: these are sent again", ErrTruncated, p.At, seg.Size)})
+			d.s.reports.event("checkpoint", &Error{Op: "ship", Path: seg.Path, Err: fmt.Errorf("%w: %d bytes were sent, %d are there: these are sent again", ErrTruncated, p.At, seg.Size)})
 			continue
 		}
 		w.at = p.At
@@ -583,7 +575,7 @@ func (d *delivery) send(ctx context.Context, indices []int, res *Result) error {
 	if cerr := d.checkpoint(); cerr != nil {
 		// Going on is what frees a full disk; until the segment is done, a crash
 		// repeats what the checkpoint misses.
-		d.s.trouble(&Error{Op: "checkpoint", Path: d.queue.Checkpoint(), Err: cerr})
+		d.s.reports.event("checkpoint", &Error{Op: "checkpoint", Path: d.queue.Checkpoint(), Err: cerr})
 	}
 	return err
 }
@@ -953,6 +945,7 @@ func (d *delivery) become(now queue.State, cause error) {
 	}
 	d.state = now
 	d.s.count(func(st *ShipStats) { st.Delivery = d.describe() })
+	d.s.delivers(d.queue.Name, now, cause)
 	if now.Condition == was.Condition && now.PID == was.PID {
 		return
 	}
@@ -961,7 +954,6 @@ func (d *delivery) become(now queue.State, cause error) {
 	if now.Condition != queue.Healthy || was.Condition != "" {
 		_ = d.queue.SetState(now)
 	}
-	d.s.changed(d, was, now, cause)
 }
 
 // describe returns the state for Stats.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -51,6 +52,9 @@ func quick(o logging.ShipperOptions) *logging.ShipperOptions {
 	if o.CloseTimeout == 0 {
 		o.CloseTimeout = time.Minute // of a busy machine
 	}
+	if o.StuckAfter = -1; o.OnError == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
 	return &o
 }
 
@@ -91,9 +95,25 @@ type problems struct {
 }
 
 func (p *problems) add(err error) {
+	if !errors.Is(err, logging.ErrLost) && !errors.Is(err, logging.ErrStuck) {
+		return // it is over
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.errs = append(p.errs, err)
+}
+
+// wait returns when n beginnings were told.
+func (p *problems) wait(t testing.TB, n int) {
+	t.Helper()
+	testenv.Eventually(t, func() error {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if len(p.errs) < n {
+			return fmt.Errorf("told %d times, want %d: %v", len(p.errs), n, p.errs)
+		}
+		return nil
+	})
 }
 
 func (p *problems) count(target error) (n int) {
@@ -198,7 +218,7 @@ func TestTooLargeIsHalved(t *testing.T) {
 	if r.count > 600 {
 		t.Errorf("%d requests: the batch size does not learn from 413", r.count)
 	}
-	if told.count(logging.ErrRefused) != 1 {
+	if told.wait(t, 1); told.count(logging.ErrRefused) != 1 {
 		t.Errorf("told %v", told.errs)
 	}
 }
@@ -238,7 +258,7 @@ func TestPoisonIsQuarantined(t *testing.T) {
 	if want := `{"n":4321,"msg":"some words"}`; entry.Line != want || entry.ID == "" || !strings.Contains(entry.Reason, "400") {
 		t.Errorf("quarantine holds %+v", entry)
 	}
-	if told.count(logging.ErrRefused) != 1 || s.Stats().Quarantined != 1 {
+	if told.wait(t, 1); told.count(logging.ErrRefused) != 1 || s.Stats().Quarantined != 1 {
 		t.Errorf("told %v, %+v", told.errs, s.Stats())
 	}
 }
@@ -277,7 +297,7 @@ func TestRejectsAll(t *testing.T) {
 					t.Fatalf("%d requests in %d passes", requests, i+1)
 				}
 			}
-			if !refuses(s.Stats()) || told.count(logging.ErrRefused) > 0 || len(told.errs) != 1 {
+			if told.wait(t, 1); !refuses(s.Stats()) || told.count(logging.ErrRefused) > 0 || len(told.errs) != 1 {
 				t.Errorf("%+v, told %v", s.Stats(), told.errs)
 			}
 			refuse.Store(false)
@@ -352,7 +372,7 @@ func TestRefusedTokenKeepsData(t *testing.T) {
 	r := newReceiver(t)
 	r.answer = func(int, []byte) int { return 401 }
 	var told problems
-	logs, err := logging.New(&logging.Options{File: logging.FileOptions{Path: filepath.Join(t.TempDir(), "app.log")}, Sink: r.sink(t), OnError: told.add, Ship: byHand})
+	logs, err := logging.New(&logging.Options{File: logging.FileOptions{Path: filepath.Join(t.TempDir(), "app.log")}, Sink: r.sink(t), OnError: told.add, StuckAfter: -1, Ship: byHand})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -365,7 +385,7 @@ func TestRefusedTokenKeepsData(t *testing.T) {
 			t.Fatalf("SendBulk = %+v, %v", res, err)
 		}
 	}
-	if len(told.errs) != 1 {
+	if told.wait(t, 1); len(told.errs) != 1 {
 		t.Errorf("told %d times: %v", len(told.errs), told.errs)
 	}
 	if !refuses(logs.Stats().Ship) {

@@ -42,12 +42,15 @@ type FileOptions struct {
 	// Perm is the permission of each file of the log, before umask. Defaults to
 	// 0o640.
 	Perm os.FileMode `koanf:"-"`
+	// StuckAfter is how long a state that loses nothing may last before it is
+	// told. Defaults to 1m; negative: at once. In the Options of [New] this and
+	// the two below stay empty: those of Options hold.
+	StuckAfter time.Duration `koanf:"-"`
 	// OnError is told of what went wrong with the file, once per episode and
-	// not for each record. It may log. Nil: only Stats and Logger tell. In the
-	// Options of [New] it stays empty: Options.OnError is told.
+	// not for each record, and when it is over. It may log.
 	OnError func(error) `koanf:"-"`
-	// Logger gets the file's own reports. It must not write to this file. Nil:
-	// discard. In the Options of [New] it stays empty.
+	// Logger is told the same. It must not write to this file. Nil: lines on the
+	// standard error; slog.New(slog.DiscardHandler) turns it off.
 	Logger *slog.Logger `koanf:"-"`
 }
 
@@ -90,10 +93,6 @@ func (o *FileOptions) withDefaults() (FileOptions, time.Duration, error) {
 	if out.Perm == 0 {
 		out.Perm = queue.DefaultPerm
 	}
-	if out.Logger == nil {
-		out.Logger = slog.New(slog.DiscardHandler)
-	}
-	out.Logger = out.Logger.With(componentKey, "logging")
 	return out, every, errors.Join(bad...)
 }
 
@@ -139,7 +138,8 @@ type File struct {
 	closed   bool
 	overfull bool  // segments were dropped for the quota
 	room     int64 // bytes to be sealed before the quota is looked at again
-	notices  []error
+	reports  *reports
+	own      bool // the reports are the file's own
 	syncing  *time.Timer
 	scratch  []byte
 	sealed   func() // told when a full file was sealed
@@ -155,12 +155,18 @@ type File struct {
 // A file that is there, as another run left it, is continued. Where another
 // process holds it, a file of its own beside it is used: see [File.Path]. All
 // bad options are reported at once.
-func OpenFile(opts *FileOptions) (*File, error) {
+func OpenFile(opts *FileOptions) (*File, error) { return openFile(opts, nil) }
+
+// openFile is OpenFile with reports that others use too, or nil.
+func openFile(opts *FileOptions, r *reports) (*File, error) {
 	o, every, err := opts.withDefaults()
 	if err != nil {
 		return nil, fmt.Errorf("logging: open file: %w", err)
 	}
-	f := &File{opts: o, queue: queue.New(o.Path, o.Perm), syncEvery: every, path: o.Path}
+	f := &File{opts: o, queue: queue.New(o.Path, o.Perm), syncEvery: every, path: o.Path, reports: r, own: r == nil}
+	if f.own {
+		f.reports = newReports(reportOptions{logger: o.Logger, onError: o.OnError, after: o.StuckAfter})
+	}
 	if err := os.MkdirAll(f.queue.Dir, queue.DirPerm); err != nil {
 		return nil, &Error{Op: "open", Path: o.Path, Err: err}
 	}
@@ -168,30 +174,25 @@ func OpenFile(opts *FileOptions) (*File, error) {
 	if err := f.open(); err != nil {
 		return nil, &Error{Op: "open", Path: o.Path, Err: err}
 	}
+	if f.own {
+		f.reports.Start()
+	}
 	return f, nil
 }
 
 // inspect looks for files that are not as they were left, and makes those that
 // shipping needs while there is room: on a full disk it is shipping that makes
-// room. What it finds is told by the first Write: OnError may use what the caller
-// is about to make.
+// room.
 func (f *File) inspect() {
 	turn, _, err := f.queue.TryTurn()
 	if err != nil {
-		f.fail("open", err)
+		f.reports.Fail("turn", &Error{Op: "open", Path: f.queue.Dir, Err: err})
 	}
 	if turn == nil {
 		return // who has the turn looks
 	}
 	defer func() { _ = turn.End() }() // nothing was written
-
-	amiss, err := f.queue.Journal().Check()
-	if err != nil {
-		f.fail("check", err)
-	}
-	for _, a := range amiss {
-		f.notices = append(f.notices, &Error{Op: "check", Path: a.Path, Err: a.Err})
-	}
+	f.reports.amiss(f.queue)
 }
 
 // open takes the first active file that no other process holds.
@@ -210,9 +211,7 @@ func (f *File) open() error {
 func (f *File) use(file *os.File, path string) {
 	f.file, f.fd, f.path, f.size, f.events, f.torn = file, file.Fd(), path, 0, 0, false
 	if f.syncEvery != 0 { // the names too, of this file and of the segment before it
-		if err := atomicfile.SyncDir(f.queue.Dir); err != nil {
-			f.fail("sync", err)
-		}
+		_ = f.synced(atomicfile.SyncDir(f.queue.Dir)) // told
 	}
 }
 
@@ -242,11 +241,10 @@ func (f *File) Write(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+	f.reports.Used()
 	f.mu.Lock()
 	err := f.append(p)
-	notices := f.takeNotices()
 	f.mu.Unlock()
-	f.tell(notices)
 	if err != nil {
 		return 0, err
 	}
@@ -301,14 +299,13 @@ func (f *File) sealForSize() {
 	err := f.seal()
 	if err == nil {
 		f.unsealed = time.Time{}
+		f.reports.OK("seal")
 		if f.sealed != nil {
 			f.sealed()
 		}
 		return
 	}
-	if f.unsealed.IsZero() {
-		f.fail("seal", err)
-	}
+	f.reports.Fail("seal", &Error{Op: "seal", Path: f.path, Err: err})
 	f.unsealed = time.Now().Add(sealRetry)
 }
 
@@ -351,7 +348,6 @@ func (f *File) cutBack(n int) {
 	if err != nil {
 		f.torn = true
 		f.size += int64(n)
-		f.fail("cut back", err)
 	}
 }
 
@@ -359,9 +355,8 @@ func (f *File) cutBack(n int) {
 func (f *File) drop(cause error, records int64) error {
 	f.stats.Dropped += records
 	err := &Error{Op: "write", Path: f.path, Err: cause}
-	if f.failing == 0 {
-		f.fail("write", cause)
-	}
+	f.reports.Lost("file", int(records), err)
+	f.reports.Broken("file", err)
 	f.failing = recovery
 	f.stats.WriteError = err.Error()
 	return err
@@ -371,41 +366,10 @@ func (f *File) drop(cause error, records int64) error {
 // counts as well again: on one that is nearly full small records still fit.
 const recovery = 16
 
-// errWritable is the one notice that is no trouble.
-var errWritable = errors.New("writable again")
-
 func (f *File) recover() {
 	f.stats.WriteError = ""
 	if f.failing--; f.failing == 0 {
-		f.notices = append(f.notices, &Error{Op: "write", Path: f.path, Err: fmt.Errorf("%w after %d dropped records", errWritable, f.stats.Dropped)})
-	}
-}
-
-// fail queues a notice, told after the lock is dropped, so that OnError may
-// log.
-func (f *File) fail(op string, cause error) {
-	f.notices = append(f.notices, &Error{Op: op, Path: f.path, Err: cause})
-}
-
-func (f *File) takeNotices() []error {
-	if len(f.notices) == 0 {
-		return nil
-	}
-	n := f.notices
-	f.notices = nil
-	return n
-}
-
-func (f *File) tell(notices []error) {
-	for _, err := range notices {
-		if errors.Is(err, errWritable) {
-			f.opts.Logger.Info("log file", "state", err)
-			continue
-		}
-		f.opts.Logger.Error("log file", "error", err)
-		if f.opts.OnError != nil {
-			f.opts.OnError(err)
-		}
+		f.reports.OK("file")
 	}
 }
 
@@ -419,10 +383,8 @@ func (f *File) Seal() error {
 	} else {
 		err = f.seal()
 	}
-	notices := f.takeNotices()
 	path := f.path
 	f.mu.Unlock()
-	f.tell(notices)
 	if err != nil {
 		return &Error{Op: "seal", Path: path, Err: err}
 	}
@@ -450,7 +412,8 @@ func (f *File) seal() error {
 		_ = f.synced(f.file.Sync()) // told
 	}
 	if info, err := f.file.Stat(); err == nil && info.Size() < f.size {
-		f.fail("seal", fmt.Errorf("%w: %d of %d bytes are gone", ErrTruncated, f.size-info.Size(), f.size))
+		left, _ := queue.CountLines(f.file, 0, info.Size()) // failing that, all are lost
+		f.reports.Lost("truncated", int(max(1, f.events-left)), &Error{Op: "seal", Path: f.path, Err: fmt.Errorf("%w: %d of %d bytes are gone", ErrTruncated, f.size-info.Size(), f.size)})
 	}
 	if !queue.SameFile(f.file, f.path) {
 		return f.rescue()
@@ -474,7 +437,7 @@ func (f *File) seal() error {
 // rescue copies an active file that somebody renamed or removed into a segment,
 // and begins the next one.
 func (f *File) rescue() error {
-	f.fail("check", ErrMoved)
+	f.reports.event("moved", &Error{Op: "check", Path: f.path, Err: fmt.Errorf("the active file was %w, and is made again", ErrMoved)})
 	if err := os.MkdirAll(f.queue.Dir, queue.DirPerm); err != nil {
 		return err
 	}
@@ -503,12 +466,12 @@ func (f *File) look() {
 	if f.file != nil && !queue.SameFile(f.file, f.path) {
 		_ = f.flush() // counted and told
 		if err := f.rescue(); err != nil {
-			f.fail("check", err)
+			f.reports.Fail("rescue", &Error{Op: "check", Path: f.path, Err: err})
+		} else {
+			f.reports.OK("rescue")
 		}
 	}
-	notices := f.takeNotices()
 	f.mu.Unlock()
-	f.tell(notices)
 }
 
 // Close writes what was collected and lets go of the file, which stays in place
@@ -530,11 +493,12 @@ func (f *File) Close() error {
 		err = errors.Join(f.flush(), f.leave(), queue.Closed(f.file.Close()))
 		f.file = nil
 	}
-	notices := f.takeNotices()
 	path := f.path
 	f.mu.Unlock()
-	f.tell(notices)
 	f.working.Wait()
+	if f.own {
+		f.reports.end()
+	}
 	if err != nil {
 		return &Error{Op: "close", Path: path, Err: err}
 	}
@@ -545,7 +509,7 @@ func (f *File) Close() error {
 func (f *File) leave() error {
 	switch {
 	case f.size > 0 && !queue.SameFile(f.file, f.path):
-		f.fail("check", ErrMoved)
+		f.reports.event("moved", &Error{Op: "check", Path: f.path, Err: ErrMoved})
 		return f.queue.Rescue(f.file, f.path, &f.seqs)
 	case f.ships && f.size > 0:
 		return f.queue.Finish(f.file, f.path, &f.seqs)

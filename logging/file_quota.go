@@ -18,7 +18,7 @@ func (f *File) keepQuota(size int64) {
 	}
 	segments, err := f.queue.Segments()
 	if err != nil {
-		f.fail("quota", err)
+		f.reports.Fail("quota", &Error{Op: "quota", Path: f.queue.Dir, Err: err})
 		return
 	}
 
@@ -34,7 +34,7 @@ func (f *File) keepQuota(size int64) {
 		}
 		n, ok, err := s.Drop()
 		if err != nil {
-			f.fail("quota", err)
+			f.reports.Fail("quota", &Error{Op: "quota", Path: s.Path, Err: err})
 		}
 		if ok {
 			used -= s.Size
@@ -44,8 +44,11 @@ func (f *File) keepQuota(size int64) {
 	}
 
 	f.stats.DroppedForQuota += events
-	if dropped > 0 && !f.overfull {
-		f.fail("quota", fmt.Errorf("%w: %d segments with %d events dropped to keep %d bytes", ErrQuota, dropped, events, f.opts.MaxTotalBytes))
+	switch {
+	case dropped > 0 && (f.ships || f.own): // else it is how old lines go
+		f.reports.Lost("quota", int(events), &Error{Op: "quota", Path: f.queue.Dir, Err: fmt.Errorf("%w: the oldest segments are dropped to keep %d bytes", ErrQuota, f.opts.MaxTotalBytes)})
+	case err == nil:
+		f.reports.OK("quota")
 	}
 	f.overfull = dropped > 0
 	f.room = (f.opts.MaxTotalBytes - used) / quotaShare

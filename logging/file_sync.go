@@ -41,9 +41,7 @@ func (f *File) flushNow() {
 	if f.file != nil {
 		_ = f.flush() // counted and told
 	}
-	notices := f.takeNotices()
 	f.mu.Unlock()
-	f.tell(notices)
 }
 
 // afterWrite forces the record to the disk, or arranges for it.
@@ -78,15 +76,16 @@ func (f *File) syncNow() {
 	err := queue.Closed(file.Sync())
 	f.mu.Lock()
 	_ = f.synced(err) // told
-	notices := f.takeNotices()
 	f.mu.Unlock()
-	f.tell(notices)
 }
 
-// synced notes how a sync went, tells the first failure, and returns err.
+// synced notes how a sync went and returns err.
 func (f *File) synced(err error) error {
-	if err != nil && !f.unsynced {
-		f.fail("sync", err)
+	switch {
+	case err != nil:
+		f.reports.Broken("sync", &Error{Op: "sync", Path: f.path, Err: err})
+	case f.unsynced:
+		f.reports.OK("sync")
 	}
 	f.unsynced = err != nil
 	return err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -53,7 +54,7 @@ func open(t testing.TB, path string, o *logging.FileOptions) *logging.File {
 	if o != nil {
 		opts = *o
 	}
-	opts.Path = path
+	opts.Path, opts.StuckAfter, opts.Logger = path, -1, slog.New(slog.DiscardHandler)
 	f, err := logging.OpenFile(&opts)
 	if err != nil {
 		t.Fatal(err)
@@ -185,7 +186,7 @@ func TestFileMovedByAStranger(t *testing.T) {
 					t.Errorf("%q is not there once:\n%s", want, got)
 				}
 			}
-			if told.count(logging.ErrMoved) != 1 {
+			if told.wait(t, 1); told.count(logging.ErrMoved) != 1 {
 				t.Errorf("told %v", told.errs)
 			}
 		})
@@ -205,7 +206,7 @@ func TestFolderRemoved(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "log")
 			r := newReceiver(t)
 			var told problems
-			logs := newLogs(t, &logging.Options{File: logging.FileOptions{Path: filepath.Join(dir, "app.log")}, Sink: r.sink(t), OnError: told.add, Ship: quickly(logging.ShipperOptions{})})
+			logs := newLogs(t, &logging.Options{File: logging.FileOptions{Path: filepath.Join(dir, "app.log")}, Sink: r.sink(t), OnError: told.add, StuckAfter: -1, Ship: quickly(logging.ShipperOptions{})})
 			log := logs.Logger("a")
 			log.Info("before", "n", 0)
 			if err := do(dir); err != nil {
@@ -229,7 +230,7 @@ func TestFolderRemoved(t *testing.T) {
 			if lost, repeated := r.lost(3); len(lost) > 0 || repeated > 0 {
 				t.Errorf("lost %v, %d repeated", lost, repeated)
 			}
-			if told.count(logging.ErrMoved) != 1 {
+			if told.wait(t, 1); told.count(logging.ErrMoved) != 1 {
 				t.Errorf("told %v", told.errs)
 			}
 		})
@@ -254,7 +255,7 @@ func TestFileTruncatedByAStranger(t *testing.T) {
 	if diff := cmp.Diff([]string{"after\n"}, lines(t, dir)); diff != "" {
 		t.Errorf("lines (-want +got):\n%s", diff)
 	}
-	if told.count(logging.ErrTruncated) != 1 {
+	if told.wait(t, 1); told.count(logging.ErrTruncated) != 1 {
 		t.Errorf("told %v", told.errs)
 	}
 }
@@ -282,7 +283,7 @@ func TestQuotaDropsOldest(t *testing.T) {
 	if size > 20_000 || size < 10_000 {
 		t.Errorf("%d bytes kept", size)
 	}
-	if told.count(logging.ErrQuota) != 1 {
+	if told.wait(t, 1); told.count(logging.ErrQuota) == 0 {
 		t.Errorf("told %d times: %v", len(told.errs), told.errs)
 	}
 	st := f.Stats()
@@ -429,7 +430,7 @@ func TestSegmentTruncatedWhileAway(t *testing.T) {
 	if _, err := s.SendBulk(minute(t)); err != nil {
 		t.Fatal(err)
 	}
-	if told.count(logging.ErrTruncated) != 1 {
+	if told.wait(t, 1); told.count(logging.ErrTruncated) != 1 {
 		t.Errorf("told %v", told.errs)
 	}
 }
@@ -479,6 +480,7 @@ func TestSealFails(t *testing.T) {
 	for range 1000 {
 		put(t, f, "0123456789012345678901234567890")
 	}
+	told.wait(t, 1)
 	if n := len(told.errs); n != 1 || len(lines(t, dir)) != 1001 {
 		t.Errorf("told %d times: %v; %d lines", n, told.errs, len(lines(t, dir)))
 	}

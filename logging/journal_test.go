@@ -77,6 +77,9 @@ func TestTouchedWhileAway(t *testing.T) {
 					t.Fatalf("record %d arrived %d times, want %d", i, r.n[i], want)
 				}
 			}
+			if tt.target != nil {
+				told.wait(t, 1)
+			}
 			if tt.target != nil && (told.count(tt.target) != 1 || len(told.errs) != 1) || tt.target == nil && len(told.errs) > 0 {
 				t.Errorf("told %v, want one %v", told.errs, tt.target)
 			}
@@ -101,7 +104,7 @@ func TestActiveMovedWhileAway(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if told.count(logging.ErrMoved) != 1 || len(told.errs) != 1 {
+	if told.wait(t, 1); told.count(logging.ErrMoved) != 1 || len(told.errs) != 1 {
 		t.Errorf("told %v", told.errs)
 	}
 }

@@ -104,7 +104,7 @@ func (h *jsonHandler) Handle(ctx context.Context, r slog.Record) error {
 }
 
 func (o *jsonOutput) write(b []byte) error {
-	if o.redact != nil && len(o.redact.values) > 0 {
+	if o.redact != nil && !o.redact.secrets.IsZero() {
 		b = o.redact.line(b)
 	}
 	if o.mu != nil {

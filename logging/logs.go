@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -56,13 +57,14 @@ type Options struct {
 	// Each may ask for less by its Enabled. To route by other rules give them
 	// as handlers of slog-multi.
 	Handlers []slog.Handler `koanf:"-"`
-	// Logger gets the reports of the package on itself: outages, refusals. It
-	// must not lead back to this log. Nil: discard.
+	// Logger is told what is lost, and what is stuck for longer than StuckAfter,
+	// once when it begins and once when it is over: a full disk, a receiver that
+	// is away or refuses what comes, events set aside, segments dropped for the
+	// quota. It must not lead back to this log. Nil: lines on the standard error;
+	// slog.New(slog.DiscardHandler) turns it off.
 	Logger *slog.Logger `koanf:"-"`
-	// OnError is told what needs attention, once per episode: a full disk, a
-	// receiver that refuses what comes, events set aside, segments dropped for
-	// the quota. It may log; it must not ship. It is not called before New has
-	// returned.
+	// OnError is told the same. It may log; it must not ship. It is not called
+	// before New has returned, and never twice at a time.
 	OnError func(error) `koanf:"-"`
 	// Secrets are values whose text is taken out of everything written,
 	// wherever it stands: in messages, error texts, panics. Those shorter than
@@ -100,8 +102,7 @@ type Logs struct {
 	running atomic.Bool
 	closed  atomic.Bool
 
-	used     sync.Once
-	inUse    chan struct{} // closed when a method was called after New
+	reports  *reports
 	stop     chan struct{} // closed when Close begins
 	cancel   context.CancelFunc
 	shipping chan struct{} // closed when the shipper's loop ended
@@ -127,8 +128,9 @@ func New(opts *Options) (*Logs, error) {
 
 	l := &Logs{
 		opts: o, levels: newLevels(base, patterns), left: o.CloseTimeout,
-		inUse: make(chan struct{}), stop: make(chan struct{}), shipping: make(chan struct{}),
+		stop: make(chan struct{}), shipping: make(chan struct{}),
 	}
+	l.reports = newReports(reportOptions{logger: o.Logger, onError: o.OnError, after: o.StuckAfter, json: o.Console.Format == "json", owner: l})
 	if l.left == 0 {
 		l.left = defaultCloseTimeout
 	}
@@ -149,8 +151,12 @@ func New(opts *Options) (*Logs, error) {
 	if l.shipper == nil {
 		close(l.shipping)
 	} else {
-		go l.ship(ctx)
+		go func() {
+			defer close(l.shipping)
+			l.shipper.loop(ctx, l.stop)
+		}()
 	}
+	l.reports.Start()
 	return l, nil
 }
 
@@ -162,16 +168,13 @@ func (l *Logs) openFile() (err error) {
 	if o.File.Path == "" {
 		return nil
 	}
-	file := o.File
-	file.OnError, file.Logger = o.OnError, o.Logger
-	if l.file, err = OpenFile(&file); err != nil || o.Sink == nil {
+	if l.file, err = openFile(&o.File, l.reports); err != nil || o.Sink == nil {
 		return err
 	}
 
 	ship := o.Ship
-	ship.Dir, ship.Name, ship.Sink, ship.Perm = l.file.queue.Dir, l.file.queue.Name, o.Sink, file.Perm
-	ship.OnError, ship.Logger = o.OnError, o.Logger
-	if l.shipper, err = NewShipper(&ship); err != nil {
+	ship.Dir, ship.Name, ship.Sink, ship.Perm = l.file.queue.Dir, l.file.queue.Name, o.Sink, o.File.Perm
+	if l.shipper, err = newShipper(&ship, l.reports); err != nil {
 		return errors.Join(err, l.file.Close())
 	}
 	l.shipper.seal, l.shipper.owner = l.file.sealForShipping, l
@@ -191,7 +194,8 @@ func (l *Logs) handlers() slog.Handler {
 		outputs = append(outputs, h)
 	}
 	own := len(outputs)
-	for _, h := range o.Handlers {
+	for i, h := range o.Handlers {
+		h = &guarded{next: h, reports: l.reports, key: fmt.Sprintf("handler %d", i)}
 		if redact != nil {
 			h = &redacting{redact: redact, next: h}
 		}
@@ -214,21 +218,6 @@ func (l *Logs) handlers() slog.Handler {
 	return out
 }
 
-// ship runs the shipper. It waits until the log is used, so that no callback
-// comes before New has returned.
-func (l *Logs) ship(ctx context.Context) {
-	defer close(l.shipping)
-	select {
-	case <-l.inUse:
-	case <-time.After(l.shipper.opts.Interval):
-	case <-l.stop:
-	}
-	l.shipper.loop(ctx, l.stop)
-}
-
-// use notes that New has returned.
-func (l *Logs) use() { l.used.Do(func() { close(l.inUse) }) }
-
 // parse checks the options and returns the levels.
 func (o *Options) parse() (base slog.Level, patterns map[string]slog.Level, problems []error) {
 	base, patterns, problems = o.parseLevels()
@@ -241,6 +230,9 @@ func (o *Options) parse() (base slog.Level, patterns map[string]slog.Level, prob
 	}
 	if o.Sink != nil && o.File.Path == "" {
 		problems = append(problems, ErrNoFile)
+	}
+	if o.Logger != nil && o.File.Path != "" && leadsTo(o.Logger, filepath.Dir(o.File.Path), filepath.Base(o.File.Path)) {
+		problems = append(problems, ErrSelf)
 	}
 	if _, err := o.Ship.withDefaults(); err != nil {
 		problems = append(problems, under("Ship.", err)...)
@@ -255,6 +247,7 @@ func (o *Options) parse() (base slog.Level, patterns map[string]slog.Level, prob
 		{"Ship.Dir", o.Ship.Dir != "", "File.Path"}, {"Ship.Name", o.Ship.Name != "", "File.Path"},
 		{"Ship.Sink", o.Ship.Sink != nil, "Sink"}, {"Ship.CloseTimeout", o.Ship.CloseTimeout != 0, "CloseTimeout"},
 		{"Ship.Perm", o.Ship.Perm != 0, "File.Perm"},
+		{"File.StuckAfter", o.File.StuckAfter != 0, "StuckAfter"}, {"Ship.StuckAfter", o.Ship.StuckAfter != 0, "StuckAfter"},
 	} {
 		if f.set {
 			problems = append(problems, fmt.Errorf("%s is set: use Options.%s", f.name, f.use))
@@ -324,7 +317,7 @@ func (o *Options) consoleHandler(redact *redactor) slog.Handler {
 		if w == nil {
 			w = os.Stderr
 		}
-		var h slog.Handler = &console{mu: new(sync.Mutex), w: w, color: o.Console.colored(w), redact: redact}
+		var h slog.Handler = &console{mu: new(sync.Mutex), w: w, color: o.Console.colored(w), redact: redact, source: o.Source, trace: o.Trace}
 		if redact != nil {
 			h = &redacting{redact: redact, next: h}
 		}
@@ -347,7 +340,7 @@ func (o *Options) consoleHandler(redact *redactor) slog.Handler {
 // others. The name is kept for good: use names of parts of the program, not of
 // requests.
 func (l *Logs) Logger(name string) *slog.Logger {
-	l.use()
+	l.reports.Used()
 	return slog.New(&handler{logs: l, component: name, level: l.levels.component(name), next: l.outputs(name)})
 }
 
@@ -363,7 +356,7 @@ func (l *Logs) outputs(name string) slog.Handler {
 // "*", for slog.New, slog-multi and bridges from other loggers. With("component",
 // name) makes it that of a component, see [Logs.Logger].
 func (l *Logs) Handler() slog.Handler {
-	l.use()
+	l.reports.Used()
 	return &handler{logs: l, level: l.levels.component(""), next: l.base}
 }
 
@@ -383,7 +376,7 @@ func (l *Logs) SetLevel(pattern string, level slog.Level, d time.Duration) error
 // SendBulk seals the active file and ships all there is, once: see
 // [Shipper.SendBulk]. What is written during the call does not count.
 func (l *Logs) SendBulk(ctx context.Context) (Result, error) {
-	l.use()
+	l.reports.Used()
 	switch {
 	case l.closed.Load():
 		return Result{}, &Error{Op: "send bulk", Err: ErrClosed}
@@ -399,7 +392,7 @@ func (l *Logs) SendBulk(ctx context.Context) (Result, error) {
 // the same. A second Run at the same time returns ErrRunning, one after Close
 // ErrClosed.
 func (l *Logs) Run(ctx context.Context) error {
-	l.use()
+	l.reports.Used()
 	if l.closed.Load() {
 		return &Error{Op: "run", Err: ErrClosed}
 	}
@@ -466,41 +459,11 @@ func (l *Logs) Stats() Stats {
 // matches [ErrLost] where records are lost, or cannot be stored, or one that
 // matches [ErrStuck] where they wait for longer than StuckAfter.
 func (l *Logs) Check(context.Context) error {
-	l.use()
+	l.reports.Used()
 	if l.closed.Load() {
 		return &Error{Op: "check", Err: ErrClosed}
 	}
-	var problems []error
-	if l.file != nil {
-		l.file.mu.Lock()
-		failed, overfull := l.file.stats.WriteError, l.file.overfull
-		l.file.mu.Unlock()
-		if failed != "" {
-			problems = append(problems, &Error{Op: "check", Path: l.file.opts.Path, Err: fmt.Errorf("%w: %s", ErrLost, failed)})
-		}
-		if overfull {
-			problems = append(problems, &Error{Op: "check", Path: l.file.queue.Dir, Err: fmt.Errorf("%w: %w", ErrLost, ErrQuota)})
-		}
-	}
-	if l.shipper != nil {
-		l.shipper.mu.Lock()
-		d := l.shipper.stats.Delivery
-		l.shipper.mu.Unlock()
-		if !d.Since.IsZero() && time.Since(d.Since) >= l.opts.stuckAfter() {
-			problems = append(problems, &Error{Op: "check", Path: l.file.opts.Path, Err: fmt.Errorf("%w: %s since %s: %s", ErrStuck, d.Condition, d.Since.Format(time.RFC3339), d.Reason)})
-		}
-	}
-	if len(problems) == 1 {
-		return problems[0]
-	}
-	return errors.Join(problems...)
-}
-
-func (o *Options) stuckAfter() time.Duration {
-	if o.StuckAfter == 0 {
-		return time.Minute
-	}
-	return o.StuckAfter
+	return l.reports.Check()
 }
 
 // Close ends the log: it writes the summaries of the sampling, ships what is
@@ -515,7 +478,7 @@ func (l *Logs) Close() error { return l.end(nil) }
 func (l *Logs) Shutdown(ctx context.Context) error { return l.end(ctx) }
 
 func (l *Logs) end(ctx context.Context) error {
-	l.use()
+	l.reports.Used()
 	l.closing.Do(func() {
 		l.levels.close()
 		if l.sampler != nil {
@@ -525,6 +488,7 @@ func (l *Logs) end(ctx context.Context) error {
 		close(l.stop)
 		if l.file == nil {
 			l.cancel()
+			l.reports.end()
 			return
 		}
 
@@ -538,6 +502,7 @@ func (l *Logs) end(ctx context.Context) error {
 			l.err = err
 		}
 		l.err = errors.Join(l.err, l.stayed(undelivered))
+		l.reports.end()
 	})
 	return l.err
 }

@@ -1,86 +1,34 @@
 package logging
 
 import (
-	"bytes"
 	"context"
-	"encoding/base64"
-	"encoding/json"
-	"fmt"
 	"log/slog"
-	"maps"
-	"net/url"
-	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/redact"
 )
-
-// minSecretBytes is the shortest secret that is searched for: the text of a
-// shorter one is found everywhere.
-const minSecretBytes = 4
 
 // redactor takes out values by the key of their attribute, and the text of
 // known secrets wherever it stands.
 type redactor struct {
 	keys    map[string]bool // lower case
 	lengths [32]bool        // of keys, to reject most without hashing; the last for all longer
-	values  []string
-	forms   [][]byte // values as text and as they stand in a JSON string
+	secrets *redact.Redactor
 }
 
+// newRedactor returns nil if there is nothing to take out.
 func newRedactor(keys []string, secrets []secret.Secret) *redactor {
 	if len(keys) == 0 && len(secrets) == 0 {
 		return nil
 	}
-	r := &redactor{keys: map[string]bool{}}
+	r := &redactor{keys: map[string]bool{}, secrets: redact.New(secrets...)}
 	for _, k := range keys {
 		k = strings.ToLower(k)
 		r.keys[k] = true
 		r.lengths[min(len(k), len(r.lengths)-1)] = true
 	}
-	for _, s := range secrets {
-		if value := s.Reveal(); len(value) >= minSecretBytes {
-			r.values = append(r.values, written(value)...)
-		}
-	}
-	for _, v := range r.values {
-		for _, form := range distinct(v, quoted(v, true), quoted(v, false)) {
-			r.forms = append(r.forms, []byte(form))
-		}
-	}
 	return r
-}
-
-// written returns the forms in which a value comes to stand in a text: as it is,
-// in a URL, quoted by %q or in JSON, and as encoding/json writes bytes.
-func written(value string) []string {
-	goQuoted := strconv.Quote(value)
-	return distinct(
-		value, url.QueryEscape(value), url.PathEscape(value),
-		goQuoted[1:len(goQuoted)-1], quoted(value, true), quoted(value, false),
-		base64.StdEncoding.EncodeToString([]byte(value)),
-	)
-}
-
-func distinct(all ...string) (out []string) {
-	for _, s := range all {
-		if !slices.Contains(out, s) {
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
-// quoted returns text as it stands within a JSON string.
-func quoted(text string, escapeHTML bool) string {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(escapeHTML)
-	if err := e.Encode(text); err != nil {
-		return text
-	}
-	return strings.TrimSuffix(strings.TrimPrefix(strings.TrimSuffix(b.String(), "\n"), `"`), `"`)
 }
 
 // key reports whether the value of an attribute called k is taken out.
@@ -102,33 +50,17 @@ func (r *redactor) key(k string) bool {
 // line takes the secrets out of an encoded JSON object and its newline. Without
 // any, which is the rule, it returns p itself.
 func (r *redactor) line(p []byte) []byte {
-	for _, form := range r.forms {
-		if bytes.Contains(p, form) {
-			return r.rewrite(p)
-		}
+	if !r.secrets.Contains(p) {
+		return p
 	}
-	return p
+	return r.rewrite(p)
 }
 
 // plain takes the secrets out of a line that is no JSON.
-func (r *redactor) plain(p []byte) []byte {
-	for _, form := range r.forms {
-		if bytes.Contains(p, form) {
-			p = bytes.ReplaceAll(p, form, []byte(secret.Redacted))
-		}
-	}
-	return p
-}
+func (r *redactor) plain(p []byte) []byte { return r.secrets.Bytes(p) }
 
 // text takes the secrets out of s.
-func (r *redactor) text(s string) string {
-	for _, v := range r.values {
-		if strings.Contains(s, v) {
-			s = strings.ReplaceAll(s, v, secret.Redacted)
-		}
-	}
-	return s
-}
+func (r *redactor) text(s string) string { return r.secrets.String(s) }
 
 // attr returns a without what is to be taken out, and whether that is anything.
 func (r *redactor) attr(a slog.Attr) (slog.Attr, bool) {
@@ -173,35 +105,26 @@ func (r *redactor) value(v slog.Value) (slog.Value, bool) {
 	return v, false
 }
 
-// any redacts what is not a plain value: an error by its text, anything else
-// as JSON, and as it is if that holds nothing to take out.
+// any redacts what is not a plain value: an error by its text, anything else in
+// its JSON form. That form is what further handlers get too, whether or not
+// anything was taken out: fmt, as slog.TextHandler uses it, reads fields that
+// JSON leaves out, and does so past a lock that the value's own methods take.
 func (r *redactor) any(v slog.Value) (slog.Value, bool) {
 	switch x := v.Any().(type) {
-	case nil, *slog.Source:
+	case nil, *slog.Source, redactedJSON:
 		return v, false
 	case error:
-		text := string(appendAny(nil, x))
-		if clean := string(r.rewrite([]byte(text))); clean != text {
-			return slog.AnyValue(redactedJSON(clean)), true
+		text := unquote(appendAny(nil, x))
+		if clean := r.text(text); clean != text {
+			return slog.StringValue(clean), true
 		}
 		return v, false
 	}
-	text := appendAny(nil, v.Any())
-	if clean := r.rewrite(text); !bytes.Equal(clean, text) {
-		return slog.AnyValue(redactedJSON(clean)), true
+	form := r.rewrite(appendAny(nil, v.Any()))
+	if len(form) > 0 && form[0] == '"' {
+		return slog.StringValue(unquote(form)), true
 	}
-	if bytes.Contains(text, []byte("encountered a cycle via ")) {
-		return slog.StringValue(unquote(text)), true // fmt would never return
-	}
-	shown := fmt.Sprintf("%+v", v.Any())
-	if r.text(shown) != shown {
-		return slog.StringValue(r.text(shown)), true
-	}
-	// A field that JSON leaves out, but fmt, as slog.TextHandler uses it, does not.
-	if lower := strings.ToLower(shown); slices.ContainsFunc(slices.Collect(maps.Keys(r.keys)), func(k string) bool { return strings.Contains(lower, k+":") }) {
-		return slog.AnyValue(redactedJSON(text)), true
-	}
-	return v, false
+	return slog.AnyValue(redactedJSON(form)), true
 }
 
 // redactedJSON is a value in the JSON form that is left of it.

@@ -23,7 +23,7 @@ func (r *redactor) jsonValue(b []byte, from int) []byte {
 
 // concerns reports whether the JSON value p holds anything to redact, or may do.
 func (r *redactor) concerns(p []byte) bool {
-	escapes := len(r.values) > 0 && bytes.IndexByte(p, '\\') >= 0
+	escapes := !r.secrets.IsZero() && bytes.IndexByte(p, '\\') >= 0
 	found := false
 	r.walk(p, func(token []byte, isKey bool) {
 		if isKey && r.key(unquote(token)) {

@@ -3,12 +3,14 @@ package logging_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/logging"
 )
 
@@ -74,7 +76,7 @@ func TestOnErrorMayLog(t *testing.T) {
 	var logs *logging.Logs
 	var once sync.Once
 	ready := make(chan struct{})
-	logs = newLogs(t, &logging.Options{File: logging.FileOptions{Path: filepath.Join(t.TempDir(), "app.log")}, Sink: r.sink(t), Ship: quickly(logging.ShipperOptions{}), OnError: func(err error) {
+	logs = newLogs(t, &logging.Options{File: logging.FileOptions{Path: filepath.Join(t.TempDir(), "app.log")}, Sink: r.sink(t), Ship: byHand, StuckAfter: -1, OnError: func(err error) {
 		<-ready
 		once.Do(func() { logs.Logger("log").Error("shipping", "error", err) })
 	}})
@@ -83,9 +85,12 @@ func TestOnErrorMayLog(t *testing.T) {
 	if _, err := logs.SendBulk(minute(t)); err == nil {
 		t.Fatal("no error")
 	}
-	if st := logs.Stats(); st.Written != 2 {
-		t.Errorf("%+v", st)
-	}
+	testenv.Eventually(t, func() error {
+		if st := logs.Stats(); st.Written != 2 {
+			return fmt.Errorf("%+v", st)
+		}
+		return nil
+	})
 }
 
 func TestWithoutSink(t *testing.T) {

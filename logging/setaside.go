@@ -32,11 +32,12 @@ func (d *delivery) setAside(seg queue.Segment, offsets []int64, res *Result) err
 	}
 
 	w := d.of(seg.Seq)
+	id, why := "", error(nil)
 	for _, at := range offsets {
 		reason := w.refused[at].reason
 		d.finish(seg, at)
-		d.aside.n++
-		d.aside.id, d.aside.reason = eventID(seg.Seq, at), reason
+		d.aside++
+		id, why = eventID(seg.Seq, at), reason
 		if res.reason == nil {
 			res.reason = reason
 		}
@@ -44,7 +45,7 @@ func (d *delivery) setAside(seg queue.Segment, offsets []int64, res *Result) err
 	n := int64(len(offsets))
 	res.Quarantined += n
 	d.s.count(func(st *ShipStats) { st.Quarantined += n })
-	d.tellAside(false)
+	d.s.reports.event("refused", &Error{Op: "ship", Path: d.queue.Quarantine(), Err: fmt.Errorf("%w: %d were set aside, the last is %s: %w", ErrRefused, d.aside, id, why)})
 	return nil
 }
 
@@ -95,23 +96,4 @@ func (d *delivery) quarantine(data []byte) (err error) {
 		return err
 	}
 	return nil
-}
-
-// aside is what was set aside and not told yet.
-type aside struct {
-	n      int64
-	id     string // of the last
-	reason error  // for that
-	told   time.Time
-}
-
-// tellAside tells of the events that were set aside: of the first at once, of
-// more after a while, or now.
-func (d *delivery) tellAside(now bool) {
-	a := &d.aside
-	if a.n == 0 || !now && time.Since(a.told) < quietAfter {
-		return
-	}
-	d.s.trouble(&Error{Op: "ship", Path: d.queue.Quarantine(), Err: fmt.Errorf("%w: %d, the last is %s: %w", ErrRefused, a.n, a.id, a.reason)})
-	*a = aside{told: time.Now()}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -44,14 +43,18 @@ type ShipperOptions struct {
 	// Perm is the permission of the files that the shipper makes, before umask.
 	// Defaults to 0o640.
 	Perm os.FileMode `koanf:"-"`
-	// Logger gets the shipper's own reports. It must not write to the log that
-	// is shipped. Nil: discard.
-	Logger *slog.Logger `koanf:"-"`
-	// OnError is told when the receiver refuses what comes, when events are set
-	// aside, and when files are not as they were left. What goes on is told
-	// again each minute. It may log; it must not ship. Nil: only Stats and
-	// Logger tell.
+	// StuckAfter is how long a state that loses nothing may last before it is
+	// told: a receiver that is away, or refuses what comes. Defaults to 1m;
+	// negative: at once.
+	StuckAfter time.Duration `koanf:"-"`
+	// OnError is told of such a state, of events that were set aside, and of
+	// files that are not as they were left; once, and once when it is over. It
+	// may log; it must not ship.
 	OnError func(error) `koanf:"-"`
+	// Logger is told the same. It must not write to the log that is shipped.
+	// Nil: lines on the standard error; slog.New(slog.DiscardHandler) turns it
+	// off.
+	Logger *slog.Logger `koanf:"-"`
 }
 
 // Retry says how failures that may pass are tried again.
@@ -108,10 +111,6 @@ func (o *ShipperOptions) withDefaults() (ShipperOptions, error) {
 	if out.Name != "" && filepath.Base(out.Name) != out.Name {
 		bad = append(bad, fmt.Errorf("Name: %q is not the base name of a log, such as app.log", out.Name))
 	}
-	if out.Logger == nil {
-		out.Logger = slog.New(slog.DiscardHandler)
-	}
-	out.Logger = out.Logger.With(componentKey, "logging")
 	return out, errors.Join(bad...)
 }
 
@@ -153,12 +152,21 @@ type Shipper struct {
 	deliveries map[string]*delivery // by name of log
 	stats      ShipStats
 	lines      map[string]lineCount // by sequence of segment
-	told       map[string]time.Time // when a trouble was told last
+	reports    *reports
 }
 
 // NewShipper returns a Shipper for the segments in a folder, whoever left them.
 // It touches no disk and no network. All bad options are reported at once.
 func NewShipper(opts *ShipperOptions) (*Shipper, error) {
+	s, err := newShipper(opts, nil)
+	if err == nil {
+		s.reports.Start()
+	}
+	return s, err
+}
+
+// newShipper is NewShipper with reports that others use too, or nil.
+func newShipper(opts *ShipperOptions, r *reports) (*Shipper, error) {
 	o, err := opts.withDefaults()
 	if o.Dir == "" {
 		err = errors.Join(err, errors.New("Dir is empty: name the folder of the log"))
@@ -168,7 +176,7 @@ func NewShipper(opts *ShipperOptions) (*Shipper, error) {
 	} else if l := o.Sink.Limits(); l.event() < 1 {
 		err = errors.Join(err, fmt.Errorf("Sink: its Limits leave no room for an event: %+v", l))
 	}
-	if err == nil && leadsTo(o.Logger, o.Dir, o.Name) {
+	if err == nil && o.Logger != nil && leadsTo(o.Logger, o.Dir, o.Name) {
 		err = ErrSelf
 	}
 	if err != nil {
@@ -178,7 +186,10 @@ func NewShipper(opts *ShipperOptions) (*Shipper, error) {
 	o.Dir = filepath.Clean(o.Dir)
 	s := &Shipper{
 		opts: o, sink: o.Sink, wake: make(chan struct{}, 1),
-		deliveries: map[string]*delivery{}, told: map[string]time.Time{},
+		deliveries: map[string]*delivery{},
+	}
+	if s.reports = r; r == nil {
+		s.reports = newReports(reportOptions{logger: o.Logger, onError: o.OnError, after: o.StuckAfter})
 	}
 	if raw, ok := o.Sink.(RawSink); ok && raw.Raw() {
 		s.raw = raw
@@ -220,6 +231,7 @@ func (s *Shipper) all() ([]*delivery, error) {
 // is an error that matches [ErrRemaining], with the reason. The Result counts
 // what was received in each case.
 func (s *Shipper) SendBulk(ctx context.Context) (Result, error) {
+	s.reports.Used()
 	return s.sendBulk(ctx, effort{patience: s.opts.Retry.MaxElapsed})
 }
 
@@ -284,6 +296,7 @@ func (s *Shipper) bulk(ctx context.Context, o effort, res *Result) error {
 // at most CloseTimeout. It returns nil after that, also if something remained
 // on disk, and ErrRunning if another Run is under way.
 func (s *Shipper) Run(ctx context.Context) error {
+	s.reports.Used()
 	if !s.running.CompareAndSwap(false, true) {
 		return fmt.Errorf("logging: run shipper of %s: %w", s.opts.Dir, ErrRunning)
 	}
@@ -315,7 +328,7 @@ func (s *Shipper) Run(ctx context.Context) error {
 // undelivered reports what a drain left.
 func (s *Shipper) undelivered(err error) {
 	if err != nil {
-		s.opts.Logger.WarnContext(s.reporting(), "log not shipped before the end", "error", err)
+		s.reports.Fail("end", err)
 	}
 }
 
@@ -343,10 +356,7 @@ func (s *Shipper) loop(ctx context.Context, stop <-chan struct{}) {
 func (s *Shipper) round(ctx context.Context, stop <-chan struct{}) time.Duration {
 	wait := s.opts.Interval
 	todo, err := s.all()
-	if err != nil {
-		s.trouble(err)
-		return wait
-	}
+	s.problem("the folder", err)
 	for _, d := range todo {
 		select {
 		case <-stop:
@@ -356,10 +366,9 @@ func (s *Shipper) round(ctx context.Context, stop <-chan struct{}) time.Duration
 		// A segment that is sealed does not cut a backoff short.
 		left := d.due()
 		if left <= 0 {
-			if err := d.round(ctx, stop); err != nil && ctx.Err() == nil {
-				if _, failed := errors.AsType[*failure](err); !failed {
-					s.trouble(err)
-				}
+			err := d.round(ctx, stop)
+			if _, failed := errors.AsType[*failure](err); !failed && ctx.Err() == nil {
+				s.problem(d.queue.Name, err)
 			}
 			left = d.due()
 		}
@@ -393,54 +402,20 @@ func (s *Shipper) count(change func(st *ShipStats)) {
 	change(&s.stats)
 }
 
-// changed reports a new state of a delivery.
-func (s *Shipper) changed(d *delivery, was, now queue.State, cause error) {
-	switch now.Condition {
-	case queue.Healthy:
-		if was.Condition != "" {
-			s.opts.Logger.InfoContext(s.reporting(), "receiver takes the log again", "log", d.queue.Name, "since", was.Since)
-		}
-	case queue.Away:
-		s.opts.Logger.WarnContext(s.reporting(), "receiver does not take the log", "log", d.queue.Name, "error", cause)
-	default:
-		s.trouble(&Error{Op: "ship", Path: s.opts.Dir, Err: cause})
-	}
-}
-
-// reporting marks the shipper's reports, so that the log which it ships leaves
-// them out also where the logger leads there in a roundabout way.
-func (s *Shipper) reporting() context.Context {
-	if s.owner == nil {
-		return context.Background()
-	}
-	return context.WithValue(context.Background(), shipping{}, s.owner)
-}
-
-const (
-	// quietAfter is how long a trouble that goes on is not told again.
-	quietAfter = time.Minute
-	// maxTold bounds how many different troubles are remembered for that.
-	maxTold = 100
-)
-
-// trouble tells what needs somebody's attention.
-func (s *Shipper) trouble(err error) {
-	now := time.Now()
-	s.mu.Lock()
-	maps.DeleteFunc(s.told, func(_ string, at time.Time) bool { return now.Sub(at) >= quietAfter })
-	_, again := s.told[err.Error()]
-	if !again {
-		if len(s.told) == maxTold {
-			clear(s.told)
-		}
-		s.told[err.Error()] = now
-	}
-	s.mu.Unlock()
-	if again {
+// delivers reports the state of a delivery.
+func (s *Shipper) delivers(log string, now queue.State, cause error) {
+	if now.Condition == queue.Healthy {
+		s.reports.OK("ship " + log)
 		return
 	}
-	s.opts.Logger.ErrorContext(s.reporting(), "shipping the log", "error", err)
-	if s.opts.OnError != nil {
-		s.opts.OnError(err)
+	s.reports.Fail("ship "+log, &Error{Op: "ship", Path: filepath.Join(s.opts.Dir, log), Err: cause})
+}
+
+// problem reports what is wrong with the files of a log; nil: nothing.
+func (s *Shipper) problem(log string, err error) {
+	if err == nil {
+		s.reports.OK("files of " + log)
+		return
 	}
+	s.reports.Fail("files of "+log, err)
 }

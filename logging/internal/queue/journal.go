@@ -137,7 +137,9 @@ func (j Journal) Check() ([]Amiss, error) {
 	var amiss []Amiss
 	var notes strings.Builder
 	for _, name := range missing {
-		if want.open[name] {
+		// It may be there again: while a log is sealed its name is free for a
+		// moment.
+		if _, err := os.Lstat(j.q.Path(name)); want.open[name] && errors.Is(err, fs.ErrNotExist) {
 			amiss = append(amiss, Amiss{j.q.Path(name), fmt.Errorf("the active file of a process that was killed is not there: %w", ErrMoved)})
 			notes.WriteString("gone " + name + "\n")
 			delete(want.open, name)
