@@ -23,6 +23,7 @@ type page struct {
 	Estates  []tea.Estate `json:"estates,omitempty"`
 	Lots     []tea.Lot    `json:"lots,omitempty"`
 	Problems []problem    `json:"problems,omitempty"`
+	Stop     string       `json:"stop,omitempty"` // a link to a next page that is not followed, and why
 }
 
 // problem is a row that could not be read, and where.
@@ -109,6 +110,8 @@ func fetch(ctx context.Context, client *scrape.Client, start *url.URL, path stri
 			return page{}, err
 		}
 		p.Next = u.RequestURI()
+	} else if href, ok := d.Find(next).First().Attr("href"); ok {
+		p.Stop = fmt.Sprintf("%s leads on to %.200q, which is no page of %s", path, href, start.Host)
 	}
 	return p, nil
 }

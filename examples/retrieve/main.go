@@ -51,6 +51,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	out := flags.String("out", "var/retrieve", "the folder of the results")
 	fresh := flags.Bool("fresh", false, "begin anew where an earlier run was stopped")
 	maxBad := flags.Float64("max-bad", 5, "fail if more than this percentage of the rows cannot be read")
+	incomplete := flags.Bool("incomplete", false, "write what there is, even if the site announces more")
 	socks := flags.String("socks", "", "go through the SOCKS proxy at this address, such as Tor's 127.0.0.1:9050")
 	direct := flags.Bool("direct", false, "go there from this machine's own address")
 	rate := flags.Float64("rate", 1, "requests a second; not for the site of its own")
@@ -118,7 +119,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if err != nil {
 		return err
 	}
-	return finish(book, *out, *maxBad, time.Since(begin), stdout)
+	return finish(book, *out, *maxBad, *incomplete, time.Since(begin), stdout)
 }
 
 // serve serves h on a free port of loopback.

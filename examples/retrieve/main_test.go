@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -273,6 +274,56 @@ func TestTooManyBadRows(t *testing.T) {
 	after, _, problems := retrieved(t, dir)
 	if len(problems) < 100 || cmp.Diff(before, after) != "" {
 		t.Errorf("%d problems, %d lots", len(problems), len(after))
+	}
+}
+
+// cut serves a site whose table ends early: page 2 has no next page, or one
+// elsewhere.
+func cut(site http.Handler, next string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rec := httptest.NewRecorder()
+		site.ServeHTTP(rec, r)
+		body := rec.Body.String()
+		if r.URL.Path == "/lots" && r.URL.Query().Get("page") == "2" {
+			body = regexp.MustCompile(`<a[^>]* rel="?next"?[^>]*>[^<]*</a>`).ReplaceAllString(body, next)
+		}
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.WriteHeader(rec.Code)
+		_, _ = io.WriteString(w, body)
+	})
+}
+
+// A run that read less than there is says so, and the results before it stay.
+func TestLessThanTheSiteAnnounces(t *testing.T) {
+	t.Parallel()
+	for next, want := range map[string]string{
+		"": "announces 620 lots, there are 100",
+		`<a rel="next" href="https://elsewhere.example/lots?page=3">next</a>`: `leads on to "https://elsewhere.example/lots?page=3", which is no page of 127.0.0.1`,
+	} {
+		dir := t.TempDir()
+		site := tea.NewSite(3, 620)
+		if err := run(t.Context(), []string{"-url", start(t, site), "-direct", "-out", dir}, io.Discard, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		before, _, _ := retrieved(t, dir)
+
+		args := []string{"-url", start(t, cut(site, next)), "-direct", "-out", dir}
+		err := run(t.Context(), args, io.Discard, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "-incomplete") {
+			t.Errorf("error %v, want %q", err, want)
+		}
+		if after, _, _ := retrieved(t, dir); len(after) != len(before) {
+			t.Errorf("%d lots, of %d before", len(after), len(before))
+		}
+
+		var stdout bytes.Buffer
+		if err := run(t.Context(), append(args, "-incomplete"), &stdout, io.Discard); err != nil {
+			t.Error(err)
+		}
+		after, _, _ := retrieved(t, dir)
+		if got := stdout.String(); len(after) >= len(before) || !strings.Contains(got, want) || !strings.Contains(got, fmt.Sprintf("were %d lots", len(before))) {
+			t.Errorf("%d lots, said %q", len(after), got)
+		}
 	}
 }
 

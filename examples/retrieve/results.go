@@ -36,9 +36,31 @@ func badRows(problems []problem) int {
 	return len(seen)
 }
 
+// missing says what a run read less than there is: a next page that was not
+// followed, or fewer lots than the site announces.
+func missing(pages []page) string {
+	read, total, last := 0, 0, ""
+	for i, p := range pages {
+		if p.Stop != "" {
+			return p.Stop
+		}
+		if last = p.Path; i > 0 { // the first page has no lots
+			read += len(p.Lots) + badRows(p.Problems)
+		}
+		if p.Total > 0 {
+			total = p.Total
+		}
+	}
+	if read < total {
+		return fmt.Sprintf("the site announces %d lots, there are %d up to %s, and no page follows it", total, read, last)
+	}
+	return ""
+}
+
 // finish writes the results and removes the journal. A process that dies in
-// between finds all pages in the journal when it is started again.
-func finish(book *journal, dir string, maxBad float64, took time.Duration, stdout io.Writer) error {
+// between finds all pages in the journal when it is started again. Results that
+// are worth less than those of an earlier run are not written.
+func finish(book *journal, dir string, maxBad float64, incomplete bool, took time.Duration, stdout io.Writer) error {
 	var lots []tea.Lot
 	var estates []tea.Estate
 	var problems []problem
@@ -50,14 +72,21 @@ func finish(book *journal, dir string, maxBad float64, took time.Duration, stdou
 	bad := badRows(problems)
 	all := len(lots) + len(estates) + bad
 	share := 100 * float64(bad) / float64(max(1, all))
-	if share <= maxBad { // else the results of an earlier run are worth more
+	less := missing(book.pages)
+
+	if share <= maxBad && (less == "" || incomplete) {
+		before := countLots(dir)
 		if err := errors.Join(writeTable(dir, "lots", lots), writeTable(dir, "estates", estates)); err != nil {
 			return err
+		}
+		if before > len(lots) {
+			fmt.Fprintf(stdout, "there were %d lots in %s before, now there are %d\n", before, dir, len(lots))
 		}
 	}
 	if err := errors.Join(writeTable(dir, "problems", problems), book.remove()); err != nil {
 		return err
 	}
+
 	fmt.Fprintf(stdout, "%d lots and %d estates of %d pages in %v, %.0f rows/s; %d rows could not be read\n",
 		len(lots), len(estates), len(book.pages), took.Round(time.Millisecond), float64(all)/took.Seconds(), bad)
 	for i, p := range problems {
@@ -67,10 +96,21 @@ func finish(book *journal, dir string, maxBad float64, took time.Duration, stdou
 		}
 		fmt.Fprintf(stdout, "  %s:%d:%d: row %d: %s %q: %s\n", p.URL, p.Line, p.Column, p.Row, p.Field, p.Text, p.Error)
 	}
-	if share > maxBad {
+	switch {
+	case share > maxBad:
 		return fmt.Errorf("%.1f %% of the rows could not be read, more than -max-bad %g, so lots and estates are not written: has the site's markup changed?", share, maxBad)
+	case less != "" && !incomplete:
+		return fmt.Errorf("%s: so lots and estates are not written; -incomplete takes what there is", less)
+	case less != "":
+		fmt.Fprintf(stdout, "not everything: %s\n", less)
 	}
 	return nil
+}
+
+// countLots returns the number of lots of an earlier run.
+func countLots(dir string) int {
+	lots, _ := rows.ReadFile[tea.Lot](filepath.Join(dir, "lots.jsonl")) // none, if it cannot be read
+	return len(lots)
 }
 
 // writeTable writes items to name.csv and name.jsonl, each as a whole.

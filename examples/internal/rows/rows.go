@@ -4,6 +4,11 @@
 // their json tags say. Fields are strings, booleans, numbers, times and
 // whatever else is a text by encoding.TextMarshaler; a nil pointer is an empty
 // cell in CSV and null in JSON.
+//
+// What is written is read back equal, or it is not written: a value that CSV or
+// JSON cannot hold is an error that wraps [ErrLossy]. A text in CSV that a
+// spreadsheet would take for a formula has an apostrophe in front, which reading
+// takes away again.
 package rows
 
 import (
@@ -20,6 +25,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Error is what could not be read, and where.
@@ -52,6 +58,8 @@ func (e *Error) Unwrap() error { return e.Err }
 var (
 	// ErrColumns says that the columns of a file are not those of the struct.
 	ErrColumns = errors.New("the columns are not those expected")
+	// ErrLossy says that a value would not come back as it is.
+	ErrLossy = errors.New("would not be read back as it is")
 	// ErrFormat says that a file's name ends neither in .csv nor in .jsonl.
 	ErrFormat = errors.New("neither .csv nor .jsonl")
 )
@@ -80,7 +88,10 @@ func columns[T any]() []column {
 // WriteCSV writes a line with the columns' names and one for each item
 // (RFC 4180).
 func WriteCSV[T any](w io.Writer, items []T) error {
-	cols := columns[T]()
+	cols, err := unique(columns[T]())
+	if err != nil {
+		return err
+	}
 	out := csv.NewWriter(w)
 	record := make([]string, len(cols))
 	for i, c := range cols {
@@ -89,14 +100,21 @@ func WriteCSV[T any](w io.Writer, items []T) error {
 	if err := out.Write(record); err != nil {
 		return err
 	}
+
 	for n := range items {
 		v := reflect.ValueOf(&items[n]).Elem()
 		for i, c := range cols {
-			text, err := format(v.FieldByIndex(c.index))
-			if err != nil {
+			if record[i], err = cell(v, c); err != nil {
 				return fmt.Errorf("rows: item %d: %s: %w", n+1, c.name, err)
 			}
-			record[i] = text
+		}
+		if len(record) == 1 && record[0] == "" {
+			// A line without anything would be no row.
+			out.Flush()
+			if _, err := io.WriteString(w, "\"\"\n"); err != nil {
+				return err
+			}
+			continue
 		}
 		if err := out.Write(record); err != nil {
 			return err
@@ -106,12 +124,87 @@ func WriteCSV[T any](w io.Writer, items []T) error {
 	return out.Error()
 }
 
+// unique returns cols, or an error if two have one name.
+func unique(cols []column) ([]column, error) {
+	for i, c := range cols {
+		if slices.ContainsFunc(cols[:i], func(b column) bool { return b.name == c.name }) {
+			return nil, fmt.Errorf("rows: two columns are called %s: %w", c.name, ErrLossy)
+		}
+	}
+	return cols, nil
+}
+
+// cell returns what stands in the column of an item, as it is read back.
+func cell(item reflect.Value, c column) (string, error) {
+	v, err := item.FieldByIndexErr(c.index)
+	if err != nil {
+		return "", err
+	}
+	text, err := format(v)
+	switch {
+	case err != nil:
+		return "", err
+	case v.Kind() == reflect.Pointer && !v.IsNil() && text == "":
+		return "", fmt.Errorf("a pointer to an empty text is that of nothing: %w", ErrLossy)
+	case strings.Contains(text, "\r\n"):
+		return "", fmt.Errorf("a line end of CR and LF becomes LF: %w", ErrLossy)
+	case isText(v.Type()):
+		text = guard(text)
+	}
+	return text, nil
+}
+
+// isText reports whether values of a type are written as they are: a number
+// such as -5 is no formula.
+func isText(t reflect.Type) bool {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t.Kind() == reflect.String || t.Implements(marshaler) || reflect.PointerTo(t).Implements(marshaler)
+}
+
+var marshaler = reflect.TypeFor[encoding.TextMarshaler]()
+
+// formula has the signs that make a formula of a cell, also in their wide forms.
+const formula = "=+-@\t\r\n＝＋－＠"
+
+// guard puts an apostrophe before a text that a spreadsheet would calculate.
+func guard(text string) string {
+	if r, _ := utf8.DecodeRuneInString(text); text != "" && strings.ContainsRune(formula+"'", r) {
+		return "'" + text
+	}
+	return text
+}
+
+// unguard takes away what guard put there, and no other apostrophe.
+func unguard(text string) string {
+	bare, ok := strings.CutPrefix(text, "'")
+	if r, _ := utf8.DecodeRuneInString(bare); ok && bare != "" && strings.ContainsRune(formula+"'", r) {
+		return bare
+	}
+	return text
+}
+
 // WriteJSONLines writes one JSON object for each item, each on a line.
 func WriteJSONLines[T any](w io.Writer, items []T) error {
+	cols, err := unique(columns[T]())
+	if err != nil {
+		return err
+	}
 	b := bufio.NewWriter(w)
 	enc := json.NewEncoder(b)
 	enc.SetEscapeHTML(false)
 	for n := range items {
+		v := reflect.ValueOf(&items[n]).Elem()
+		for _, c := range cols {
+			field, err := v.FieldByIndexErr(c.index)
+			if err == nil && field.Kind() == reflect.Pointer {
+				field = field.Elem()
+			}
+			if err == nil && field.Kind() == reflect.String && !utf8.ValidString(field.String()) {
+				return fmt.Errorf("rows: item %d: %s: it is not UTF-8, as JSON must be: %w", n+1, c.name, ErrLossy)
+			}
+		}
 		if err := enc.Encode(&items[n]); err != nil {
 			return fmt.Errorf("rows: item %d: %w", n+1, err)
 		}
@@ -173,7 +266,14 @@ func ReadCSV[T any](r io.Reader) ([]T, error) {
 		var item T
 		v := reflect.ValueOf(&item).Elem()
 		for i, c := range order {
-			if err := parse(v.FieldByIndex(c.index), record[i]); err != nil {
+			field, err := v.FieldByIndexErr(c.index)
+			if err != nil {
+				return nil, &Error{Column: c.name, Err: err}
+			}
+			if isText(field.Type()) {
+				record[i] = unguard(record[i])
+			}
+			if err := parse(field, record[i]); err != nil {
 				line, _ := in.FieldPos(i)
 				return nil, &Error{Line: line, Column: c.name, Text: record[i], Err: err}
 			}

@@ -81,6 +81,90 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+type single struct{ A string }
+
+type pair struct {
+	A string
+	P *string
+}
+
+// back writes items both ways and reads them again.
+func back[T any](t *testing.T, items []T) {
+	t.Helper()
+	for name, f := range map[string]struct {
+		write func(io.Writer, []T) error
+		read  func(io.Reader) ([]T, error)
+	}{"CSV": {rows.WriteCSV[T], rows.ReadCSV[T]}, "JSON Lines": {rows.WriteJSONLines[T], rows.ReadJSONLines[T]}} {
+		var b bytes.Buffer
+		if err := f.write(&b, items); err != nil {
+			if !errors.Is(err, rows.ErrLossy) {
+				t.Errorf("%s of %+v: %v", name, items, err)
+			}
+			continue
+		}
+		got, err := f.read(&b)
+		if err != nil {
+			t.Errorf("%s of %+v: %v", name, items, err)
+			continue
+		}
+		if diff := cmp.Diff(items, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// What is written is read back equal.
+func TestBackEqual(t *testing.T) {
+	t.Parallel()
+	back(t, []single{{"x"}, {""}, {"y"}, {""}})
+	back(t, []struct{ A *string }{{nil}, {nil}})
+	back(t, []pair{{"a\rb", nil}, {"\r", nil}, {"\ufeffx", nil}, {" a ", new("b")}, {"a\n\nb\n", nil}, {`"`, nil}, {"\\.", nil}})
+	for _, sign := range []string{"=", "+", "-", "@", "\t", "\n", "\r", "＝", "'", "''", "'x", "'=", "'+'", "-5"} {
+		back(t, []pair{{sign + "1+1", new(sign)}, {sign, nil}})
+	}
+}
+
+// What would not be is an error, and a spreadsheet calculates nothing.
+func TestLossyIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, item := range map[string]pair{"CR LF": {"a\r\nb", nil}, "a pointer to nothing": {"x", new("")}} {
+		if err := rows.WriteCSV(io.Discard, []pair{item}); !errors.Is(err, rows.ErrLossy) || !strings.Contains(err.Error(), "item 1: ") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := rows.WriteJSONLines(io.Discard, []pair{{"\xff", nil}}); !errors.Is(err, rows.ErrLossy) {
+		t.Errorf("not UTF-8: %v", err)
+	}
+	type twice struct {
+		A string
+		B string `json:"A"`
+	}
+	if err := rows.WriteCSV(io.Discard, []twice{{}}); !errors.Is(err, rows.ErrLossy) {
+		t.Errorf("two columns of one name: %v", err)
+	}
+
+	var b bytes.Buffer
+	if err := rows.WriteCSV(&b, []item{{Name: `=HYPERLINK("http://evil.example")`, Chests: -3}}); err != nil {
+		t.Fatal(err)
+	}
+	if text := b.String(); !strings.Contains(text, "\"'=HYPERLINK(") || !strings.Contains(text, ",-3,") {
+		t.Errorf("file:\n%s", text)
+	}
+	got, err := rows.ReadCSV[pair](strings.NewReader("A,P\n'quoted',x\n"))
+	if err != nil || got[0].A != "'quoted'" {
+		t.Errorf("somebody else's apostrophe: %+v, %v", got, err)
+	}
+}
+
+func FuzzBack(f *testing.F) {
+	f.Add("a", "=b")
+	f.Add("", "'")
+	f.Fuzz(func(t *testing.T, a, b string) {
+		back(t, []pair{{a, &b}, {b, nil}})
+		back(t, []single{{a}, {b}, {""}})
+	})
+}
+
 func TestMistakesHaveAPlace(t *testing.T) {
 	t.Parallel()
 	const head = "name,at,weight,aroma,chests,left,passed\n"
