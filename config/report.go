@@ -194,7 +194,7 @@ func layerRank(p Problem, rank map[string]int) int {
 type scrubber struct{ secrets []secret.Secret }
 
 func (s *scrubber) add(text string) {
-	s.secrets = append(s.secrets, secret.New(strings.TrimSpace(text)))
+	s.secrets = append(s.secrets, secret.New(text))
 }
 
 // problems cleans them in place. Keys and what is wanted are words of the
