@@ -8,11 +8,13 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/svcblocks/svcblocks/config/internal/doc"
 	"github.com/svcblocks/svcblocks/config/internal/typed"
+	tags "github.com/svcblocks/svcblocks/internal/options"
 )
 
 // snapshot is one complete reading of the settings.
@@ -194,6 +196,7 @@ func (b *builder) section(e *typed.Entry, rv reflect.Value) {
 					break
 				}
 				fv.Set(reflect.New(fv.Type().Elem()))
+				typed.Fill(fv.Elem(), child.Shape)
 			}
 			fv = fv.Elem()
 		}
@@ -224,7 +227,11 @@ func (b *builder) leaf(e *typed.Entry, fv reflect.Value) {
 		b.found = append(b.found, p)
 		return
 	}
-	if want := r.Check(fv, e.Shape); want != "" {
+	want := r.Check(fv, e.Shape)
+	if n != nil && n.Kind != doc.Null && e.Field.Tags.ZeroIsDefault && fv.IsZero() {
+		want = typed.ZeroMeans(e.Field, fv)
+	}
+	if want != "" {
 		if n == nil {
 			n = &doc.Node{Kind: doc.Text, Mark: noOrigin}
 		}
@@ -337,6 +344,10 @@ func (b *builder) callValidate(rv reflect.Value, key string, partly bool, inner 
 	if err == nil || panicked && partly {
 		return nil
 	}
+	if many := tags.Mistakes(nil); errors.As(err, &many) {
+		return b.ofOptions(many, rv.Type(), key, inner)
+	}
+
 	causes := []error{err}
 	if many, ok := err.(interface{ Unwrap() []error }); ok && len(many.Unwrap()) > 0 {
 		causes = many.Unwrap()
@@ -353,6 +364,60 @@ func (b *builder) callValidate(rv reflect.Value, key string, partly bool, inner 
 		problems = append(problems, p)
 	}
 	return problems
+}
+
+// ofOptions tells the mistakes of options by their keys and places, and leaves
+// out what is known already: the same tags were read here.
+func (b *builder) ofOptions(many tags.Mistakes, rt reflect.Type, key string, inner []Problem) (problems []Problem) {
+	for _, m := range many {
+		at := m.Key
+		if at == "" {
+			at = tags.KeyOf(rt, m.Field)
+		}
+		p := b.placeOf(key, at)
+		p.Kind, p.Message = KindInvalid, m.Text
+		if at == "" && m.Field != "" { // of a field that settings cannot hold
+			p.Message = m.Field + ": " + m.Text
+		}
+		known := func(p2 Problem) bool {
+			return p2.Key == p.Key && p2.Message != "required, but no layer sets it" || p2.Error() == p.Error()
+		}
+		if !slices.ContainsFunc(slices.Concat(inner, b.found, b.problems, problemsOf(b.Mistakes)), known) {
+			problems = append(problems, p)
+		}
+	}
+	return problems
+}
+
+// placeOf finds where the value of a key stands, also of one in a list or map.
+func (b *builder) placeOf(section, key string) Problem {
+	if key == "" {
+		return b.locate(section)
+	}
+	if section != "" {
+		key = section + "." + key
+	}
+	for _, e := range b.schema.Leaves {
+		rest, ok := strings.CutPrefix(key, e.Key)
+		n := b.heads[e.ID]
+		if !ok || n == nil || rest != "" && rest[0] != '.' && rest[0] != '[' {
+			continue
+		}
+		for part := range strings.FieldsFuncSeq(rest, func(r rune) bool { return r == '.' || r == '[' || r == ']' }) {
+			next := n.Find(strings.Trim(part, `"`))
+			if i, err := strconv.Atoi(part); n.Kind == doc.List && err == nil && i < len(n.Items) {
+				next = n.Items[i]
+			}
+			if next == nil {
+				break // the item that lacks it
+			}
+			n = next
+		}
+		return problemAt(n, key)
+	}
+	p := b.locate(section)
+	p.Key = key
+	return p
 }
 
 // validate keeps a panic of the method from ending a program that runs on its

@@ -12,6 +12,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/config/internal/doc"
 	"github.com/svcblocks/svcblocks/config/internal/typed"
+	tags "github.com/svcblocks/svcblocks/internal/options"
 )
 
 // Schema returns a JSON Schema (draft 2020-12) of the settings files, for
@@ -64,7 +65,7 @@ func EnvExample[T any](defaults T, opts ...Option) (string, error) {
 		if e.Field.Doc != "" {
 			b.WriteString("# " + strings.ReplaceAll(e.Field.Doc, "\n", "\n# ") + "\n")
 		}
-		b.WriteString("# " + facts(e) + "\n")
+		b.WriteString("# " + facts(e.Shape, e.Field) + "\n")
 		v := variable(prefix, e.Key)
 		if e.Shape.IsSecret() {
 			v += fileSuffix
@@ -110,7 +111,14 @@ func Doc[T any](defaults T) (string, error) {
 		if fv.IsValid() && !fv.IsZero() {
 			value = "`" + strings.ReplaceAll(display(fv, e.Shape, e.Key, false), "`", "'") + "`"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", e.Key, cell.Replace(facts(e)), cell.Replace(value), cell.Replace(e.Field.Doc))
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", e.Key, cell.Replace(facts(e.Shape, e.Field)), cell.Replace(value), cell.Replace(e.Field.Doc))
+		eachItemKey(e.Key, e.Shape, nil, func(key string, f *typed.Field) {
+			value := ""
+			if f.Tags.Default != "" {
+				value = "`" + f.Tags.Default + "`"
+			}
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", key, cell.Replace(facts(f.Shape, f)), cell.Replace(value), cell.Replace(f.Doc))
+		})
 	})
 	return b.String(), nil
 }
@@ -121,39 +129,75 @@ func describeSettings[T any](op string, defaults T) (*typed.Schema, reflect.Valu
 	if len(errs) > 0 {
 		return nil, rv, errors.New("config: " + op + ": " + strings.Join(errs, "; "))
 	}
+	typed.Fill(rv, s.Root.Shape)
 	return s, rv, nil
 }
 
-// eachLeaf visits the leaves in the order of the fields; fv is invalid below a
-// nil pointer.
+// eachLeaf visits the leaves in the order of the fields. Below a nil pointer,
+// the defaults are those of the tags.
 func eachLeaf(section *typed.Entry, rv reflect.Value, visit func(e *typed.Entry, fv reflect.Value)) {
 	for _, child := range section.Children {
 		fv := fieldOf(rv, child.Index)
 		if child.Section {
-			eachLeaf(child, indirect(fv), visit)
+			inner := indirect(fv)
+			if !inner.IsValid() {
+				inner = reflect.New(child.Shape.Type).Elem()
+				typed.Fill(inner, child.Shape)
+			}
+			eachLeaf(child, inner, visit)
 			continue
 		}
 		visit(child, fv)
 	}
 }
 
+// eachItemKey visits the keys of the items of a list or map of structs: of
+// receivers, receivers[].name and so on. seen keeps types that contain
+// themselves from going on for ever.
+func eachItemKey(key string, s *typed.Shape, seen []*typed.Shape, visit func(key string, f *typed.Field)) {
+	for s.Code == typed.Pointer {
+		s = s.Elem
+	}
+	switch s.Code {
+	case typed.Slice, typed.Array:
+		eachItemKey(key+"[]", s.Elem, seen, visit)
+	case typed.Map:
+		eachItemKey(key+".*", s.Elem, seen, visit)
+	case typed.Struct:
+		if slices.Contains(seen, s) {
+			return
+		}
+		for _, name := range typed.SortedKeys(s.Struct.Names) {
+			f := s.Struct.Names[name]
+			inner := f.Shape
+			for inner.Code == typed.Pointer {
+				inner = inner.Elem
+			}
+			if inner.Code != typed.Struct {
+				visit(key+"."+name, f)
+			}
+			eachItemKey(key+"."+name, f.Shape, append(seen, s), visit)
+		}
+	}
+}
+
 // facts says in words what a key takes.
-func facts(e *typed.Entry) string {
+func facts(s *typed.Shape, f *typed.Field) string {
 	var parts []string
 	switch {
-	case e.Shape.IsSecret():
+	case s.IsSecret():
 		parts = append(parts, "a secret")
-	case len(e.Field.Rules.OneOf) > 0:
-		parts = append(parts, "one of "+strings.Join(e.Field.Rules.OneOf, ", "))
-	case e.Shape.Code == typed.String:
+	case len(f.Rules.OneOf) > 0:
+		parts = append(parts, "one of "+strings.Join(f.Rules.OneOf, ", "))
+	case s.Code == typed.String:
 		parts = append(parts, "text")
 	default:
-		parts = append(parts, e.Shape.Describe())
+		parts = append(parts, s.Describe())
 	}
-	if limits := e.Field.Rules.Limits(e.Shape); limits != "" {
+	if limits := f.Rules.Limits(s); limits != "" {
 		parts = append(parts, limits)
 	}
-	if e.Field.Rules.Required {
+	if f.Rules.Required {
 		parts = append(parts, "required")
 	}
 	return strings.Join(parts, ", ")
@@ -186,7 +230,12 @@ func jsonProperties(e *typed.Entry, rv reflect.Value) *doc.Node {
 			out.Put(doc.Name{Text: child.Field.Name}, jsonLeaf(child, fv))
 			continue
 		}
-		properties := jsonProperties(child, indirect(fv))
+		inner := indirect(fv)
+		if !inner.IsValid() {
+			inner = reflect.New(child.Shape.Type).Elem()
+			typed.Fill(inner, child.Shape)
+		}
+		properties := jsonProperties(child, inner)
 		if child.Field.Name == "" { // embedded: its keys are the outer struct's
 			for i, k := range properties.Names {
 				out.Put(k, properties.Items[i])
@@ -221,8 +270,9 @@ func jsonLeaf(e *typed.Entry, fv reflect.Value) *doc.Node {
 	return n
 }
 
-// jsonShape describes a type; seen keeps types that contain themselves from
-// going on for ever.
+// jsonShape describes what Load accepts for a type: its values, the texts that
+// are read as such, null, which leaves the default, and a reference. seen keeps
+// types that contain themselves from going on for ever.
 func jsonShape(s *typed.Shape, r typed.Rules, seen []*typed.Shape) *doc.Node {
 	for s.Code == typed.Pointer {
 		s = s.Elem
@@ -230,7 +280,8 @@ func jsonShape(s *typed.Shape, r typed.Rules, seen []*typed.Shape) *doc.Node {
 	if slices.Contains(seen, s) {
 		return object()
 	}
-	seen = append(seen, s)
+	seen = append(slices.Clip(seen), s)
+
 	limits := func(n *doc.Node, low, high string) *doc.Node {
 		if r.Min != nil {
 			n.Put(doc.Name{Text: low}, word(r.Min.Text))
@@ -238,23 +289,43 @@ func jsonShape(s *typed.Shape, r typed.Rules, seen []*typed.Shape) *doc.Node {
 		if r.Max != nil {
 			n.Put(doc.Name{Text: high}, word(r.Max.Text))
 		}
-		return n
+		return numeric(n)
 	}
-	either := func(n *doc.Node) *doc.Node { return object("anyOf", list(n, referenceSchema())) }
+	orNull := func(n ...*doc.Node) *doc.Node { return object("anyOf", list(append(n, object("type", text("null")))...)) }
+	either := func(n ...*doc.Node) *doc.Node { return orNull(append(n, referenceSchema())...) }
+	pattern := func(p string) *doc.Node { return object("type", text("string"), "pattern", text(p)) }
+
+	if len(r.OneOf) > 0 && s.Code != typed.Slice && s.Code != typed.Array {
+		values := list()
+		for _, v := range r.OneOf {
+			values.Items = append(values.Items, text(v))
+			if doc.IsJSONNumber(v) || v == "true" || v == "false" {
+				values.Items = append(values.Items, word(v))
+			}
+		}
+		out := []*doc.Node{object("enum", values)}
+		if s.Code != typed.String { // other spellings, such as 0x1 or 60s
+			out = append(out, pattern(`^\s*[-+.0-9]`))
+		}
+		return either(out...)
+	}
+
 	switch s.Code {
 	case typed.Bool:
-		return either(object("type", text("boolean")))
+		return either(object("type", text("boolean")), object("enum", list(word("0"), word("1"))),
+			pattern(`^\s*([tTyYfFnN01]|[oO][nN]|[oO][fF][fF]|[nN][oO]|[yY][eE][sS]|[tT][rR][uU][eE]|[fF][aA][lL][sS][eE])\s*$`))
 	case typed.Int, typed.Uint:
 		n := limits(object("type", text("integer")), "minimum", "maximum")
 		if s.Code == typed.Uint && n.Child("minimum") == nil {
 			n.Put(doc.Name{Text: "minimum"}, word("0"))
 		}
-		return either(numeric(n))
+		return either(n, pattern(`^\s*[-+]?[0-9]`))
 	case typed.Float:
-		return either(numeric(limits(object("type", text("number")), "minimum", "maximum")))
+		return either(limits(object("type", text("number")), "minimum", "maximum"), pattern(`^\s*[-+]?([.0-9]|[iI][nN][fF]|[nN][aA][nN])`))
 	case typed.Duration:
-		return either(object("type", text("string"), "pattern", text(`^[+-]?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+$|^[+-]?0$`),
-			"examples", list(text("30s"), text("5m"), text((90*time.Minute).String()))))
+		n := pattern(`^\s*([+-]?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+|[+-]?0)\s*$`)
+		n.Put(doc.Name{Text: "examples"}, list(text("30s"), text("5m"), text((90*time.Minute).String())))
+		return either(n, object("const", word("0")))
 	case typed.Slice, typed.Array:
 		n := limits(object("type", text("array"), "items", jsonShape(s.Elem, typed.Rules{OneOf: r.OneOf}, seen)), "minItems", "maxItems")
 		if s.Code == typed.Array {
@@ -263,37 +334,46 @@ func jsonShape(s *typed.Shape, r typed.Rules, seen []*typed.Shape) *doc.Node {
 			n.Put(doc.Name{Text: "maxItems"}, length)
 		}
 		return either(n)
-	case typed.Map:
-		item := jsonShape(s.Elem, typed.Rules{}, seen)
-		return either(limits(object("type", text("object"), "additionalProperties", object("anyOf", list(item, object("type", text("null"))))), "minProperties", "maxProperties"))
+	case typed.Map: // its number of entries is that of all layers
+		return either(object("type", text("object"), "additionalProperties", jsonShape(s.Elem, typed.Rules{}, seen)))
 	case typed.Struct:
-		properties := object()
-		for _, k := range typed.SortedKeys(s.Struct.Names) {
-			f := s.Struct.Names[k]
-			p := jsonShape(f.Shape, f.Rules, seen)
-			if f.Doc != "" {
-				p.Put(doc.Name{Text: "description"}, text(f.Doc))
-			}
-			properties.Put(doc.Name{Text: k}, p)
-		}
-		return object("type", text("object"), "properties", properties, "additionalProperties", word("false"))
+		return orNull(jsonStruct(s, seen))
 	case typed.Any:
 		return object()
-	case typed.Text:
-		if s.Type == reflect.TypeFor[Bytes]() {
-			return object("type", list(text("string"), text("integer")))
+	case typed.String, typed.Secret:
+		if r.Min == nil && r.Max == nil {
+			break
 		}
+		return either(limits(object("type", list(text("string"), text("number"), text("boolean"))), "minLength", "maxLength"))
 	}
-	if len(r.OneOf) > 0 {
-		values := list()
-		for _, v := range r.OneOf {
-			values.Items = append(values.Items, text(v))
+	return object("type", list(text("string"), text("number"), text("boolean"), text("null")))
+}
+
+// jsonStruct describes an item of a list or map. What it requires has to stand
+// in it, as no other layer can set it.
+func jsonStruct(s *typed.Shape, seen []*typed.Shape) *doc.Node {
+	properties, required := object(), list()
+	for _, k := range typed.SortedKeys(s.Struct.Names) {
+		f := s.Struct.Names[k]
+		p := jsonShape(f.Shape, f.Rules, seen)
+		if f.Doc != "" {
+			p.Put(doc.Name{Text: "description"}, text(f.Doc))
 		}
-		return either(object("enum", values))
+		if zero := reflect.New(f.Shape.Type).Elem(); f.Tags.HasDefault && !f.Shape.HoldsSecret() {
+			if v, err := tags.Parse(zero.Type(), f.Tags.Default); err == nil {
+				if value, err := typed.Encode(v, f.Shape); err == nil {
+					p.Put(doc.Name{Text: "default"}, value)
+				}
+			}
+		}
+		if f.Rules.Required {
+			required.Items = append(required.Items, text(k))
+		}
+		properties.Put(doc.Name{Text: k}, p)
 	}
-	n := object("type", list(text("string"), text("number"), text("boolean")))
-	if s.Code == typed.String || s.Code == typed.Secret {
-		return limits(n, "minLength", "maxLength")
+	n := object("type", text("object"), "properties", properties, "additionalProperties", word("false"))
+	if len(required.Items) > 0 {
+		n.Put(doc.Name{Text: "required"}, required)
 	}
 	return n
 }
@@ -301,7 +381,7 @@ func jsonShape(s *typed.Shape, r typed.Rules, seen []*typed.Shape) *doc.Node {
 // numeric drops limits that JSON cannot write, such as hexadecimal ones.
 func numeric(n *doc.Node) *doc.Node {
 	for i, k := range n.Names {
-		if (k.Text == "minimum" || k.Text == "maximum") && !doc.IsJSONNumber(n.Items[i].Text) {
+		if (strings.HasPrefix(k.Text, "min") || strings.HasPrefix(k.Text, "max")) && !doc.IsJSONNumber(n.Items[i].Text) {
 			n.Names, n.Items = append(n.Names[:i:i], n.Names[i+1:]...), append(n.Items[:i:i], n.Items[i+1:]...)
 			return numeric(n)
 		}

@@ -85,8 +85,11 @@ func newEngine(defaults reflect.Value, o *options) (*engine, error) {
 		}
 		return nil, errors.Join(joined...)
 	}
+	filled := reflect.New(schema.Type).Elem()
+	filled.Set(typed.Copy(defaults, schema.Root.Shape))
+	typed.Fill(filled, schema.Root.Shape)
 	return &engine{
-		opt: o, schema: schema, defaults: typed.Copy(defaults, schema.Root.Shape),
+		opt: o, schema: schema, defaults: filled,
 		refs: references{known: map[string]*resolved{}, every: o.refresh}, wake: make(chan struct{}, 1), building: make(chan struct{}, 1),
 	}, nil
 }

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/config/internal/doc"
-
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/options"
 )
 
 // Kind says what is wrong with a value.
@@ -186,6 +186,7 @@ func (d *Decoder) mapping(rv reflect.Value, s *Shape, n *doc.Node, key string) b
 func (d *Decoder) structure(rv reflect.Value, s *Shape, n *doc.Node, key string) bool {
 	before := len(d.Mistakes)
 	failed := map[string]bool{}
+	Fill(rv, s)
 	for i, k := range n.Names {
 		f := s.Struct.Names[k.Text]
 		if f == nil {
@@ -211,6 +212,8 @@ func (d *Decoder) structure(rv reflect.Value, s *Shape, n *doc.Node, key string)
 		case f.Rules.Required && !failed[k] && item != nil && IsEmpty(fv, f.Shape):
 			d.Mistakes = append(d.Mistakes, Mistake{Kind: Missing, Node: item, Shape: f.Shape, Key: full, Want: "empty"})
 		case item == nil && fv.IsZero():
+		case item != nil && item.Kind != doc.Null && f.Tags.ZeroIsDefault && fv.IsZero() && !failed[k]:
+			d.Mistakes = append(d.Mistakes, Mistake{Kind: OutOfRange, Node: item, Shape: f.Shape, Key: full, Want: ZeroMeans(f, fv)})
 		default:
 			if want := f.Rules.Check(fv, f.Shape); want != "" && !failed[k] {
 				at := item
@@ -222,6 +225,12 @@ func (d *Decoder) structure(rv reflect.Value, s *Shape, n *doc.Node, key string)
 		}
 	}
 	return len(d.Mistakes) == before
+}
+
+// ZeroMeans says what to write in place of an explicit zero that would mean the
+// default.
+func ZeroMeans(f *Field, zero reflect.Value) string {
+	return "another value, or none: " + f.Tags.Zero(zero)
 }
 
 // Unknown reports name i of a section, n, which no field of the shape has. Where
@@ -294,6 +303,9 @@ func setText(rv reflect.Value, s *Shape, text string) (want, hint string, cause 
 			return s.Describe(), "a leading zero is ambiguous: write it without, or 0o for octal", nil
 		}
 		v, err := strconv.ParseInt(trimmed, 0, rv.Type().Bits())
+		if size, sizeErr := options.ParseSize(trimmed); err != nil && sizeErr == nil && strings.HasSuffix(trimmed, "B") && !rv.OverflowInt(size) {
+			v, err = size, nil
+		}
 		if err != nil {
 			return s.Describe(), intHint(trimmed), nil
 		}
@@ -303,6 +315,9 @@ func setText(rv reflect.Value, s *Shape, text string) (want, hint string, cause 
 			return s.Describe(), "a leading zero is ambiguous: write it without, or 0o for octal", nil
 		}
 		v, err := strconv.ParseUint(strings.TrimPrefix(trimmed, "+"), 0, rv.Type().Bits())
+		if size, sizeErr := options.ParseSize(trimmed); err != nil && sizeErr == nil && strings.HasSuffix(trimmed, "B") && !rv.OverflowUint(uint64(size)) {
+			v, err = uint64(size), nil
+		}
 		if err != nil {
 			return s.Describe(), intHint(trimmed), nil
 		}

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/options"
 )
 
 // Rules are what the tags of a field ask of its value.
@@ -73,9 +74,15 @@ func parseBound(text string, s *Shape) (b *Bound, err error) {
 		err = v.Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(text))
 		b.i = v.Elem().Int()
 	case s.Code == Int:
-		b.i, err = strconv.ParseInt(text, 0, 64)
+		if b.i, err = strconv.ParseInt(text, 0, 64); err != nil {
+			b.i, err = options.ParseSize(text)
+		}
 	case s.Code == Uint:
-		b.u, err = strconv.ParseUint(text, 0, 64)
+		if b.u, err = strconv.ParseUint(text, 0, 64); err != nil {
+			var size int64
+			size, err = options.ParseSize(text)
+			b.u = uint64(size)
+		}
 	case s.Code == Float:
 		b.f, err = strconv.ParseFloat(text, 64)
 	case s.Code == String || s.Code == Secret || s.Code == Raw || s.Code == Slice || s.Code == Map || s.Code == Array:

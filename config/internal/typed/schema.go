@@ -11,8 +11,8 @@ import (
 	"unicode"
 
 	"github.com/svcblocks/svcblocks/config/internal/doc"
-
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/options"
 )
 
 // Code is how a type is read.
@@ -50,7 +50,7 @@ type Shape struct {
 	Validate bool // *T has Validate() error
 	special  *Special
 
-	validates, secrets answer // see needsValidation, holdsSecret
+	validates, secrets, defaults answer // see NeedsValidation, HoldsSecret, Fill
 }
 
 // Special says of a type that reads text what reflection cannot see.
@@ -75,6 +75,7 @@ type Field struct {
 	Index  int
 	Shape  *Shape
 	Rules  Rules
+	Tags   options.Rules // default and zero among them
 	Doc    string
 	// path leads from the struct that lists the field in names to the field,
 	// through embedded structs.
@@ -321,6 +322,7 @@ func (b *schemaBuilder) structShape(s *Shape) {
 		var errs []string
 		f.Rules, errs = parseRules(sf.Tag, f)
 		b.errs = append(b.errs, errs...)
+		b.defaults(f, sf)
 		s.Struct.Fields = append(s.Struct.Fields, f)
 		s.Struct.Names[f.Name] = f
 	}
@@ -480,4 +482,29 @@ func (s *Shape) Word() string {
 		return "size"
 	}
 	return "text"
+}
+
+// defaults reads the tags of a field that say what zero means.
+func (b *schemaBuilder) defaults(f *Field, sf reflect.StructField) {
+	var bad []string
+	f.Tags, bad = options.ParseRules(sf)
+	if _, tagged := sf.Tag.Lookup("default"); tagged && f.Shape.HoldsSecret() {
+		bad = append(bad, "tag default: a secret has none")
+	}
+	for _, text := range bad {
+		if strings.HasPrefix(text, "tag default:") || strings.HasPrefix(text, "tag zero:") || strings.Contains(text, "above max") {
+			b.errs = append(b.errs, fmt.Sprintf("field %s: %s", f.GoName, text))
+		}
+	}
+}
+
+// Fill sets the fields of a struct, and of those within, that are zero and have
+// a default.
+func Fill(rv reflect.Value, s *Shape) {
+	hasDefault := func(in *Shape) bool {
+		return in.Code == Struct && slices.ContainsFunc(in.Struct.Fields, func(f *Field) bool { return f.Tags.HasDefault })
+	}
+	if rv.CanAddr() && rv.Addr().CanInterface() && s.holds(&s.defaults, hasDefault) {
+		options.Fill(rv.Addr().Interface())
+	}
 }
