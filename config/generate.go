@@ -291,7 +291,9 @@ func jsonShape(s *typed.Shape, r typed.Rules, seen []*typed.Shape) *doc.Node {
 		}
 		return numeric(n)
 	}
-	orNull := func(n ...*doc.Node) *doc.Node { return object("anyOf", list(append(n, object("type", text("null")))...)) }
+	orNull := func(n ...*doc.Node) *doc.Node {
+		return object("anyOf", list(append(n, object("type", text("null")))...))
+	}
 	either := func(n ...*doc.Node) *doc.Node { return orNull(append(n, referenceSchema())...) }
 	pattern := func(p string) *doc.Node { return object("type", text("string"), "pattern", text(p)) }
 
