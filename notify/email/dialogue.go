@@ -17,6 +17,7 @@ import (
 	"github.com/wneessen/go-mail/smtp"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/redact"
 	"github.com/svcblocks/svcblocks/notify"
 )
 
@@ -319,8 +320,8 @@ func names(list []mechanism) string {
 // withoutKey takes the key out of what a server said about it. A token is not
 // among the client's Secrets, as each call of Token may give another one.
 func withoutKey(err error, key secret.Secret) error {
-	if reply, ok := errors.AsType[*textproto.Error](err); ok && !key.IsZero() {
-		return &textproto.Error{Code: reply.Code, Msg: strings.ReplaceAll(reply.Msg, key.Reveal(), "[redacted]")}
+	if reply, ok := errors.AsType[*textproto.Error](err); ok {
+		return &textproto.Error{Code: reply.Code, Msg: redact.New(key).String(reply.Msg)}
 	}
 	return err
 }

@@ -2,7 +2,6 @@ package email
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,8 +10,8 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/redact"
 	"github.com/svcblocks/svcblocks/notify"
-	"github.com/svcblocks/svcblocks/notify/internal/redact"
 )
 
 // Client sends mail through one server over a few connections that it keeps.
@@ -36,29 +35,24 @@ var (
 // New returns a Client. It reports every mistake in opts at once and does not
 // connect; [Client.Check] does.
 func New(opts *Options) (*Client, error) {
-	s, err := opts.withDefaults()
+	s, err := opts.settle()
 	if err != nil {
 		return nil, err
 	}
 	c := &Client{s: s}
-	var forms []string
-	for _, f := range c.Secrets() {
-		forms = append(forms, f.Reveal())
-	}
-	c.red = redact.New(forms...)
+	c.red = redact.New(c.Secrets()...)
 	c.pool = newPool(&c.s)
 	c.answers = newAnswers()
 	return c, nil
 }
 
-// Secrets returns the password, also in the form that AUTH PLAIN gives it.
+// Secrets returns the password. That Token gives is taken out of errors where it
+// is used.
 func (c *Client) Secrets() []secret.Secret {
 	if c.s.Password.IsZero() {
 		return nil
 	}
-	password := c.s.Password.Reveal()
-	plain := "\x00" + c.s.Username + "\x00" + password
-	return []secret.Secret{c.s.Password, secret.New(base64.StdEncoding.EncodeToString([]byte(plain)))}
+	return []secret.Secret{c.s.Password}
 }
 
 // String returns the server's address.

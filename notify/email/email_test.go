@@ -230,7 +230,7 @@ func TestOptionsAreChecked(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"Host", "Port is 70000", "plain text", `From "nobody"`, "To[1]", "HELO", "MaxConns", "MaxConnAge"} {
+	for _, want := range []string{"Host", "Port: 70000", "plain text", `From: "nobody"`, "To[1]", "HELO", "MaxConns", "MaxConnAge"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error does not mention %q:\n%v", want, err)
 		}

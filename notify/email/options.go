@@ -1,11 +1,9 @@
 package email
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -17,6 +15,8 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/loopback"
+	"github.com/svcblocks/svcblocks/internal/options"
 )
 
 // TLSMode says how the connection becomes private.
@@ -72,7 +72,7 @@ type Options struct {
 	Host string `doc:"name or address of the mail server"`
 	// Port is the server's port. Defaults to 587 for Mandatory, 465 for
 	// Implicit and 25 for None.
-	Port int `doc:"port of the mail server; 587, 465 or 25 by TLS if not set" min:"0" max:"65535"`
+	Port int `doc:"port of the mail server; 587, 465 or 25 by TLS if not set" min:"1" max:"65535"`
 	// TLS says how the connection becomes private. Defaults to Mandatory.
 	TLS TLSMode `doc:"how the connection becomes private: mandatory (STARTTLS), implicit or none"`
 	// CAFile is a PEM file with the certificates that the server's is checked
@@ -112,21 +112,21 @@ type Options struct {
 	// so for an hour without it.
 	Simple bool `doc:"do without extensions that the server offers, but for STARTTLS and AUTH"`
 	// MaxConns bounds the connections at the same time. Defaults to 4.
-	MaxConns int `doc:"connections at the same time" default:"4" min:"0"`
+	MaxConns int `doc:"connections at the same time" default:"4" min:"1" zero:"default"`
 	// MaxIdle is how long a connection is kept for the next mail. Defaults to
 	// 30s; negative closes it after each.
-	MaxIdle time.Duration `doc:"how long an idle connection is kept; negative closes it after each mail" default:"30s"`
+	MaxIdle time.Duration `doc:"how long an idle connection is kept; negative closes it after each mail" default:"30s" zero:"default"`
 	// MaxConnAge is how long a connection is used in all. Defaults to 5m.
-	MaxConnAge time.Duration `doc:"how long a connection is used in all" default:"5m" min:"0s"`
+	MaxConnAge time.Duration `doc:"how long a connection is used in all" default:"5m" min:"0s" zero:"default"`
 	// MaxPerConn bounds the mails of one connection. Defaults to 100.
-	MaxPerConn int `doc:"mails of one connection" default:"100" min:"0"`
+	MaxPerConn int `doc:"mails of one connection" default:"100" min:"1" zero:"default"`
 	// Timeout bounds each step up to the end of a mail: to connect, a reply, 64
 	// KiB of the mail. Defaults to 30s; negative means no bound but ctx.
-	Timeout time.Duration `doc:"bound of each step: to connect, a reply, 64 KiB of a mail; negative is none" default:"30s"`
+	Timeout time.Duration `doc:"bound of each step: to connect, a reply, 64 KiB of a mail; negative is none" default:"30s" zero:"default"`
 	// ConfirmTimeout bounds how long the server may take to confirm a mail that
 	// it has whole. To give up earlier sends it twice (RFC 5321 §4.5.3.2.6).
 	// Defaults to 10m; negative means no bound.
-	ConfirmTimeout time.Duration `doc:"how long the server may take to confirm a mail; negative is no bound" default:"10m"`
+	ConfirmTimeout time.Duration `doc:"how long the server may take to confirm a mail; negative is no bound" default:"10m" zero:"default"`
 	// TLSConfig is the base of the client's TLS settings, for certificates of
 	// its own or a private authority. ServerName and the session cache are
 	// filled in. Defaults to the system's authorities and TLS 1.2 or later.
@@ -152,83 +152,101 @@ type settings struct {
 // header is one of Options.Headers.
 type header struct{ name, value string }
 
-// withDefaults returns checked settings, or every mistake.
-func (o *Options) withDefaults() (settings, error) {
+// Validate returns every mistake in what is set, each by its field. Options of
+// which nothing is set are no receiver, and right.
+func (o Options) Validate() error {
+	if o.Host == "" && o.From == "" && len(o.To)+len(o.Bcc) == 0 && o.Username == "" {
+		return nil
+	}
+	s := settings{Options: o}
+	wrong := s.check()
+	return wrong.Err("email: options")
+}
+
+// settle returns settings with every default, and every mistake in them.
+func (o *Options) settle() (settings, error) {
 	var s settings
 	if o != nil {
 		s.Options = *o
 	}
-	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("email: "+format, args...)) }
+	options.Fill(&s.Options)
+	wrong := s.check()
+	if s.TLS != None {
+		s.tls = s.tlsConfig(&wrong)
+	}
 
-	s.checkServer(bad)
-	s.checkLogin(bad)
-	s.checkAddresses(bad)
-	s.checkHeaders(bad)
-	for _, f := range []struct {
-		name  string
-		value int
-	}{{"MaxConns", s.MaxConns}, {"MaxPerConn", s.MaxPerConn}} {
-		if f.value < 0 {
-			bad("%s is %d: use 0 for the default, or a positive number", f.name, f.value)
-		}
+	s.To, s.Bcc, s.Headers = slices.Clone(s.To), slices.Clone(s.Bcc), maps.Clone(s.Headers)
+	if s.Port == 0 {
+		s.Port = map[TLSMode]int{Mandatory: 587, Implicit: 465, None: 25}[s.TLS]
 	}
-	if s.MaxConnAge < 0 {
-		bad("MaxConnAge is %v: use 0 for 5m, or a positive duration", s.MaxConnAge)
+	if s.DialContext == nil {
+		s.DialContext = (&net.Dialer{}).DialContext
 	}
-	s.tls = s.tlsConfig(bad)
-	s.fill()
-	return s, errors.Join(errs...)
+	if s.Logger == nil {
+		s.Logger = slog.New(slog.DiscardHandler)
+	}
+	s.Logger = s.Logger.With("component", "notify/email")
+	return s, wrong.Err("email: new")
 }
 
-func (s *settings) checkServer(bad func(string, ...any)) {
+// check reads what is written as text, and returns what is wrong with it.
+func (s *settings) check() options.Mistakes {
+	wrong := options.Check(s.Options)
+	s.checkServer(&wrong)
+	s.checkLogin(&wrong)
+	s.checkAddresses(&wrong)
+	s.checkHeaders(&wrong)
+	return wrong
+}
+
+func (s *settings) checkServer(wrong *options.Mistakes) {
 	switch {
 	case s.Host == "":
-		bad("Host is empty: name the mail server")
+		wrong.Add("Host", "is empty: name the mail server")
 	case strings.ContainsAny(s.Host, " \t\r\n/@"), strings.Contains(s.Host, ":") && net.ParseIP(s.Host) == nil:
-		bad("Host %q is not a host name or address; the port goes to Port", s.Host)
+		wrong.Add("Host", "%q is not a host name or address; the port goes to Port", s.Host)
 	}
 	if s.TLS > None {
-		bad("TLS is %v: use Mandatory, Implicit or None", s.TLS)
-	}
-	if s.Port < 0 || s.Port > 65535 {
-		bad("Port is %d: use 1 to 65535, or 0 for the default", s.Port)
+		wrong.Add("TLS", "%v is none: use Mandatory, Implicit or None", s.TLS)
 	}
 	if strings.ContainsFunc(s.HELO, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-		bad("HELO %q is not a host name in ASCII", s.HELO)
+		wrong.Add("HELO", "%q is not a host name in ASCII", s.HELO)
 	}
 }
 
-func (s *settings) checkLogin(bad func(string, ...any)) {
+func (s *settings) checkLogin(wrong *options.Mistakes) {
 	hasKey := !s.Password.IsZero() || s.Token != nil
 	if hasKey && s.Username == "" {
-		bad("Password or Token is set but Username is empty")
+		wrong.Add("Username", "is empty, but Password or Token is set")
 	}
 	if s.Username != "" && !hasKey {
-		bad("Username is set but Password and Token are empty")
+		wrong.Add("Password", "is empty, and so is Token, but Username is set")
 	}
 	if !s.Password.IsZero() && s.Token != nil {
-		bad("Password and Token are both set: use one")
+		wrong.Add("Token", "is set, and so is Password: use one")
 	}
-	if strings.ContainsAny(s.Username, "\x00\x01\r\n") || strings.ContainsRune(s.Password.Reveal(), 0) {
-		bad("Username or Password has control characters")
+	if strings.ContainsAny(s.Username, "\x00\x01\r\n") {
+		wrong.Add("Username", "has control characters")
 	}
-	if s.TLS == None && s.Username != "" && !isLoopback(s.Host) {
-		bad("TLS is None and Host is not a loopback address: the password would be sent in plain text; use Mandatory or Implicit")
+	if strings.ContainsRune(s.Password.Reveal(), 0) {
+		wrong.Add("Password", "has a zero byte")
+	}
+	if s.TLS == None && s.Username != "" && !loopback.Is(s.Host) {
+		wrong.Add("TLS", "is None and Host is not this machine: the password would be sent in plain text; use Mandatory or Implicit")
 	}
 }
 
-func (s *settings) checkAddresses(bad func(string, ...any)) {
+func (s *settings) checkAddresses(wrong *options.Mistakes) {
 	parse := func(field, value string, required bool) *address {
 		if value == "" {
 			if required {
-				bad("%s is empty: give an address", field)
+				wrong.Add(field, "is empty: give an address")
 			}
 			return nil
 		}
 		a, err := parseAddress(value)
 		if err != nil {
-			bad("%s %q: %v", field, value, err)
+			wrong.Add(field, "%q: %v", value, err)
 		}
 		return a
 	}
@@ -250,11 +268,10 @@ func (s *settings) checkAddresses(bad func(string, ...any)) {
 		s.utf8 = s.utf8 || a != nil && a.utf8()
 	}
 	if len(s.To)+len(s.Bcc) == 0 {
-		bad("To and Bcc are empty: give at least one recipient")
+		wrong.Add("To", "is empty, and so is Bcc: give at least one recipient")
 	}
 	s.to, s.bcc = list("To", s.To), list("Bcc", s.Bcc)
 	s.recipients = unique(slices.Concat(s.to, s.bcc)...)
-	s.To, s.Bcc = slices.Clone(s.To), slices.Clone(s.Bcc)
 }
 
 // ours are the headers that Options.Headers cannot set: who writes to whom, and
@@ -263,49 +280,26 @@ var ours = []string{
 	"Bcc", "Cc", "Date", "From", "In-Reply-To", "Message-Id", "Received", "References", "Reply-To", "Return-Path", "Sender", "Subject", "To",
 }
 
-func (s *settings) checkHeaders(bad func(string, ...any)) {
+func (s *settings) checkHeaders(wrong *options.Mistakes) {
 	for _, name := range slices.Sorted(maps.Keys(s.Headers)) {
 		value, key := s.Headers[name], textproto.CanonicalMIMEHeaderKey(name)
 		switch {
 		case name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' }): // RFC 5322 §2.2
-			bad("Headers: %q is not the name of a header", name)
+			wrong.Add("Headers", "%q is not the name of a header", name)
 		case slices.Contains(ours, key) || key == "Mime-Version" || strings.HasPrefix(key, "Content-") || strings.HasPrefix(key, "Resent-"):
-			bad("Headers: %s is set by the client; use the option for it, if there is one", name)
+			wrong.Add("Headers", "%s is set by the client; use the option for it, if there is one", name)
 		case strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }):
-			bad("Headers: the value of %s has control characters", name)
+			wrong.Add("Headers", "the value of %s has control characters", name)
 		default:
 			s.headers = append(s.headers, header{name, value})
 		}
 	}
-	s.Headers = maps.Clone(s.Headers)
-}
-
-func (s *settings) fill() {
-	if s.Port == 0 {
-		s.Port = map[TLSMode]int{Mandatory: 587, Implicit: 465, None: 25}[s.TLS]
-	}
-	s.MaxConns = cmp.Or(s.MaxConns, 4)
-	s.MaxIdle = cmp.Or(s.MaxIdle, 30*time.Second)
-	s.MaxConnAge = cmp.Or(s.MaxConnAge, 5*time.Minute)
-	s.MaxPerConn = cmp.Or(s.MaxPerConn, 100)
-	s.Timeout = cmp.Or(s.Timeout, 30*time.Second)
-	s.ConfirmTimeout = cmp.Or(s.ConfirmTimeout, 10*time.Minute)
-	if s.DialContext == nil {
-		s.DialContext = (&net.Dialer{}).DialContext
-	}
-	if s.Logger == nil {
-		s.Logger = slog.New(slog.DiscardHandler)
-	}
-	s.Logger = s.Logger.With("component", "notify/email")
 }
 
 // tlsConfig makes the settings that all connections share: without a common
 // session cache each would pay for a full handshake and, with TLS 1.3, some
 // 40 ms more while the server's session tickets wait for an acknowledgement.
-func (s *settings) tlsConfig(bad func(string, ...any)) *tls.Config {
-	if s.TLS == None {
-		return nil
-	}
+func (s *settings) tlsConfig(wrong *options.Mistakes) *tls.Config {
 	c := s.TLSConfig.Clone()
 	if c == nil {
 		c = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -319,21 +313,13 @@ func (s *settings) tlsConfig(bad func(string, ...any)) *tls.Config {
 	if s.CAFile != "" {
 		pem, err := os.ReadFile(s.CAFile)
 		if err != nil {
-			bad("CAFile: %v", err)
+			wrong.Add("CAFile", "%v", err)
 			return c
 		}
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			bad("CAFile %s has no certificate in PEM form", s.CAFile)
+			wrong.Add("CAFile", "%s has no certificate in PEM form", s.CAFile)
 		}
 	}
 	return c
-}
-
-func isLoopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
 }
