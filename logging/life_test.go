@@ -4,16 +4,18 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/svcblocks/svcblocks/internal/lifetest"
+	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/logging"
 	"github.com/svcblocks/svcblocks/logging/sink/httpjson"
 )
@@ -50,9 +52,12 @@ func childTerm() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	log := logs.Logger("child")
+	if os.Getenv("LOGGING_FORM") == "defers" {
+		return termDefers(ctx, logs, log)
+	}
 	done := make(chan error, 1)
 	go func() { done <- logs.Run(ctx) }()
-	log := logs.Logger("child")
 	n := 0
 	for ; ctx.Err() == nil; n++ {
 		log.Info("line", "n", n)
@@ -64,25 +69,45 @@ func childTerm() error {
 		return err
 	}
 	log.Info("line", "n", n) // after Run
-	bound, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	res, err := logs.SendBulk(bound)
-	if err != nil {
-		return err
-	}
 	if err := logs.Close(); err != nil {
 		return err
 	}
-	return json.NewEncoder(os.Stdout).Encode(map[string]any{"logged": n + 1, "stats": logs.Stats().Ship.Events, "result": res})
+	return json.NewEncoder(os.Stdout).Encode(map[string]any{"logged": n + 1, "stats": logs.Stats().Ship.Events})
 }
 
-// TestTerminate ends a process by SIGTERM: all it logged is at the receiver,
-// and its counts are exact.
+// termDefers ends as a program does whose only call is a deferred Close.
+func termDefers(ctx context.Context, logs *logging.Logs, log *slog.Logger) (err error) {
+	n := 0
+	defer func() {
+		err = errors.Join(err, logs.Close())
+		err = errors.Join(err, json.NewEncoder(os.Stdout).Encode(map[string]any{"logged": n, "stats": logs.Stats().Ship.Events}))
+	}()
+	for ; ctx.Err() == nil; n++ {
+		log.Info("line", "n", n)
+		if n == 1000 {
+			fmt.Println("ready")
+		}
+	}
+	log.Info("the last words", "n", n)
+	n++
+	return nil
+}
+
+// TestTerminate ends a process by SIGTERM, wired in both usual forms: all it
+// logged is at the receiver, once, and nothing is left.
 func TestTerminate(t *testing.T) {
 	t.Parallel()
+	for _, form := range []string{"defers", "errgroup"} {
+		for i := range testenv.Reps(20) {
+			t.Run(fmt.Sprint(form, i), func(t *testing.T) { terminate(t, form) })
+		}
+	}
+}
+
+func terminate(t *testing.T, form string) {
 	r := newReceiver(t)
 	dir := t.TempDir()
-	cmd := child(t, "term", "LOGGING_URL="+r.URL, "LOGGING_PATH="+filepath.Join(dir, "app.log"))
+	cmd := child(t, "term", "LOGGING_FORM="+form, "LOGGING_URL="+r.URL, "LOGGING_PATH="+filepath.Join(dir, "app.log"))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -97,10 +122,8 @@ func TestTerminate(t *testing.T) {
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	var said struct {
-		Logged, Stats int
-		Result        logging.Result
-	}
+
+	var said struct{ Logged, Stats int }
 	if !s.Scan() {
 		t.Fatal("the child does not report")
 	}
@@ -111,15 +134,11 @@ func TestTerminate(t *testing.T) {
 		t.Fatal(err)
 	}
 	lost, repeated := r.lost(said.Logged)
-	if len(lost) > 0 || repeated > 0 || len(r.n) != said.Logged {
-		t.Errorf("%d lost, %d repeated of %d", len(lost), repeated, said.Logged)
-	}
-	if said.Stats != said.Logged || said.Result.Remaining != 0 {
-		t.Errorf("the child counts %+v", said)
+	if len(lost) > 0 || repeated > 0 || len(r.n) != said.Logged || said.Stats != said.Logged {
+		t.Errorf("%d lost, %d repeated of %d; the child counts %d", len(lost), repeated, said.Logged, said.Stats)
 	}
 	left, err := filepath.Glob(filepath.Join(dir, "app*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left: %v, %v", left, err)
 	}
-	t.Log(strconv.Itoa(said.Logged), "records")
 }

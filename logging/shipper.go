@@ -153,6 +153,7 @@ type Shipper struct {
 	stats      ShipStats
 	lines      map[string]lineCount // by sequence of segment
 	reports    *reports
+	looked     time.Time // for other logs; by the loop alone
 }
 
 // NewShipper returns a Shipper for the segments in a folder, whoever left them.
@@ -357,6 +358,7 @@ func (s *Shipper) round(ctx context.Context, stop <-chan struct{}) time.Duration
 	wait := s.opts.Interval
 	todo, err := s.all()
 	s.problem("the folder", err)
+	s.orphans()
 	for _, d := range todo {
 		select {
 		case <-stop:
@@ -377,6 +379,36 @@ func (s *Shipper) round(ctx context.Context, stop <-chan struct{}) time.Duration
 		}
 	}
 	return wait
+}
+
+// orphanAfter is how long nobody had the turn of a log that nobody ships, and
+// how often it is looked for one.
+const orphanAfter = time.Minute
+
+// orphans reports segments in the folder of another log that no process writes
+// or ships: one whose path was changed in the settings.
+func (s *Shipper) orphans() {
+	if s.opts.Name == "" || time.Since(s.looked) < orphanAfter {
+		return
+	}
+	s.looked = time.Now()
+	others, err := queue.All(s.opts.Dir, s.opts.Perm)
+	if err != nil {
+		return // the pass says so
+	}
+	for _, q := range others {
+		if q.Name == s.opts.Name {
+			continue
+		}
+		segments, err := q.Segments()
+		if err != nil || len(segments) == 0 || time.Since(q.LastTurn().At) < orphanAfter || q.Written() {
+			s.reports.OK("log " + q.Name)
+			continue
+		}
+		s.reports.Fail("log "+q.Name, &Error{Op: "check", Path: q.Path(q.Name), Err: fmt.Errorf(
+			"%d segments of this log wait, and no process writes or ships it: was its path changed? Set it back, ship them by hand (logship -dir %s -name %s), or remove them",
+			len(segments), s.opts.Dir, q.Name)})
+	}
 }
 
 // notify wakes the loop.

@@ -182,6 +182,28 @@ func (q Queue) Adopt(seqs *Sequence) (sealed int, err error) {
 	return sealed, errors.Join(problems...)
 }
 
+// Written reports whether a process holds an active file of the log.
+func (q Queue) Written() bool {
+	entries, err := os.ReadDir(q.Dir)
+	if err != nil {
+		return false
+	}
+	for _, e := range entries {
+		if !q.isActive(e.Name()) || !e.Type().IsRegular() {
+			continue
+		}
+		f, err := os.OpenFile(q.Path(e.Name()), os.O_RDWR, 0)
+		if err != nil {
+			continue
+		}
+		held, err := filelock.TryLock(f)
+		if cerr := f.Close(); err == nil && cerr == nil && !held {
+			return true
+		}
+	}
+	return false
+}
+
 func (q Queue) adopt(path string, seqs *Sequence) (sealed bool, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
 	if errors.Is(err, fs.ErrNotExist) {

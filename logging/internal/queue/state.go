@@ -84,18 +84,33 @@ func (q Queue) TryTurn() (*Turn, Holder, error) {
 		return nil, Holder{}, errors.Join(err, f.Close())
 	}
 	if !held {
-		var pid int
-		var at int64
-		text := make([]byte, 64)
-		n, _ := f.ReadAt(text, 0) // short
-		if _, err := fmt.Sscanf(string(text[:n]), "%d %d", &pid, &at); err != nil {
-			pid, at = 0, 0
-		}
-		return nil, Holder{PID: pid, At: time.Unix(0, at)}, f.Close()
+		return nil, holderOf(f), f.Close()
 	}
 	t := &Turn{f}
 	t.Beat()
 	return t, Holder{}, nil
+}
+
+// LastTurn returns who had the turn last.
+func (q Queue) LastTurn() Holder {
+	f, err := os.Open(q.beside(".turn"))
+	if err != nil {
+		return Holder{}
+	}
+	defer func() { _ = f.Close() }() // read only
+	return holderOf(f)
+}
+
+// holderOf reads who holds the turn; one that wrote nothing is unknown.
+func holderOf(f *os.File) Holder {
+	var pid int
+	var at int64
+	text := make([]byte, 64)
+	n, _ := f.ReadAt(text, 0) // short
+	if _, err := fmt.Sscanf(string(text[:n]), "%d %d", &pid, &at); err != nil {
+		return Holder{}
+	}
+	return Holder{PID: pid, At: time.Unix(0, at)}
 }
 
 // Beat notes that the holder is at work. Where that cannot be written, others
