@@ -251,7 +251,7 @@ func canaryNotify(t *testing.T, s secret.Secret, text string) map[string]string 
 	t.Helper()
 	var log lockedBuffer
 	options := notify.Options{
-		Receivers: []notify.Receiver{{Name: "ops", Notifier: refuser{text}}},
+		Receivers: []notify.Receiver{{Name: "ops", Notifier: refuser{text}, Retry: notify.Retry{Attempts: 1, Base: 1}}},
 		Logger:    slog.New(slog.NewJSONHandler(&log, nil)), Secrets: []secret.Secret{s},
 	}
 
