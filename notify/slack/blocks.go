@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/svcblocks/svcblocks/notify"
 )
@@ -237,9 +236,13 @@ func (b *builder) traces(list []notify.Field) {
 
 // context adds level, time, repeats and attachments in small print.
 func (b *builder) context(m notify.Message) {
-	parts := []string{m.Level.String(), clock(m.Time)}
-	if m.Count > 1 {
-		parts = append(parts, fmt.Sprintf("×%d since %s, last %s", m.Count, clock(m.First), clock(m.Last)))
+	level := m.Level.String()
+	if source, _ := cut(strings.Join(strings.Fields(clean(m.Source)), " "), 100); source != "" {
+		level += " from " + source
+	}
+	parts := []string{level, m.Time.UTC().Format("2006-01-02 15:04:05 UTC")}
+	if text := m.Repeats(); text != "" {
+		parts = append(parts, text)
 	}
 	for _, a := range m.Attachments {
 		name, _ := cut(strings.ReplaceAll(clean(a.Name), "\n", " "), 40)
@@ -260,5 +263,3 @@ func (b *builder) context(m notify.Message) {
 	}
 	b.add(block{Type: "context", Elements: bl.Elements}, n)
 }
-
-func clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }

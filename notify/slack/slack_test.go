@@ -606,6 +606,32 @@ func TestBlocksRefused(t *testing.T) {
 	}
 }
 
+// A value of many lines keeps them, below the others.
+func TestStackTrace(t *testing.T) {
+	t.Parallel()
+	s := startSlack(t, nil)
+	w := newWebhook(t, s, nil)
+	const trace = "goroutine 1 [running]:\nmain.main()\n    /src/main.go:12 +0x1d"
+	attrs := []slog.Attr{slog.String("stack", trace), slog.String("host", "db1")}
+	for i := range 20 {
+		attrs = append(attrs, slog.String(fmt.Sprint("long", i), strings.Repeat("frame & <frame>\n", 300)))
+	}
+	for _, list := range [][]slog.Attr{attrs[:2], attrs} {
+		if err := w.Notify(t.Context(), notify.Message{Level: slog.LevelError, Subject: "panic", Attrs: list, Source: "shop@web1"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shown := s.Messages()
+	for _, want := range []string{`"stack:\ngoroutine 1 [running]:\nmain.main()\n    /src/main.go:12 +0x1d"`, `"host:\ndb1"`, "ERROR from shop@web1"} {
+		if !strings.Contains(shown[0].Payload, want) {
+			t.Errorf("payload lacks %s:\n%s", want, shown[0].Payload)
+		}
+	}
+	if p := shown[1].Payload; !strings.Contains(p, "truncated") || !strings.Contains(p, "more attributes") {
+		t.Errorf("what was left out is not told:\n%.3000s", p)
+	}
+}
+
 // Receivers of the same shape are read by their own answers, and get the full
 // text, as they ignore blocks.
 func TestOthers(t *testing.T) {

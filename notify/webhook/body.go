@@ -35,9 +35,11 @@ type Data struct {
 	Severity string
 	// Resolved says that the trouble is over.
 	Resolved bool
-	// Count is the number of messages that this one stands for, from First to
-	// Last.
-	Count       int
+	// Source says who speaks, as notify.Options.Source.
+	Source string
+	// Count is the number of messages about this trouble, from First to Last, and
+	// New the number of those that were not told before.
+	Count, New  int
 	First, Last time.Time
 	// Time is when it happened.
 	Time time.Time
@@ -51,7 +53,7 @@ func newData(m notify.Message) Data {
 	d := Data{
 		ID: m.ID, Key: key(m), Title: m.Title(), Body: m.Body(), Subject: m.Subject, Text: m.Text,
 		Level: m.Level, Severity: severity(m.Level), Resolved: m.Resolved,
-		Count: max(1, m.Count), First: m.First, Last: m.Last, Time: m.Time, Fields: map[string]string{},
+		Source: m.Source, Count: max(1, m.Count), New: m.New, First: m.First, Last: m.Last, Time: m.Time, Fields: map[string]string{},
 	}
 	if d.Body == "" {
 		d.Body = d.Title // services refuse an empty text

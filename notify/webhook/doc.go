@@ -8,7 +8,7 @@
 //			"routing_key": {{json (secret "routing_key")}},
 //			"event_action": {{if .Resolved}}"resolve"{{else}}"trigger"{{end}},
 //			"dedup_key": {{json .Key}},
-//			"payload": {"summary": {{json (cut 1024 .Title)}}, "source": "shop", "severity": {{json .Severity}}}
+//			"payload": {"summary": {{json (cut 1024 .Title)}}, "source": {{json .Source}}, "severity": {{json .Severity}}}
 //		}`,
 //	})
 //

@@ -19,7 +19,7 @@ const pagerDuty = `{
 	"dedup_key": {{json .Key}},
 	"payload": {
 		"summary": {{json (cut 1024 .Title)}},
-		"source": "shop",
+		"source": {{json (or .Source "shop")}},
 		"severity": {{json .Severity}},
 		"timestamp": {{json .Time}},
 		"custom_details": {"text": {{json (cutBytes 100000 .Body)}}}
