@@ -47,6 +47,7 @@ type delivery struct {
 	twin     *delivery
 	covered  bool // the twin was taken
 	stored   bool // the outbox holds it
+	restored bool // from a journal: a try may have been made
 	size     int64
 	late     task // asks the fallback
 
@@ -131,7 +132,11 @@ func (d *delivery) compose(now time.Time) bool {
 	if m.Last.IsZero() {
 		m.Last = m.Time
 	}
-	if d.msg != nil && d.msg.Resolved != m.Resolved {
+	before := d.msg
+	if before == nil && d.restored {
+		before = d.base
+	}
+	if before != nil && before.Resolved != m.Resolved {
 		m.ID = newID(now) // a receiver may know the other one by its ID
 	}
 	d.msg = &m

@@ -728,6 +728,10 @@ func (h *Hub) due(e *entry, now time.Time, t *todo) {
 // tell sends a word about what is untold.
 func (h *Hub) tell(e *entry, now time.Time, t *todo) {
 	m := e.word()
+	if !e.open && e.said != opened { // it came and went
+		m = both(e.sample, e.closing)
+		m.Level, m.Time = e.level, e.last
+	}
 	m.ID = newID(now)
 	m = h.clean(m)
 	d := h.deliver(e.w, &m, e, now)

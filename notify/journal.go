@@ -102,6 +102,7 @@ type journal struct {
 	size   int64 // of what is whole in the file
 	grown  int64 // of the file: zeros stand behind size
 	whole  int64 // size when it was last written anew
+	forced int64 // of size: on the disk for sure
 	shared bool  // the last batch was that of several callers
 
 	mu   sync.Mutex
@@ -194,6 +195,9 @@ func (j *journal) writeLocked(b *batch) error {
 		return err
 	}
 	j.size += int64(len(b.data))
+	if b.durable > 0 {
+		j.forced = j.size
+	}
 	j.shared = b.durable > 1
 	b.data = nil
 	return nil
@@ -271,7 +275,7 @@ func (j *journal) rewrite(frames []byte) error {
 		return err
 	}
 	j.size = int64(len(journalMagic) + len(frames))
-	j.grown, j.whole = j.size, j.size
+	j.grown, j.whole, j.forced = j.size, j.size, j.size
 	return nil
 }
 
@@ -297,7 +301,7 @@ func (j *journal) empty() error {
 		return err
 	}
 	j.size = int64(len(journalMagic))
-	j.grown, j.whole = j.size, 0
+	j.grown, j.whole, j.forced = j.size, 0, 0
 	return nil
 }
 

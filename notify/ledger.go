@@ -191,7 +191,7 @@ func (e *entry) end(m *Message, now time.Time) (urgent bool) {
 	if e.pending != nil { // one message with both
 		return false
 	}
-	if e.flight == nil && !e.heard {
+	if e.flight == nil && e.said != opened || e.flight != nil && e.telling != opened {
 		return false // nobody is to hear the end of what nobody heard
 	}
 	urgent = !e.ended || !e.base.Add(e.conf().Interval).After(now)
@@ -241,6 +241,7 @@ func latest(a, b time.Time) time.Time {
 func (e *entry) taken(d *delivery) {
 	e.flight, e.heard = nil, true
 	e.said = e.telling
+	e.ended = e.ended || e.said == closed
 	e.fresh -= min(e.fresh, e.covers)
 	e.showing = differences{}
 	if d.entry == e && !d.end {

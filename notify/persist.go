@@ -338,6 +338,7 @@ func (h *Hub) load(r *replay) error {
 func (h *Hub) restore(w *worker, p *parcel, now time.Time) *delivery {
 	d := h.deliver(w, p.message.message(p.id), nil, now)
 	d.since, d.due, d.attempts, d.only, d.via, d.end, d.shared = p.since, p.Due, p.Attempts, p.Only, p.Via, p.End, p.Shared
+	d.restored = true
 	if d.since.IsZero() {
 		d.since = now
 	}
