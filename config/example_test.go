@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing/fstest"
 	"time"
 
@@ -299,4 +300,31 @@ func ExampleMain() {
 	// Output:
 	// 25
 	// exit 0
+}
+
+// registry stands for a provider of settings, such as one of koanf's.
+type registry struct{}
+
+func (registry) Read() (map[string]any, error) { return map[string]any{"mode": "prod"}, nil }
+func (registry) ReadBytes() ([]byte, error)    { return []byte("mode = prod"), nil }
+
+// equals stands for a parser.
+type equals struct{}
+
+func (equals) Unmarshal(document []byte) (map[string]any, error) {
+	key, value, _ := strings.Cut(string(document), " = ")
+	return map[string]any{key: value}, nil
+}
+
+func ExampleSource() {
+	var provider config.Provider = registry{}
+	var parser config.Parser = equals{}
+	type settings struct{ Mode string }
+	a, err := config.Load(context.Background(), settings{}, config.Source("registry", provider, nil))
+	fmt.Println(a.Get().Mode, err)
+	b, err := config.Load(context.Background(), settings{}, config.Source("registry", provider, parser))
+	fmt.Println(b.Get().Mode, err)
+	// Output:
+	// prod <nil>
+	// prod <nil>
 }

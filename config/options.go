@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/knadh/koanf/v2"
-
 	"github.com/svcblocks/svcblocks/config/internal/doc"
 )
 
@@ -47,8 +45,8 @@ type sourceSpec struct {
 	variable string // that the profile is read from
 	base     int    // a profile's file: index of the source it goes over
 	flags    *flag.FlagSet
-	provider koanf.Provider
-	parser   koanf.Parser
+	provider Provider
+	parser   Parser
 }
 
 // File adds the settings file at path. Its name's ending gives the syntax:
@@ -162,10 +160,24 @@ func Flags(fs *flag.FlagSet) Option {
 	}
 }
 
-// Source adds any koanf provider under a name for messages. With a parser,
+// Provider gives settings from somewhere else. It is what koanf calls a
+// provider: koanf's fit as they are, and package config/koanf has more.
+type Provider interface {
+	// Read returns the settings as nested maps; a dot in a key nests.
+	Read() (map[string]any, error)
+	// ReadBytes returns a document for a [Parser].
+	ReadBytes() ([]byte, error)
+}
+
+// Parser turns a document into nested maps. Koanf's parsers fit as they are.
+type Parser interface {
+	Unmarshal(document []byte) (map[string]any, error)
+}
+
+// Source adds any provider, such as one of koanf's, under a name for messages. With a parser,
 // the provider's bytes are parsed; with a nil parser its map is taken. It is
 // read again at each reload.
-func Source(name string, provider koanf.Provider, parser koanf.Parser) Option {
+func Source(name string, provider Provider, parser Parser) Option {
 	return func(o *options) {
 		if provider == nil {
 			panic("config: Source " + name + ": nil provider")
