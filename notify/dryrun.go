@@ -6,7 +6,7 @@ import (
 	"io"
 	"sync"
 
-	"github.com/svcblocks/svcblocks/notify/internal/redact"
+	"github.com/svcblocks/svcblocks/internal/redact"
 )
 
 // dryRun prints what would go out.

@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/svcblocks/svcblocks/notify/internal/redact"
+	"github.com/svcblocks/svcblocks/internal/redact"
 )
 
 // Errors that callers may branch on with [errors.Is].

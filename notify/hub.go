@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/svcblocks/svcblocks/notify/internal/redact"
+	"github.com/svcblocks/svcblocks/internal/redact"
 )
 
 // Hub routes messages to receivers. Make one with [New]. It is a [Notifier]
@@ -18,6 +18,7 @@ type Hub struct {
 	opts    Options
 	log     *logger
 	red     *redact.Redactor
+	words   *redact.Redactor // red for the texts of messages
 	dry     *dryRun
 	workers []*worker
 	byName  map[string]*worker
@@ -61,25 +62,21 @@ func New(opts *Options) (*Hub, error) {
 	if err != nil {
 		return nil, err
 	}
-	var known []string
-	for _, s := range o.Secrets {
-		known = append(known, s.Reveal())
-	}
+	known := slices.Clone(o.Secrets)
 	for _, r := range o.Receivers {
 		if holder, ok := r.Notifier.(SecretHolder); ok {
-			for _, s := range holder.Secrets() {
-				known = append(known, s.Reveal())
-			}
+			known = append(known, holder.Secrets()...)
 		}
 	}
 	h := &Hub{opts: o, red: redact.New(known...), byName: map[string]*worker{}}
+	h.words = h.red.Long()
 	h.log = &logger{out: o.Logger, red: h.red}
 	h.alive, h.kill = context.WithCancelCause(context.Background())
 	h.tasks.tick = h.tick
 	h.release.fire = func(_ time.Time, t *todo) { t.run = append(t.run, h.releaseParked) }
 	h.mute.changed = h.silenceEnded
 	if o.DryRun != nil {
-		h.dry = &dryRun{out: o.DryRun, red: h.red}
+		h.dry = &dryRun{out: o.DryRun, red: h.words}
 	}
 	for _, r := range o.Receivers {
 		w := newWorker(&h.mu, h, h.red.String, r, o.Group)
@@ -910,19 +907,20 @@ func (h *Hub) releaseParked() {
 	}
 }
 
-// clean removes known secrets from what is shown.
+// clean takes the known secrets out of a message. The text is the service's own:
+// a short secret in it is more likely meant as that word.
 func (h *Hub) clean(m Message) Message {
 	if m.Source == "" {
 		m.Source = h.opts.Source
 	}
-	m.Subject = h.red.String(m.Subject)
-	m.Text = h.red.String(m.Text)
-	m.HTML = h.red.String(m.HTML)
-	m.Key = h.red.String(m.Key)
+	m.Subject = h.words.String(m.Subject)
+	m.Text = h.words.String(m.Text)
+	m.HTML = h.words.String(m.HTML)
+	m.Key = h.words.String(m.Key)
 	if len(m.Attrs) > 0 {
 		attrs := make([]slog.Attr, 0, len(m.Attrs))
 		for _, f := range m.Fields() {
-			attrs = append(attrs, slog.String(h.red.String(f.Name), h.red.String(f.Value)))
+			attrs = append(attrs, slog.String(h.words.String(f.Name), h.words.String(f.Value)))
 		}
 		m.Attrs = attrs
 	}
@@ -930,7 +928,7 @@ func (h *Hub) clean(m Message) Message {
 		m.Attachments = slices.Clone(m.Attachments)
 		for i := range m.Attachments {
 			a := &m.Attachments[i]
-			a.Name, a.ContentType = h.red.String(a.Name), h.red.String(a.ContentType)
+			a.Name, a.ContentType = h.words.String(a.Name), h.words.String(a.ContentType)
 		}
 	}
 	return m

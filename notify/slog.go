@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/svcblocks/svcblocks/notify/internal/redact"
+	"github.com/svcblocks/svcblocks/internal/redact"
 )
 
 // markKey marks the context of everything that happens within a hub, so that a

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/internal/backoff"
-	"github.com/svcblocks/svcblocks/notify/internal/redact"
+	"github.com/svcblocks/svcblocks/internal/redact"
 )
 
 const (

@@ -212,9 +212,6 @@ func serveWiring(ctx context.Context, logs *logging.Logs, hub *notify.Hub) error
 	return server.Shutdown(ending)
 }
 
-// pendingMark is what the blocks do not promise yet.
-const pendingMark = "alert-"
-
 // taker is the receiver of lines and alerts.
 type taker struct {
 	*httptest.Server
@@ -261,7 +258,7 @@ func (r *taker) missing(accepted []string) (missing []string) {
 	defer r.mu.Unlock()
 	for _, id := range accepted {
 		for _, mark := range []string{"line-" + id + ".", "alert-" + id + "."} {
-			if r.seen[mark] == 0 && !strings.HasPrefix(mark, pendingMark) {
+			if r.seen[mark] == 0 {
 				missing = append(missing, mark)
 			}
 		}
