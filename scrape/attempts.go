@@ -19,6 +19,8 @@ type call struct {
 	req        *http.Request
 	host       *host
 	began      time.Time
+	patience   time.Duration // a longer wait is a *parkedError; 0: none is
+	tries      int           // attempts that were made before
 	chain      chain
 	redirected bool // the chain began with another call
 	body       requestBody
@@ -68,7 +70,7 @@ func (k *call) roundTrip() (*http.Response, error) {
 func (k *call) fetch(req *http.Request) (*http.Response, error) {
 	c := k.client
 	k.began = time.Now()
-	for number := 1; ; number++ {
+	for number := k.tries + 1; ; number++ {
 		if number > 1 && k.chain.session == nil {
 			if k.redirected && k.chain.id != nil {
 				c.ids.countRetry(k.chain.id)
@@ -77,6 +79,10 @@ func (k *call) fetch(req *http.Request) (*http.Response, error) {
 			}
 		}
 		res, info, err := k.try(req)
+		if parked, ok := errors.AsType[*parkedError](err); ok {
+			parked.tries = number - 1
+			return nil, err
+		}
 		v := k.judge(number, res, err)
 		v.attempt.Identity = info
 		if errors.Is(err, ErrBanned) {
@@ -93,6 +99,9 @@ func (k *call) fetch(req *http.Request) (*http.Response, error) {
 		c.log.Info("trying again", "url", v.attempt.URL, "attempt", number, "status", v.attempt.Status, "wait", v.attempt.Wait, "error", v.attempt.Err)
 		if c.opts.Hooks.OnRetry != nil {
 			c.opts.Hooks.OnRetry(v.attempt)
+		}
+		if k.patience > 0 && v.attempt.Wait > k.patience {
+			return nil, &parkedError{until: time.Now().Add(v.attempt.Wait), tries: number}
 		}
 		if v.attempt.Wait > 0 {
 			c.stats.waited.Add(int64(v.attempt.Wait))
@@ -146,7 +155,7 @@ func (k *call) try(req *http.Request) (*http.Response, Identity, error) {
 // attempt sends once, with the fallback if there is one.
 func (k *call) attempt(req *http.Request) (*http.Response, Identity, error) {
 	c, ctx := k.client, k.req.Context()
-	if err := k.host.enter(ctx, &c.stats.waited); err != nil {
+	if err := k.host.enter(ctx, &c.stats.waited, k.patience); err != nil {
 		return nil, Identity{}, err
 	}
 	if s := k.chain.session; s != nil {
@@ -195,7 +204,7 @@ func (k *call) recover(req *http.Request, info Identity, err error) (*http.Respo
 	if !k.body.repeatable() || sent && !isIdempotent(k.req) || k.req.Context().Err() != nil {
 		return nil, info, err
 	}
-	if err := k.host.enter(k.req.Context(), &c.stats.waited); err != nil {
+	if err := k.host.enter(k.req.Context(), &c.stats.waited, 0); err != nil {
 		return nil, info, err
 	}
 	return k.sendDirect(req, err)

@@ -137,9 +137,14 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) { return c.do(req
 
 // do sends req, by the identity of s if there is one, and follows redirects.
 func (c *Client) do(req *http.Request, s *Session) (*http.Response, error) {
-	limit := c.opts.Limits.MaxRedirects
+	return c.follow(req, &call{client: c, chain: chain{session: s}})
+}
+
+// follow makes the call k of req, and one for each redirect.
+func (c *Client) follow(req *http.Request, k *call) (*http.Response, error) {
+	s, limit := k.chain.session, c.opts.Limits.MaxRedirects
 	for hops := 0; ; hops++ {
-		res, err := c.roundTrip(req, &call{client: c, chain: chain{session: s}})
+		res, err := c.roundTrip(req, k)
 		if err != nil {
 			return nil, err
 		}
@@ -158,7 +163,7 @@ func (c *Client) do(req *http.Request, s *Session) (*http.Response, error) {
 			c.stats.failures.Add(1)
 			return nil, &Error{Op: opOf(req), URL: shownURL(req.URL), Err: fmt.Errorf("redirect: %w", err)}
 		}
-		req = next
+		req, k = next, &call{client: c, chain: chain{session: s}}
 	}
 }
 
@@ -169,6 +174,9 @@ func (c *Client) roundTrip(req *http.Request, k *call) (*http.Response, error) {
 	res, err := k.roundTrip()
 	if err == nil {
 		return res, nil
+	}
+	if isParked(err) {
+		return nil, err
 	}
 	k.body.close()
 	c.stats.failures.Add(1)

@@ -2,87 +2,65 @@ package scrape
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"net/http"
-	"sync"
-	"sync/atomic"
 )
+
+// maxWaiting is how many URLs of [Client.Each] may wait for their hosts.
+const maxWaiting = 10_000
 
 // Each fetches many pages with the given number of workers, at least 1, and
 // calls fn once for each URL with its answer or its error, in the workers and
 // so concurrently; the order is that of completion. It closes the body when fn
-// returns. The first error that fn returns stops it: requests under way are
-// cancelled, fn is not called for them, and Each returns that error. If ctx
-// ends, fn is called with its error for what was under way, and Each returns
-// it. urls is drawn from by the calling goroutine, one URL ahead of the workers
-// at most. A panic of fn is passed on to the caller of Each.
+// returns. A host that waits, by HostLimit, Crawl-delay or Retry-After, keeps no
+// worker from the others: up to 10,000 URLs of such hosts are put aside.
+//
+// The first error that fn returns stops it: requests under way are cancelled, fn
+// is not called for them, and Each returns that error. If ctx ends, fn is called
+// with its error for what was under way, and Each returns it, even while urls
+// does not yield; the goroutine that draws from urls then ends when it does. A
+// URL is drawn when a worker has nothing to do. A panic of fn or urls is passed
+// on to the caller of Each. To follow links, use [Client.Crawl].
 func (c *Client) Each(ctx context.Context, urls iter.Seq[string], workers int, fn func(url string, res *http.Response, err error) error) error {
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	var (
-		jobs     = make(chan string)
-		wg       sync.WaitGroup
-		once     sync.Once
-		failure  error
-		panicked any
-		stopped  atomic.Bool
-	)
-	end := func(err error, value any) {
-		once.Do(func() { failure, panicked = err, value })
-		stopped.Store(true)
-		stop(err)
-	}
-	one := func(address string) {
-		res, err := c.Get(ctx, address)
-		if res != nil {
-			defer func() { _ = res.Body.Close() }() // what fn wanted of it, it has read
-		}
-		if stopped.Load() {
-			return
-		}
-		returned := false
+	k := newCrawl(c, CrawlOptions{MaxPause: c.opts.Retry.Max}, func(v *Visit) error {
+		return fn(v.Request.URL, v.Response, v.Err)
+	})
+	k.each = true
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	panicked := make(chan any, 1)
+	go func() {
+		defer k.front.noMore()
 		defer func() {
-			if !returned {
-				end(errEachEnded, recover())
+			if value := recover(); value != nil {
+				panicked <- value
+				cancel()
 			}
 		}()
-		err = fn(address, res, err)
-		returned = true
-		if err != nil {
-			end(err, nil)
-		}
-	}
-	for range max(1, workers) {
-		wg.Go(func() {
-			for address := range jobs {
-				one(address)
-			}
-		})
-	}
-	func() {
-		defer close(jobs) // urls may panic
 		for address := range urls {
-			select {
-			case jobs <- address:
-			case <-ctx.Done():
+			if !k.front.room(ctx, maxWaiting) {
 				return
 			}
+			u, err := parseAddress(address)
+			if err != nil {
+				u = nil
+			}
+			k.front.push(&item{request: Request{URL: address}, url: u, bad: err})
 		}
 	}()
-	wg.Wait()
-	if panicked != nil {
-		panic(panicked)
+	err := k.run(ctx, workers)
+	select {
+	case value := <-panicked:
+		panic(value)
+	default:
 	}
-	if failure != nil {
-		return failure
+	if err != nil {
+		return err
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("scrape: each: %w", context.Cause(ctx))
 	}
 	return nil
 }
-
-// errEachEnded stands for a panic, and for runtime.Goexit.
-var errEachEnded = errors.New("scrape: each: the function ended its goroutine")

@@ -236,8 +236,9 @@ func (h *host) giveBack() {
 }
 
 // enter waits until a request to the host may be sent. If it returns nil, leave
-// must be called once the answer's header is there. waited counts the time.
-func (h *host) enter(ctx context.Context, waited *atomic.Int64) error {
+// must be called once the answer's header is there. waited counts the time. With
+// patience above 0 a longer wait for the turn is a *parkedError.
+func (h *host) enter(ctx context.Context, waited *atomic.Int64, patience time.Duration) error {
 	if h.slots != nil {
 		select {
 		case h.slots <- struct{}{}:
@@ -253,7 +254,7 @@ func (h *host) enter(ctx context.Context, waited *atomic.Int64) error {
 			}
 		}
 	}
-	if err := h.turn(ctx, waited); err != nil {
+	if err := h.turn(ctx, waited, patience); err != nil {
 		h.leave()
 		return err
 	}
@@ -261,7 +262,7 @@ func (h *host) enter(ctx context.Context, waited *atomic.Int64) error {
 }
 
 // turn waits for the rate, and for a pause that the site asked for.
-func (h *host) turn(ctx context.Context, waited *atomic.Int64) error {
+func (h *host) turn(ctx context.Context, waited *atomic.Int64, patience time.Duration) error {
 	for {
 		wait, paused := h.reserve(time.Now())
 		if left := time.Until(paused); !paused.IsZero() && left > h.table.longest {
@@ -269,6 +270,10 @@ func (h *host) turn(ctx context.Context, waited *atomic.Int64) error {
 		}
 		if wait <= 0 {
 			return nil
+		}
+		if patience > 0 && wait > patience {
+			h.giveBack()
+			return &parkedError{until: time.Now().Add(wait)}
 		}
 		waited.Add(int64(wait))
 		if err := sleep(ctx, h.table.closed, wait); err != nil {
@@ -348,6 +353,15 @@ func (e *pausedError) Error() string {
 }
 
 func (e *pausedError) Unwrap() error { return ErrRetryLater }
+
+// parkedError: the request would have to wait, and whoever made it has other
+// things to do. Nothing was sent, but for the attempts before.
+type parkedError struct {
+	until time.Time
+	tries int // attempts that were made
+}
+
+func (e *parkedError) Error() string { return "parked until " + e.until.UTC().Format(time.RFC3339) }
 
 // add counts what another host has done.
 func (s *HostStats) add(o HostStats) {

@@ -103,7 +103,7 @@ func (c *Client) askRobots(k *call) error {
 	for {
 		entry, fresh := c.robots.get(key)
 		if fresh {
-			c.fillRobots(ctx, entry, k.req.URL)
+			c.fillRobots(ctx, entry, k)
 		}
 		select {
 		case <-entry.ready:
@@ -128,14 +128,14 @@ func (c *Client) askRobots(k *call) error {
 }
 
 // fillRobots fetches robots.txt and completes entry.
-func (c *Client) fillRobots(ctx context.Context, entry *robotsEntry, page *url.URL) {
+func (c *Client) fillRobots(ctx context.Context, entry *robotsEntry, k *call) {
 	defer close(entry.ready)
 	entry.until = time.Now().Add(robotsAge)
-	entry.rules, entry.err = c.fetchRobots(ctx, &url.URL{Scheme: page.Scheme, Host: page.Host, Path: "/robots.txt"})
+	entry.rules, entry.err = c.fetchRobots(ctx, &url.URL{Scheme: k.req.URL.Scheme, Host: k.req.URL.Host, Path: "/robots.txt"}, k.patience)
 	switch {
 	case entry.err == nil:
-	case ctx.Err() != nil, c.ctx.Err() != nil, errors.Is(entry.err, ErrEgressUnavailable), errors.Is(entry.err, ErrRetryLater):
-		entry.dropped = ctx.Err() != nil
+	case ctx.Err() != nil, c.ctx.Err() != nil, errors.Is(entry.err, ErrEgressUnavailable), errors.Is(entry.err, ErrRetryLater), isParked(entry.err):
+		entry.dropped = ctx.Err() != nil || isParked(entry.err)
 		c.robots.drop(entry) // the egress's fault, or the caller's: not the host's
 	default:
 		// Denied while it is unreachable, and asked again soon.
@@ -143,9 +143,14 @@ func (c *Client) fillRobots(ctx context.Context, entry *robotsEntry, page *url.U
 	}
 }
 
+func isParked(err error) bool {
+	_, ok := errors.AsType[*parkedError](err)
+	return ok
+}
+
 // fetchRobots returns the rules at address. What the file's absence means
 // follows from why it is absent (RFC 9309 §2.3.1).
-func (c *Client) fetchRobots(ctx context.Context, address *url.URL) (*robots.Rules, error) {
+func (c *Client) fetchRobots(ctx context.Context, address *url.URL, patience time.Duration) (*robots.Rules, error) {
 	limit := maxRobotsTimeout
 	if t := c.opts.Limits.Timeout; t > 0 {
 		limit = min(limit, t)
@@ -155,13 +160,13 @@ func (c *Client) fetchRobots(ctx context.Context, address *url.URL) (*robots.Rul
 	for number := 1; ; number++ {
 		bounded, cancel := context.WithTimeoutCause(ctx, limit, &timeoutError{limit})
 		ch := &chain{agent: agent, robots: true}
-		rules, err := c.followRobots(bounded, address, ch)
+		rules, err := c.followRobots(bounded, address, ch, patience)
 		cancel()
 		if err == nil || ctx.Err() != nil || c.ctx.Err() != nil {
 			return rules, err
 		}
 		if ae, ok := errors.AsType[*attemptError](err); ok && ae.final || errors.Is(err, ErrEgressUnavailable) ||
-			errors.Is(err, ErrForbiddenAddress) || errors.Is(err, ErrRetryLater) || number >= c.opts.Retry.Attempts {
+			errors.Is(err, ErrForbiddenAddress) || errors.Is(err, ErrRetryLater) || isParked(err) || number >= c.opts.Retry.Attempts {
 			return nil, err
 		}
 
@@ -175,9 +180,9 @@ func (c *Client) fetchRobots(ctx context.Context, address *url.URL) (*robots.Rul
 	}
 }
 
-func (c *Client) followRobots(ctx context.Context, address *url.URL, ch *chain) (*robots.Rules, error) {
+func (c *Client) followRobots(ctx context.Context, address *url.URL, ch *chain, patience time.Duration) (*robots.Rules, error) {
 	for range robotsRedirects + 1 {
-		res, err := c.robotsExchange(ctx, address, ch)
+		res, err := c.robotsExchange(ctx, address, ch, patience)
 		if err != nil {
 			return nil, fmt.Errorf("robots.txt: %w", err)
 		}
@@ -216,9 +221,9 @@ func (c *Client) followRobots(ctx context.Context, address *url.URL, ch *chain) 
 
 // robotsExchange makes one request by the current identity, which does not
 // count.
-func (c *Client) robotsExchange(ctx context.Context, address *url.URL, ch *chain) (*http.Response, error) {
+func (c *Client) robotsExchange(ctx context.Context, address *url.URL, ch *chain, patience time.Duration) (*http.Response, error) {
 	req := (&http.Request{Method: http.MethodGet, URL: address, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}}).WithContext(ctx)
-	k := &call{client: c, req: req, chain: *ch, body: requestBody{req: req}}
+	k := &call{client: c, req: req, chain: *ch, body: requestBody{req: req}, patience: patience}
 	k.host = c.hosts.get(address)
 	defer c.hosts.put(k.host)
 	res, _, err := k.try(req)

@@ -155,6 +155,12 @@ func (r *Rules) Allowed(path string) bool {
 	return allowed
 }
 
+// Match reports whether a path, with its query if there is one, matches a
+// pattern as a rule's does.
+func Match(path, pattern string) bool {
+	return match(special.Replace(normalize(path)), literalDollars(normalize(pattern)))
+}
+
 // literalDollars encodes each $ of a pattern but one at its end.
 func literalDollars(pattern string) string {
 	last := len(pattern) - 1
