@@ -2,7 +2,6 @@ package scrape
 
 import (
 	"maps"
-	"net"
 	"net/http"
 	"net/textproto"
 	"net/url"
@@ -10,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/svcblocks/svcblocks/internal/loopback"
 	"github.com/svcblocks/svcblocks/scrape/useragent"
 )
 
@@ -106,12 +106,7 @@ func isSecure(u *url.URL) bool {
 	if u.Scheme == "https" {
 		return true
 	}
-	host := u.Hostname()
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
+	return loopback.Is(u.Hostname()) || strings.HasSuffix(u.Hostname(), ".localhost") // browsers keep these here
 }
 
 // maxProfiles bounds the profile cache; a pool has some hundred agents.

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,10 +49,13 @@ type process struct {
 }
 
 // start starts a command and waits for its first line.
+// An argument that begins with FLEET_ is a variable, as secrets are no flags.
 func start(t testing.TB, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(os.Args[0], args...)}
-	p.cmd.Env = append(os.Environ(), asCommand+"=1", "FLEET_SCRAPE_ALLOW=127.0.0.0/8", "FLEET_SCRAPE_ROBOTS_IGNORE=true", "FLEET_LOG_LEVEL=error")
+	isVariable := func(arg string) bool { return strings.HasPrefix(arg, "FLEET_") }
+	p := &process{cmd: exec.Command(os.Args[0], slices.DeleteFunc(slices.Clone(args), isVariable)...)}
+	variables := slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return !isVariable(arg) })
+	p.cmd.Env = append(append(os.Environ(), variables...), asCommand+"=1", "FLEET_SCRAPE_ALLOW=127.0.0.0/8", "FLEET_SCRAPE_ROBOTS_IGNORE=true", "FLEET_LOG_LEVEL=error")
 	p.cmd.Stderr = &p.stderr
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -454,7 +458,7 @@ func TestServerElsewhere(t *testing.T) {
 	}))
 	t.Cleanup(slack.Close)
 	start(t, "hub", "-listen", "127.0.0.1:0", "-nats.url", s.URL(), "-data-dir", t.TempDir(), "-workers", "1", "-egress", "direct",
-		"-slack.webhook", slack.URL+"/services/T0/B0/hunter2")
+		"FLEET_SLACK_WEBHOOK="+slack.URL+"/services/T0/B0/hunter2")
 	if stdout, stderr, code := run(t, pages.URL(99)+"\n"+pages.URL(1)+"\n", "submit", "-nats.url", s.URL(), "-"); code != 0 {
 		t.Fatalf("submit: %d %s%s", code, stdout, stderr)
 	}
@@ -589,4 +593,29 @@ func BenchmarkWorkers(b *testing.B) {
 	b.ReportMetric(one/float64(b.N), "pages/s-1")
 	b.ReportMetric(two/float64(b.N), "pages/s-2")
 	b.ReportMetric(two/one, "ratio-2-to-1")
+}
+
+// A page whose name its owner turned to this machine reads nothing.
+func TestRebinding(t *testing.T) {
+	t.Parallel()
+	p := start(t, "hub", "-listen", "127.0.0.1:0", "-nats.listen", "127.0.0.1:0", "-data-dir", t.TempDir(), "-hosts", "fleet.example")
+	_, rest, _ := strings.Cut(p.line, "page at ")
+	at, _, _ := strings.Cut(rest, ",")
+	for host, want := range map[string]int{"rebind.attacker.example": http.StatusMisdirectedRequest, "fleet.example:80": http.StatusOK, "": http.StatusOK} {
+		for _, path := range []string{"/", "/api/status"} {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, at+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Host = host // empty: that of the address
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			if resp.StatusCode != want {
+				t.Errorf("%s by %q: %d, want %d", path, host, resp.StatusCode, want)
+			}
+		}
+	}
 }

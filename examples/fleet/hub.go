@@ -76,11 +76,15 @@ func withHub(ctx context.Context, e env, also func(context.Context, running) err
 	if err != nil {
 		return fmt.Errorf("page: %w (choose another address with -listen; port 0 takes a free one)", err)
 	}
+	hosts, err := s.hosts()
+	if err != nil {
+		return err
+	}
 	server := &http.Server{
-		Handler: page.NewHandler(page.Options{
+		Handler: hosts.Handler(page.NewHandler(page.Options{
 			Status: statusOf(q, members), Logger: log,
 			Ready: func(ctx context.Context) error { _, err := q.Stats(ctx); return err },
-		}),
+		})),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/config"
+	"github.com/svcblocks/svcblocks/internal/safehttp"
 	"github.com/svcblocks/svcblocks/logging"
 	"github.com/svcblocks/svcblocks/notify/email"
 	"github.com/svcblocks/svcblocks/notify/slack"
@@ -24,6 +25,7 @@ type Settings struct {
 	Host    Host            `koanf:"host"`
 	Worker  Worker          `koanf:"worker"`
 	Listen  string          `koanf:"listen" required:"true" doc:"hub: host:port of the page; port 0 takes a free one"`
+	Hosts   []string        `koanf:"hosts" doc:"hub: further names by which the page is asked, as fleet.example; addresses, localhost and the host of listen always are"`
 	DataDir string          `koanf:"data_dir" required:"true" doc:"hub: folder of the streams and of messages on their way"`
 	Workers int             `koanf:"workers" min:"0" max:"64" doc:"hub: workers in the hub's own process; demo: 3 if 0"`
 	Jobs    int             `koanf:"jobs" min:"1" max:"10000000" doc:"demo: pages of the site that comes along"`
@@ -34,6 +36,11 @@ type Settings struct {
 	Slack   Slack           `koanf:"slack"`
 	Requeue bool            `koanf:"requeue" doc:"dead: put all of them back into the queue"`
 	Bodies  bool            `koanf:"bodies" doc:"results: print the pages, too"`
+}
+
+// hosts are the names that the page answers to.
+func (s Settings) hosts() (*safehttp.Hosts, error) {
+	return safehttp.NewHosts("hosts", append([]string{s.Listen}, s.Hosts...)...)
 }
 
 // NATS says where the queue is.
@@ -106,6 +113,9 @@ func (s Settings) Validate() error {
 		if _, _, err := net.SplitHostPort(a.value); err != nil {
 			errs = append(errs, fmt.Errorf("%s %q: write host:port, as 127.0.0.1:8080", a.key, a.value))
 		}
+	}
+	if _, err := s.hosts(); err != nil {
+		errs = append(errs, err)
 	}
 	if s.Host.PerSecond < 0.001 || s.Host.PerSecond > 1e6 {
 		errs = append(errs, fmt.Errorf("host.per_second %g: from 0.001 to 1,000,000", s.Host.PerSecond))

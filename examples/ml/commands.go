@@ -16,6 +16,7 @@ import (
 	"github.com/svcblocks/svcblocks/examples/ml/internal/model"
 	"github.com/svcblocks/svcblocks/examples/ml/internal/serving"
 	"github.com/svcblocks/svcblocks/examples/ml/tfserving"
+	"github.com/svcblocks/svcblocks/internal/safehttp"
 )
 
 func (s Settings) data() (*dataset.Data, error) {
@@ -62,6 +63,10 @@ func serve(ctx context.Context, s Settings, stdout io.Writer, log *slog.Logger) 
 
 // serveWhile serves until work returns.
 func serveWhile(ctx context.Context, s Settings, log *slog.Logger, work func(ctx context.Context, url string) error) error {
+	hosts, err := safehttp.NewHosts("hosts", append([]string{s.Listen}, s.Hosts...)...)
+	if err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
 	models, err := serving.Open(ctx, s.Name, s.base(), log)
 	if err != nil {
 		return err
@@ -71,7 +76,7 @@ func serveWhile(ctx context.Context, s Settings, log *slog.Logger, work func(ctx
 		return fmt.Errorf("serve: %w (choose another address with -listen; port 0 takes a free one)", err)
 	}
 	server := &http.Server{
-		Handler: models.Handler(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+		Handler: hosts.Handler(models.Handler()), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	ctx, cancel := context.WithCancelCause(ctx)

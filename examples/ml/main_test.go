@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -95,6 +96,22 @@ func TestTrainServeAsk(t *testing.T) {
 	url, _, ok := strings.Cut(url, "/v1/models/lots")
 	if err != nil || !ok {
 		t.Fatalf("serve printed %q: %v", line, err)
+	}
+
+	// A page whose name its owner turned to this machine reads nothing.
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/v1/models/lots", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Host = "rebind.attacker.example"
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	http.DefaultClient.CloseIdleConnections()
+	if resp.StatusCode != http.StatusMisdirectedRequest {
+		t.Errorf("by a strange name: %s", resp.Status)
 	}
 	if stdout, stderr, code := run(t, "ask", "-in", in, "-url", url); code != 0 || !strings.Contains(stdout, "asked 40 times") {
 		t.Errorf("ask: exit code %d\n%s%s", code, stdout, stderr)

@@ -19,6 +19,7 @@ type Settings struct {
 	Models string        `koanf:"models" required:"true" doc:"folder of all models"`
 	Name   string        `koanf:"name" required:"true" doc:"the model's name"`
 	Listen string        `koanf:"listen" required:"true" doc:"serve: host:port; port 0 takes a free one"`
+	Hosts  []string      `koanf:"hosts" doc:"serve: further names by which the server is asked, as models.example; addresses, localhost and the host of listen always are"`
 	Poll   time.Duration `koanf:"poll" min:"100ms" doc:"serve: how often new versions are looked for"`
 	URL    string        `koanf:"url" required:"true" doc:"ask: the server's address"`
 	Rows   int           `koanf:"rows" min:"10" max:"1000000" doc:"rows of made-up data"`

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -32,7 +33,8 @@ func TestChats(t *testing.T) {
 	}))
 	defer chats.Close()
 	w := newWorld(t)
-	p := w.start(t, "-discord.webhook", chats.URL+"/discord-s3cr3t", "-teams.webhook", chats.URL+"/teams-s3cr3t").awaitAddress()
+	w.more = fmt.Sprintf("discord: {webhook: %q}\nteams: {webhook: %q}\n", chats.URL+"/discord-s3cr3t", chats.URL+"/teams-s3cr3t")
+	p := w.start(t).awaitAddress()
 	w.awaitPages(t)
 	testenv.EventuallyWithin(t, 30*time.Second, func() error {
 		if len(p.runs()) < 2 {

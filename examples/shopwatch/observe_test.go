@@ -45,7 +45,8 @@ type rule struct {
 func metricNames(t *testing.T) map[string]bool {
 	t.Helper()
 	w, idp := newWorld(t), authtest.Start(t)
-	p := w.guarded(t, idp, "-discord.webhook", "http://127.0.0.1:1/")
+	w.more = "discord: {webhook: 'http://127.0.0.1:1/'}\n"
+	p := w.guarded(t, idp)
 	idp.Register(p.url)
 	p.get("/healthz") // a request is counted once it is answered
 	var text string

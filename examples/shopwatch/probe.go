@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/server"
+	"github.com/svcblocks/svcblocks/internal/safehttp"
 )
 
 // probe asks a running service whether it is ready, for containers that hold
@@ -21,7 +22,7 @@ func probe(ctx context.Context, listen string, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintln(stderr, "service: health check:", err)
 		return 1
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := safehttp.NewProbe(5 * time.Second).Do(req)
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, "service: health check:", err)
 		return 1

@@ -167,8 +167,12 @@ func newService(ctx context.Context, store *config.Store[settings.Settings], pro
 	sources.Auth = s.auth
 	s.health = health.New(s.checks(logs), health.Options{Logger: logger("health")})
 	sources.Health = s.health
+	hosts, err := cfg.Hosts()
+	if err != nil {
+		return nil, err
+	}
 	s.server = server.New(listener, server.Options{
-		Page: page, Auth: s.auth, Trigger: s.watcher.Trigger, Status: sources.Report, Health: s.health, History: s.history,
+		Page: page, Hosts: hosts, Auth: s.auth, Trigger: s.watcher.Trigger, Status: sources.Report, Health: s.health, History: s.history,
 		Metrics: sources.WriteMetrics, Logger: logger("server"), Access: logger("access"),
 	})
 	if cfg.Profiling.Listen != "" {

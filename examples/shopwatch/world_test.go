@@ -21,6 +21,7 @@ import (
 // world is a site and the receivers, in the test's process, so that they
 // outlive the service.
 type world struct {
+	more  string // further settings
 	site  *site
 	logs  *logReceiver
 	mail  *demo.MailCatcher
@@ -69,7 +70,7 @@ mail: {host: "%s", port: %s, tls: none, from: watch@service.example, to: [operat
 slack: {webhook: "%s", rate: -1s}
 shutdown_timeout: 10s
 `, w.site.URL, w.logs.URL, host, port, w.slack.URL())
-	for name, text := range map[string]string{"config.yaml": settings, "config.dev.yaml": "{}\n"} {
+	for name, text := range map[string]string{"config.yaml": settings + w.more, "config.dev.yaml": "{}\n"} {
 		if err := os.WriteFile(filepath.Join(w.dir, "config", name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/loopback"
 )
 
 // ServerOptions are the settings of an embedded server. Dir is required.
@@ -53,7 +54,7 @@ func StartServer(ctx context.Context, opts ServerOptions) (*Server, error) {
 		return nil, fmt.Errorf("broker: listen %q: write host:port, as 127.0.0.1:4222", opts.Listen)
 	case opts.Dir == "":
 		return nil, errors.New("broker: no folder for the streams")
-	case opts.Token.IsZero() && !loopback(host):
+	case opts.Token.IsZero() && !loopback.Is(host):
 		return nil, fmt.Errorf("broker: listen %s: without a token, whoever reaches this address can read and queue everything: set nats.token, or listen on 127.0.0.1", opts.Listen)
 	}
 	if port == 0 {
@@ -93,11 +94,6 @@ func StartServer(ctx context.Context, opts ServerOptions) (*Server, error) {
 		return nil, fmt.Errorf("broker: the server did not start on %s with its streams in %s: %w", opts.Listen, opts.Dir, cause)
 	}
 	return &Server{nats: s, token: opts.Token}, nil
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // URL is the server's address for workers.

@@ -13,8 +13,7 @@ import (
 	"fmt"
 	"html"
 	"net/http"
-	"net/netip"
-	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -24,6 +23,7 @@ import (
 	"github.com/nikoksr/notify/service/telegram"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/safehttp"
 	"github.com/svcblocks/svcblocks/notify"
 )
 
@@ -192,23 +192,29 @@ func webhook(key string, address secret.Secret) error {
 	if address.IsZero() {
 		return nil
 	}
-	u, err := url.Parse(address.Reveal())
-	if err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && loopback(u.Hostname())) {
+	// The address is the secret, so nothing of it is in the error.
+	if _, err := (safehttp.Rule{Secret: true}).Parse(address.Reveal()); err != nil {
 		return fmt.Errorf("%s: write an address that begins with https://", key)
 	}
 	return nil
 }
 
-func loopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
+// markdown is what would be taken for formatting, for a link with a text of its
+// own or, in Discord, for a time or a link without a preview.
+var markdown = strings.NewReplacer(`\`, `\\`, "*", `\*`, "_", `\_`, "~", `\~`, "`", "\\`", "|", `\|`, "[", `\[`, "]", `\]`, "<", `\<`)
+
+// What formats a line by standing at its beginning: headlines, quotes, rulers
+// and lists.
+var (
+	atBegin = regexp.MustCompile(`(?m)^([ \t]*)([#>+=-])`)
+	number  = regexp.MustCompile(`(?m)^([ \t]*\d+)([.)])([ \t]|$)`)
+)
+
+// plain returns text so that it is shown as it is.
+func plain(text string) string {
+	text = atBegin.ReplaceAllString(markdown.Replace(text), `${1}\${2}`)
+	return number.ReplaceAllString(text, `${1}\${2}${3}`)
 }
-
-// markdown is what would be taken for formatting or for a link with a text of
-// its own.
-var markdown = strings.NewReplacer(`\`, `\\`, "*", `\*`, "~", `\~`, "`", "\\`", "|", `\|`, "[", `\[`, "]", `\]`)
-
-func plain(text string) string { return markdown.Replace(text) }
 
 // plainWithin is plain of as much of text as keeps to limit afterwards.
 func plainWithin(text string, limit int) string {

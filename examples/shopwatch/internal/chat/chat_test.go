@@ -148,8 +148,8 @@ func TestSend(t *testing.T) {
 	wg.Wait()
 	for name, want := range map[string]string{
 		"telegram": "<b>price changed</b>\nTea &lt;b&gt;costs&lt;/b&gt; [4.20](https://evil.example) &amp; @everyone",
-		"discord":  "**price changed**\nTea <b>costs</b> \\[4.20\\](https://evil.example) & @everyone",
-		"teams":    "price changed\nTea <b>costs</b> \\[4.20\\](https://evil.example) & @everyone\n",
+		"discord":  "**price changed**\nTea \\<b>costs\\</b> \\[4.20\\](https://evil.example) & @everyone",
+		"teams":    "price changed\nTea \\<b>costs\\</b> \\[4.20\\](https://evil.example) & @everyone\n",
 	} {
 		if got := ps[name].texts; len(got) != 3 || got[0] != want {
 			t.Errorf("%s got %q, want 3 × %q", name, got, want)

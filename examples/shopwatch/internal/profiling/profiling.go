@@ -11,11 +11,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"runtime"
 	"runtime/pprof"
 	"strconv"
 	"time"
+
+	"github.com/svcblocks/svcblocks/internal/loopback"
 )
 
 // CheckAddress reports an address that others could reach: profiles tell of the
@@ -25,18 +26,10 @@ func CheckAddress(address string) error {
 	if err != nil {
 		return fmt.Errorf("%q: write host:port, as 127.0.0.1:6060", address)
 	}
-	if !local(host) {
+	if !loopback.Is(host) {
 		return fmt.Errorf("%q is reached from other machines: use 127.0.0.1, ::1 or localhost", address)
 	}
 	return nil
-}
-
-func local(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.IsLoopback()
 }
 
 // Server serves profiles until its Run ends.
@@ -124,7 +117,7 @@ func sameMachine(next http.Handler) http.Handler {
 		if err != nil {
 			host = r.Host
 		}
-		if !local(host) || r.Header.Get("Origin") != "" {
+		if !loopback.Is(host) || r.Header.Get("Origin") != "" {
 			http.Error(w, "ask for this machine by its own name: 127.0.0.1 or localhost", http.StatusForbidden)
 			return
 		}

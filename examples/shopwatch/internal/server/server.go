@@ -16,7 +16,8 @@
 //
 // With Options.Auth, the page needs a login and /api/ an access token; there
 // are /login and /logout. Probes and metrics are for one's own network and
-// open: a proxy in front keeps them to itself.
+// open: a proxy in front keeps them to itself. A request by a name that is not
+// among Options.Hosts is answered 421.
 package server
 
 import (
@@ -36,6 +37,7 @@ import (
 	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/auth"
 	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/health"
 	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/history"
+	"github.com/svcblocks/svcblocks/internal/safehttp"
 )
 
 // ErrInUse says that another program listens on the address.
@@ -44,6 +46,7 @@ var ErrInUse = errors.New("the address is in use")
 // Options are what the server shows. All but Auth and the loggers are required.
 type Options struct {
 	Page    http.Handler                                 // for / and /assets/
+	Hosts   *safehttp.Hosts                              // names to answer to; nil: addresses and this machine's own
 	Auth    *auth.Auth                                   // nil: page and API are open
 	Trigger func(ctx context.Context, cause string) bool // asks for a run; false if one is asked for
 	Status  func(ctx context.Context) any                // for /api/status
@@ -87,6 +90,9 @@ func New(l net.Listener, opts Options) *Server {
 	}
 	if opts.Access == nil {
 		opts.Access = slog.New(slog.DiscardHandler)
+	}
+	if opts.Hosts == nil {
+		opts.Hosts, _ = safehttp.NewHosts("server.hosts") // no host cannot be a bad one
 	}
 	s := &Server{opts: opts, listener: l, counts: newCounts()}
 	s.http = &http.Server{
@@ -155,8 +161,9 @@ func (s *Server) handler() http.Handler {
 	on(mux, "GET /healthz", http.HandlerFunc(s.healthz))
 	on(mux, "GET /readyz", http.HandlerFunc(s.readyz))
 	on(mux, "GET /metrics", http.HandlerFunc(s.metrics))
-	// A page elsewhere must not make a reader's browser start runs.
-	return s.access(http.NewCrossOriginProtection().Handler(mux))
+	// A page elsewhere must not make a reader's browser start runs, and one
+	// whose name was turned to this machine must not read either.
+	return s.access(s.opts.Hosts.Handler(http.NewCrossOriginProtection().Handler(mux)))
 }
 
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {

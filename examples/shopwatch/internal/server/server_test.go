@@ -23,6 +23,7 @@ import (
 	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/health"
 	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/history"
 	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/server"
+	"github.com/svcblocks/svcblocks/internal/safehttp"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -37,6 +38,7 @@ type fixture struct {
 	held     bool
 	silent   bool // a part that does not answer
 	auth     *auth.Auth
+	hosts    *safehttp.Hosts
 	access   lines // of the access log
 }
 
@@ -97,6 +99,7 @@ func start(t *testing.T, f *fixture) *fixture {
 		t.Fatal(err)
 	}
 	f.srv = server.New(l, server.Options{
+		Hosts: f.hosts,
 		Page: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/" {
 				http.NotFound(w, r)
@@ -139,6 +142,9 @@ func (f *fixture) do(t *testing.T, method, path string, header ...string) (statu
 		t.Fatal(err)
 	}
 	for i := 0; i < len(header); i += 2 {
+		if header[i] == "Host" {
+			req.Host = header[i+1]
+		}
 		req.Header.Set(header[i], header[i+1])
 	}
 	res, err := f.client.Do(req)

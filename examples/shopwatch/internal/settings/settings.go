@@ -14,6 +14,8 @@ import (
 	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/auth"
 	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/chat"
 	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/profiling"
+	"github.com/svcblocks/svcblocks/internal/loopback"
+	"github.com/svcblocks/svcblocks/internal/safehttp"
 	"github.com/svcblocks/svcblocks/logging"
 	"github.com/svcblocks/svcblocks/notify"
 	"github.com/svcblocks/svcblocks/notify/email"
@@ -42,7 +44,8 @@ type Settings struct {
 	Discord         chat.Discord    `koanf:"discord"`
 	Teams           chat.Teams      `koanf:"teams"`
 	Notify          notify.Config   `koanf:"notify"` // receivers are called mail, slack, telegram, discord and teams
-	Auth            auth.Config     `koanf:"auth"`   // without an issuer page and API are open
+	Server          Server          `koanf:"server"`
+	Auth            auth.Config     `koanf:"auth"` // without an issuer page and API are open
 	Profiling       Profiling       `koanf:"profiling"`
 }
 
@@ -57,6 +60,11 @@ type Site struct {
 	GoneAfter  int               `koanf:"gone_after" min:"1" max:"1000" doc:"complete runs in a row that must miss an item before it counts as gone"`
 	Trace      bool              `koanf:"trace" doc:"send the header traceparent: for a site of your own, and only without Tor, as it shows which requests belong together"`
 	Selectors  extract.Selectors `koanf:"selectors"`
+}
+
+// Server is what the status page and the API answer to.
+type Server struct {
+	Hosts []string `koanf:"hosts" doc:"further names by which the page, the API and the probes are asked, as watch.example or service:8080; addresses, localhost and the hosts of listen and auth.public_url always are"`
 }
 
 // Profiling is for finding out where time and memory go.
@@ -124,6 +132,9 @@ func (s Settings) Validate() error {
 	if _, _, err := net.SplitHostPort(s.Listen); err != nil {
 		errs = append(errs, fmt.Errorf("listen %q: write host:port, as 127.0.0.1:8080", s.Listen))
 	}
+	if _, err := s.Hosts(); err != nil {
+		errs = append(errs, err)
+	}
 	if s.DataDir == "" {
 		errs = append(errs, errors.New("data_dir is empty: name a folder"))
 	}
@@ -165,9 +176,13 @@ func (s Settings) Secrets() []config.Secret {
 	}
 }
 
+// Hosts are the names that the server answers to.
+func (s Settings) Hosts() (*safehttp.Hosts, error) {
+	return safehttp.NewHosts("server.hosts", append([]string{s.Listen, s.Auth.PublicURL}, s.Server.Hosts...)...)
+}
+
 // ListensLocally reports whether the page is for this machine alone.
 func (s Settings) ListensLocally() bool {
 	host, _, err := net.SplitHostPort(s.Listen)
-	ip := net.ParseIP(host)
-	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+	return err == nil && loopback.Is(host)
 }
