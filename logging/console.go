@@ -22,6 +22,9 @@ type ConsoleOptions struct {
 	// same lines as in the file on the standard output, as containers expect,
 	// or "off". Defaults to "text" without a file and to "off" with one.
 	Format string `koanf:"format" oneof:"text|json|off" doc:"text, json or off; text without a file, else off"`
+	// Level is the level of the console: below it nothing is shown, whatever the
+	// component's level. Empty: all.
+	Level string `koanf:"level" doc:"least level of the console; empty: all"`
 	// Color is "always", "never" or "auto": on a terminal unless NO_COLOR is
 	// set. Defaults to "auto".
 	Color string `koanf:"color" default:"auto" oneof:"auto|always|never" doc:"auto, always or never"`

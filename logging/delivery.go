@@ -170,7 +170,9 @@ func (d *delivery) waitsFor(holder queue.Holder) {
 		d.blocked = blocked{holder, time.Now()}
 		return
 	}
-	if time.Since(d.blocked.since) < blockedAfter {
+	// A lock of our own number is that of another shipper here, or of a child that
+	// was forked and has not begun.
+	if time.Since(d.blocked.since) < blockedAfter || holder.PID == os.Getpid() {
 		return
 	}
 	err := fmt.Errorf("process %d holds the turn to ship it since %s and does nothing: let it go on (kill -CONT), or end it", holder.PID, holder.At.Format(time.RFC3339))

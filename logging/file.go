@@ -20,6 +20,9 @@ type FileOptions struct {
 	// Path is the active file, such as "var/log/app.log". In the Options of
 	// [New] an empty one means that there is no file.
 	Path string `koanf:"path" doc:"log file; empty: none"`
+	// Level is the level of the file in the Options of [New]: below it nothing is
+	// written there, whatever the component's level. Empty: all.
+	Level string `koanf:"level" doc:"least level of the file; empty: all"`
 	// MaxSegmentBytes is the size at which the active file is sealed. Defaults
 	// to 8 MiB; negative: never for its size.
 	MaxSegmentBytes int64 `koanf:"max_segment_bytes" default:"8388608" doc:"size at which the file is sealed; negative: never"`
@@ -28,6 +31,11 @@ type FileOptions struct {
 	// that is counted and reported. Defaults to 1 GiB; negative: no bound. At
 	// least 2 × MaxSegmentBytes.
 	MaxTotalBytes int64 `koanf:"max_total_bytes" default:"1073741824" doc:"disk space of the log; negative: no bound"`
+	// MaxFiles bounds the number of segments beside the active file, and MaxAge
+	// their age: what is beyond is dropped when the file is sealed or opened, and
+	// counted as for MaxTotalBytes. 0: no bound.
+	MaxFiles int           `koanf:"max_files" doc:"segments that are kept; 0: no bound"`
+	MaxAge   time.Duration `koanf:"max_age" doc:"how long segments are kept; 0: no bound"`
 	// FlushEvery collects records in memory and writes them together, at this
 	// interval or when 64 KiB are there. It takes about 0.6 × the time, and a
 	// killed process loses what it collected. Write errors then show in Stats
@@ -83,6 +91,12 @@ func (o *FileOptions) withDefaults() (FileOptions, time.Duration, error) {
 		bad = append(bad, fmt.Errorf("MaxTotalBytes: %d holds less than two segments of %d: raise it or lower MaxSegmentBytes", out.MaxTotalBytes, out.MaxSegmentBytes))
 	}
 
+	if out.MaxFiles < 0 {
+		bad = append(bad, fmt.Errorf("MaxFiles: %d is below 0: use 0 for no bound", out.MaxFiles))
+	}
+	if out.MaxAge < 0 {
+		bad = append(bad, fmt.Errorf("MaxAge: %v is below 0: use 0 for no bound", out.MaxAge))
+	}
 	every, err := parseSync(out.Sync)
 	if err != nil {
 		bad = append(bad, err)
@@ -173,6 +187,9 @@ func openFile(opts *FileOptions, r *reports) (*File, error) {
 	f.inspect()
 	if err := f.open(); err != nil {
 		return nil, &Error{Op: "open", Path: o.Path, Err: err}
+	}
+	if f.opts.MaxAge > 0 || f.opts.MaxFiles > 0 {
+		f.keepQuota(0)
 	}
 	if f.own {
 		f.reports.Start()

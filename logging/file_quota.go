@@ -1,6 +1,9 @@
 package logging
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // quotaShare is the part of the room that a File fills before it looks again:
 // small, as other processes fill it too.
@@ -10,10 +13,11 @@ const quotaShare = 64
 // many bytes. A segment that a shipper holds is left to it. While there is room
 // it does not look each time: in an outage there may be many segments.
 func (f *File) keepQuota(size int64) {
-	if f.opts.MaxTotalBytes < 0 {
+	bounded := f.opts.MaxFiles > 0 || f.opts.MaxAge > 0
+	if f.opts.MaxTotalBytes < 0 && !bounded {
 		return
 	}
-	if f.room -= size; f.room > 0 {
+	if f.room -= size; f.room > 0 && !bounded {
 		return
 	}
 	segments, err := f.queue.Segments()
@@ -28,8 +32,11 @@ func (f *File) keepQuota(size int64) {
 		used += s.Size
 	}
 	var dropped, events int64
-	for _, s := range segments {
-		if used <= f.opts.MaxTotalBytes {
+	now := time.Now()
+	for i, s := range segments {
+		tooMany := f.opts.MaxFiles > 0 && len(segments)-i > f.opts.MaxFiles
+		tooOld := f.opts.MaxAge > 0 && now.Sub(s.Sealed()) > f.opts.MaxAge
+		if (f.opts.MaxTotalBytes < 0 || used <= f.opts.MaxTotalBytes) && !tooMany && !tooOld {
 			break
 		}
 		n, ok, err := s.Drop()
@@ -46,7 +53,7 @@ func (f *File) keepQuota(size int64) {
 	f.stats.DroppedForQuota += events
 	switch {
 	case dropped > 0 && (f.ships || f.own): // else it is how old lines go
-		f.reports.Lost("quota", int(events), &Error{Op: "quota", Path: f.queue.Dir, Err: fmt.Errorf("%w: the oldest segments are dropped to keep %d bytes", ErrQuota, f.opts.MaxTotalBytes)})
+		f.reports.Lost("quota", int(events), &Error{Op: "quota", Path: f.queue.Dir, Err: fmt.Errorf("%w: the oldest segments are dropped to keep %d bytes, MaxFiles and MaxAge", ErrQuota, f.opts.MaxTotalBytes)})
 	case err == nil:
 		f.reports.OK("quota")
 	}

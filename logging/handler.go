@@ -26,7 +26,7 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 	if owner, ok := ctx.Value(shipping{}).(*Logs); ok && owner == h.logs {
 		return nil // our shipper's own report would be shipped in turn
 	}
-	if s := h.logs.sampler; s != nil && !s.pass(h.component, r) {
+	if s := h.logs.sampler.Load(); s != nil && !s.pass(h.component, r) {
 		return nil
 	}
 	return h.next.Handle(ctx, r)

@@ -26,14 +26,16 @@ type jsonOutput struct {
 	w      io.Writer
 	mu     *sync.Mutex // nil where w needs none
 	source bool
+	keys   *keySet
 	redact *redactor // nil: nothing
 	trace  func(context.Context) (traceID, spanID string)
 	clock  clock
 }
 
 // newJSON returns a handler which writes to w, with one Write per record.
-func newJSON(w io.Writer, source bool, redact *redactor, trace func(context.Context) (string, string)) *jsonHandler {
-	out := &jsonOutput{w: w, source: source, redact: redact, trace: trace}
+func newJSON(w io.Writer, o *Options, redact *redactor) *jsonHandler {
+	trace := o.Trace
+	out := &jsonOutput{w: w, source: o.Source, keys: keysOf(o.Keys), redact: redact, trace: trace}
 	if trace == nil {
 		out.trace = traceOf
 	}
@@ -52,23 +54,23 @@ func (h *jsonHandler) Handle(ctx context.Context, r slog.Record) error {
 	pooled := recordBuffers.Get().(*[]byte)
 	b := append((*pooled)[:0], '{')
 	if !r.Time.IsZero() {
-		b = append(b, `"time":`...)
+		b = append(b, o.keys.time...)
 		b = append(o.clock.appendTime(b, r.Time), ',')
 	}
-	b = append(b, `"level":`...)
-	b = append(appendLevel(b, r.Level), ',')
+	b = append(b, o.keys.level...)
+	b = append(o.keys.levels(b, r.Level), ',')
 	if o.source {
 		if src := r.Source(); src != nil {
-			b = append(b, `"source":`...)
+			b = append(b, o.keys.source...)
 			b = append(appendSource(b, src), ',')
 		}
 	}
-	b = append(b, `"msg":`...)
+	b = append(b, o.keys.message...)
 	b = appendString(b, r.Message)
 	if traceID, spanID := o.trace(ctx); traceID != "" {
-		b = append(b, `,"trace_id":`...)
+		b = append(append(b, ','), o.keys.trace...)
 		b = appendString(b, traceID)
-		b = append(b, `,"span_id":`...)
+		b = append(append(b, ','), o.keys.span...)
 		b = appendString(b, spanID)
 	}
 	if len(h.attrs) > 0 {

@@ -134,6 +134,15 @@ func (l *levels) set(pattern string, level slog.Level, d time.Duration) error {
 	return nil
 }
 
+// replace exchanges what holds for good.
+func (l *levels) replace(base slog.Level, patterns map[string]slog.Level) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lasting = map[string]slog.Level{"*": base}
+	maps.Copy(l.lasting, patterns)
+	l.apply()
+}
+
 func (l *levels) expire(pattern string, p *passing) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -31,6 +32,10 @@ type Options struct {
 	Levels map[string]string `koanf:"levels" doc:"level by component or family, such as orders.*"`
 	// Attrs are put on every record: service, version, host.
 	Attrs map[string]string `koanf:"attrs" doc:"attributes on every record, such as service and version"`
+	// Keys says how the time, level, message, source and trace of a record are
+	// called: "slog", "google" for Google Cloud, with "severity" and "message",
+	// or "ecs" for Elastic's Common Schema. Defaults to "slog".
+	Keys string `koanf:"keys" default:"slog" oneof:"slog|google|ecs" doc:"names of a record's fields: slog, google or ecs"`
 	// File is the log file. Without a Path nothing is written to disk.
 	File FileOptions `koanf:"file"`
 	// Console is what is shown.
@@ -95,12 +100,16 @@ const componentKey = "component"
 type Logs struct {
 	opts    Options
 	levels  *levels
-	base    slog.Handler // outputs, without a component
-	sampler *sampler     // nil: off
-	file    *File        // nil: none
-	shipper *Shipper     // nil: none
-	running atomic.Bool
-	closed  atomic.Bool
+	base    slog.Handler            // outputs, without a component
+	sampler atomic.Pointer[sampler] // nil: off
+
+	fileLevel, consoleLevel slog.LevelVar
+	suppressed              atomic.Int64 // by samplers before
+	configuring             sync.Mutex
+	file                    *File    // nil: none
+	shipper                 *Shipper // nil: none
+	running                 atomic.Bool
+	closed                  atomic.Bool
 
 	reports  *reports
 	stop     chan struct{} // closed when Close begins
@@ -137,14 +146,9 @@ func New(opts *Options) (*Logs, error) {
 	if err := l.openFile(); err != nil {
 		return nil, err
 	}
+	l.setOutputLevels(&o)
 	l.base = l.handlers()
-	if o.Sample.First > 0 {
-		per := o.Sample.Per
-		if per == 0 {
-			per = time.Second
-		}
-		l.sampler = &sampler{first: o.Sample.First, per: per, root: l.outputs}
-	}
+	l.sampler.Store(l.newSampler(o.Sample))
 
 	ctx, cancel := context.WithCancel(context.Background())
 	l.cancel = cancel
@@ -188,10 +192,10 @@ func (l *Logs) handlers() slog.Handler {
 	redact := newRedactor(o.Redact, o.Secrets)
 	var outputs []slog.Handler
 	if l.file != nil {
-		outputs = append(outputs, newJSON(l.file, o.Source, redact, o.Trace))
+		outputs = append(outputs, &output{newJSON(l.file, o, redact), &l.fileLevel})
 	}
 	if h := o.consoleHandler(redact); h != nil {
-		outputs = append(outputs, h)
+		outputs = append(outputs, &output{h, &l.consoleLevel})
 	}
 	own := len(outputs)
 	for i, h := range o.Handlers {
@@ -264,6 +268,7 @@ func (o *Options) parse() (base slog.Level, patterns map[string]slog.Level, prob
 			problems = append(problems, fmt.Errorf("%s: %q is none of %q", field, value, allowed[1:]))
 		}
 	}
+	oneOf("Keys", o.Keys, "", "slog", "google", "ecs")
 	oneOf("Console.Format", o.Console.Format, "", "text", "json", "off")
 	oneOf("Console.Color", o.Console.Color, "", "auto", "always", "never")
 	for i, k := range o.Redact {
@@ -283,6 +288,8 @@ func (o *Options) parseLevels() (base slog.Level, patterns map[string]slog.Level
 		return level
 	}
 	base = parse("Level", o.Level)
+	parse("File.Level", o.File.Level)
+	parse("Console.Level", o.Console.Level)
 	patterns = map[string]slog.Level{}
 	for _, p := range slices.Sorted(maps.Keys(o.Levels)) {
 		if err := checkPattern(p); err != nil {
@@ -326,7 +333,7 @@ func (o *Options) consoleHandler(redact *redactor) slog.Handler {
 		if w == nil {
 			w = os.Stdout
 		}
-		return newJSON(w, o.Source, redact, o.Trace)
+		return newJSON(w, o, redact)
 	}
 	return nil
 }
@@ -371,6 +378,87 @@ func (l *Logs) SetLevel(pattern string, level slog.Level, d time.Duration) error
 		return fmt.Errorf("logging: set level: %w", err)
 	}
 	return nil
+}
+
+// Reconfigure takes over from opts what may change while the log is in use:
+// Level, Levels, the levels of File and Console, and Sample. A pattern that opts
+// do not have is unset, also one that [Logs.SetLevel] set for good; what it set
+// for a time goes on. Where another field that settings can hold differs, nothing
+// is changed, and the error names it: it asks for a restart.
+func (l *Logs) Reconfigure(opts *Options) error {
+	l.reports.Used()
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	base, patterns, problems := o.parse()
+	problems = append(problems, fixed(reflect.ValueOf(l.opts), reflect.ValueOf(o), "")...)
+	if l.closed.Load() {
+		problems = append(problems, ErrClosed)
+	}
+	if len(problems) > 0 {
+		return fmt.Errorf("logging: reconfigure: %w", errors.Join(problems...))
+	}
+
+	l.configuring.Lock()
+	defer l.configuring.Unlock()
+	l.levels.replace(base, patterns)
+	l.setOutputLevels(&o)
+	if l.opts.Sample != o.Sample {
+		old := l.sampler.Swap(l.newSampler(o.Sample))
+		if old != nil {
+			old.close()
+			l.suppressed.Add(old.suppressed.Load())
+		}
+	}
+	l.opts.Level, l.opts.Levels, l.opts.Sample = o.Level, o.Levels, o.Sample
+	l.opts.File.Level, l.opts.Console.Level = o.File.Level, o.Console.Level
+	return nil
+}
+
+// variable are the fields that Reconfigure takes over.
+var variable = []string{"Level", "Levels", "File.Level", "Console.Level", "Sample"}
+
+// fixed returns an error for each field that differs and may not.
+func fixed(is, want reflect.Value, path string) (problems []error) {
+	for i := range is.NumField() {
+		sf := is.Type().Field(i)
+		name := path + sf.Name
+		if sf.Tag.Get("koanf") == "-" || slices.Contains(variable, name) {
+			continue
+		}
+		if sf.Type.Kind() == reflect.Struct {
+			problems = append(problems, fixed(is.Field(i), want.Field(i), name+".")...)
+		} else if !reflect.DeepEqual(is.Field(i).Interface(), want.Field(i).Interface()) {
+			problems = append(problems, fmt.Errorf("%s changed: restart to take it over", name))
+		}
+	}
+	return problems
+}
+
+// setOutputLevels sets the levels of file and console, which were checked.
+func (l *Logs) setOutputLevels(o *Options) {
+	set := func(v *slog.LevelVar, text string) {
+		level, _ := parseLevel(text)
+		if text == "" {
+			level = everything
+		}
+		v.Set(level)
+	}
+	set(&l.fileLevel, o.File.Level)
+	set(&l.consoleLevel, o.Console.Level)
+}
+
+// newSampler returns nil where nothing is sampled.
+func (l *Logs) newSampler(o SampleOptions) *sampler {
+	if o.First == 0 {
+		return nil
+	}
+	per := o.Per
+	if per == 0 {
+		per = time.Second
+	}
+	return &sampler{first: o.First, per: per, root: l.outputs}
 }
 
 // SendBulk seals the active file and ships all there is, once: see
@@ -446,8 +534,9 @@ func (l *Logs) Stats() Stats {
 	if l.file != nil {
 		st = l.file.Stats()
 	}
-	if l.sampler != nil {
-		st.Suppressed = l.sampler.suppressed.Load()
+	st.Suppressed = l.suppressed.Load()
+	if s := l.sampler.Load(); s != nil {
+		st.Suppressed += s.suppressed.Load()
 	}
 	if l.shipper != nil {
 		st.Ship = l.shipper.Stats()
@@ -481,8 +570,8 @@ func (l *Logs) end(ctx context.Context) error {
 	l.reports.Used()
 	l.closing.Do(func() {
 		l.levels.close()
-		if l.sampler != nil {
-			l.sampler.close()
+		if s := l.sampler.Load(); s != nil {
+			s.close()
 		}
 		l.closed.Store(true)
 		close(l.stop)

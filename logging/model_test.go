@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -109,7 +110,7 @@ func (m *model) start() {
 	logs, err := logging.New(&logging.Options{
 		File: logging.FileOptions{Path: filepath.Join(m.dir, "app.log"), MaxSegmentBytes: 4 << 10},
 		Sink: m.sink, Ship: logging.ShipperOptions{MaxBatchBytes: m.size, Interval: 10 * time.Second, Retry: logging.Retry{MaxElapsed: 5 * time.Second}},
-		CloseTimeout: time.Second,
+		CloseTimeout: time.Second, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		m.t.Fatal(err)

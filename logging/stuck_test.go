@@ -3,6 +3,7 @@ package logging_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -50,6 +51,9 @@ func TestStuckIsTold(t *testing.T) {
 			}
 			if held, err := filelock.TryLock(f); err != nil || !held {
 				t.Fatal(held, err)
+			}
+			if _, err := fmt.Fprintf(f, "%010d %020d\n", 4711, time.Now().UnixNano()); err != nil {
+				t.Fatal(err)
 			}
 			return func() { _ = f.Close() }, nil
 		},

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/svcblocks/svcblocks/internal/filelock"
 )
@@ -72,6 +73,15 @@ func All(dir string, perm os.FileMode) ([]Queue, error) {
 	}
 	slices.SortFunc(found, func(a, b Queue) int { return strings.Compare(a.Name, b.Name) })
 	return found, nil
+}
+
+// Sealed returns when the segment was sealed, by its number; a number that no
+// clock made gives the present.
+func (s Segment) Sealed() time.Time {
+	if t, err := time.Parse(stampLayout, s.Seq[:14]+"."+s.Seq[14:20]); err == nil {
+		return t
+	}
+	return time.Now()
 }
 
 // Open opens the segment for reading without locking it. It returns

@@ -44,7 +44,7 @@ func Parse(e logging.Event) Record {
 				r.Time = t
 				return
 			}
-		case "level", "severity", "lvl":
+		case "level", "severity", "lvl", "log.level":
 			if isText && r.Level == "" {
 				r.Level = text
 				return
@@ -54,12 +54,12 @@ func Parse(e logging.Event) Record {
 				r.Message = text
 				return
 			}
-		case "trace_id":
+		case "trace_id", "trace.id", "logging.googleapis.com/trace":
 			if isText && r.Trace == "" && isHex(text, 32) {
 				r.Trace = text
 				return
 			}
-		case "span_id":
+		case "span_id", "span.id", "logging.googleapis.com/spanId":
 			if isText && r.Span == "" && isHex(text, 16) {
 				r.Span = text
 				return
