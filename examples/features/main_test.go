@@ -306,7 +306,12 @@ func TestMistakes(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(bad, "lots.csv"), []byte("lot,url\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	same := slices.Clone(lots)
+	for i := range same {
+		same[i].Grade = []string{"Whole Leaf", "whole_leaf"}[i%2]
+	}
 	for want, args := range map[string][]string{
+		`"Whole Leaf" and "whole_leaf" would both be the column grade=whole_leaf`: {"-in", gathered(t, same, estates)},
 		"go run ./retrieve":       {"-in", t.TempDir()},
 		"the columns are not":     {"-in", bad},
 		"neither .csv nor .jsonl": {"-in", in, "-format", "xls"},

@@ -94,7 +94,28 @@ func fit(train []sample) (*pipeline, error) {
 		e.Values = slices.Compact(e.Values)
 		p.Categorical = append(p.Categorical, e)
 	}
-	return p, nil
+	return p, p.collide()
+}
+
+// collide returns an error if two words become one column: which of them a row
+// has could not be told.
+func (p *pipeline) collide() error {
+	for _, e := range p.Categorical {
+		words := map[string]string{}
+		for _, v := range e.Values {
+			name := e.column(v)
+			if other, ok := words[name]; ok {
+				return fmt.Errorf("%s: %q and %q would both be the column %s: make them one word in the data", e.Name, other, v, name)
+			}
+			words[name] = v
+		}
+	}
+	return nil
+}
+
+// column returns the name of the column of a word.
+func (e encoding) column(word string) string {
+	return e.Name + "=" + strings.ToLower(strings.ReplaceAll(word, " ", "_"))
 }
 
 // within reports whether v is there and no slip; it is false for NaN.
@@ -111,7 +132,7 @@ func (p *pipeline) names() []string {
 	}
 	for _, e := range p.Categorical {
 		for _, v := range e.Values {
-			out = append(out, e.Name+"="+strings.ToLower(strings.ReplaceAll(v, " ", "_")))
+			out = append(out, e.column(v))
 		}
 	}
 	return out

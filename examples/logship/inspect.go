@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -47,13 +48,14 @@ func inspect(dir, name string, w io.Writer) error {
 			continue
 		}
 		lines, bytes, err := count(filepath.Join(dir, e.Name()))
-		if errors.Is(err, os.ErrNotExist) {
+		if errors.Is(err, os.ErrNotExist) && e.Type()&fs.ModeSymlink == 0 {
 			continue // shipped meanwhile
 		}
-		if err != nil {
-			return err
-		}
 		files++
+		if err != nil { // the others are listed all the same
+			fmt.Fprintf(table, "%s\tunreadable: %v\t%s\t\t\n", e.Name(), cause(err), sealed)
+			continue
+		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\n", e.Name(), state, sealed, size(bytes), lines)
 	}
 	if files == 0 {
@@ -81,7 +83,24 @@ func isActive(dir, name string) bool {
 	return err == nil
 }
 
+// errNoFile says that an entry is a folder, a pipe or a device, which to open
+// could wait for ever.
+var errNoFile = errors.New("no regular file")
+
+// cause returns err without the path, which stands beside it.
+func cause(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	return err
+}
+
 func count(path string) (lines, size int64, err error) {
+	if info, err := os.Stat(path); err != nil {
+		return 0, 0, err
+	} else if !info.Mode().IsRegular() {
+		return 0, 0, errNoFile
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return 0, 0, err

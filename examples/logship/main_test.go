@@ -98,6 +98,37 @@ func TestInspectAndDrain(t *testing.T) {
 	}
 }
 
+// What is odd in a folder is told, and does not end the listing.
+func TestOddEntries(t *testing.T) {
+	t.Parallel()
+	dir := fill(t, 100)
+	for name, make := range map[string]func(path string) error{
+		"aaa-20260101000000000000-000001.log": func(p string) error { return os.Mkdir(p, 0o700) },
+		"aab-20260101000000000000-000002.log": func(p string) error { return os.Symlink(filepath.Join(dir, "nowhere"), p) },
+		"aac-2026.log":                        func(p string) error { return os.Mkdir(p, 0o700) },
+		"aad.quarantine":                      func(p string) error { return os.Mkdir(p, 0o700) },
+	} {
+		if err := make(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := logship(t, "-dir", dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`(?m)^aaa-\d+-\d+\.log +unreadable: no regular file`, `(?m)^aab-\d+-\d+\.log +unreadable: no such file`,
+		`(?m)^aad\.quarantine +unreadable: no regular file`, `(?m)^app\.log +active`,
+	} {
+		if !regexp.MustCompile(want).MatchString(out) {
+			t.Errorf("listing lacks %s:\n%s", want, out)
+		}
+	}
+	if strings.Contains(out, "aac") {
+		t.Errorf("a stranger is listed:\n%s", out)
+	}
+}
+
 // TestRunningProcesses looks at a log while two processes write to it.
 func TestRunningProcesses(t *testing.T) {
 	t.Parallel()

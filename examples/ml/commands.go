@@ -33,6 +33,10 @@ func trainModel(ctx context.Context, s Settings, stdout io.Writer, log *slog.Log
 	if err != nil {
 		return err
 	}
+	often, share, err := data.Majority()
+	if err != nil {
+		return err
+	}
 	started := time.Now()
 	m, err := model.Train(ctx, data, model.Options{Steps: s.Steps, Seed: s.Seed, Logger: log})
 	if err != nil {
@@ -43,12 +47,17 @@ func trainModel(ctx context.Context, s Settings, stdout io.Writer, log *slog.Log
 	if err != nil {
 		return err
 	}
+	loss, err := m.LogLoss(data.Test)
+	if err != nil {
+		return err
+	}
 	version, err := m.Save(s.base())
 	if err != nil {
 		return err
 	}
 	_, _ = fmt.Fprintf(stdout, "trained on %d rows in %.1fs; held-out accuracy %.3f on %d rows; saved %s version %d\n",
 		data.Train.Len(), took.Seconds(), accuracy, data.Test.Len(), s.base(), version)
+	_, _ = fmt.Fprintf(stdout, "log loss %.3f; who always says %q is right for %.3f of them\n", loss, often, share)
 	return nil
 }
 

@@ -62,7 +62,7 @@ func TestDemo(t *testing.T) {
 		t.Fatalf("exit code %d\n%s", code, stderr)
 	}
 	var accuracies []string
-	for _, word := range []string{"held-out accuracy ", ": accuracy "} {
+	for _, word := range []string{"held-out accuracy ", ": accuracy ", "log loss 0.", "who always says "} {
 		_, rest, ok := strings.Cut(stdout, word)
 		if !ok {
 			t.Fatalf("the output lacks %q:\n%s", word, stdout)

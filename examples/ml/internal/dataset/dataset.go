@@ -46,6 +46,33 @@ type Data struct {
 	Train, Test Table
 }
 
+// Majority returns the class that most rows for learning have, and its share of
+// the rows held out: what a model is worth that has learnt nothing else. Rows of
+// one class alone are an error, as there is nothing to tell apart.
+func (d *Data) Majority() (class string, share float64, err error) {
+	counts := make([]int, len(d.Classes))
+	for _, y := range d.Train.Y {
+		counts[y]++
+	}
+	most := 0
+	for i, n := range counts {
+		if n > counts[most] {
+			most = i
+		}
+	}
+	if counts[most] == d.Train.Len() {
+		return "", 0, fmt.Errorf("all %d rows for training are %q: there is nothing to tell apart", d.Train.Len(), d.Classes[most])
+	}
+
+	held := 0
+	for _, y := range d.Test.Y {
+		if int(y) == most {
+			held++
+		}
+	}
+	return d.Classes[most], float64(held) / float64(max(1, d.Test.Len())), nil
+}
+
 // description is features.json, as far as it is needed here.
 type description struct {
 	Features []string `json:"features"`

@@ -118,6 +118,24 @@ func TestGenerate(t *testing.T) {
 	}
 }
 
+// A model is measured against who says the same to everything, and rows of one
+// class teach nothing.
+func TestMajority(t *testing.T) {
+	t.Parallel()
+	d := &dataset.Data{
+		Classes: []string{"bad", "fine"},
+		Train:   dataset.Table{X: make([][]float32, 3), Y: []int32{1, 0, 1}},
+		Test:    dataset.Table{X: make([][]float32, 4), Y: []int32{1, 0, 0, 0}},
+	}
+	if class, share, err := d.Majority(); class != "fine" || share != 0.25 || err != nil {
+		t.Errorf("%q %v %v", class, share, err)
+	}
+	d.Train.Y = []int32{1, 1, 1}
+	if _, _, err := d.Majority(); err == nil || !strings.Contains(err.Error(), `all 3 rows for training are "fine"`) {
+		t.Errorf("one class: %v", err)
+	}
+}
+
 func FuzzRead(f *testing.F) {
 	f.Add("moisture,grade=whole,label\n-0.25,1,0\n")
 	f.Add("moisture,grade=whole,label\n\"1\",1,0\r\n")

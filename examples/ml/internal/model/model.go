@@ -136,6 +136,21 @@ func (m *Model) Accuracy(t dataset.Table) (float64, error) {
 	return float64(right) / float64(t.Len()), nil
 }
 
+// LogLoss returns the mean of the negative logarithms of what the model gives to
+// the right classes: 0 is certain and right, and who is certain and wrong pays
+// most. A probability below 1e-7 counts as that.
+func (m *Model) LogLoss(t dataset.Table) (float64, error) {
+	p, err := m.Predict(t.X)
+	if err != nil {
+		return 0, err
+	}
+	sum := 0.0
+	for i := range p {
+		sum -= math.Log(max(1e-7, float64(p[i][t.Y[i]])))
+	}
+	return sum / float64(max(1, t.Len())), nil
+}
+
 // Best returns the index of the greatest probability.
 func Best(p []float32) int {
 	best := 0
