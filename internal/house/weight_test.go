@@ -38,7 +38,7 @@ var bases = map[string]string{
 
 var consumers = []consumer{
 	{
-		name: "config", imports: []string{"config"}, over: "hello", maxMB: 3.2, modules: 18, sums: 24,
+		name: "config", imports: []string{"config"}, over: "hello", maxMB: 2.4, modules: 4, sums: 8,
 		code: "type settings struct{ Name string }\n\tstore, err := config.Load(context.Background(), settings{}, config.File(\"c.yaml\", config.Optional()), config.Env(\"APP\"))\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\tprintln(store.Get().Name)",
 	},
 	{
@@ -46,23 +46,27 @@ var consumers = []consumer{
 		code: "slog.New(slog.NewJSONHandler(os.Stdout, nil)).Info(\"hello\", \"token\", secret.New(\"x\"))",
 	},
 	{
-		name: "logging", imports: []string{"logging"}, over: "slog", maxMB: 4, modules: 6, sums: 10,
+		name: "logging", imports: []string{"logging"}, over: "slog", maxMB: 1.6, modules: 0,
 		code: "logs, err := logging.New(nil)\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\tlogs.Logger(\"x\").Info(\"hello\")\n\t_, _ = logs.SendBulk(context.Background())",
 	},
 	{
-		name: "logging + sink/httpjson", imports: []string{"logging", "logging/sink/httpjson"}, over: "net/http", maxMB: 1.3, modules: 6, sums: 10,
+		name: "logging + sink/httpjson", imports: []string{"logging", "logging/sink/httpjson"}, over: "net/http", maxMB: 1.6, modules: 1, sums: 2,
 		code: "sink, err := httpjson.New(&httpjson.Options{URL: \"http://127.0.0.1/\"})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\tlogs, err := logging.New(&logging.Options{Sink: sink})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\t_ = logs.Run(context.Background())",
 	},
 	{
-		name: "notify + notify/slack", imports: []string{"config/secret", "notify", "notify/slack"}, over: "net/http", maxMB: 0.8, modules: 0,
+		name: "notify + notify/slack", imports: []string{"config/secret", "notify", "notify/slack"}, over: "net/http", maxMB: 1.0, modules: 0,
 		code: "hook, err := slack.NewWebhook(secret.New(\"https://127.0.0.1/\"), nil)\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\thub, err := notify.New(&notify.Options{Receivers: []notify.Receiver{{Name: \"ops\", Notifier: hook}}})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\t_ = hub.Send(context.Background(), \"subject\", \"text\")",
 	},
 	{
-		name: "notify + notify/email", imports: []string{"notify", "notify/email"}, over: "net/http", maxMB: 1.4, modules: 4,
+		name: "notify + notify/email", imports: []string{"notify", "notify/email"}, over: "net/http", maxMB: 1.0, modules: 4,
 		code: "mail, err := email.New(&email.Options{Host: \"127.0.0.1\", From: \"a@example.com\", To: []string{\"b@example.com\"}})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\thub, err := notify.New(&notify.Options{Receivers: []notify.Receiver{{Name: \"ops\", Notifier: mail}}})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\t_ = hub.Send(context.Background(), \"subject\", \"text\")",
 	},
 	{
-		name: "scrape + scrape/tor", imports: []string{"scrape", "scrape/tor"}, over: "net/http", maxMB: 2.0, modules: 10,
+		name: "scrape", imports: []string{"scrape"}, over: "net/http", maxMB: 1.8, modules: 5,
+		code: "c, err := scrape.New(context.Background(), &scrape.Options{Egress: scrape.Direct()})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\tdefer c.Close()\n\t_, _ = c.Get(context.Background(), \"http://example.com/\")",
+	},
+	{
+		name: "scrape + scrape/tor", imports: []string{"scrape", "scrape/tor"}, over: "net/http", maxMB: 2.1, modules: 8,
 		code: "t, err := tor.Dial(context.Background(), &tor.Options{SOCKS: \"127.0.0.1:9050\"})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\tc, err := scrape.New(context.Background(), &scrape.Options{Egress: t})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\tdefer c.Close()\n\t_, _ = c.Get(context.Background(), \"http://example.com/\")",
 	},
 }
