@@ -56,6 +56,7 @@ func (e *engine) build(ctx context.Context, replaced []byte) (*snapshot, error) 
 	}
 	b.defaultReferences(e.defaults)
 	e.resolveAll(ctx, b)
+	b.checkWritable()
 
 	rv := reflect.New(e.schema.Type)
 	rv.Elem().Set(typed.Copy(e.defaults, e.schema.Root.Shape))
@@ -258,7 +259,7 @@ func (b *builder) missing(e *typed.Entry) {
 		case layerFile:
 			ways = append(ways, "in "+s.path)
 		case layerEnv:
-			if !e.Section {
+			if !e.Section && s.dotEnv == "" {
 				ways = append(ways, "by "+variable(s.path, e.Key))
 			}
 		case layerFlag:

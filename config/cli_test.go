@@ -71,10 +71,11 @@ func TestGenerate(t *testing.T) {
 	for line := range strings.Lines(env) {
 		line = strings.TrimSpace(strings.TrimPrefix(line, "# "))
 		if strings.HasPrefix(line, "APP_") && !strings.HasSuffix(line, "=") {
-			pairs = append(pairs, strings.ReplaceAll(line, `"a, b c"`, "a, b c"))
+			pairs = append(pairs, line)
 		}
 	}
-	s := load(t, documented{}, config.Env("APP"), config.Environ(pairs...))
+	example := write(t, t.TempDir(), ".env", strings.Join(pairs, "\n"))
+	s := load(t, documented{}, config.DotEnv(example), config.Env("APP"), config.Environ())
 	if diff := cmp.Diff(def, *s.Get(), cmp.FilterPath(func(p cmp.Path) bool { return p.String() == "Hook" }, cmp.Ignore())); diff != "" {
 		t.Errorf("the example loads as (-want +got):\n%s", diff)
 	}

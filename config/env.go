@@ -36,18 +36,22 @@ const fileSuffix = "_FILE"
 
 // env reads the variables of all keys.
 func (r *reading) env(s *sourceSpec) {
-	l := &layer{kind: layerEnv, name: s.path, flat: true, root: &doc.Node{Kind: doc.Map}}
+	prefix, environ := s.path, r.environ
+	if s.dotEnv != "" {
+		prefix, environ = r.opt.envPrefix(), r.dotEnv(s.dotEnv)
+	}
+	l := &layer{kind: layerEnv, name: prefix, dotEnv: s.dotEnv, flat: true, root: &doc.Node{Kind: doc.Map}}
 	r.layers = append(r.layers, l)
 	values := map[string]string{}
-	for _, pair := range r.environ {
-		if name, value, ok := strings.Cut(pair, "="); ok && name != "" && strings.HasPrefix(name, s.path) && (value != "" || !r.opt.emptyless) {
+	for _, pair := range environ {
+		if name, value, ok := strings.Cut(pair, "="); ok && name != "" && strings.HasPrefix(name, prefix) && (value != "" || !r.opt.emptyless) {
 			values[name] = value
 		}
 	}
 	links := serviceLinks(values)
 	names := make(map[string]*typed.Entry, len(r.schema.Leaves))
 	for _, e := range r.schema.Leaves {
-		v := variable(s.path, e.Key)
+		v := variable(prefix, e.Key)
 		if other := names[v]; other != nil {
 			r.fail(Problem{
 				Key: e.Key, Layer: "env " + v, Message: fmt.Sprintf("keys %s and %s have the same variable", other.Key, e.Key),
@@ -58,12 +62,12 @@ func (r *reading) env(s *sourceSpec) {
 		names[v] = e
 	}
 	for _, e := range r.schema.Leaves {
-		if v := variable(s.path, e.Key); names[v] == e {
+		if v := variable(prefix, e.Key); names[v] == e {
 			r.variable(l, e, v, values, names, links)
 		}
 	}
-	if s.path != "" {
-		r.unknownVariables(s.path, values, names, links)
+	if prefix != "" {
+		r.unknownVariables(l, prefix, values, names, links)
 	}
 }
 
@@ -87,7 +91,7 @@ func (r *reading) variable(l *layer, e *typed.Entry, v string, values map[string
 	case direct && indirect:
 		r.reject(Problem{Kind: KindConflict, Key: e.Key, Layer: "env " + v, Message: "set together with " + v + fileSuffix, Hint: "set one of the two"})
 	case direct:
-		if n, ok := r.textNode(l, e, text, v, false); ok {
+		if n, ok := r.textNode(l, e, text, l.variable(v), false); ok {
 			l.root.Names, l.root.Items = append(l.root.Names, doc.Name{Text: e.Key}), append(l.root.Items, n)
 		}
 	case indirect && path == "":
@@ -99,8 +103,16 @@ func (r *reading) variable(l *layer, e *typed.Entry, v string, values map[string
 	}
 }
 
+// variable names a variable of the layer for people.
+func (l *layer) variable(name string) string {
+	if l.dotEnv != "" {
+		return name + " in " + l.dotEnv
+	}
+	return name
+}
+
 // unknownVariables reports what begins with the prefix and is no key.
-func (r *reading) unknownVariables(prefix string, values map[string]string, names map[string]*typed.Entry, links map[string]string) {
+func (r *reading) unknownVariables(l *layer, prefix string, values map[string]string, names map[string]*typed.Entry, links map[string]string) {
 	for _, v := range typed.SortedKeys(values) {
 		if !strings.HasPrefix(v, prefix+"_") || names[v] != nil || links[v] != "" || lonelyLink(v, values) || r.ownVariable(v) {
 			continue
@@ -111,7 +123,7 @@ func (r *reading) unknownVariables(prefix string, values map[string]string, name
 		if r.ignores(v, Origin{Layer: string(layerEnv), Name: v}) {
 			continue
 		}
-		p := Problem{Kind: KindUnknown, Layer: "env " + v, Message: "unknown variable"}
+		p := Problem{Kind: KindUnknown, Layer: "env " + l.variable(v), Message: "unknown variable"}
 		section := ""
 		for _, k := range typed.SortedKeys(r.schema.ByKey) {
 			if e := r.schema.ByKey[k]; e.Section && variable(prefix, k) == v {

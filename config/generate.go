@@ -44,7 +44,9 @@ func Schema[T any](defaults T) ([]byte, error) {
 
 // EnvExample returns an example .env file: the variable of each key, commented
 // out, with its default and its doc tag. The prefix is that of the last [Env]
-// among opts, the options given to [Load]; the others do not matter here.
+// among opts, the options given to [Load]; the others do not matter here. The
+// file is safe to source; [DotEnv] reads it, and docker does, which however keeps
+// the single quotes around a value that a shell would change.
 func EnvExample[T any](defaults T, opts ...Option) (string, error) {
 	schema, rv, err := describeSettings("env", defaults)
 	if err != nil {
@@ -54,12 +56,8 @@ func EnvExample[T any](defaults T, opts ...Option) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	prefix := ""
-	for _, s := range o.sources {
-		if s.kind == layerEnv {
-			prefix = s.path
-		}
-	}
+	prefix := o.envPrefix()
+
 	var b strings.Builder
 	eachLeaf(schema.Root, rv, func(e *typed.Entry, fv reflect.Value) {
 		if e.Field.Doc != "" {
@@ -84,16 +82,14 @@ func envDefault(e *typed.Entry, fv reflect.Value) string {
 	case typed.Slice, typed.Array, typed.Map:
 		if n, err := typed.Encode(fv, e.Shape); err == nil {
 			if line, err := doc.JSONText(n); err == nil {
-				return showable(line)
+				out, _ := dotEnvText(showable(line))
+				return out
 			}
 		}
 		return ""
 	}
-	value := display(fv, e.Shape, e.Key, false)
-	if strings.ContainsAny(value, " #\"'$\\\n") {
-		return doc.QuoteJSON(value)
-	}
-	return value
+	out, _ := dotEnvText(display(fv, e.Shape, e.Key, false))
+	return out
 }
 
 // Doc returns a Markdown table of all keys: type and rules, default, and the

@@ -74,6 +74,9 @@ func (o *options) hides(pattern string, e *typed.Entry) string {
 	for _, s := range o.sources {
 		switch s.kind {
 		case layerEnv:
+			if s.dotEnv != "" {
+				continue // it has the prefix of Env
+			}
 			names = append(names, variable(s.path, e.Key), variable(s.path, e.Key)+fileSuffix)
 		case layerSecrets:
 			names = append(names, strings.ReplaceAll(e.Key, ".", "_"), strings.ReplaceAll(e.Key, "_", "-"))

@@ -27,11 +27,13 @@ type options struct {
 	ignore    []string // patterns of names that may be there
 	emptyless bool     // empty variables count as unset
 	refresh   time.Duration
-	poll      time.Duration
-	logger    *slog.Logger
-	environ   func() []string
-	noEvents  bool // as where the system has no file events
-	errs      []string
+
+	refuseWritable bool
+	poll           time.Duration
+	logger         *slog.Logger
+	environ        func() []string
+	noEvents       bool // as where the system has no file events
+	errs           []string
 }
 
 // sourceSpec is a layer as the caller gave it.
@@ -42,6 +44,7 @@ type sourceSpec struct {
 	optional bool
 	writable bool
 	profile  func(environ []string) string
+	dotEnv   string // the file of a DotEnv layer
 	variable string // that the profile is read from
 	base     int    // a profile's file: index of the source it goes over
 	flags    *flag.FlagSet

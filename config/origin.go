@@ -32,8 +32,9 @@ type layer struct {
 	data     []byte
 	fsys     fs.FS // nil for the machine's own files
 	writable bool
-	missing  bool // an optional file that was not there
-	flat     bool // root's names are whole dotted keys
+	dotEnv   string // the .env file of the variables; "" for the environment
+	missing  bool   // an optional file that was not there
+	flat     bool   // root's names are whole dotted keys
 	root     *doc.Node
 }
 

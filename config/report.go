@@ -36,13 +36,15 @@ const (
 	KindUnresolved
 	// KindUnreadable: a file, folder or source that cannot be read.
 	KindUnreadable
+	// KindInsecure: a file or folder that everybody may write.
+	KindInsecure
 )
 
 // String names the kind: "unknown", "wrong type".
 func (k Kind) String() string {
 	names := [...]string{
 		"other", "syntax", "duplicate", "conflict", "unknown", "missing", "wrong type",
-		"out of range", "invalid", "unresolved", "unreadable",
+		"out of range", "invalid", "unresolved", "unreadable", "insecure",
 	}
 	if int(k) < len(names) {
 		return names[k]
