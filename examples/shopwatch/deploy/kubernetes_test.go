@@ -110,6 +110,13 @@ func load(t *testing.T) *manifests {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for name, s := range m.secrets {
+		for key, value := range s.StringData {
+			if value != "" {
+				t.Errorf("the Secret %s ships a %s that everybody knows", name, key)
+			}
+		}
+	}
 	return m
 }
 

@@ -171,13 +171,13 @@ func TestNginxHidesMetrics(t *testing.T) {
 	client := reader(t, server, nil)
 	for _, path := range []string{
 		"/metrics", "/metrics/", "/metrics?x=1", "//metrics", "/./metrics", "/x/../metrics", "/%6detrics", "/METRICS",
-		"/x/%2e%2e/metrics", "/metrics/x", "/debug/pprof/", "/debug/pprof/heap",
+		"/x/%2e%2e/metrics", "/metrics/x", "/readyz", "/healthz", "/HealthZ", "//readyz/", "/debug/pprof/", "/debug/pprof/heap",
 	} {
 		if res, _ := get(t, client, "https://"+server.TLSAddr+path); res.StatusCode != http.StatusNotFound {
 			t.Errorf("%s: %s", path, res.Status)
 		}
 	}
-	for _, path := range []string{"/", "/metricsx", "/readyz"} {
+	for _, path := range []string{"/", "/metricsx", "/readyzx"} {
 		if res, _ := get(t, client, "https://"+server.TLSAddr+path); res.StatusCode != http.StatusOK {
 			t.Errorf("%s: %s", path, res.Status)
 		}

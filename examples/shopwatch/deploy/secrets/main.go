@@ -44,6 +44,10 @@ func run(dir string, names []string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
+	// One that was there may be open to others, and the files in it are.
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return fmt.Errorf("%w (the folder must be its owner's alone, as the files in it are for everybody)", err)
+	}
 	for _, name := range []string{"mail_password", "slack_webhook", "ship_token"} {
 		if err := write(dir, name, nil); err != nil {
 			return err

@@ -15,6 +15,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestSecrets(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "secrets")
+	if err := os.Mkdir(dir, 0o755); err != nil { // as git, or an editor, would
+		t.Fatal(err)
+	}
 	if err := run(dir, []string{"watch.example"}); err != nil {
 		t.Fatal(err)
 	}

@@ -126,10 +126,8 @@ func TestGuarded(t *testing.T) {
 			t.Errorf("%s %s = %d %s, want %d", tt.method, tt.path, status, body, tt.status)
 		}
 	}
-	if _, _, body := f.do(t, "GET", "/readyz"); !strings.Contains(body, "10.0.0.7") {
-		t.Errorf("this machine is not told what fails: %s", body)
-	}
-	if _, _, body := f.do(t, "GET", "/readyz", "X-Forwarded-For", "203.0.113.7"); strings.Contains(body, "10.0.0.7") || !strings.Contains(body, "mail") {
+	// Not every proxy says that it is one, so nobody is told.
+	if _, _, body := f.do(t, "GET", "/readyz"); strings.Contains(body, "10.0.0.7") || !strings.Contains(body, "mail") {
 		t.Errorf("anybody is told: %s", body)
 	}
 	testenv.Eventually(t, func() error {

@@ -28,7 +28,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -179,14 +178,14 @@ type part struct {
 	Advice   string `json:"advice,omitempty"`
 }
 
-func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
+func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 	answer := struct {
 		Status string `json:"status"` // ok, degraded, unavailable, stopping
 		Parts  []part `json:"parts"`
 	}{Status: "ok"}
-	// Errors name hosts and files. Where readers have to log in, they are for
-	// this machine alone; a probe needs the status.
-	open := s.opts.Auth == nil || local(r)
+	// Errors name hosts and files. Where readers have to log in, they are on the
+	// page; a probe needs the status.
+	open := s.opts.Auth == nil
 	for _, r := range s.opts.Health.Results() {
 		p := part{Name: r.Name, OK: r.Err == nil && !r.At.IsZero(), Required: r.Required}
 		switch {
@@ -208,13 +207,6 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 		answer.Status, status = "stopping", http.StatusServiceUnavailable
 	}
 	s.json(w, status, answer)
-}
-
-// local reports whether a request comes from this machine, and not through a
-// proxy on it.
-func local(r *http.Request) bool {
-	addr, err := netip.ParseAddrPort(r.RemoteAddr)
-	return err == nil && addr.Addr().Unmap().IsLoopback() && r.Header.Get("X-Forwarded-For") == "" && r.Header.Get("Forwarded") == ""
 }
 
 func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
