@@ -222,7 +222,7 @@ func Same(a, b *Node) bool {
 		}
 		return true
 	}
-	find := finder(b)
+	find := b.Finder()
 	for i, k := range a.Names {
 		other := find(k.Text)
 		if other < 0 || !Same(a.Items[i], b.Items[other]) {
@@ -230,26 +230,6 @@ func Same(a, b *Node) bool {
 		}
 	}
 	return true
-}
-
-// finder returns the index of a name in a Map: by an index of its own where
-// the section is large.
-func finder(n *Node) func(name string) int {
-	if len(n.Names) < 16 {
-		return func(name string) int {
-			return slices.IndexFunc(n.Names, func(k Name) bool { return k.Text == name })
-		}
-	}
-	at := make(map[string]int, len(n.Names))
-	for i, k := range n.Names {
-		at[k.Text] = i
-	}
-	return func(name string) int {
-		if i, ok := at[name]; ok {
-			return i
-		}
-		return -1
-	}
 }
 
 // sameText compares two scalars by type and value: 5 and 5.0 differ, and so do
@@ -365,7 +345,7 @@ func (e *editor) section(old, want *Node, path []string) error {
 // members changes the values of the keys that stay, and lists those that go
 // and come. table, if not nil, changes a value that is no text of its own.
 func (e *editor) members(old, want *Node, path []string, table func(i int, value *Node, path []string) (bool, error)) (removed map[int]bool, added *Node, err error) {
-	wanted, have := finder(want), finder(old)
+	wanted, have := want.Finder(), old.Finder()
 	for i, k := range old.Names {
 		item := old.Items[i]
 		full := append(path[:len(path):len(path)], k.Text)

@@ -96,7 +96,7 @@ func (e *editor) vanished(old, want *Node) *Node {
 	if old == want || old == nil || old.lay == nil || old.Kind != Map || want.Kind != Map {
 		return want
 	}
-	out, find := *want, finder(old)
+	out, find := *want, old.Finder()
 	out.Names, out.Items = nil, nil
 	for i, item := range want.Items {
 		was := (*Node)(nil)

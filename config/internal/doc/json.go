@@ -17,6 +17,7 @@ type jsonParser struct {
 	lines    *lineIndex
 	nodes    slab
 	places   bool // the text has lines of its own
+	count    int  // of values
 	mistakes []Mistake
 	path     []string // of the object that is read
 }
@@ -126,6 +127,10 @@ func (p *jsonParser) value(depth int) (*Node, *jsonError) {
 	}
 	if depth > maxDepth {
 		return nil, p.fail(fmt.Sprintf("nested deeper than %d", maxDepth), "")
+	}
+	if p.count++; p.count > maxNodes {
+		m := tooMany(0, 0)
+		return nil, p.fail(m.Message, m.Hint)
 	}
 	n := p.nodes.new(Null)
 	n.Start = p.at
@@ -283,7 +288,7 @@ func (p *jsonParser) object(n *Node, depth int) *jsonError {
 			return err
 		}
 		if first := addKey(n, k, v, &seen); first != nil {
-			p.mistakes = append(p.mistakes, duplicate(strings.Join(p.path, "."), k, *first))
+			p.mistakes = note(p.mistakes, duplicate(strings.Join(p.path, "."), k, *first))
 		}
 		p.path = p.path[:len(p.path)-1]
 	}

@@ -2,6 +2,7 @@ package doc
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -78,6 +79,29 @@ func (n *Node) Child(key string) *Node {
 		}
 	}
 	return nil
+}
+
+// Finder returns a function that gives the index of a name in a Map, or -1: by an index of its own where
+// the section is large.
+func (n *Node) Finder() func(name string) int {
+	if n == nil || len(n.Names) < 16 {
+		return func(name string) int {
+			if n == nil {
+				return -1
+			}
+			return slices.IndexFunc(n.Names, func(k Name) bool { return k.Text == name })
+		}
+	}
+	at := make(map[string]int, len(n.Names))
+	for i, k := range n.Names {
+		at[k.Text] = i
+	}
+	return func(name string) int {
+		if i, ok := at[name]; ok {
+			return i
+		}
+		return -1
+	}
 }
 
 // Put adds or replaces a key of a Map.

@@ -3,6 +3,7 @@ package doc
 import (
 	"bytes"
 	"fmt"
+	"sort"
 	"unicode/utf8"
 )
 
@@ -17,8 +18,30 @@ const (
 	TOML                  // TOML 1.0
 )
 
-// maxDepth bounds the nesting of a document, and maxNodes what the aliases of
-// a YAML document may expand to.
+// maxMistakes bounds what is said of one document.
+const maxMistakes = 100
+
+// note adds a mistake; of those after the bound only the number is kept.
+func note(mistakes []Mistake, m Mistake) []Mistake {
+	if len(mistakes) < maxMistakes {
+		return append(mistakes, m)
+	}
+	if len(mistakes) == maxMistakes {
+		mistakes = append(mistakes, m)
+	}
+	last := &mistakes[maxMistakes]
+	last.Key, last.Hint, last.more = "", "", last.more+1
+	last.Message = fmt.Sprintf("and %d more mistakes from here on", last.more)
+	return mistakes
+}
+
+func tooMany(line, col int) Mistake {
+	return syntax(line, col, fmt.Sprintf("more than %d values", maxNodes), "settings of this size are a mistake; keep data in a file of its own")
+}
+
+// maxDepth bounds the nesting of a document, and maxNodes its values, those
+// that aliases of YAML expand to included: settings are read in a moment, and
+// in little memory, whatever stands in their file.
 const (
 	maxDepth = 200
 	maxNodes = 1 << 18
@@ -30,6 +53,8 @@ type Mistake struct {
 	Duplicate     bool   // every value is read all the same
 	Line, Column  int    // 0 where unknown
 	Message, Hint string
+
+	more int // mistakes that this one stands for
 }
 
 // Error returns place and message.
@@ -114,30 +139,49 @@ func duplicate(key string, at, first Name) Mistake {
 type lineIndex struct {
 	data   []byte
 	starts []int
+	// The place that was asked for last: what is read in order is counted once,
+	// however long its line.
+	last, line, col int
 }
 
 func newLineIndex(data []byte) *lineIndex {
 	starts := make([]int, 1, bytes.Count(data, []byte{'\n'})+1)
-	for i, c := range data {
-		if c == '\n' {
-			starts = append(starts, i+1)
+	for i := 0; ; {
+		next := bytes.IndexByte(data[i:], '\n')
+		if next < 0 {
+			break
 		}
+		i += next + 1
+		starts = append(starts, i)
 	}
-	return &lineIndex{data, starts}
+	return &lineIndex{data: data, starts: starts, line: 1, col: 1}
 }
 
 // at returns line and column of an offset, both from 1.
 func (x *lineIndex) at(offset int) (line, col int) {
-	low, high := 0, len(x.starts)
-	for high-low > 1 {
-		mid := (low + high) / 2
-		if x.starts[mid] <= offset {
-			low = mid
-		} else {
-			high = mid
+	offset = min(offset, len(x.data))
+	line = x.line
+	if offset < x.last || line < len(x.starts) && offset >= x.starts[line] {
+		line = x.lineOf(offset)
+	}
+
+	from, col := x.starts[line-1], 1
+	if line == x.line && offset >= x.last {
+		from, col = x.last, x.col
+	}
+	col += utf8.RuneCount(x.data[from:offset])
+	x.last, x.line, x.col = offset, line, col
+	return line, col
+}
+
+// lineOf looks near the last line first, as most questions come in order.
+func (x *lineIndex) lineOf(offset int) int {
+	for line := x.line; line <= len(x.starts) && line < x.line+4; line++ {
+		if offset >= x.starts[line-1] && (line == len(x.starts) || offset < x.starts[line]) {
+			return line
 		}
 	}
-	return low + 1, utf8.RuneCount(x.data[x.starts[low]:min(offset, len(x.data))]) + 1
+	return sort.Search(len(x.starts), func(i int) bool { return x.starts[i] > offset })
 }
 
 // offset returns the byte offset of a line and a column.

@@ -1,6 +1,7 @@
 package doc
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -18,7 +19,8 @@ type tomlReader struct {
 	mistakes []Mistake
 	root     *Node
 	state    map[*Node]tomlState
-	layout   *tomlLayout // of a document that is edited
+	index    map[*Node]map[string]int // of large tables
+	layout   *tomlLayout              // of a document that is edited
 }
 
 // tomlState says how a table came to be, which decides what may add to it.
@@ -37,7 +39,10 @@ func parseTOML(data []byte, mark any) (root *Node, mistakes []Mistake) {
 }
 
 func readTOML(data []byte, mark any, layout *tomlLayout) (root *Node, mistakes []Mistake) {
-	r := &tomlReader{layout: layout, data: data, lines: newLineIndex(data), nodes: slab{mark: mark}, state: map[*Node]tomlState{}}
+	if m := crowdedTOML(data); m != nil {
+		return nil, []Mistake{*m}
+	}
+	r := &tomlReader{layout: layout, data: data, lines: newLineIndex(data), nodes: slab{mark: mark}, state: map[*Node]tomlState{}, index: map[*Node]map[string]int{}}
 	r.root = r.nodes.new(Map)
 	r.root.Line, r.root.Column, r.root.End = 1, 1, len(data)
 	r.parser.Reset(data)
@@ -83,13 +88,35 @@ func (r *tomlReader) name(k *unstable.Node) Name {
 	return n
 }
 
+// find looks a key up; tables that are large have an index.
 func (r *tomlReader) find(n *Node, key string) (int, *Node) {
+	if at, ok := r.index[n]; ok {
+		if i, ok := at[key]; ok {
+			return i, n.Items[i]
+		}
+		return -1, nil
+	}
 	for i := range n.Names {
 		if n.Names[i].Text == key {
 			return i, n.Items[i]
 		}
 	}
 	return -1, nil
+}
+
+func (r *tomlReader) add(n *Node, k Name, v *Node) {
+	const large = 40
+	n.Names, n.Items = append(n.Names, k), append(n.Items, v)
+	switch at := r.index[n]; {
+	case at != nil:
+		at[k.Text] = len(n.Names) - 1
+	case len(n.Names) == large:
+		at = make(map[string]int, 2*large)
+		for i := range n.Names {
+			at[n.Names[i].Text] = i
+		}
+		r.index[n] = at
+	}
 }
 
 // header finds or makes the table of a [header] or [[header]]. It returns nil,
@@ -107,9 +134,9 @@ func (r *tomlReader) header(e *unstable.Node) (*Node, string) {
 				have = r.nodes.new(List)
 				have.Line, have.Column = k.Line, k.Column
 				r.state[have] = tomlArray
-				table.Names, table.Items = append(table.Names, k), append(table.Items, have)
+				r.add(table, k, have)
 			} else if have.Kind != List || r.state[have] != tomlArray {
-				r.mistakes = append(r.mistakes, duplicate(key, k, table.Names[at]))
+				r.mistakes = note(r.mistakes, duplicate(key, k, table.Names[at]))
 				return nil, key
 			}
 			item := r.nodes.new(Map)
@@ -123,11 +150,11 @@ func (r *tomlReader) header(e *unstable.Node) (*Node, string) {
 			if last {
 				r.state[have] = tomlHeader
 			}
-			table.Names, table.Items = append(table.Names, k), append(table.Items, have)
+			r.add(table, k, have)
 		case have.Kind == List && r.state[have] == tomlArray && !last:
 			have = have.Items[len(have.Items)-1]
 		case have.Kind != Map || r.state[have] == tomlInline || last && r.state[have] != tomlImplicit:
-			r.mistakes = append(r.mistakes, duplicate(key, k, table.Names[at]))
+			r.mistakes = note(r.mistakes, duplicate(key, k, table.Names[at]))
 			return nil, key
 		case last:
 			r.state[have] = tomlHeader
@@ -147,11 +174,11 @@ func (r *tomlReader) keyValue(table *Node, key string, e *unstable.Node, depth i
 		at, have := r.find(table, k.Text)
 		if it.IsLast() {
 			if have != nil {
-				r.mistakes = append(r.mistakes, duplicate(key, k, table.Names[at]))
+				r.mistakes = note(r.mistakes, duplicate(key, k, table.Names[at]))
 				return nil, nil
 			}
 			v := r.value(e.Value(), key, r.valueStart(k.End), depth)
-			table.Names, table.Items = append(table.Names, k), append(table.Items, v)
+			r.add(table, k, v)
 			return table, v
 		}
 		switch {
@@ -159,9 +186,9 @@ func (r *tomlReader) keyValue(table *Node, key string, e *unstable.Node, depth i
 			have = r.nodes.new(Map)
 			have.Line, have.Column = k.Line, k.Column
 			r.state[have] = tomlDotted
-			table.Names, table.Items = append(table.Names, k), append(table.Items, have)
+			r.add(table, k, have)
 		case have.Kind != Map || r.state[have] == tomlInline || r.state[have] == tomlHeader:
-			r.mistakes = append(r.mistakes, duplicate(key, k, table.Names[at]))
+			r.mistakes = note(r.mistakes, duplicate(key, k, table.Names[at]))
 			return nil, nil
 		}
 		table = have
@@ -188,7 +215,7 @@ func (r *tomlReader) value(v *unstable.Node, key string, start, depth int) *Node
 	n.Start = start
 	n.Line, n.Column = r.lines.at(start)
 	if depth > maxDepth {
-		r.mistakes = append(r.mistakes, syntax(n.Line, n.Column, fmt.Sprintf("nested deeper than %d", maxDepth), ""))
+		r.mistakes = note(r.mistakes, syntax(n.Line, n.Column, fmt.Sprintf("nested deeper than %d", maxDepth), ""))
 		return n
 	}
 	switch v.Kind {
@@ -210,8 +237,9 @@ func (r *tomlReader) value(v *unstable.Node, key string, start, depth int) *Node
 		n.Kind = Map
 		at := start + 1
 		for it := v.Children(); it.Next(); {
-			r.keyValue(n, key, it.Node(), depth+1)
-			at = max(at, lastEnd(n))
+			if _, leaf := r.keyValue(n, key, it.Node(), depth+1); leaf != nil {
+				at = max(at, leaf.End)
+			}
 		}
 		r.close(n)
 		n.End = skipTOML(r.data, at) + 1
@@ -236,15 +264,6 @@ func (r *tomlReader) close(n *Node) {
 	}
 }
 
-// lastEnd is the offset after the last value in the tree.
-func lastEnd(n *Node) int {
-	end := n.End
-	for _, item := range n.Items {
-		end = max(end, lastEnd(item))
-	}
-	return end
-}
-
 // skipTOML returns the offset of the next token within an array or inline
 // table: past white space, commas and comments.
 func skipTOML(data []byte, i int) int {
@@ -261,4 +280,57 @@ func skipTOML(data []byte, i int) int {
 		}
 	}
 	return i
+}
+
+// crowdedTOML finds where a document is nested deeper than maxDepth, by brackets
+// or by dots, or has more values than maxNodes, before the library makes them.
+func crowdedTOML(data []byte) *Mistake {
+	values, depth, dots := 0, 0, 0
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; c {
+		case '"', '\'':
+			i = skipString(data, i) - 1
+		case '#':
+			i = nextLine(data, i) - 2
+		case '[', '{':
+			depth, dots, values = depth+1, 0, values+1
+		case ']', '}':
+			depth, dots = max(0, depth-1), 0
+		case '.':
+			dots, values = dots+1, values+1
+		case '=', ',':
+			dots, values = 0, values+1
+		case '\n':
+			dots = 0
+		}
+		if depth <= maxDepth && dots <= maxDepth && values <= maxNodes {
+			continue
+		}
+		line, col := newLineIndex(data).at(i)
+		m := tooMany(line, col)
+		if values <= maxNodes {
+			m = syntax(line, col, fmt.Sprintf("nested deeper than %d", maxDepth), "")
+		}
+		return &m
+	}
+	return nil
+}
+
+// skipString is the offset after the string that begins at i.
+func skipString(data []byte, i int) int {
+	quote := data[i : i+1]
+	if long := bytes.Repeat(quote, 3); bytes.HasPrefix(data[i:], long) {
+		quote = long
+	}
+	for i += len(quote); i < len(data); i++ {
+		switch {
+		case data[i] == '\\' && quote[0] == '"':
+			i++
+		case data[i] == '\n' && len(quote) == 1: // not closed: the library says so
+			return i
+		case bytes.HasPrefix(data[i:], quote):
+			return i + len(quote)
+		}
+	}
+	return len(data)
 }

@@ -21,6 +21,9 @@ type yamlReader struct {
 }
 
 func parseYAML(data []byte, mark any) (root *Node, mistakes []Mistake) {
+	if line := crowdedYAML(data); line > 0 {
+		return nil, []Mistake{tooMany(line, 1)}
+	}
 	doc, err := yamlDocument(data)
 	if err != nil {
 		return nil, []Mistake{yamlMistake(data, err)}
@@ -38,6 +41,43 @@ func parseYAML(data []byte, mark any) (root *Node, mistakes []Mistake) {
 		return nil, append(r.mistakes, syntax(top.Line, top.Column, "the document is "+root.Kind.String()+", want keys at the top", ""))
 	}
 	return root, r.mistakes
+}
+
+// crowdedYAML returns the line at which a document may hold more values than
+// maxNodes, or 0: the library makes all of them before it can be asked. It
+// counts the signs that a value needs before or behind it; those in text count
+// as well, so that it is never too few.
+func crowdedYAML(data []byte) int {
+	values, line, lead := 0, 1, true
+	for i, c := range data {
+		end := i+1 == len(data) || isBlank(data[i+1])
+		switch c {
+		case '\n':
+			line, lead = line+1, true
+			continue
+		case ' ', '\t', '\r':
+			continue
+		case '-', '?':
+			if lead && end { // more may follow it on the line
+				values++
+			} else {
+				lead = false
+			}
+		case ':':
+			if end || strings.IndexByte(",[]{}\"'", data[i+1]) >= 0 || i > 0 && (data[i-1] == '"' || data[i-1] == '\'') {
+				values += 2
+			}
+		case ',', '[', '{':
+			values++
+		}
+		if c != '-' && c != '?' {
+			lead = false
+		}
+		if values > maxNodes {
+			return line
+		}
+	}
+	return 0
 }
 
 // yamlDocument returns the one document in data.
@@ -103,7 +143,7 @@ func (r *yamlReader) node(y *yaml.Node, key string, depth int, alias bool) *Node
 	r.left--
 	if depth > maxDepth || r.left <= 0 {
 		if r.left > 0 {
-			r.mistakes = append(r.mistakes, syntax(y.Line, y.Column, fmt.Sprintf("nested deeper than %d", maxDepth), ""))
+			r.mistakes = note(r.mistakes, syntax(y.Line, y.Column, fmt.Sprintf("nested deeper than %d", maxDepth), ""))
 		}
 		return n
 	}
@@ -166,7 +206,7 @@ func (r *yamlReader) tag(y *yaml.Node) bool {
 		return false
 	}
 	if !fits {
-		r.mistakes = append(r.mistakes, syntax(y.Line, y.Column, "a value that is not what its tag "+short+" says", ""))
+		r.mistakes = note(r.mistakes, syntax(y.Line, y.Column, "a value that is not what its tag "+short+" says", ""))
 	}
 	return fits
 }
@@ -196,7 +236,7 @@ func (r *yamlReader) scalar(n *Node, y *yaml.Node) {
 	case "!!binary":
 		raw, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(y.Value), ""))
 		if err != nil {
-			r.mistakes = append(r.mistakes, syntax(y.Line, y.Column, "a !!binary value that is no base64", ""))
+			r.mistakes = note(r.mistakes, syntax(y.Line, y.Column, "a !!binary value that is no base64", ""))
 			return
 		}
 		n.Text = string(raw)
@@ -227,14 +267,14 @@ func (r *yamlReader) mapping(n *Node, y *yaml.Node, key string, depth int, alias
 			k = k.Alias
 		}
 		if k.Kind != yaml.ScalarNode {
-			r.mistakes = append(r.mistakes, syntax(k.Line, k.Column, "a key that is not a single value", ""))
+			r.mistakes = note(r.mistakes, syntax(k.Line, k.Column, "a key that is not a single value", ""))
 			continue
 		}
 		if !r.tag(k) {
 			continue
 		}
 		if isAbsent(k) {
-			r.mistakes = append(r.mistakes, syntax(k.Line, k.Column, "a key that is empty", "write the key before the colon"))
+			r.mistakes = note(r.mistakes, syntax(k.Line, k.Column, "a key that is empty", "write the key before the colon"))
 			continue
 		}
 		if k.Value == "<<" && k.Tag == "!!merge" {
@@ -245,7 +285,7 @@ func (r *yamlReader) mapping(n *Node, y *yaml.Node, key string, depth int, alias
 		at := Name{Text: k.Value, Line: y.Content[i].Line, Column: y.Content[i].Column}
 		item := r.node(v, full, depth+1, alias)
 		if first := addKey(n, at, item, &seen); first != nil {
-			r.mistakes = append(r.mistakes, duplicate(full, at, *first))
+			r.mistakes = note(r.mistakes, duplicate(full, at, *first))
 		}
 	}
 	for _, m := range merges {
@@ -265,12 +305,12 @@ func (r *yamlReader) merge(n *Node, m *yaml.Node, key string, depth int) {
 			src = src.Alias
 		}
 		if src.Kind != yaml.MappingNode {
-			r.mistakes = append(r.mistakes, syntax(line, col, "a merge key (<<) that does not name a section", ""))
+			r.mistakes = note(r.mistakes, syntax(line, col, "a merge key (<<) that does not name a section", ""))
 			continue
 		}
-		merged := r.node(src, key, depth+1, true)
-		for i, k := range merged.Names {
-			if n.Child(k.Text) == nil {
+		merged, find := r.node(src, key, depth+1, true), n.Finder()
+		for i, k := range merged.Names { // no name is twice in one section
+			if find(k.Text) < 0 {
 				n.Names, n.Items = append(n.Names, k), append(n.Items, merged.Items[i])
 			}
 		}
