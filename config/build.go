@@ -65,15 +65,24 @@ func (e *engine) build(ctx context.Context, replaced []byte) (*snapshot, error) 
 	problems = append(problems, b.validateTree(rv.Elem(), e.schema.Root.Shape, "", problems)...)
 	b.collectSecrets(rv.Elem(), e.schema.Root.Shape)
 	warnings := append(b.reading.warnings, problemsOf(b.Decoder.Warnings)...)
+	if more := len(warnings) - maxProblems; more > 0 {
+		warnings = append(warnings[:maxProblems:maxProblems], Problem{Message: fmt.Sprintf("and %d more warnings", more)})
+	}
 	b.scrub.problems(warnings)
+
 	if len(problems) > 0 {
-		b.scrub.problems(problems)
 		rank := map[string]int{}
 		for i, l := range b.layers {
 			rank[l.describe()] = i
 		}
 		sortProblems(problems, rank)
-		return &snapshot{inputs: sortedInputs(b.inputs), warnings: warnings}, &Report{problems}
+		r := &Report{Problems: problems}
+		if r.More = len(problems) - maxProblems; r.More > 0 {
+			r.Problems = problems[:maxProblems:maxProblems]
+		}
+		r.More = max(0, r.More)
+		b.scrub.problems(r.Problems)
+		return &snapshot{inputs: sortedInputs(b.inputs), warnings: warnings}, r
 	}
 	return &snapshot{
 		rv: rv, heads: b.heads, layers: b.layers, warnings: warnings,
@@ -164,6 +173,9 @@ func (b *builder) set(e *typed.Entry, n *doc.Node) {
 func (b *builder) keyHint(section *typed.Entry, key string) string {
 	if e := b.schema.ByKey[doc.JoinKey(section.Key, key)]; e != nil && strings.Contains(key, ".") {
 		return "nest it: a dot in a key does not open a section"
+	}
+	if len(b.Mistakes)+len(b.Warnings) > maxProblems {
+		return "" // it will not be shown
 	}
 	if hint := typed.Nearest(key, typed.Keys(section.Names)); hint != "" {
 		return hint

@@ -163,10 +163,11 @@ func explainMap(e *typed.Entry, n *doc.Node, fv, dv reflect.Value) (out Explanat
 	for it := fv.MapRange(); it.Next(); {
 		keys[typed.PlainText(it.Key(), e.Shape.Key)] = it.Key()
 	}
+	find := n.Finder()
 	for _, k := range typed.SortedKeys(keys) {
 		var item *doc.Node
-		if n != nil {
-			item = n.Child(k)
+		if i := find(k); i >= 0 {
+			item = n.Items[i]
 		}
 		full := doc.JoinKey(e.Key, k)
 		entry := Entry{Key: full, Doc: e.Field.Doc, Origin: publicOrigin(item)}

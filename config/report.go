@@ -120,9 +120,15 @@ func (p Problem) what() string {
 // settings at once. Get it with errors.As.
 type Report struct {
 	// Problems holds at least one problem, in the order of the layers and, in a
-	// file, of its lines.
+	// file, of its lines; the first 100 if there are more.
 	Problems []Problem
+	// More counts those that Problems leaves out.
+	More int
 }
+
+// maxProblems bounds what one report lists: a file of another program would
+// fill the terminal.
+const maxProblems = 100
 
 // Error lists all problems, one a line.
 func (r *Report) Error() string { return "config: load: " + r.text() }
@@ -132,9 +138,12 @@ func (r *Report) text() string {
 		return r.Problems[0].Error()
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d problems:", len(r.Problems))
+	fmt.Fprintf(&b, "%d problems:", len(r.Problems)+r.More)
 	for _, p := range r.Problems {
 		b.WriteString("\n  " + strings.ReplaceAll(p.Error(), "\n", "\n    "))
+	}
+	if r.More > 0 {
+		fmt.Fprintf(&b, "\n  and %d more", r.More)
 	}
 	return b.String()
 }

@@ -405,3 +405,32 @@ func TestReportSaysEachMistakeOnce(t *testing.T) {
 		})
 	}
 }
+
+// TestReportIsBounded loads the file of another program: the report lists the
+// first mistakes and counts the others.
+func TestReportIsBounded(t *testing.T) {
+	t.Parallel()
+	for name, line := range map[string]string{"s.yaml": "k%d: 1\n", "s.toml": "k%d = 1\n", "d.yaml": "- a%d: 1\n"} {
+		var text strings.Builder
+		if name == "d.yaml" {
+			text.WriteString("list:\n")
+		}
+		for i := range 5000 {
+			fmt.Fprintf(&text, line, i)
+		}
+		_, err := config.Load(t.Context(), struct {
+			A    int
+			List []struct{ B int }
+		}{}, config.File(write(t, t.TempDir(), name, text.String())))
+		var r *config.Report
+		if !errors.As(err, &r) {
+			t.Fatalf("%s: error %v", name, err)
+		}
+		if len(r.Problems) != 100 || r.More != 4900 || len(err.Error()) > 20_000 {
+			t.Errorf("%s: %d problems, %d more, a text of %d bytes", name, len(r.Problems), r.More, len(err.Error()))
+		}
+		if !strings.Contains(err.Error(), "5000 problems") || !strings.HasSuffix(err.Error(), "and 4900 more") {
+			t.Errorf("%s: the text ends with %q", name, err.Error()[max(0, len(err.Error())-60):])
+		}
+	}
+}

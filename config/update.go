@@ -311,7 +311,7 @@ func (e *engine) setText(rv reflect.Value, key, value string) (map[string]*doc.N
 		problems[i].Layer = ""
 	}
 	if len(problems) > 0 {
-		return nil, fmt.Errorf("config: set %s: %w", key, reportOf{&Report{problems}})
+		return nil, fmt.Errorf("config: set %s: %w", key, reportOf{&Report{Problems: problems}})
 	}
 	if typed.Equal(before, field, leaf.Shape) {
 		return nil, nil // it has the value already
