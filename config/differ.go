@@ -38,11 +38,16 @@ func (d *differ) mapEdits(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, pat
 			keys[k] = pair
 		}
 	}
+	find := n.Finder()
 	for _, k := range typed.SortedKeys(keys) {
 		if nv := keys[k][1]; nv.IsValid() && nv.Kind() == reflect.Interface && nv.IsNil() {
 			return fmt.Errorf("config: update %s: null is no entry of a map; delete the key to remove it", doc.Dotted(append(slices.Clone(path), k)))
 		}
-		if err := d.value(s.Elem, n.Find(k), keys[k][0], keys[k][1], append(slices.Clone(path), k)); err != nil {
+		var item *doc.Node
+		if i := find(k); i >= 0 {
+			item = n.Items[i]
+		}
+		if err := d.value(s.Elem, item, keys[k][0], keys[k][1], append(slices.Clone(path), k)); err != nil {
 			return err
 		}
 	}

@@ -81,6 +81,7 @@ func TestBounds(t *testing.T) {
 		{"toml inline keys", doc.TOML, func() string {
 			return "a = {" + fill(size, func(i int) string { return fmt.Sprintf("k%d=1,", i) }) + "z=1}\n"
 		}},
+		{"toml comment to the end", doc.TOML, func() string { return "a = 1 #" }},
 		{"toml open string", doc.TOML, func() string { return "a = \"\"\"" + fill(size, same("x\n")) }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -291,7 +291,7 @@ func crowdedTOML(data []byte) *Mistake {
 		case '"', '\'':
 			i = skipString(data, i) - 1
 		case '#':
-			i = nextLine(data, i) - 2
+			i = max(i, nextLine(data, i)-2) // to the line's break, or the end
 		case '[', '{':
 			depth, dots, values = depth+1, 0, values+1
 		case ']', '}':
