@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/svcblocks/svcblocks/internal/health"
 	"github.com/svcblocks/svcblocks/internal/redact"
 )
 
@@ -24,6 +25,7 @@ type Hub struct {
 	byName  map[string]*worker
 	mute    silences
 	out     *outbox // nil without an outbox
+	health  *health.Monitor
 
 	alive context.Context // of what nobody waits for
 	kill  context.CancelCauseFunc
@@ -71,6 +73,7 @@ func New(opts *Options) (*Hub, error) {
 	h := &Hub{opts: o, red: redact.New(known...), byName: map[string]*worker{}}
 	h.words = h.red.Long()
 	h.log = &logger{out: o.Logger, red: h.red}
+	h.health = newHealth(&o)
 	h.alive, h.kill = context.WithCancelCause(context.Background())
 	h.tasks.tick = h.tick
 	h.release.fire = func(_ time.Time, t *todo) { t.run = append(t.run, h.releaseParked) }
@@ -85,13 +88,14 @@ func New(opts *Options) (*Hub, error) {
 		h.byName[r.Name] = w
 	}
 	if o.Outbox.Dir != "" && h.dry == nil {
-		if h.out, err = openOutbox(o.Outbox, h.log); err != nil {
+		if h.out, err = openOutbox(o.Outbox, h.log, h.health); err != nil {
 			h.kill(ErrClosed)
 			return nil, err
 		}
 		h.adopt.fire = func(_ time.Time, t *todo) { t.run = append(t.run, h.adoptLeft) }
 		h.adoptLeft()
 	}
+	h.health.Start()
 	return h, nil
 }
 
@@ -117,6 +121,7 @@ func (h *Hub) Notify(ctx context.Context, m Message) error {
 
 // submit takes a message; wait is false for callers that must not block.
 func (h *Hub) submit(ctx context.Context, m Message, key groupKey, grouped, wait bool) error {
+	h.health.Used()
 	now := time.Now()
 	if m.Time.IsZero() {
 		m.Time = now
@@ -633,7 +638,8 @@ func (h *Hub) failed(d *delivery, errs []*Error, now time.Time, t *todo) {
 		h.replan(e)
 	}
 	if len(errs) > 0 && !waited {
-		h.log.later(t, "message was not delivered", "receiver", d.w.r.Name, "message_id", d.base.ID, "error", errs[0], "failures", len(errs))
+		e := *errs[0]
+		h.health.Lost(healthKey(d.w.r.Name), 1, &e)
 	}
 	if d.stored && len(errs) > 0 {
 		m := *d.base
@@ -981,6 +987,7 @@ func (h *Hub) tick() {
 
 // What workers need of the hub, see desk.
 
+func (h *Hub) state() *health.Monitor     { return h.health }
 func (h *Hub) life() context.Context      { return h.alive }
 func (h *Hub) report() *logger            { return h.log }
 func (h *Hub) plan(t *task, at time.Time) { h.tasks.plan(t, at) }

@@ -80,7 +80,7 @@ func (e *entry) differs() bool {
 
 // due returns when the next word may go out that is not urgent.
 func (e *entry) due() time.Time {
-	if e.words > 0 && !e.differs() {
+	if e.words > 0 && e.open && e.said == opened {
 		return e.base.Add(e.conf().Repeat)
 	}
 	return e.base.Add(e.conf().Interval)
@@ -163,7 +163,7 @@ func (e *entry) report(m *Message, now time.Time) (urgent bool) {
 	case e.open:
 	case moving: // it is over and back before anybody heard: it goes on
 		e.open = true
-	case e.said == silent || over || e.muted:
+	case e.said == silent || e.muted || over && e.fresh == 0:
 		e.start(m)
 	default: // it flaps: the episode goes on
 		e.open = true

@@ -30,9 +30,19 @@ type Options struct {
 	Source string
 	// DryRun, if not nil, gets what would go out, and nothing goes out.
 	DryRun io.Writer
-	// Logger gets the hub's own events, redacted. A [NewHandler] of the same
-	// hub behind it does not raise alerts about them. Defaults to none.
+	// Logger gets the hub's own events, redacted: what is lost or stuck at
+	// Error, once when it begins and once when it is over. A [NewHandler] of the
+	// same hub behind it does not raise alerts about them. Nil writes what is lost
+	// or stuck to stderr; slog.New(slog.DiscardHandler) turns it off.
 	Logger *slog.Logger
+	// OnError is told of each loss and of each state that lasts, once when it
+	// begins and once when it is over; the errors match ErrLost or ErrStuck. It is
+	// called one at a time, under no lock, and may use the hub. Defaults to none.
+	OnError func(error)
+	// StuckAfter is how long a state that loses nothing may last before it is
+	// told, such as a receiver that does not answer. Defaults to 1m; negative is
+	// at once.
+	StuckAfter time.Duration
 	// Secrets are kept out of messages, errors, logs, journals and dry runs,
 	// as are those of receivers that are a [SecretHolder]. Secrets below 4
 	// bytes are too short for that.
@@ -268,9 +278,6 @@ func (o *Options) withDefaults() (Options, error) {
 		}
 	case "-":
 		out.Source = ""
-	}
-	if out.Logger == nil {
-		out.Logger = slog.New(slog.DiscardHandler)
 	}
 	return out, errors.Join(errs...)
 }

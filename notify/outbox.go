@@ -15,6 +15,8 @@ import (
 
 	"github.com/svcblocks/svcblocks/internal/atomicfile"
 	"github.com/svcblocks/svcblocks/internal/filelock"
+	"github.com/svcblocks/svcblocks/internal/health"
+	"github.com/svcblocks/svcblocks/internal/safefile"
 )
 
 const (
@@ -29,6 +31,7 @@ const (
 type outbox struct {
 	conf  Outbox
 	log   *logger
+	state *health.Monitor
 	bytes int64 // of what waits; guarded by the hub's mutex
 
 	mu         sync.Mutex
@@ -48,10 +51,14 @@ type outbox struct {
 // stranger is a receiver that this hub does not have.
 type stranger struct{ service, receiver string }
 
-func openOutbox(conf Outbox, log *logger) (*outbox, error) {
-	o := &outbox{conf: conf, log: log, unreadable: map[string]error{}}
+func openOutbox(conf Outbox, log *logger, state *health.Monitor) (*outbox, error) {
+	o := &outbox{conf: conf, log: log, state: state, unreadable: map[string]error{}}
 	err := o.open()
-	if err == nil || passing(err) {
+	if err == nil {
+		return o, nil
+	}
+	if passing(err) {
+		o.storageError("", err)
 		return o, nil
 	}
 	return nil, fmt.Errorf("notify: new: Outbox.Dir: %w", err)
@@ -60,6 +67,9 @@ func openOutbox(conf Outbox, log *logger) (*outbox, error) {
 // passing reports whether err may go away: the disk is full, read-only, or not
 // ours for the moment.
 func passing(err error) bool {
+	if _, ok := errors.AsType[*safefile.Error](err); ok {
+		return false
+	}
 	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO, fs.ErrPermission} {
 		if errors.Is(err, e) {
 			return true
@@ -84,7 +94,7 @@ func (o *outbox) open() error {
 }
 
 func (o *outbox) tryOpen() error {
-	if err := os.MkdirAll(o.conf.Dir, 0o700); err != nil {
+	if err := safefile.MakeDir(o.conf.Dir, safefile.Policy{}); err != nil {
 		return err
 	}
 	home := filepath.Join(o.conf.Dir, newID(time.Now()))
@@ -170,18 +180,26 @@ func (o *outbox) write(b *batch) error {
 	if j == nil {
 		return fs.ErrClosed
 	}
-	return j.write(b)
+	err := j.write(b)
+	if err == nil {
+		o.state.OK("outbox")
+	}
+	return err
 }
 
 // storageError says that a message is in memory alone.
 func (o *outbox) storageError(id string, err error) *Error {
-	o.mu.Lock()
-	o.notDurable++
-	o.mu.Unlock()
+	if id != "" {
+		o.mu.Lock()
+		o.notDurable++
+		o.mu.Unlock()
+	}
 	e := NewError("store", err)
 	e.Class, e.MessageID = ClassStorage, id
 	e.Reason = o.log.red.String(e.Reason) + "; the message is held in memory only: make room on the disk"
 	e.causes = append(e.causes, ErrNotDurable)
+	told := *e
+	o.state.Broken("outbox", &told)
 	return e
 }
 
@@ -200,13 +218,28 @@ func (o *outbox) check() []*Error {
 	} else if err := probe(o.home); err != nil {
 		bad(err)
 	}
-	for _, name := range sortedKeys(o.unreadable) {
-		bad(fmt.Errorf("journal %s: %w", name, o.unreadable[name]))
-	}
-	for s, n := range o.strangers {
-		bad(fmt.Errorf("%d messages of service %q for receiver %q wait longer than %v: no hub of that service takes them", n, s.service, s.receiver, o.conf.MaxAge))
+	if err := o.othersLocked(o.strangers); err != nil {
+		bad(err)
 	}
 	return errs
+}
+
+// others says what waits in journals that this hub cannot deliver.
+func (o *outbox) others(strangers map[stranger]int) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.othersLocked(strangers)
+}
+
+func (o *outbox) othersLocked(strangers map[stranger]int) error {
+	var errs []error
+	for _, name := range sortedKeys(o.unreadable) {
+		errs = append(errs, fmt.Errorf("journal %s: %w", name, o.unreadable[name]))
+	}
+	for s, n := range strangers {
+		errs = append(errs, fmt.Errorf("%d messages of service %q for receiver %q wait longer than %v: no hub of that service takes them", n, s.service, s.receiver, o.conf.MaxAge))
+	}
+	return errors.Join(errs...)
 }
 
 func sortedKeys[V any](m map[string]V) []string {
@@ -274,7 +307,7 @@ func (o *outbox) close(empty bool) error {
 func (o *outbox) adopt(mine func(service, receiver string) bool, take func(*replay) error) {
 	list, err := os.ReadDir(o.conf.Dir)
 	if err != nil {
-		o.log.Error("outbox folder cannot be read", "error", err)
+		o.state.Fail("outbox folder", NewError("adopt", err))
 		return
 	}
 	strangers := map[stranger]int{}
@@ -291,9 +324,10 @@ func (o *outbox) adopt(mine func(service, receiver string) bool, take func(*repl
 		}
 		o.mu.Unlock()
 		if err != nil && (known == nil || known.Error() != err.Error()) {
-			o.log.Error("journal of another process cannot be taken over", "journal", name, "error", err)
+			o.log.Warn("journal of another process cannot be taken over", "journal", name, "error", err)
 		}
 	}
+	o.state.Fail("outbox folder", o.others(strangers))
 	o.mu.Lock()
 	o.strangers = strangers
 	o.mu.Unlock()

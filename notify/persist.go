@@ -162,7 +162,7 @@ func (h *Hub) writeLater(b *batch, _ []*delivery) {
 			u.batches = u.batches[1:]
 			h.mu.Unlock()
 			if err := h.out.write(next); err != nil {
-				h.log.Error("outbox cannot store; messages are held in memory only", "error", h.out.storageError("", err))
+				_ = h.out.storageError("", err) // told by it
 			}
 		}
 	}()
@@ -419,6 +419,6 @@ func (h *Hub) durable() bool { return h.out != nil && h.out.journal() != nil }
 // bury writes a message that was given up to dead.jsonl.
 func (h *Hub) bury(m *Message, receiver string, errs []*Error) {
 	if err := h.out.bury(m, receiver, errs); err != nil {
-		h.log.Error("message that was given up cannot be written to "+deadName, "message_id", m.ID, "receiver", receiver, "error", err)
+		h.health.Lost("dead letters", 1, NewError("write "+deadName, err))
 	}
 }

@@ -95,8 +95,10 @@ func (h *Hub) matches(w *worker, m *Message) (takes bool) {
 
 // Check asks every receiver that is a [Checker] whether it would take a
 // message, all at the same time, and returns one [*Error] for each that would
-// not. Nothing is sent. A receiver without a Check counts as well.
+// not. Nothing is sent. A receiver without a Check counts as well. What is lost or
+// stuck is told, too: the error then matches ErrLost or ErrStuck.
 func (h *Hub) Check(ctx context.Context) error {
+	h.health.Used()
 	if h.isClosed() {
 		return closedError("check")
 	}
@@ -124,7 +126,7 @@ func (h *Hub) Check(ctx context.Context) error {
 	if h.out != nil {
 		errs = append(errs, h.out.check()...)
 	}
-	return join(errs)
+	return errors.Join(join(errs), h.health.Check())
 }
 
 // check runs one receiver's Check, which may hang or panic.

@@ -12,6 +12,7 @@ import (
 // CloseTimeout once. A second concurrent Run returns ErrRunning, and Run after
 // Close ErrClosed.
 func (h *Hub) Run(ctx context.Context) error {
+	h.health.Used()
 	h.mu.Lock()
 	switch {
 	case h.closed:
@@ -40,6 +41,7 @@ func (h *Hub) Run(ctx context.Context) error {
 // Rate's credit. It returns when nothing waits for delivery any more, or with an
 // error when ctx ends first. Nothing is forgotten.
 func (h *Hub) Flush(ctx context.Context) error {
+	h.health.Used()
 	if h.isClosed() {
 		return closedError("flush")
 	}
@@ -219,6 +221,9 @@ func (h *Hub) close(ctx context.Context) error {
 	}
 	h.mu.Unlock()
 	var err error
+	closing, done := context.WithTimeout(context.Background(), time.Second)
+	defer done()
+	defer h.health.Close(closing)
 	if h.out != nil {
 		h.writesDone()
 		err = h.out.close(left == 0 && !h.remembers())

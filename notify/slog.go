@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/svcblocks/svcblocks/internal/health"
 	"github.com/svcblocks/svcblocks/internal/redact"
 )
 
@@ -43,7 +44,7 @@ func (l *logger) Error(msg string, args ...any) { l.log(slog.LevelError, msg, ar
 
 func (l *logger) log(level slog.Level, msg string, args []any) {
 	ctx := marked(context.Background())
-	if !l.out.Enabled(ctx, level) {
+	if l.out == nil || !l.out.Enabled(ctx, level) {
 		return
 	}
 	out := []any{ownAttr()}
@@ -67,6 +68,44 @@ func (l *logger) later(t *todo, msg string, args ...any) {
 		}
 	}
 	t.run = append(t.run, func() { l.Warn(msg, args...) })
+}
+
+// newHealth returns the monitor of what is lost or stuck. Its records are the
+// hub's own.
+func newHealth(o *Options) *health.Monitor {
+	log := o.Logger
+	if log != nil {
+		log = slog.New(ownHandler{log.Handler()})
+	}
+	return health.New(health.Options{
+		Component: "notify", Logger: log, OnError: o.OnError, After: o.StuckAfter, Lost: ErrLost, Stuck: ErrStuck,
+	})
+}
+
+func healthKey(receiver string) string { return "receiver " + receiver }
+
+// ownHandler marks records as the hub's own.
+type ownHandler struct{ slog.Handler }
+
+// Handle passes r on with a context that is marked.
+func (h ownHandler) Handle(ctx context.Context, r slog.Record) error {
+	return h.Handler.Handle(marked(ctx), r)
+}
+
+// WithAttrs puts the mark in place of the component's name.
+func (h ownHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	attrs = slices.Clone(attrs)
+	for i, a := range attrs {
+		if a.Key == ownAttr().Key {
+			attrs[i] = ownAttr()
+		}
+	}
+	return ownHandler{h.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup returns a handler of the group.
+func (h ownHandler) WithGroup(name string) slog.Handler {
+	return ownHandler{h.Handler.WithGroup(name)}
 }
 
 // errText returns the text of err, without addresses' paths if it is foreign.

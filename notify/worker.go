@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/internal/backoff"
+	"github.com/svcblocks/svcblocks/internal/health"
 	"github.com/svcblocks/svcblocks/internal/redact"
 )
 
@@ -56,6 +57,7 @@ type desk interface {
 	plan(task *task, at time.Time)
 	life() context.Context
 	report() *logger
+	state() *health.Monitor
 	cleanError(e *Error)
 	print(r Receiver, m Message) (dry bool, err error)
 }
@@ -469,6 +471,7 @@ func (w *worker) finish(d *delivery, errs []*Error) {
 		w.sign(e, d)
 	}
 	if len(errs) == 0 {
+		w.hub.state().OK(healthKey(w.r.Name))
 		w.streak, w.away, w.stats.LastSent = 0, time.Time{}, now
 		if w.lastTry {
 			w.lastTry = false
@@ -516,6 +519,10 @@ func (w *worker) judge(d *delivery, errs []*Error, now time.Time, t *todo) {
 	}
 	canceled := ended || len(d.waiters) > 0 && d.ctx.Err() != nil
 	w.stats.LastError = errs[0].Error()
+	if !canceled {
+		e := *errs[0]
+		w.hub.state().Fail(healthKey(w.r.Name), &e)
+	}
 
 	var again []*Error
 	whole := false // the receiver as a whole is away
