@@ -17,7 +17,7 @@ type changes struct {
 }
 
 type watcher struct {
-	call    func(old, new reflect.Value)
+	call    func(old, next reflect.Value)
 	stopped bool
 }
 
@@ -27,7 +27,7 @@ type watcher struct {
 // other, in the order of the changes, on the goroutine that brought the change;
 // they may use the store, but not close it. Stop ends the calls; a call that has
 // begun may still be running when it returns.
-func OnChange[T, V any](s *Store[T], part func(*T) V, f func(old, new V)) (stop func()) {
+func OnChange[T, V any](s *Store[T], part func(*T) V, f func(old, next V)) (stop func()) {
 	if part == nil || f == nil {
 		panic("config: OnChange: nil function")
 	}
@@ -35,8 +35,8 @@ func OnChange[T, V any](s *Store[T], part func(*T) V, f func(old, new V)) (stop 
 	if keys := typed.ShapeOf(reflect.TypeFor[V](), specials()); keys.Code == typed.Struct || keys.Code == typed.Pointer {
 		same = func(a, b V) bool { return typed.Equal(reflect.ValueOf(&a).Elem(), reflect.ValueOf(&b).Elem(), keys) }
 	}
-	w := &watcher{call: func(old, new reflect.Value) {
-		before, after := part(old.Interface().(*T)), part(new.Interface().(*T))
+	w := &watcher{call: func(old, next reflect.Value) {
+		before, after := part(old.Interface().(*T)), part(next.Interface().(*T))
 		if !same(before, after) {
 			f(before, after)
 		}
@@ -61,11 +61,11 @@ func (c *changes) add(w *watcher) (stop func()) {
 	}
 }
 
-func (c *changes) push(old, new reflect.Value) {
+func (c *changes) push(old, next reflect.Value) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.watchers) > 0 && old.Pointer() != new.Pointer() {
-		c.queue = append(c.queue, [2]reflect.Value{old, new})
+	if len(c.watchers) > 0 && old.Pointer() != next.Pointer() {
+		c.queue = append(c.queue, [2]reflect.Value{old, next})
 	}
 }
 

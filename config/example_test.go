@@ -108,8 +108,8 @@ func ExampleStore() {
 		fmt.Println(err)
 		return
 	}
-	stop := config.OnChange(store, func(s *settings) string { return s.Mode }, func(old, new string) {
-		fmt.Println("mode:", old, "to", new)
+	stop := config.OnChange(store, func(s *settings) string { return s.Mode }, func(old, next string) {
+		fmt.Println("mode:", old, "to", next)
 	})
 	defer stop()
 

@@ -323,16 +323,16 @@ func TestWriteErrors(t *testing.T) {
 func TestUpdateThroughLink(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	real := write(t, dir, "real/s.yaml", "n: 1\n")
+	target := write(t, dir, "real/s.yaml", "n: 1\n")
 	link := filepath.Join(dir, "s.yaml")
-	if err := os.Symlink(real, link); err != nil {
+	if err := os.Symlink(target, link); err != nil {
 		t.Logf("no symbolic links here: %v", err)
 		return
 	}
 	s := load(t, watched{}, config.File(link, config.Writable()))
 	must(t, s.Set(t.Context(), "n", "2"))
-	if readAll(t, real) != "n: 2\n" {
-		t.Errorf("the linked file holds %q", readAll(t, real))
+	if readAll(t, target) != "n: 2\n" {
+		t.Errorf("the linked file holds %q", readAll(t, target))
 	}
 	if info, err := os.Lstat(link); err != nil || info.Mode()&fs.ModeSymlink == 0 {
 		t.Error("the link was replaced")

@@ -20,7 +20,7 @@ const (
 	withoutBlanks  = 30.0 // percent, at most
 	longFunction   = 15   // lines of a body from which on it has paragraphs
 	shapeFile      = "shape.txt"
-	shapeTolerance = 0.05
+	shapeTolerance = 1.0 // percent: what one method or function is in a small room
 )
 
 // shape counts what the bars are about in one block.

@@ -200,14 +200,20 @@ func typeText(e ast.Expr) string {
 	return "other"
 }
 
-// pending are the rooms whose words are still being brought in line: what is
-// wrong there is only logged.
-var pending = []string{"config", "logging", "notify", "scrape"}
+// pending are the rooms that do not keep a rule yet, by the test that holds it:
+// what is wrong there is only logged.
+var pending = map[string][]string{
+	"TestSentinels":                    {"config", "notify", "scrape"},
+	"TestOptionWords":                  {"config", "logging", "notify"},
+	"TestOptionTags":                   {"logging", "scrape"},
+	"TestPredeclaredNamesAreNotHidden": {"logging"},
+	"TestSameMistakes":                 {"logging", "notify", "scrape", "tor"},
+}
 
 // wrong reports what is wrong in a package.
 func wrong(t *testing.T, path, format string, args ...any) {
 	t.Helper()
-	if room, _, _ := strings.Cut(path, "/"); slices.Contains(pending, room) {
+	if room, _, _ := strings.Cut(path, "/"); slices.Contains(pending[t.Name()], room) {
 		t.Logf(format, args...)
 		return
 	}

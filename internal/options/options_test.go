@@ -227,7 +227,7 @@ func (v validated) Validate() error {
 
 func TestErr(t *testing.T) {
 	t.Parallel()
-	if err := (options.Mistakes(nil)).Err("x"); err != nil {
+	if err := options.Mistakes(nil).Err("x"); err != nil {
 		t.Error(err)
 	}
 	err := validated{receiver{Rate: 11}}.Validate()
@@ -255,9 +255,19 @@ func TestParse(t *testing.T) {
 		text string
 		want any
 	}{
-		{"5s", 5 * time.Second}, {"64MiB", int64(64 << 20)}, {"1.5kB", 1500}, {"0x10", uint16(16)}, {"2GB", uint64(2e9)},
-		{"true", true}, {"1e3", 1000.0}, {"a b", "a b"}, {"", []string{}}, {"1s,2s", []time.Duration{time.Second, 2 * time.Second}},
-		{"bytes", []byte("bytes")}, {"ERROR", slog.LevelError}, {"http://h/p", url.URL{Scheme: "http", Host: "h", Path: "/p"}},
+		{"5s", 5 * time.Second},
+		{"64MiB", int64(64 << 20)},
+		{"1.5kB", 1500},
+		{"0x10", uint16(16)},
+		{"2GB", uint64(2e9)},
+		{"true", true},
+		{"1e3", 1000.0},
+		{"a b", "a b"},
+		{"", []string{}},
+		{"1s,2s", []time.Duration{time.Second, 2 * time.Second}},
+		{"bytes", []byte("bytes")},
+		{"ERROR", slog.LevelError},
+		{"http://h/p", url.URL{Scheme: "http", Host: "h", Path: "/p"}},
 	} {
 		got, err := options.Parse(reflect.TypeOf(tc.want), tc.text)
 		if err != nil {
@@ -272,9 +282,15 @@ func TestParse(t *testing.T) {
 		text string
 		t    reflect.Type
 	}{
-		{"hunter2", reflect.TypeFor[int]()}, {"hunter2", reflect.TypeFor[time.Duration]()}, {"hunter2", reflect.TypeFor[slog.Level]()},
-		{"http://u:hunter2@h:x/", reflect.TypeFor[url.URL]()}, {"8EiB", reflect.TypeFor[int64]()}, {"9000PiB", reflect.TypeFor[int64]()},
-		{"-1MiB", reflect.TypeFor[int64]()}, {"0.5B", reflect.TypeFor[int64]()}, {"x", reflect.TypeFor[any]()},
+		{"hunter2", reflect.TypeFor[int]()},
+		{"hunter2", reflect.TypeFor[time.Duration]()},
+		{"hunter2", reflect.TypeFor[slog.Level]()},
+		{"http://u:hunter2@h:x/", reflect.TypeFor[url.URL]()},
+		{"8EiB", reflect.TypeFor[int64]()},
+		{"9000PiB", reflect.TypeFor[int64]()},
+		{"-1MiB", reflect.TypeFor[int64]()},
+		{"0.5B", reflect.TypeFor[int64]()},
+		{"x", reflect.TypeFor[any]()},
 	} {
 		if v, err := options.Parse(bad.t, bad.text); err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q as %s: %v, %v", bad.text, bad.t, v, err)

@@ -85,14 +85,14 @@ func TestStartRunsAgain(t *testing.T) {
 // TestStartKeepsTrying has a program that is Tor once, and then fails.
 func TestStartKeepsTrying(t *testing.T) {
 	network := tornet.Shared(t)
-	real, err := exec.LookPath("tor")
+	program, err := exec.LookPath("tor")
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
 	script := filepath.Join(dir, "tor")
 	runs := filepath.Join(dir, "runs")
-	text := fmt.Sprintf("#!/bin/sh\necho run >> %q\nif [ $(wc -l < %q) -gt 1 ]; then echo cannot start >&2; exit 3; fi\nexec %q \"$@\"\n", runs, runs, real)
+	text := fmt.Sprintf("#!/bin/sh\necho run >> %q\nif [ $(wc -l < %q) -gt 1 ]; then echo cannot start >&2; exit 3; fi\nexec %q \"$@\"\n", runs, runs, program)
 	if err := os.WriteFile(script, []byte(text), 0o700); err != nil {
 		t.Fatal(err)
 	}
