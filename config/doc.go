@@ -26,9 +26,12 @@
 // interface and channel types are no keys, so that options structs of other
 // packages can be loaded as they are.
 //
-// Tags: koanf:"name", required:"true", oneof:"a|b", min and max (numbers,
-// durations, sizes, lengths), doc:"text". A Validate() error method on the
-// settings, or on any struct in them, is called.
+// Tags: koanf:"name", required:"true" (which refuses empty text, lists and maps
+// too), default:"5s", zero:"default" (an explicit zero is a mistake),
+// oneof:"a|b", min and max (numbers, durations, sizes, lengths), doc:"text". A
+// tag's default gives way to a field of the defaults that is not zero, and that
+// to the layers; an explicit zero in a layer is a value. A Validate() error
+// method on the settings, or on any struct in them, is called.
 //
 // Loading is strict: unknown keys and variables, duplicate keys and values
 // that do not fit are problems of one [Report]. A string gets the text that

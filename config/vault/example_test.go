@@ -39,7 +39,7 @@ func ExampleOptions() {
 	_, err := vault.New(&vault.Options{Address: "vault.internal"})
 	fmt.Println(err)
 	// Output:
-	// vault: new: Address is no http or https URL with a host
+	// vault: new: Address: scheme "" is neither http nor https
 	// vault: new: 0 ways to log in are set, want exactly one of Token, TokenFile, AppRole.RoleID and Kubernetes.Role
 }
 

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/safehttp"
 )
 
 // Options says where Vault is and how to log in. Exactly one of Token,
@@ -36,6 +36,14 @@ type Options struct {
 	// MaxAttempts is how often a request is made while the server is sealed,
 	// busy or unreachable. Defaults to 3; negative is 1.
 	MaxAttempts int
+
+	// RedirectHosts are further hosts that may get the token, as "name" or
+	// "name:port": a standby redirects to the active node. A redirect to any other
+	// host is not followed, and none from https to http.
+	RedirectHosts []string `doc:"hosts to which a standby may redirect"`
+	// AllowPlainHTTP lets the token travel over http off this machine, where
+	// everybody on the way reads it.
+	AllowPlainHTTP bool `doc:"send the token in clear over http"`
 
 	// Client makes the requests; its CheckRedirect is not used. Defaults to one
 	// with the settings of http.DefaultTransport.
@@ -74,13 +82,13 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("vault: new: "+format, args...)) }
-	u, err := url.Parse(out.Address)
-	switch {
+	rule := safehttp.Rule{Secret: true, AllowPlain: out.AllowPlainHTTP, OptOut: "AllowPlainHTTP"}
+	switch u, err := rule.Parse(out.Address); {
 	case out.Address == "":
 		bad("Address is empty; want https://host:8200")
-	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
-		bad("Address is no http or https URL with a host")
-	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+	case err != nil:
+		bad("Address: %w", err)
+	case u.RawQuery != "" || u.Fragment != "":
 		bad("Address has more than scheme, host and path")
 	}
 	out.Address = strings.TrimSuffix(out.Address, "/")
@@ -117,27 +125,12 @@ func (o *Options) withDefaults() (Options, error) {
 	case out.MaxAttempts < 0:
 		out.MaxAttempts = 1
 	}
-	client := http.Client{}
-	if out.Client != nil {
-		client = *out.Client
-	}
-	client.CheckRedirect = checkRedirect
-	out.Client = &client
 	if out.Logger == nil {
 		out.Logger = slog.New(slog.DiscardHandler)
 	}
 	out.Logger = out.Logger.With("component", "vault")
+	out.Client = safehttp.NewClient(out.Client, safehttp.Redirects{
+		Hosts: out.RedirectHosts, Setting: "RedirectHosts", AllowPlain: out.AllowPlainHTTP, Logger: out.Logger,
+	})
 	return out, errors.Join(errs...)
-}
-
-// checkRedirect follows what a standby answers, to the active node. The token
-// goes along, so it does not go from https to http.
-func checkRedirect(next *http.Request, via []*http.Request) error {
-	if len(via) > 2 {
-		return errors.New("more than 2 redirects")
-	}
-	if via[0].URL.Scheme == "https" && next.URL.Scheme != "https" {
-		return errors.New("a redirect from https to " + next.URL.Scheme + " is not followed")
-	}
-	return nil
 }

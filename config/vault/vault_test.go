@@ -259,7 +259,7 @@ func TestResolveErrors(t *testing.T) {
 			},
 		},
 		{
-			name: "redirects without end", path: "x", key: "x", want: "more than 2 redirects",
+			name: "redirects without end", path: "x", key: "x", want: "is not followed: there were 2 before it",
 			answer: func(w http.ResponseWriter, r *http.Request) bool {
 				http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect)
 				return true
@@ -339,8 +339,17 @@ func TestRedirectToActiveNode(t *testing.T) {
 		http.Redirect(w, r, active.URL+r.URL.RequestURI(), http.StatusTemporaryRedirect)
 	}))
 	t.Cleanup(standby.Close)
-	r := active.resolver(func(o *vault.Options) {
+	r := active.resolver(func(o *vault.Options) { o.Address, o.Namespace = standby.URL, "team" })
+	if _, _, err := r.Resolve(t.Context(), "secret/data/mail", "password"); err == nil || !strings.Contains(err.Error(), "RedirectHosts") {
+		t.Errorf("error %v: the token goes to a host that nobody listed", err)
+	}
+	if n := active.count("GET secret/data/mail"); n != 0 {
+		t.Errorf("%d requests with the token at a host that nobody listed", n)
+	}
+
+	r = active.resolver(func(o *vault.Options) {
 		o.Address, o.Namespace, o.Token = standby.URL, "team", secret.Secret{}
+		o.RedirectHosts = []string{strings.TrimPrefix(active.URL, "http://")}
 		o.AppRole = vault.AppRole{RoleID: "role", SecretID: secret.New(canary)}
 	})
 	if got, lease, err := r.Resolve(t.Context(), "secret/data/mail", "password"); err != nil || got != canary || lease > time.Hour || lease < time.Hour-time.Minute {
@@ -507,10 +516,18 @@ func TestOutage(t *testing.T) {
 func TestOptions(t *testing.T) {
 	t.Parallel()
 	_, err := vault.New(&vault.Options{Address: "vault:8200", Token: secret.New("a b"), TokenFile: "x"})
-	for _, want := range []string{"Address is no http or https URL", "2 ways to log in are set", "Token holds white space"} {
+	for _, want := range []string{`scheme "vault" is neither http nor https`, "2 ways to log in are set", "Token holds white space"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want one with %q", err, want)
 		}
+	}
+	plain := vault.Options{Address: "http://vault.internal:8200", Token: secret.New(canary)}
+	if _, err := vault.New(&plain); err == nil || !strings.Contains(err.Error(), "AllowPlainHTTP") || strings.Contains(err.Error(), canary) {
+		t.Errorf("a token over http off this machine: %v", err)
+	}
+	plain.AllowPlainHTTP = true
+	if _, err := vault.New(&plain); err != nil {
+		t.Error(err)
 	}
 	if _, err := vault.New(nil); err == nil || !strings.Contains(err.Error(), "Address is empty") {
 		t.Errorf("nil options: %v", err)
