@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -86,6 +89,33 @@ func TestDeadLetters(t *testing.T) {
 	}
 }
 
+// What net/http says of itself is no word on the page: one that was too slow is
+// tried again like one whose connection broke.
+func TestSlowPageIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	q, _ := start(t, queue.Options{MaxDeliver: 3})
+	publish(t, q, 0, 4)
+	run(t, q, func(ctx context.Context, j queue.Job) (queue.Page, error) {
+		err := error(syscall.ECONNREFUSED)
+		switch j.ID {
+		case "job-0":
+			<-ctx.Done() // the job's time is over
+			err = context.Cause(ctx)
+		case "job-1":
+			err = context.DeadlineExceeded
+		case "job-2":
+			err = &net.OpError{Op: "dial", Net: "tcp", Err: err}
+		}
+		return queue.Page{}, &url.Error{Op: "Get", URL: j.URL, Err: err}
+	}, queue.WorkerOptions{Name: "w1", JobTimeout: 50 * time.Millisecond})
+	await(t, q, queue.Stats{Dead: 4})
+	for d, err := range q.DeadLetters(t.Context()) {
+		if err != nil || d.Tries != 3 {
+			t.Errorf("%s: %d tries, want 3: %s, %v", d.ID, d.Tries, d.Reason, err)
+		}
+	}
+}
+
 // A job whose workers die is given up after as many of them, and is not worked
 // at again: it may be the job that kills them.
 func TestJobThatKillsItsWorkers(t *testing.T) {
@@ -161,6 +191,35 @@ func TestRequeue(t *testing.T) {
 		t.Fatalf("Requeue: %d, %v", n, err)
 	}
 	await(t, q, queue.Stats{Results: 3})
+}
+
+// Two that put jobs back at once put each back once, and neither fails over what
+// the other did first.
+func TestTwoRequeues(t *testing.T) {
+	t.Parallel()
+	q, _ := start(t, queue.Options{MaxDeliver: 1})
+	publish(t, q, 0, 50)
+	stop := make(chan struct{})
+	run(t, q, func(ctx context.Context, j queue.Job) (queue.Page, error) {
+		select {
+		case <-stop:
+			return page(ctx, j)
+		default:
+			return queue.Page{}, errors.New("not yet")
+		}
+	}, queue.WorkerOptions{})
+	await(t, q, queue.Stats{Dead: 50})
+	close(stop)
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			if _, err := q.Requeue(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	await(t, q, queue.Stats{Results: 50})
 }
 
 // Dead letters are told in order, again if telling fails, and not again after

@@ -232,7 +232,7 @@ func patiently(ctx context.Context, f func() error) error {
 func passing(err error) bool {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		switch api.ErrorCode {
-		case storeFailed, jetstream.JSErrCodeStreamNotFound, jetstream.JSErrCodeConsumerNotFound, jetstream.JSErrCodeConsumerDoesNotExist:
+		case storeFailed, inProcess, jetstream.JSErrCodeStreamNotFound, jetstream.JSErrCodeConsumerNotFound, jetstream.JSErrCodeConsumerDoesNotExist:
 			return true
 		}
 		return api.Code >= 500
@@ -255,3 +255,7 @@ func passing(err error) bool {
 // storeFailed is the server's code for a stream that takes no more
 // (errors.json in nats-server, JSStreamStoreFailedF).
 const storeFailed jetstream.ErrorCode = 10077
+
+// inProcess is the server's code for a message whose first copy it has not
+// stored yet, as while a leader is elected (JSStreamDuplicateMessageConflict).
+const inProcess jetstream.ErrorCode = 10158

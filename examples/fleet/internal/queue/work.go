@@ -15,10 +15,19 @@ import (
 	"github.com/svcblocks/svcblocks/internal/backoff"
 )
 
-// Fetch gets the page of a job. An error is final if it says so by
-// Temporary() bool, and may say by RetryAfter() time.Duration when to come
-// again; every other error is tried again.
+// Fetch gets the page of a job. An error is final if it says so by Temporary()
+// bool and says by RetryAfter() time.Duration when to come again; every other
+// error is tried again.
 type Fetch func(ctx context.Context, job Job) (Page, error)
+
+// outcome is an error that knows whether another try can help. It must have both
+// methods: those of net and net/http have a Temporary of their own, which is
+// false for whatever they wrap, a page that was too slow for instance.
+type outcome interface {
+	error
+	Temporary() bool
+	RetryAfter() time.Duration
+}
 
 // Worker takes jobs from a queue. Make it with [Queue.Worker], and let it work
 // by [Worker.Run].
@@ -208,7 +217,7 @@ func (w *Worker) handle(ctx context.Context, msg jetstream.Msg) {
 
 // try fetches once, within JobTimeout. A panic is a failure of that job alone.
 func (w *Worker) try(ctx context.Context, job Job) (_ Page, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, w.opts.JobTimeout, fmt.Errorf("not done within %v", w.opts.JobTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, w.opts.JobTimeout, tooSlow(w.opts.JobTimeout))
 	defer cancel()
 	defer func() {
 		if r := recover(); r != nil {
@@ -218,6 +227,14 @@ func (w *Worker) try(ctx context.Context, job Job) (_ Page, err error) {
 	}()
 	return w.fetch(ctx, job)
 }
+
+// tooSlow is the cause of a try that ran into JobTimeout.
+type tooSlow time.Duration
+
+func (t tooSlow) Error() string { return fmt.Sprintf("not done within %v", time.Duration(t)) }
+
+// Is makes it known as what it is to whoever wraps it.
+func (t tooSlow) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // keep tells the server that the message is being worked on, until stop is
 // called.
@@ -250,24 +267,16 @@ func (w *Worker) failed(ctx context.Context, msg jetstream.Msg, md *jetstream.Ms
 		w.retried.Add(1)
 		return
 	}
-	final := false
-	if t, ok := errors.AsType[interface {
-		error
-		Temporary() bool
-	}](cause); ok {
-		final = !t.Temporary()
-	}
-	if final || tries >= uint64(w.queue.maxDeliver) {
+	said, known := errors.AsType[outcome](cause)
+	if known && !said.Temporary() || tries >= uint64(w.queue.maxDeliver) {
 		w.giveUp(ctx, msg, md, job, cause.Error(), tries)
 		return
 	}
 	delay := w.opts.Retry.Delay(int(tries))
-	if r, ok := errors.AsType[interface {
-		error
-		RetryAfter() time.Duration
-	}](cause); ok {
-		delay = min(max(delay, r.RetryAfter()), time.Hour)
+	if known {
+		delay = min(max(delay, said.RetryAfter()), time.Hour)
 	}
+
 	if err := msg.NakWithDelay(delay); err != nil {
 		w.unsettled(ctx, job.ID, err)
 		return
