@@ -105,7 +105,7 @@ deps: ## get the real parts that the tests run against
 	@.ci/deps.sh
 
 .PHONY: check
-check: fmt-check tidy-check vet fix-check lint deadcode vuln ## everything but the tests
+check: fmt-check tidy-check vet fix-check lint actionlint licences deadcode vuln ## everything but the tests
 
 .PHONY: fmt
 fmt: ## format the code
@@ -135,6 +135,14 @@ vet: ## go vet, for every platform that is supported
 .PHONY: fix-check
 fix-check:
 	$(call each,go fix -diff ./...)
+
+.PHONY: licences
+licences: ## what the programs link is under licences that MIT code may link
+	go test -count=1 -run '^TestLicences$$' ./internal/house
+
+.PHONY: actionlint
+actionlint: ## mistakes in the workflows
+	@$(TOOL) actionlint
 
 .PHONY: lint
 lint: ## staticcheck, sloglint and go-errorlint
