@@ -56,6 +56,7 @@ type console struct {
 	w      io.Writer
 	color  bool
 	redact *redactor
+	least  *slog.LevelVar // below it nothing is shown
 	source bool
 	trace  func(context.Context) (traceID, spanID string) // nil: traceOf
 	prefix string                                         // of keys, by groups
@@ -63,7 +64,7 @@ type console struct {
 	logger string                                         // the component
 }
 
-func (h *console) Enabled(context.Context, slog.Level) bool { return true }
+func (h *console) Enabled(_ context.Context, level slog.Level) bool { return level >= h.least.Level() }
 
 func (h *console) WithGroup(name string) slog.Handler {
 	c := *h
@@ -95,6 +96,9 @@ const (
 var consoleBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
 
 func (h *console) Handle(ctx context.Context, r slog.Record) error {
+	if r.Level < h.least.Level() {
+		return nil // where it is the only output, nobody asked
+	}
 	buf := consoleBuffers.Get().(*[]byte)
 	b := (*buf)[:0]
 	if !r.Time.IsZero() {

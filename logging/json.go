@@ -27,15 +27,16 @@ type jsonOutput struct {
 	mu     *sync.Mutex // nil where w needs none
 	source bool
 	keys   *keySet
-	redact *redactor // nil: nothing
+	least  *slog.LevelVar // below it nothing is written
+	redact *redactor      // nil: nothing
 	trace  func(context.Context) (traceID, spanID string)
 	clock  clock
 }
 
 // newJSON returns a handler which writes to w, with one Write per record.
-func newJSON(w io.Writer, o *Options, redact *redactor) *jsonHandler {
+func newJSON(w io.Writer, o *Options, redact *redactor, least *slog.LevelVar) *jsonHandler {
 	trace := o.Trace
-	out := &jsonOutput{w: w, source: o.Source, keys: keysOf(o.Keys), redact: redact, trace: trace}
+	out := &jsonOutput{w: w, source: o.Source, keys: keysOf(o.Keys), least: least, redact: redact, trace: trace}
 	if trace == nil {
 		out.trace = traceOf
 	}
@@ -45,12 +46,17 @@ func newJSON(w io.Writer, o *Options, redact *redactor) *jsonHandler {
 	return &jsonHandler{out: out}
 }
 
-func (h *jsonHandler) Enabled(context.Context, slog.Level) bool { return true }
+func (h *jsonHandler) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= h.out.least.Level()
+}
 
 var recordBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
 
 func (h *jsonHandler) Handle(ctx context.Context, r slog.Record) error {
 	o := h.out
+	if r.Level < o.least.Level() {
+		return nil // where it is the only output, nobody asked
+	}
 	pooled := recordBuffers.Get().(*[]byte)
 	b := append((*pooled)[:0], '{')
 	if !r.Time.IsZero() {

@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -192,10 +193,10 @@ func (l *Logs) handlers() slog.Handler {
 	redact := newRedactor(o.Redact, o.Secrets)
 	var outputs []slog.Handler
 	if l.file != nil {
-		outputs = append(outputs, &output{newJSON(l.file, o, redact), &l.fileLevel})
+		outputs = append(outputs, newJSON(l.file, o, redact, &l.fileLevel))
 	}
-	if h := o.consoleHandler(redact); h != nil {
-		outputs = append(outputs, &output{h, &l.consoleLevel})
+	if h := o.consoleHandler(redact, &l.consoleLevel); h != nil {
+		outputs = append(outputs, h)
 	}
 	own := len(outputs)
 	for i, h := range o.Handlers {
@@ -313,7 +314,7 @@ func under(prefix string, err error) []error {
 }
 
 // consoleHandler returns nil where nothing is shown.
-func (o *Options) consoleHandler(redact *redactor) slog.Handler {
+func (o *Options) consoleHandler(redact *redactor, least *slog.LevelVar) slog.Handler {
 	w := o.Console.Writer
 	format := o.Console.Format
 	if format == "" && o.File.Path == "" {
@@ -324,7 +325,7 @@ func (o *Options) consoleHandler(redact *redactor) slog.Handler {
 		if w == nil {
 			w = os.Stderr
 		}
-		var h slog.Handler = &console{mu: new(sync.Mutex), w: w, color: o.Console.colored(w), redact: redact, source: o.Source, trace: o.Trace}
+		var h slog.Handler = &console{mu: new(sync.Mutex), w: w, color: o.Console.colored(w), redact: redact, source: o.Source, trace: o.Trace, least: least}
 		if redact != nil {
 			h = &redacting{redact: redact, next: h}
 		}
@@ -333,7 +334,7 @@ func (o *Options) consoleHandler(redact *redactor) slog.Handler {
 		if w == nil {
 			w = os.Stdout
 		}
-		return newJSON(w, o, redact)
+		return newJSON(w, o, redact, least)
 	}
 	return nil
 }
@@ -435,6 +436,9 @@ func fixed(is, want reflect.Value, path string) (problems []error) {
 	}
 	return problems
 }
+
+// everything is the level of an output without one of its own.
+const everything = slog.Level(math.MinInt32)
 
 // setOutputLevels sets the levels of file and console, which were checked.
 func (l *Logs) setOutputLevels(o *Options) {
