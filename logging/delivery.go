@@ -45,6 +45,7 @@ type delivery struct {
 	failures int              // requests in a row
 	takes    int              // requests of which something was taken
 	trust    int              // refused requests until something must be taken
+	grant    int              // of them, that the next proof gives
 	stumbled bool             // the last events were refused, and nothing was taken since
 	refusing bool             // nothing was taken since something was refused
 	probes   int              // since refusing
@@ -77,6 +78,9 @@ const (
 	// maxTrust is how many requests in a row may be refused, of a batch that is
 	// taken apart, until another event is tried.
 	maxTrust = 64
+	// maxGrant bounds that for a long row of poison: each proof in a row gives
+	// twice as many, so that the proofs do not use up the events behind it.
+	maxGrant = 512
 	// firstProbes is how many events are tried at once when a request was
 	// refused: the newest, the oldest, and one in between.
 	firstProbes = 3
@@ -628,6 +632,7 @@ func (d *delivery) deliver(ctx context.Context, indices []int, whole bool, res *
 	err := d.request(ctx, b, indices)
 	if err == nil {
 		d.took(b, indices, res)
+		d.grant = 0
 		return nil
 	}
 	if ctx.Err() != nil {
@@ -846,6 +851,8 @@ func (d *delivery) try(ctx context.Context, most int, res *Result) (taken bool, 
 		if taken || err != nil {
 			if taken {
 				d.finish(seg, at)
+				d.grant = min(max(maxTrust, 2*d.grant), maxGrant)
+				d.trust = d.grant
 			}
 			return taken, err
 		}

@@ -622,3 +622,27 @@ func with(o *logging.ShipperOptions, dir string, sink logging.Sink) *logging.Shi
 	c.Dir, c.Sink = dir, sink
 	return &c
 }
+
+// TestLongRowOfPoison has a receiver refuse 10,000 events in a row, as those too
+// old after an outage, and take the 100 behind them: all are told apart in one
+// call.
+func TestLongRowOfPoison(t *testing.T) {
+	t.Parallel()
+	const old, fresh = 10_000, 100
+	dir := fill(t, old+fresh, func(i int) string { return map[bool]string{true: " too old"}[i < old] })
+	sink := sinkFunc(func(_ context.Context, b *logging.Batch) error {
+		for _, e := range b.Events {
+			if bytes.Contains(e.Line, []byte("too old")) {
+				return &logging.SinkError{Kind: logging.KindRejected, Err: errors.New("400")}
+			}
+		}
+		return nil
+	})
+	s, err := logging.NewShipper(quick(logging.ShipperOptions{Dir: dir, Sink: sink}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res, err := s.SendBulk(minute(t)); !onlyRefused(err) || res.Events != fresh || res.Quarantined != old {
+		t.Errorf("SendBulk = %+v, %v", res, err)
+	}
+}
