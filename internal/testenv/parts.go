@@ -36,8 +36,8 @@ func (p Part) Command(args ...string) *exec.Cmd {
 }
 
 // Require returns the part called name: tor, tor-gencert, postfix, syslog-ng,
-// nginx, strace, chromium, axe-core, user-agents, readers, docker, or netns,
-// which stands for the right to create a network namespace. Where it is absent
+// nginx, strace, chromium, axe-core, user-agents, readers, docker, compose, or
+// netns, which stands for the right to create a network namespace. Where it is absent
 // Require skips t, or fails it with SVCBLOCKS_REQUIRE=all, and says how to get
 // it. With -short it skips t: real parts take their time to start.
 func Require(t testing.TB, name string) Part {
@@ -70,6 +70,8 @@ func Find(name string) (Part, error) {
 		return findAgents()
 	case "readers":
 		return findReaders()
+	case "compose":
+		return findCompose()
 	case "docker":
 		return findDocker()
 	case "netns":
@@ -250,6 +252,22 @@ func findReaders() (Part, error) {
 		}
 	}
 	return Part{}, absent("a Python with PyYAML, ruamel.yaml, json5 and tomllib", "apt install python3-yaml python3-ruamel.yaml python3-json5")
+}
+
+// compose is the folder of the version of Compose that .ci/compose.sh builds.
+const compose = "compose-v2.40.3"
+
+// findCompose finds Compose v2 as a program of its own.
+func findCompose() (Part, error) {
+	cache, err := CacheDir()
+	if err != nil {
+		return Part{}, err
+	}
+	path, err := exec.LookPath(filepath.Join(cache, compose, "docker-compose"))
+	if err != nil {
+		return Part{}, errors.New("compose v2 is not here: build it with .ci/compose.sh")
+	}
+	return Part{Path: path}, nil
 }
 
 // findDocker finds the docker client and asks it for its engine.

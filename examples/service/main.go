@@ -1,0 +1,168 @@
+// Command service watches one page through Tor, logs to a file that is shipped
+// in bulk, and tells the operator by mail and Slack what changed.
+//
+//	go run . -site.url https://example.com/    with a Tor at 127.0.0.1:9050
+//	go run . config check                      every mistake in the settings at once
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/svcblocks/svcblocks/config"
+	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink/httpjson"
+	"github.com/svcblocks/svcblocks/notify"
+	"github.com/svcblocks/svcblocks/notify/email"
+	"github.com/svcblocks/svcblocks/notify/slack"
+	"github.com/svcblocks/svcblocks/scrape"
+	"github.com/svcblocks/svcblocks/scrape/tor"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+
+	if err := run(ctx, os.Args[1:], os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// run makes each part once, hands it to whoever needs it, and serves until ctx
+// ends. The deferred calls end the parts in the opposite order: the log, which
+// all others write to, is the last.
+func run(ctx context.Context, args []string, stderr io.Writer) error {
+	flags, layers, err := parse(args, stderr)
+	if err != nil {
+		return err
+	}
+	if flags.Arg(0) == "config" {
+		os.Exit(config.Main(ctx, settings{}, flags.Args()[1:], layers...))
+	}
+	store, err := config.Load(ctx, settings{}, layers...)
+	if err != nil {
+		return err
+	}
+	defer closing(store.Close, stderr)
+	cfg := store.Get()
+	if flags.Lookup("healthcheck").Value.String() == "true" {
+		return healthcheck(ctx, cfg.DataDir)
+	}
+
+	if cfg.Ship.URL != "" {
+		if cfg.Log.Sink, err = httpjson.New(&cfg.Ship); err != nil {
+			return fmt.Errorf("ship: %w", err)
+		}
+	}
+	cfg.Log.Secrets = cfg.secrets()
+	logs, err := logging.New(&cfg.Log)
+	if err != nil {
+		return err
+	}
+	defer closing(logs.Close, stderr)
+
+	hub, err := newHub(cfg, logs.Logger("notify"))
+	if err != nil {
+		return err
+	}
+	defer closing(hub.Close, stderr)
+
+	exit, err := tor.New(&cfg.Tor)
+	if err != nil {
+		return err
+	}
+	defer closing(exit.Close, stderr)
+	cfg.Scrape.Egress, cfg.Scrape.Logger = exit, logs.Logger("scrape")
+	client, err := scrape.New(ctx, &cfg.Scrape)
+	if err != nil {
+		return err
+	}
+	defer closing(client.Close, stderr)
+
+	w := &watcher{store: store, client: client, hub: hub, log: logs.Logger("watch")}
+	server := &http.Server{
+		Handler:           newHandler(w, logs),
+		ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog:          slog.NewLogLogger(logs.Logger("http").Handler(), slog.LevelWarn),
+	}
+	return serve(ctx, cfg, server, logs.Logger("service"), w.run, store.Run, func(ctx context.Context) error { return reload(ctx, store, logs.Logger("service")) })
+}
+
+// serve listens, runs the loops, and returns when ctx has ended and everything
+// under way is done.
+func serve(ctx context.Context, cfg *settings, server *http.Server, log *slog.Logger, loops ...func(context.Context) error) error {
+	listener, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return err
+	}
+	address := filepath.Join(cfg.DataDir, "address")
+	if err := os.WriteFile(address, []byte(listener.Addr().String()), 0o600); err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	log.Info("serving", "address", listener.Addr().String(), "site", cfg.Site.URL)
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	for _, loop := range append(loops, func(context.Context) error { return server.Serve(listener) }) {
+		wg.Go(func() {
+			if err := loop(ctx); err != nil && !errors.Is(err, http.ErrServerClosed) {
+				cancel(err)
+			}
+		})
+	}
+
+	// Requests under way get their answer before what they use is closed.
+	<-ctx.Done()
+	bound, end := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer end()
+	err = server.Shutdown(bound)
+	wg.Wait()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		err = errors.Join(cause, err)
+	}
+	return err
+}
+
+// closing ends a part, and prints what waits for the next start.
+func closing(end func() error, stderr io.Writer) {
+	if err := end(); err != nil {
+		fmt.Fprintln(stderr, err)
+	}
+}
+
+// newHub tells the operator by mail and Slack, whichever is set.
+func newHub(cfg *settings, log *slog.Logger) (*notify.Hub, error) {
+	o := &notify.Options{Outbox: cfg.Outbox, Logger: log, Secrets: cfg.secrets()}
+	if cfg.Mail.Host != "" {
+		mail, err := email.New(&cfg.Mail)
+		if err != nil {
+			return nil, fmt.Errorf("mail: %w", err)
+		}
+		o.Receivers = append(o.Receivers, notify.Receiver{Name: "mail", Notifier: mail})
+	}
+	if !cfg.Slack.Webhook.IsZero() {
+		hook, err := slack.NewWebhook(cfg.Slack.Webhook, &cfg.Slack.Options)
+		if err != nil {
+			return nil, fmt.Errorf("slack: %w", err)
+		}
+		o.Receivers = append(o.Receivers, notify.Receiver{Name: "slack", Notifier: hook})
+	}
+	if len(o.Receivers) == 0 {
+		return nil, errors.New("service: nobody would be told: set mail.host or slack.webhook")
+	}
+	return notify.New(o)
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"sync"
+	"time"
+
+	"github.com/svcblocks/svcblocks/config"
+	"github.com/svcblocks/svcblocks/notify"
+	"github.com/svcblocks/svcblocks/scrape"
+)
+
+// watcher looks at the page again and again.
+type watcher struct {
+	store  *config.Store[settings]
+	client *scrape.Client
+	hub    *notify.Hub
+	log    *slog.Logger
+
+	mu    sync.Mutex
+	state state
+}
+
+// state is what the watcher has seen.
+type state struct {
+	Site, Part     string
+	Looks, Changes int
+	Looked         time.Time
+	Err            error
+}
+
+// run looks at once and then every Site.Every, until ctx ends. The settings are
+// those of the moment, so that a reload takes effect with the next look.
+func (w *watcher) run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		site := w.store.Get().Site
+		part, err := w.look(ctx, site)
+		if ctx.Err() == nil {
+			w.note(ctx, site.URL, part, err)
+		}
+
+		select {
+		case <-ctx.Done():
+		case <-time.After(site.Every):
+		}
+	}
+	return nil
+}
+
+// look fetches the page and returns the part to watch.
+func (w *watcher) look(ctx context.Context, site site) (string, error) {
+	pattern, err := regexp.Compile(site.Pattern)
+	if err != nil {
+		return "", fmt.Errorf("site.pattern: %w", err)
+	}
+	res, err := w.client.Get(ctx, site.URL)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = res.Body.Close() }() // the body's end was read
+	body, err := io.ReadAll(res.Body)
+	switch {
+	case err != nil:
+		return "", err
+	case res.StatusCode != http.StatusOK:
+		return "", fmt.Errorf("%s answered %s", site.URL, res.Status)
+	case site.Pattern == "":
+		return string(body), nil
+	}
+	if found := pattern.FindSubmatch(body); found != nil {
+		return string(found[len(found)-1]), nil
+	}
+	return "", fmt.Errorf("%s: site.pattern finds nothing", site.URL)
+}
+
+// note keeps what was seen, and tells the operator of a change, of a page that
+// cannot be had, and of its end.
+func (w *watcher) note(ctx context.Context, url, part string, err error) {
+	w.mu.Lock()
+	before := w.state
+	now := state{Site: url, Part: part, Looks: before.Looks + 1, Changes: before.Changes, Looked: time.Now(), Err: err}
+	if err != nil {
+		now.Part = before.Part
+	}
+	known := before.Site == url && before.Part != ""
+	changed := err == nil && known && part != before.Part
+	if changed {
+		now.Changes++
+	}
+	w.state = now
+	w.mu.Unlock()
+
+	w.log.Info("looked", "url", url, "bytes", len(part), "changed", changed, "error", err)
+	trouble := notify.Message{Key: "site", Level: slog.LevelError, Subject: "the page cannot be had: " + url}
+	switch {
+	case err != nil:
+		trouble.Text = err.Error()
+		w.tell(ctx, trouble)
+	case before.Err != nil:
+		trouble.Resolved = true
+		w.tell(ctx, trouble)
+	}
+	if changed {
+		w.tell(ctx, notify.Message{Level: slog.LevelWarn, Subject: "the page changed: " + url, Text: fmt.Sprintf("was: %.500s\n\nis: %.500s", before.Part, part)})
+	}
+}
+
+// tell hands a message to the hub, which keeps it until it is delivered.
+func (w *watcher) tell(ctx context.Context, m notify.Message) {
+	if err := w.hub.Notify(ctx, m); err != nil {
+		w.log.Error("the operator was not told", "error", err)
+	}
+}
+
+// seen returns what the watcher has seen so far.
+func (w *watcher) seen() state {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.state
+}
