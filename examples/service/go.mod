@@ -2,7 +2,10 @@ module github.com/svcblocks/svcblocks/examples/service
 
 go 1.26.0
 
-require github.com/svcblocks/svcblocks v0.0.0
+require (
+	github.com/svcblocks/svcblocks v0.0.0
+	golang.org/x/sync v0.24.0
+)
 
 require (
 	github.com/andybalholm/brotli v1.2.8 // indirect

@@ -12,12 +12,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"sync"
 	"syscall"
 	"time"
 
@@ -45,21 +42,21 @@ func main() {
 // ends. The deferred calls end the parts in the opposite order: the log, which
 // all others write to, is the last.
 func run(ctx context.Context, args []string, stderr io.Writer) error {
-	flags, layers, err := parse(args, stderr)
+	command, ask, layers, err := parse(args, stderr)
 	if err != nil {
 		return err
 	}
-	if flags.Arg(0) == "config" {
-		os.Exit(config.Main(ctx, settings{}, flags.Args()[1:], layers...))
+	if len(command) > 0 && command[0] == "config" {
+		os.Exit(config.Main(ctx, settings{}, command[1:], layers...))
 	}
 	store, err := config.Load(ctx, settings{}, layers...)
 	if err != nil {
 		return err
 	}
 	defer closing(store.Close, stderr)
-	cfg := store.Get()
-	if flags.Lookup("healthcheck").Value.String() == "true" {
-		return healthcheck(ctx, cfg.DataDir)
+	cfg := *store.Get() // a copy, as what cannot be in a file is added
+	if *ask {
+		return healthcheck(cfg.DataDir)
 	}
 
 	if cfg.Ship.URL != "" {
@@ -74,13 +71,13 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	}
 	defer closing(logs.Close, stderr)
 
-	hub, err := newHub(cfg, logs.Logger("notify"))
+	hub, err := newHub(&cfg, logs.Logger("notify"))
 	if err != nil {
 		return err
 	}
 	defer closing(hub.Close, stderr)
 
-	exit, err := tor.New(&cfg.Tor)
+	exit, err := tor.Dial(ctx, &cfg.Tor)
 	if err != nil {
 		return err
 	}
@@ -98,43 +95,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          slog.NewLogLogger(logs.Logger("http").Handler(), slog.LevelWarn),
 	}
-	return serve(ctx, cfg, server, logs.Logger("service"), w.run, store.Run, func(ctx context.Context) error { return reload(ctx, store, logs.Logger("service")) })
-}
-
-// serve listens, runs the loops, and returns when ctx has ended and everything
-// under way is done.
-func serve(ctx context.Context, cfg *settings, server *http.Server, log *slog.Logger, loops ...func(context.Context) error) error {
-	listener, err := net.Listen("tcp", cfg.Listen)
-	if err != nil {
-		return err
-	}
-	address := filepath.Join(cfg.DataDir, "address")
-	if err := os.WriteFile(address, []byte(listener.Addr().String()), 0o600); err != nil {
-		return errors.Join(err, listener.Close())
-	}
-	log.Info("serving", "address", listener.Addr().String(), "site", cfg.Site.URL)
-
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var wg sync.WaitGroup
-	for _, loop := range append(loops, func(context.Context) error { return server.Serve(listener) }) {
-		wg.Go(func() {
-			if err := loop(ctx); err != nil && !errors.Is(err, http.ErrServerClosed) {
-				cancel(err)
-			}
-		})
-	}
-
-	// Requests under way get their answer before what they use is closed.
-	<-ctx.Done()
-	bound, end := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer end()
-	err = server.Shutdown(bound)
-	wg.Wait()
-	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-		err = errors.Join(cause, err)
-	}
-	return err
+	return serve(ctx, &cfg, server, logs.Logger("service"), w.run, store.Run, func(ctx context.Context) error { return reload(ctx, store, logs.Logger("service")) })
 }
 
 // closing ends a part, and prints what waits for the next start.

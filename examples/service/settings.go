@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"regexp"
 	"syscall"
 	"time"
 
@@ -42,9 +43,9 @@ type settings struct {
 
 // site is the page to watch.
 type site struct {
-	URL     string        `doc:"page to watch" required:"true"`
-	Pattern string        `doc:"regular expression for the part to watch; the whole page if empty"`
-	Every   time.Duration `doc:"time between two looks" default:"15m" min:"1s"`
+	URL     string         `doc:"page to watch" required:"true"`
+	Pattern *regexp.Regexp `doc:"regular expression for the part to watch, its last group if it has one" default:"(?s).*"`
+	Every   time.Duration  `doc:"time between two looks" default:"15m" min:"1s"`
 }
 
 // secrets are what must not be shown anywhere.
@@ -57,33 +58,32 @@ var shipped embed.FS
 
 // parse reads the command line and returns the layers of the settings, the
 // weakest first: the file, the profile, secret files, the environment, flags.
-func parse(args []string, stderr io.Writer) (*flag.FlagSet, []config.Option, error) {
+func parse(args []string, stderr io.Writer) (command []string, ask *bool, layers []config.Option, err error) {
 	flags := flag.NewFlagSet("service", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	file := flags.String("config", "", "settings file in place of the one in the program")
-	flags.Bool("healthcheck", false, "ask the service that runs here whether it is well")
+	ask = flags.Bool("healthcheck", false, "ask the service that runs here whether it is well")
 	config.DefineFlags(flags, settings{})
-	if err := flags.Parse(args); err != nil {
-		return nil, nil, err
-	}
+	err = flags.Parse(args)
+
 	first := config.File("config.yaml", config.In(shipped))
 	if *file != "" {
 		first = config.File(*file)
 	}
-	return flags, []config.Option{
-		first, config.ProfileFromEnv("SERVICE_PROFILE"),
-		config.SecretsDir("/run/secrets"), config.Env("SERVICE"), config.Flags(flags),
-	}, nil
+	return flags.Args(), ask, []config.Option{
+		first, config.ProfileFromEnv("SERVICE_PROFILE"), config.SecretsDir("/run/secrets"),
+		config.Env("SERVICE"), config.Flags(flags), config.EmptyUnset(),
+	}, err
 }
 
 // reload reads the settings again at SIGHUP. Bad ones change nothing.
 func reload(ctx context.Context, store *config.Store[settings], log *slog.Logger) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
 	for {
 		select {
 		case <-ctx.Done():
+			signal.Stop(hangup)
 			return nil
 		case <-hangup:
 			log.Info("reloading", "error", store.Reload(ctx))

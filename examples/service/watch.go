@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"regexp"
 	"sync"
 	"time"
 
@@ -29,9 +28,9 @@ type watcher struct {
 // state is what the watcher has seen.
 type state struct {
 	Site, Part     string
+	Err            error
 	Looks, Changes int
 	Looked         time.Time
-	Err            error
 }
 
 // run looks at once and then every Site.Every, until ctx ends. The settings are
@@ -54,56 +53,47 @@ func (w *watcher) run(ctx context.Context) error {
 
 // look fetches the page and returns the part to watch.
 func (w *watcher) look(ctx context.Context, site site) (string, error) {
-	pattern, err := regexp.Compile(site.Pattern)
-	if err != nil {
-		return "", fmt.Errorf("site.pattern: %w", err)
-	}
 	res, err := w.client.Get(ctx, site.URL)
 	if err != nil {
 		return "", err
 	}
 	defer func() { _ = res.Body.Close() }() // the body's end was read
 	body, err := io.ReadAll(res.Body)
-	switch {
-	case err != nil:
+	if err != nil {
 		return "", err
+	}
+	found := site.Pattern.FindSubmatch(body)
+	switch {
 	case res.StatusCode != http.StatusOK:
 		return "", fmt.Errorf("%s answered %s", site.URL, res.Status)
-	case site.Pattern == "":
-		return string(body), nil
+	case found == nil:
+		return "", fmt.Errorf("%s: site.pattern finds nothing", site.URL)
 	}
-	if found := pattern.FindSubmatch(body); found != nil {
-		return string(found[len(found)-1]), nil
-	}
-	return "", fmt.Errorf("%s: site.pattern finds nothing", site.URL)
+	return string(found[len(found)-1]), nil
 }
 
 // note keeps what was seen, and tells the operator of a change, of a page that
-// cannot be had, and of its end.
+// cannot be had, and when it can be had again.
 func (w *watcher) note(ctx context.Context, url, part string, err error) {
 	w.mu.Lock()
 	before := w.state
-	now := state{Site: url, Part: part, Looks: before.Looks + 1, Changes: before.Changes, Looked: time.Now(), Err: err}
-	if err != nil {
-		now.Part = before.Part
+	if before.Site != url {
+		before = state{Looks: before.Looks, Changes: before.Changes}
 	}
-	known := before.Site == url && before.Part != ""
-	changed := err == nil && known && part != before.Part
+	now := state{Site: url, Part: part, Looks: before.Looks + 1, Changes: before.Changes, Looked: time.Now(), Err: err}
+	changed := err == nil && before.Part != "" && part != before.Part
 	if changed {
 		now.Changes++
+	}
+	if err != nil {
+		now.Part = before.Part
 	}
 	w.state = now
 	w.mu.Unlock()
 
 	w.log.Info("looked", "url", url, "bytes", len(part), "changed", changed, "error", err)
-	trouble := notify.Message{Key: "site", Level: slog.LevelError, Subject: "the page cannot be had: " + url}
-	switch {
-	case err != nil:
-		trouble.Text = err.Error()
-		w.tell(ctx, trouble)
-	case before.Err != nil:
-		trouble.Resolved = true
-		w.tell(ctx, trouble)
+	if err != nil || before.Err != nil {
+		w.tell(ctx, notify.Message{Key: "site", Level: slog.LevelError, Resolved: err == nil, Subject: "the page cannot be had: " + url, Text: fmt.Sprint(err)})
 	}
 	if changed {
 		w.tell(ctx, notify.Message{Level: slog.LevelWarn, Subject: "the page changed: " + url, Text: fmt.Sprintf("was: %.500s\n\nis: %.500s", before.Part, part)})

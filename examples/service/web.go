@@ -6,19 +6,59 @@ import (
 	"errors"
 	"fmt"
 	"html"
+	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/notify"
 )
 
 //go:embed page.html
 var page string
+
+// serve listens, runs the loops, and returns when ctx has ended and everything
+// under way is done.
+func serve(ctx context.Context, cfg *settings, server *http.Server, log *slog.Logger, loops ...func(context.Context) error) error {
+	listener, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return err
+	}
+	// Where -healthcheck finds this process, whatever flag or variable said so.
+	address := strings.NewReplacer("[::]", "localhost", "0.0.0.0", "localhost").Replace(listener.Addr().String())
+	if err := os.WriteFile(filepath.Join(cfg.DataDir, "address"), []byte(address), 0o600); err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	log.Info("serving", "address", listener.Addr().String(), "site", cfg.Site.URL)
+
+	group, ctx := errgroup.WithContext(ctx)
+	for _, loop := range loops {
+		group.Go(func() error { return loop(ctx) })
+	}
+	group.Go(func() error {
+		// Requests under way get their answer before what they use is closed.
+		<-ctx.Done()
+		bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		return server.Shutdown(bound)
+	})
+	group.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	return group.Wait()
+}
 
 // newHandler serves the page, the probes and the metrics.
 func newHandler(w *watcher, logs *logging.Logs) http.Handler {
@@ -33,8 +73,7 @@ func newHandler(w *watcher, logs *logging.Logs) http.Handler {
 	})
 	mux.HandleFunc("GET /metrics", func(out http.ResponseWriter, _ *http.Request) {
 		seen, log, hub, web := w.seen(), logs.Stats(), w.hub.Stats(), w.client.Stats()
-		_, _ = fmt.Fprintf(out, "service_looks_total %d\nservice_changes_total %d\nlog_records_total %d\nlog_dropped_total %d\n"+
-			"log_waiting %d\nnotify_waiting %d\nnotify_dead_total %d\nscrape_requests_total %d\nscrape_rotations_total %d\n",
+		_, _ = fmt.Fprintf(out, "service_looks_total %d\nservice_changes_total %d\nlog_records_total %d\nlog_dropped_total %d\nlog_waiting %d\nnotify_waiting %d\nnotify_dead_total %d\nscrape_requests_total %d\nscrape_rotations_total %d\n",
 			seen.Looks, seen.Changes, log.Written, log.Dropped, log.Ship.WaitingEvents, hub.Stored, hub.Dead, web.Requests, web.Rotations)
 	})
 	mux.HandleFunc("GET /{$}", func(out http.ResponseWriter, r *http.Request) {
@@ -46,41 +85,35 @@ func newHandler(w *watcher, logs *logging.Logs) http.Handler {
 		if w.client.Stats().Egress.Direct {
 			direct = "Requests leave from this machine's own address."
 		}
-		_, _ = fmt.Fprint(out, fill(page, map[string]string{
-			"site": seen.Site, "direct": direct, "trouble": trouble, "looks": fmt.Sprint(seen.Looks), "changes": fmt.Sprint(seen.Changes),
-			"looked": seen.Looked.UTC().Format(time.DateTime), "ready": text, "part": fmt.Sprintf("%.2000s", seen.Part),
-		}))
+		_, _ = io.WriteString(out, fill(page, "site", seen.Site, "direct", direct, "trouble", trouble, "ready", text,
+			"looks", fmt.Sprint(seen.Looks), "changes", fmt.Sprint(seen.Changes), "looked", seen.Looked.UTC().Format(time.DateTime),
+			"part", fmt.Sprintf("%.2000s", seen.Part)))
 	})
 	return onlyHosts(func() []string { return w.store.Get().Hosts }, mux)
 }
 
 // fill puts values into a page at {{name}}, escaped. A page of this size needs no
 // html/template, which would add 2 MB to the program.
-func fill(page string, values map[string]string) string {
-	var pairs []string
-	for name, value := range values {
-		pairs = append(pairs, "{{"+name+"}}", html.EscapeString(value))
+func fill(page string, namesAndValues ...string) string {
+	for i := 0; i < len(namesAndValues); i += 2 {
+		namesAndValues[i] = "{{" + namesAndValues[i] + "}}"
+		namesAndValues[i+1] = html.EscapeString(namesAndValues[i+1])
 	}
-	return strings.NewReplacer(pairs...).Replace(page)
+	return strings.NewReplacer(namesAndValues...).Replace(page)
 }
 
 // ready asks each block how it is. Only what is lost takes the service out of
 // rotation: what waits is the operator's, who is told by the blocks themselves.
 func ready(ctx context.Context, w *watcher, logs *logging.Logs) (text string, lost bool) {
 	var b strings.Builder
-	for _, part := range []struct {
-		name  string
-		check func(context.Context) error
-	}{
-		{"log", logs.Check}, {"notify", w.hub.Check}, {"scrape", w.client.Check},
-		{"settings", func(context.Context) error { return w.store.Status().Err }},
-	} {
-		err := part.check(ctx)
-		lost = lost || errors.Is(err, logging.ErrLost)
+	settings := func(context.Context) error { return w.store.Status().Err }
+	for i, check := range []func(context.Context) error{logs.Check, w.hub.Check, w.client.Check, settings} {
+		err := check(ctx)
+		lost = lost || errors.Is(err, logging.ErrLost) || errors.Is(err, notify.ErrLost)
 		if err == nil {
 			err = errors.New("ok")
 		}
-		fmt.Fprintf(&b, "%s: %v\n", part.name, err)
+		fmt.Fprintf(&b, "%s: %v\n", []string{"log", "notify", "scrape", "settings"}[i], err)
 	}
 	return b.String(), lost
 }
@@ -89,11 +122,7 @@ func ready(ctx context.Context, w *watcher, logs *logging.Logs) (text string, lo
 // of another site may point its own name to this machine (DNS rebinding).
 func onlyHosts(names func() []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := r.Host
-		if name, _, err := net.SplitHostPort(host); err == nil {
-			host = name
-		}
-		host = strings.ToLower(strings.Trim(host, "[]"))
+		host := strings.ToLower((&url.URL{Host: r.Host}).Hostname())
 		if net.ParseIP(host) == nil && host != "localhost" && !slices.Contains(names(), host) {
 			http.Error(w, "asked for under a name that is not in the setting hosts", http.StatusMisdirectedRequest)
 			return
@@ -102,33 +131,17 @@ func onlyHosts(names func() []string, next http.Handler) http.Handler {
 	})
 }
 
-// healthcheck asks the service whose data is in dir, at the address that it
-// serves, whatever flag or variable said so.
-func healthcheck(ctx context.Context, dir string) error {
-	text, err := os.ReadFile(filepath.Join(dir, "address"))
+// healthcheck asks the service that keeps its data in dir. A proxy of the
+// environment knows nothing of this machine, so none is asked.
+func healthcheck(dir string) error {
+	address, err := os.ReadFile(filepath.Join(dir, "address"))
 	if err != nil {
 		return err
 	}
-	_, port, err := net.SplitHostPort(string(text))
-	if err != nil {
-		return err
+	client := http.Client{Transport: &http.Transport{}, Timeout: 5 * time.Second}
+	res, err := client.Get("http://" + string(address) + "/readyz")
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = errors.New("service: " + res.Status)
 	}
-	host, _, _ := net.SplitHostPort(string(text))
-	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
-		host = "localhost"
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", nil)
-	if err != nil {
-		return err
-	}
-	// A proxy of the environment knows nothing of this machine.
-	res, err := (&http.Client{Transport: &http.Transport{}, Timeout: 5 * time.Second}).Do(req)
-	if err != nil {
-		return err
-	}
-	_ = res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return errors.New("service: " + res.Status)
-	}
-	return nil
+	return err
 }

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/svcblocks/svcblocks/internal/testenv"
+)
+
+// start runs the service in a folder of its own, without a Tor, and returns its
+// address and what ends it.
+func start(t *testing.T, args ...string) (address string, stop func() string) {
+	t.Helper()
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	var stderr bytes.Buffer
+	done := make(chan error, 1)
+	args = append([]string{
+		"-listen", "127.0.0.1:0", "-data-dir", dir, "-log.file.path", filepath.Join(dir, "log"), "-outbox.dir", filepath.Join(dir, "outbox"),
+		"-log.console.format", "off", "-mail.host", "mail.invalid", "-mail.from", "a@example.com", "-mail.to", "b@example.com",
+		"-tor.socks", "127.0.0.1:9", "-site.url", "https://site.invalid/",
+	}, args...)
+	go func() { done <- run(ctx, args, &stderr) }()
+	stop = func() string {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run: %v", err)
+		}
+		done <- nil
+		log, err := os.ReadFile(filepath.Join(dir, "log"))
+		if err != nil {
+			t.Error(err)
+		}
+		return string(log)
+	}
+	t.Cleanup(func() { stop() })
+	testenv.Eventually(t, func() error {
+		text, err := os.ReadFile(filepath.Join(dir, "address"))
+		address = string(text)
+		return err
+	})
+	if err := healthcheck(dir); err != nil {
+		t.Errorf("healthcheck: %v", err)
+	}
+	return "http://" + address, stop
+}
+
+func ask(t *testing.T, address, host string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Host = host
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, string(body)
+}
+
+func TestServes(t *testing.T) {
+	address, stop := start(t, "-hosts", "watch.example")
+	testenv.Eventually(t, func() error {
+		if _, body := ask(t, address+"/", ""); !strings.Contains(body, "egress unavailable") {
+			return errors.New("the page does not say that Tor is away: " + body)
+		}
+		return nil
+	})
+	for _, tc := range []struct {
+		path, host string
+		status     int
+		body       string
+	}{
+		{"/", "", 200, "<h1>https://site.invalid/</h1>"},
+		{"/", "watch.example:8080", 200, "https://site.invalid/"},
+		{"/", "localhost", 200, "https://site.invalid/"},
+		{"/", "rebind.attacker.example", 421, "hosts"},
+		{"/metrics", "rebind.attacker.example", 421, "hosts"},
+		{"/healthz", "10.1.2.3:8080", 200, ""},
+		{"/readyz", "", 200, "log: ok\n"},
+		{"/metrics", "", 200, "service_looks_total 1\n"},
+		{"/other", "", 404, ""},
+	} {
+		if status, body := ask(t, address+tc.path, tc.host); status != tc.status || !strings.Contains(body, tc.body) {
+			t.Errorf("%s as %q: %d %s, want %d and %q", tc.path, tc.host, status, body, tc.status, tc.body)
+		}
+	}
+
+	var last struct{ Msg string }
+	lines := strings.Split(strings.TrimSpace(stop()), "\n")
+	for _, line := range lines {
+		if err := json.Unmarshal([]byte(line), &last); err != nil {
+			t.Errorf("%q: %v", line, err)
+		}
+	}
+	if !strings.Contains(strings.Join(lines, "\n"), `"msg":"looked"`) {
+		t.Errorf("the look is not in the log: %s", lines)
+	}
+}
+
+// TestPageIsEscaped has values that look like the page itself.
+func TestPageIsEscaped(t *testing.T) {
+	t.Parallel()
+	if got, want := fill("<p>{{a}} {{b}}", "a", "<script>", "b", "{{a}}"), "<p>&lt;script&gt; {{a}}"; got != want {
+		t.Errorf("fill = %q, want %q", got, want)
+	}
+}
+
+// TestBounds holds what the README promises: the service can be read at one sitting.
+func TestBounds(t *testing.T) {
+	t.Parallel()
+	lines := func(name string) []string {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Split(strings.TrimSpace(string(text)), "\n")
+	}
+	for name, most := range map[string]int{"main.go": 150, "Dockerfile": 20, "compose.yaml": 40} {
+		if n := len(lines(name)); n > most {
+			t.Errorf("%s has %d lines, want at most %d", name, n, most)
+		}
+	}
+	code, blank := 0, regexp.MustCompile(`^\s*(//.*)?$`)
+	for _, name := range []string{"main.go", "settings.go", "watch.go", "web.go"} {
+		for _, line := range lines(name) {
+			if !blank.MatchString(line) {
+				code++
+			}
+		}
+	}
+	if code > 400 {
+		t.Errorf("%d lines of code, want at most 400", code)
+	}
+}
+
+// TestQuickstartTable holds the README's table: what stands in backquotes stands
+// in the file that the row links to.
+func TestQuickstartTable(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	link, quoted := regexp.MustCompile(`\]\(([a-z.]+)\)`), regexp.MustCompile("`([^`]+)`")
+	rows := 0
+	for line := range strings.SplitSeq(string(text), "\n") {
+		cells := strings.Split(line, "|")
+		if len(cells) != 4 || strings.HasPrefix(line, "|--") || strings.Contains(cells[2], "here") && rows == 0 {
+			continue
+		}
+		rows++
+		var files strings.Builder
+		for _, m := range link.FindAllStringSubmatch(cells[2], -1) {
+			content, err := os.ReadFile(m[1])
+			if err != nil {
+				t.Errorf("%s: %v", m[1], err)
+			}
+			files.Write(content)
+		}
+		word := quoted.FindStringSubmatch(cells[2])
+		if files.Len() == 0 || word == nil {
+			continue
+		}
+		name := word[1][strings.LastIndexByte(word[1], '.')+1:]
+		name, _, _ = strings.Cut(name, "(")
+		if !strings.Contains(files.String(), name) && !strings.HasPrefix(word[1], "SERVICE_") {
+			t.Errorf("%s is not where the table says: %s", word[1], line)
+		}
+	}
+	if rows < 15 {
+		t.Errorf("the table has %d rows, want all 15 of the quickstart", rows)
+	}
+}
