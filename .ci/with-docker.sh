@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # usage: with-docker.sh COMMAND...
-# Runs COMMAND with a Docker engine, compose, and debootstrap to make base
-# images with. As root with CI=true on Debian it installs what is missing, and
+# Runs COMMAND with a Docker engine, both versions of compose, and debootstrap to
+# make base images with. As root with CI=true on Debian it installs what is missing, and
 # where no engine answers starts one for the command alone, on a socket and
 # with a store of its own, which leaves the machine's firewall alone, and ends
 # it by its process id.
@@ -56,6 +56,7 @@ if mine; then
   composes || packages+=(docker-compose)
   has debootstrap || packages+=(debootstrap)
   if [ ${#packages[@]} -gt 0 ]; then add "${packages[@]}"; fi
+  "$(dirname "$0")/compose.sh"
 fi
 
 if docker version >/dev/null 2>&1; then

@@ -2,7 +2,8 @@
 //
 //   - minimal: all four blocks in one file.
 //   - adopt: an existing net/http service takes on one block at a time.
-//   - service: the reference service, with what a deployment needs.
+//   - service: the four blocks as one small service in Docker, readable at one sitting.
+//   - shopwatch: the showcase, with what a deployment needs.
 //   - retrieve: tables and lists of a web site into CSV and JSON Lines.
 //   - features: what was retrieved, made ready for a model to learn from.
 //   - ml: a model that learns from it, and serves predictions.

@@ -45,7 +45,9 @@ func start(t *testing.T, args ...string) (address string, stop func() string) {
 	t.Cleanup(func() { stop() })
 	testenv.Eventually(t, func() error {
 		text, err := os.ReadFile(filepath.Join(dir, "address"))
-		address = string(text)
+		if address = string(text); err == nil && address == "" {
+			err = errors.New("the address is not written yet")
+		}
 		return err
 	})
 	if err := healthcheck(dir); err != nil {
