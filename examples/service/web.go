@@ -78,13 +78,11 @@ func newHandler(w *watcher, logs *logging.Logs) http.Handler {
 	})
 	mux.HandleFunc("GET /{$}", func(out http.ResponseWriter, r *http.Request) {
 		text, _ := ready(r.Context(), w, logs)
-		seen, trouble, direct := w.seen(), "", ""
+		seen, trouble := w.seen(), ""
 		if seen.Err != nil {
 			trouble = seen.Err.Error()
 		}
-		if w.client.Stats().Egress.Direct {
-			direct = "Requests leave from this machine's own address."
-		}
+		direct := map[bool]string{true: "Requests leave from this machine's own address."}[w.client.Stats().Egress.Direct]
 		_, _ = io.WriteString(out, fill(page, "site", seen.Site, "direct", direct, "trouble", trouble, "ready", text,
 			"looks", fmt.Sprint(seen.Looks), "changes", fmt.Sprint(seen.Changes), "looked", seen.Looked.UTC().Format(time.DateTime),
 			"part", fmt.Sprintf("%.2000s", seen.Part)))
@@ -106,6 +104,9 @@ func fill(page string, namesAndValues ...string) string {
 // rotation: what waits is the operator's, who is told by the blocks themselves.
 func ready(ctx context.Context, w *watcher, logs *logging.Logs) (text string, lost bool) {
 	var b strings.Builder
+	// An answer that is late says nothing of a loss, and a probe does not wait.
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
 	settings := func(context.Context) error { return w.store.Status().Err }
 	for i, check := range []func(context.Context) error{logs.Check, w.hub.Check, w.client.Check, settings} {
 		err := check(ctx)
