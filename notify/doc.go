@@ -9,7 +9,6 @@
 //	})
 //	…
 //	defer hub.Close()
-//	go hub.Run(ctx)
 //	err = hub.Send(ctx, "price changed", "Tea costs 4.20 now.")
 //
 // Most readers want [New], [Hub.Notify] and [NewHandler]. The receivers are in
@@ -19,19 +18,24 @@
 //
 // # What is promised
 //
-// Without an outbox [Hub.Notify] returns when every receiver is done. With one
-// it returns when the message is on disk; [Hub.Run] delivers, also after a
-// crash. Delivery is at least once: what was under way when the process died
-// goes out again, with the same [Message].ID.
+// A hub works from [New] to [Hub.Close]; [Hub.Run] only ties that to a context.
+// Without an outbox [Hub.Notify] returns when every receiver is done. With one it
+// returns when the message is on disk, which is all that the outbox changes.
+// Delivery is at least once: what was under way when the process died goes out
+// again, with the same [Message].ID.
 //
 // A failure that may pass is tried again with growing waits, and a receiver's
 // own Retry-After wins. One that cannot pass is reported at once, or another
 // receiver takes over. The trouble of one receiver does not delay another: not
 // a slow one, not one that hangs, panics, or asks for a pause.
 //
-// The first message of a kind goes out at once. Repeats become one message that
-// says how many they were, see [Group]. Memory and goroutines are bounded in
-// any storm.
+// Everyone concerned is told, and the end reaches whoever heard the start: see
+// [Group]. What repeats, flaps, or comes with each start of a service that
+// crashes is one message per interval; what is still too much is one summary per
+// minute, see [Rate]. Memory and goroutines are bounded in any storm.
+//
+// What is lost or stuck is told by [Hub.Check], [Options].OnError and Logger
+// alike, see [Options].StuckAfter.
 //
 // Errors say which receiver or recipient failed and why, see [Errors]. Secrets
 // stay out of errors, logs, messages, journals and dry runs.
