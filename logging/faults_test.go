@@ -147,8 +147,11 @@ func TestFaultyReceiver(t *testing.T) {
 			}
 		}, false, 0},
 		{"outage", func(r *receiver) {
-			end := time.Now().Add(outage)
+			var end time.Time
 			r.answer = func(int, []byte) int {
+				if end.IsZero() { // from the first request on, however long the file took
+					end = time.Now().Add(outage)
+				}
 				if time.Now().Before(end) {
 					return 503
 				}
