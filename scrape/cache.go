@@ -29,6 +29,9 @@ type Cache interface {
 	RoundTrip(req *http.Request, send func(*http.Request) (*http.Response, error)) (res *http.Response, stored bool, err error)
 }
 
+// maxUnsureAge is how old an answer over http may be that came through others.
+const maxUnsureAge = "max-age=3600"
+
 // conditions are the header fields that ask whether what is stored still holds.
 var conditions = [...]string{"If-None-Match", "If-Modified-Since"}
 
@@ -36,6 +39,10 @@ var conditions = [...]string{"If-None-Match", "If-Modified-Since"}
 // store it.
 func (k *call) throughCache() (*http.Response, error) {
 	c, req := k.client, k.req
+	unsure := req.URL.Scheme == "http" && !c.guard.direct // any exit can have written the answer
+	if unsure && !c.opts.CachePlainHTTP {
+		return k.fetch(req)
+	}
 	current := c.ids.current(k)
 	var agent string
 	if current != nil {
@@ -48,6 +55,9 @@ func (k *call) throughCache() (*http.Response, error) {
 	// may be another's in the end, if the identity changes now.
 	asked := req.WithContext(req.Context())
 	asked.Header = merge(c.profile(req, &k.chain, agent), req.Header)
+	if unsure && asked.Header.Get("Cache-Control") == "" {
+		asked.Header.Set("Cache-Control", maxUnsureAge) // for the cache, it is not sent
+	}
 
 	sent := false
 	began := time.Now()
@@ -71,6 +81,10 @@ func (k *call) throughCache() (*http.Response, error) {
 	})
 	if err != nil || !stored {
 		return res, err
+	}
+	if unsure && res.StatusCode >= 300 && res.StatusCode < 400 {
+		_ = res.Body.Close() // a redirect of one exit is not followed by others
+		return k.fetch(req)
 	}
 	if limit := c.opts.Limits.MaxBodyBytes; limit > 0 && res.ContentLength > limit { // stored under another limit
 		_ = res.Body.Close() // the limit is the error to report

@@ -25,7 +25,7 @@ func withCache(t testing.TB, opts *scrape.Options) *scrape.Options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts.Cache = cache
+	opts.Cache, opts.CachePlainHTTP = cache, true
 	return opts
 }
 
@@ -71,18 +71,18 @@ func TestCache(t *testing.T) {
 			t.Errorf("%s: OnPage had %+v", path, pages)
 		}
 	}
-	if diff := cmp.Diff([]string{"/fresh ", "/asked ", `/asked "7"`, "/moved ", "/other ", "/other "}, asked); diff != "" {
+	if diff := cmp.Diff([]string{"/fresh ", "/asked ", `/asked "7"`, "/moved ", "/moved ", "/other ", "/other "}, asked); diff != "" {
 		t.Errorf("requests at the site (-want +got):\n%s", diff)
 	}
 	s := c.Stats()
 	got := []int64{s.Requests, s.Pages, s.CacheHits, s.Revalidated, s.Rotations}
-	// A hit is no request, so that it takes no identity. Pages count the
-	// redirects too: fetched once, stored once.
-	if diff := cmp.Diff([]int64{6, 10, 4, 1, 5}, got); diff != "" {
+	// A hit is no request, so that it takes no identity. A redirect over http that
+	// came by another's exit is no hit, where it leads to is one.
+	if diff := cmp.Diff([]int64{7, 9, 3, 1, 6}, got); diff != "" {
 		t.Errorf("Requests, Pages, CacheHits, Revalidated, Rotations (-want +got):\n%s", diff)
 	}
-	if users := proxy.Users(); len(users) != 6 {
-		t.Errorf("%d identities for 6 requests, want 6", len(users))
+	if users := proxy.Users(); len(users) != 7 {
+		t.Errorf("%d identities for 7 requests, want 7", len(users))
 	}
 }
 
@@ -300,5 +300,45 @@ func TestContact(t *testing.T) {
 	opts.Contact = "https://example.com/bot"
 	if _, err := scrape.New(t.Context(), opts); err == nil || !strings.Contains(err.Error(), "tells sites who you are") {
 		t.Errorf("Contact through a proxy: %v", err)
+	}
+}
+
+// TestPlainHTTPThroughOthers: what one exit writes over http is not believed by
+// the next identities.
+func TestPlainHTTPThroughOthers(t *testing.T) {
+	t.Parallel()
+	for _, allowed := range []bool{false, true} {
+		t.Run(fmt.Sprint(allowed), func(t *testing.T) {
+			t.Parallel()
+			var asked atomic.Int64
+			site := newSite(t, func(w http.ResponseWriter, r *http.Request) {
+				asked.Add(1)
+				w.Header().Set("Cache-Control", "max-age=31536000")
+				if r.URL.Path == "/moved" {
+					w.Header().Set("Location", "/evil")
+					w.WriteHeader(http.StatusMovedPermanently)
+				}
+			})
+			cache, err := diskcache.Open(t.Context(), t.TempDir(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			opts := options(scrape.SOCKS(sockstest.Start(t).Addr))
+			opts.Cache, opts.CachePlainHTTP = cache, allowed
+			opts.Limits.MaxRedirects = -1
+			c := newClient(t, opts)
+			for _, path := range []string{"/", "/", "/moved", "/moved"} {
+				if _, _, err := get(t, c, site.URL+path); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want := int64(4)
+			if allowed {
+				want = 3 // redirects excepted
+			}
+			if n := asked.Load(); n != want {
+				t.Errorf("the site was asked %d times, want %d", n, want)
+			}
+		})
 	}
 }

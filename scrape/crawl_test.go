@@ -180,7 +180,7 @@ func TestAHostThatWaitsKeepsNoWorker(t *testing.T) {
 		t.Errorf("%v, %d of 40 pages", err, done)
 	}
 	// What was sent together with the page that began the pause is done before it.
-	if slowBefore > 4 {
+	if slowBefore > 12 {
 		t.Errorf("the other host was done after %d pages of the one that waits", slowBefore)
 	}
 }

@@ -233,6 +233,11 @@ type Options struct {
 	// is not looked for in it. Requests with cookies pass it by, see Cookies.
 	// Defaults to none; package scrape/diskcache has one.
 	Cache Cache `koanf:"-"`
+	// CachePlainHTTP has Cache take part in requests over http that leave by
+	// another way than Direct. All identities share what is stored, for an hour at
+	// most, redirects excepted: one bad exit can write what all of them read. Off,
+	// such requests pass the cache by; https is cached either way.
+	CachePlainHTTP bool `doc:"cache answers over http that come through Tor or proxies, for an hour at most"`
 	// Allow are addresses that may be asked for although they are not public.
 	// With Direct, names such as localhost may be too if they resolve into it.
 	Allow []netip.Prefix `doc:"addresses that may be asked for although they are not public, as 127.0.0.0/8"`

@@ -142,6 +142,7 @@ var allowed = map[string]map[string]string{
 		"github.com/andybalholm/brotli": "brotli",
 	},
 	"scrape/diskcache": {"github.com/pquerna/cachecontrol": "RFC 9111's rules"},
+	"scrape/text":      {"golang.org/x/net": "encodings of HTML"},
 	"scrape/tor":       {"github.com/cretz/bine": "Tor's control protocol"},
 }
 

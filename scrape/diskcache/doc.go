@@ -27,6 +27,10 @@
 // scrape.PerIdentity. Accept-Encoding makes no variants, since bodies are
 // stored decoded.
 //
+// What comes over http by Tor or a proxy can be written by whoever carries it,
+// and one bad exit would be believed by all identities. So it is not cached
+// unless scrape.Options.CachePlainHTTP is set, and then for an hour at most.
+//
 // Files are written beside and renamed, and each carries checksums: a crash, a
 // full disk or a power cut loses an answer at worst, and gives no wrong one.
 // Their names are hashes of addresses, of which nothing is kept in clear. There

@@ -32,6 +32,9 @@ var builtin = sync.OnceValue(func() builtinList {
 	list := builtinList{newest: newestVersions(names)}
 	for _, e := range all {
 		if alive(e.Agent, list.newest) {
+			// The source is in the order of how common they are, without figures: a
+			// share falls with the place in the list, as shares of browsers do.
+			e.Weight = 1 / float64(len(list.entries)+1)
 			list.entries = append(list.entries, e)
 		}
 	}

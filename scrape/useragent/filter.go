@@ -3,6 +3,7 @@ package useragent
 import (
 	"slices"
 	"strings"
+	"time"
 )
 
 // Releases behind the newest that a browser may be before Filter calls it
@@ -26,6 +27,7 @@ var botWords = []string{
 // Duplicates are dropped, the order is kept. The result may be empty: nothing
 // of a list from 2022 passes.
 func Filter(list []string) []string {
+	list = believable(list)
 	newest := newestVersions(list)
 	for family, v := range builtin().newest {
 		newest[family] = max(newest[family], v)
@@ -75,6 +77,19 @@ func release(a Agent) int {
 		return a.Major - 7
 	}
 	return a.Engine
+}
+
+// believable returns the agents of list without those of a release that cannot
+// exist yet: the newest of the built-in list and 13 a year since, with four to
+// spare. One odd agent must not make all real ones look dead.
+func believable(list []string) []string {
+	since := int(max(0, time.Since(builtinDate)) / (28 * 24 * time.Hour))
+	newest := builtin().newest
+	return slices.DeleteFunc(slices.Clone(list), func(s string) bool {
+		a, ok := Parse(s)
+		known := newest[versionFamily(a.Family)]
+		return ok && known > 0 && release(a) > known+4+since
+	})
 }
 
 // newestVersions returns the newest release of each family that names it in a

@@ -95,7 +95,7 @@ func TestDecode(t *testing.T) {
 		{"html without any", "<html><body>Just a moment...</body></html>", nil, "no user agent"},
 		{"cut text", chrome + "\n" + firefox[:40], nil, "line 2: user agent \"Mozilla/5.0 (Windows NT 10.0; Win64; x64\" has unbalanced parentheses"},
 		{"cut JSON", `["` + chrome + `", "Moz`, nil, "unexpected end"},
-		{"JSON object", `{"agents": ["` + chrome + `"]}`, nil, "a JSON object"},
+		{"JSON object", `{"agents": ["` + chrome + `"]}`, nil, "an object with"},
 		{"JSON of numbers", `[1, 2]`, nil, "element 0"},
 		{"empty agent", `[{"name":"x"}]`, nil, "element 0: empty"},
 		{"negative weight", `[{"ua":"` + chrome + `","weight":-1}]`, nil, "weight -1"},

@@ -242,7 +242,7 @@ func (u *Updater) accept(entries []Entry, endless bool) ([]Entry, error) {
 	if last := entries[len(entries)-1].Agent; endless && !keep[last] {
 		return nil, fmt.Errorf("it ends with %q: was it cut?", last)
 	}
-	now, then := newestVersions(names), newestVersions(u.pool.Agents())
+	now, then := newestVersions(believable(names)), newestVersions(u.pool.Agents())
 	for _, family := range []Family{Chrome, Firefox, Safari} {
 		if now[family] == 0 || then[family] == 0 {
 			continue
