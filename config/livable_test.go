@@ -258,3 +258,24 @@ func TestReferenceToAReference(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestUnreadableTypesAreNamed(t *testing.T) {
+	t.Parallel()
+	type settings struct {
+		Loc *time.Location
+		Pw  config.Secret
+	}
+	_, err := config.Load(t.Context(), settings{}, config.File(write(t, t.TempDir(), "c.yaml", "loc: Europe/Berlin\n")))
+	wantText(t, err, "loc: unknown key (its field Loc has type *time.Location, which cannot be read from text)")
+}
+
+func TestListOfBracketedAddresses(t *testing.T) {
+	t.Parallel()
+	type settings struct{ Listen []string }
+	s := load(t, settings{}, config.Env("APP"), config.Environ("APP_LISTEN=[::1]:80,[::]:90"))
+	if got := s.Get().Listen; len(got) != 2 || got[0] != "[::1]:80" {
+		t.Errorf("got %q", got)
+	}
+	_, err := config.Load(t.Context(), settings{}, config.Env("APP"), config.Environ("APP_LISTEN=[a, b]"))
+	wantText(t, err, "invalid JSON")
+}

@@ -235,13 +235,14 @@ func ZeroMeans(f *Field, zero reflect.Value) string {
 
 // Unknown reports name i of a section, n, which no field of the shape has. Where
 // secrets stand in the section, the name may be one by a slip: it is shown as
-// far as it looks like a key, has a value, and a key stands beside it or near.
+// far as it looks like a key, has a value, and a key stands beside it or near. At
+// the top it needs none beside it: no slip makes a name there of a value.
 func (d *Decoder) Unknown(n *doc.Node, i int, s *Shape, section, hint string) {
 	k, item := n.Names[i], n.Items[i]
 	shown := k.Text
 	if s.hasSecret() {
 		shown, _, _ = strings.Cut(plainName.FindString(k.Text)+"…", "…")
-		beside := slices.ContainsFunc(n.Names, func(other doc.Name) bool { return s.Struct.Names[other.Text] != nil })
+		beside := section == "" || slices.ContainsFunc(n.Names, func(other doc.Name) bool { return s.Struct.Names[other.Text] != nil })
 		switch {
 		case hint == "" && (!beside || item.Kind == doc.Null):
 			shown = "…"
@@ -257,6 +258,9 @@ func (d *Decoder) Unknown(n *doc.Node, i int, s *Shape, section, hint string) {
 	}
 	d.Mistakes = append(d.Mistakes, f)
 }
+
+// bracketed matches an IPv6 address in brackets, with which no JSON begins.
+var bracketed = regexp.MustCompile(`^\[[0-9A-Fa-f.%]*:[0-9A-Fa-f:.%]*\]`)
 
 // plainName matches what the name of a key looks like.
 var plainName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*`)
@@ -415,7 +419,7 @@ func Expand(n *doc.Node, s *Shape) (*doc.Node, error) {
 	switch {
 	case list && text == "":
 		out = &doc.Node{Kind: doc.List}
-	case list && !strings.HasPrefix(text, "["):
+	case list && (!strings.HasPrefix(text, "[") || bracketed.MatchString(text)):
 		out = &doc.Node{Kind: doc.List}
 		for part := range strings.SplitSeq(text, ",") {
 			out.Items = append(out.Items, &doc.Node{Kind: doc.Text, Text: strings.TrimSpace(part), Plain: true})
