@@ -9,7 +9,10 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +20,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/notify"
+	"github.com/svcblocks/svcblocks/notify/notifytest"
 	"github.com/svcblocks/svcblocks/notify/webhook"
 )
 
@@ -82,6 +86,43 @@ func TestServicesTakeAnything(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The Client keeps what a Notifier promises.
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	var mode atomic.Int32 // the status of answers; -1 is silence
+	var mu sync.Mutex
+	var got []string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return
+		}
+		switch status := mode.Load(); status {
+		case 0:
+			mu.Lock()
+			defer mu.Unlock()
+			got = append(got, string(body))
+		case -1:
+			<-r.Context().Done()
+		default:
+			w.WriteHeader(int(status))
+		}
+	}))
+	t.Cleanup(s.Close)
+	const path = "/hook/conformance-canary"
+	notifytest.Run(t, notifytest.Harness{
+		New: func() (notify.Notifier, error) {
+			return webhook.New(&webhook.Options{URL: secret.New(s.URL + path), Body: simple, HTTPClient: httpClient(t)})
+		},
+		Received: func() []string { mu.Lock(); defer mu.Unlock(); return slices.Clone(got) },
+		Stall:    func() { mode.Store(-1) },
+		Busy:     func() { mode.Store(http.StatusServiceUnavailable) },
+		Refuse:   func() { mode.Store(http.StatusBadRequest) },
+		Heal:     func() { mode.Store(0) },
+		Secrets:  []string{"conformance-canary"},
+	})
 }
 
 // Each answer has its class.
