@@ -76,33 +76,33 @@ func (o *FileOptions) withDefaults() (FileOptions, time.Duration, error) {
 	}
 	var bad []error
 	if err := queue.CheckPath(out.Path); err != nil {
-		bad = append(bad, fmt.Errorf("Path: %w", err))
+		bad = append(bad, mistake("Path", "%v", err))
 	}
 	switch {
 	case out.MaxSegmentBytes == 0:
 		out.MaxSegmentBytes = defaultSegmentBytes
 	case out.MaxSegmentBytes > 0 && out.MaxSegmentBytes < minSegmentBytes:
-		bad = append(bad, fmt.Errorf("MaxSegmentBytes: %d is below %d: use at least that, or -1 for no bound", out.MaxSegmentBytes, minSegmentBytes))
+		bad = append(bad, mistake("MaxSegmentBytes", "%d is below %d: use at least that, or -1 for no bound", out.MaxSegmentBytes, minSegmentBytes))
 	}
 	switch {
 	case out.MaxTotalBytes == 0:
 		out.MaxTotalBytes = max(defaultTotalBytes, 2*out.MaxSegmentBytes)
 	case out.MaxTotalBytes > 0 && out.MaxTotalBytes < 2*max(out.MaxSegmentBytes, minSegmentBytes):
-		bad = append(bad, fmt.Errorf("MaxTotalBytes: %d holds less than two segments of %d: raise it or lower MaxSegmentBytes", out.MaxTotalBytes, out.MaxSegmentBytes))
+		bad = append(bad, mistake("MaxTotalBytes", "%d holds less than two segments of %d: raise it or lower MaxSegmentBytes", out.MaxTotalBytes, out.MaxSegmentBytes))
 	}
 
 	if out.MaxFiles < 0 {
-		bad = append(bad, fmt.Errorf("MaxFiles: %d is below 0: use 0 for no bound", out.MaxFiles))
+		bad = append(bad, mistake("MaxFiles", "%d is below 0: use 0 for no bound", out.MaxFiles))
 	}
 	if out.MaxAge < 0 {
-		bad = append(bad, fmt.Errorf("MaxAge: %v is below 0: use 0 for no bound", out.MaxAge))
+		bad = append(bad, mistake("MaxAge", "%v is below 0: use 0 for no bound", out.MaxAge))
 	}
 	every, err := parseSync(out.Sync)
 	if err != nil {
-		bad = append(bad, err)
+		bad = append(bad, mistake("Sync", "%v", err))
 	}
 	if out.FlushEvery < 0 || out.FlushEvery > 0 && out.FlushEvery < time.Millisecond {
-		bad = append(bad, fmt.Errorf("FlushEvery: %v is below 1ms: use 0 to write each record at once", out.FlushEvery))
+		bad = append(bad, mistake("FlushEvery", "%v is below 1ms: use 0 to write each record at once", out.FlushEvery))
 	}
 	if out.Perm == 0 {
 		out.Perm = queue.DefaultPerm
@@ -120,7 +120,7 @@ func parseSync(s string) (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil || d < time.Millisecond {
-		return 0, fmt.Errorf(`Sync: %q is none of "never", "record" and an interval of at least 1ms such as "1s"`, s)
+		return 0, fmt.Errorf(`%q is none of "never", "record" and an interval of at least 1ms such as "1s"`, s)
 	}
 	return d, nil
 }

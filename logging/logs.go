@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/options"
 )
 
 // Options describes a log. The zero Options writes text from level info to the
@@ -266,7 +267,7 @@ func (o *Options) parse() (base slog.Level, patterns map[string]slog.Level, prob
 
 	oneOf := func(field, value string, allowed ...string) {
 		if !slices.Contains(allowed, value) {
-			problems = append(problems, fmt.Errorf("%s: %q is none of %q", field, value, allowed[1:]))
+			problems = append(problems, mistake(field, "%q is none of %q", value, allowed[1:]))
 		}
 	}
 	oneOf("Keys", o.Keys, "", "slog", "google", "ecs")
@@ -274,7 +275,7 @@ func (o *Options) parse() (base slog.Level, patterns map[string]slog.Level, prob
 	oneOf("Console.Color", o.Console.Color, "", "auto", "always", "never")
 	for i, k := range o.Redact {
 		if k == "" {
-			problems = append(problems, fmt.Errorf("Redact[%d] is empty", i))
+			problems = append(problems, mistake(fmt.Sprintf("Redact[%d]", i), "is empty"))
 		}
 	}
 	return base, patterns, append(problems, o.Sample.check()...)
@@ -284,7 +285,7 @@ func (o *Options) parseLevels() (base slog.Level, patterns map[string]slog.Level
 	parse := func(field, text string) slog.Level {
 		level, err := parseLevel(text)
 		if err != nil {
-			problems = append(problems, fmt.Errorf("%s: %w", field, err))
+			problems = append(problems, mistake(field, "%v", err))
 		}
 		return level
 	}
@@ -294,11 +295,29 @@ func (o *Options) parseLevels() (base slog.Level, patterns map[string]slog.Level
 	patterns = map[string]slog.Level{}
 	for _, p := range slices.Sorted(maps.Keys(o.Levels)) {
 		if err := checkPattern(p); err != nil {
-			problems = append(problems, fmt.Errorf("in Levels: %w", err))
+			problems = append(problems, mistake(fmt.Sprintf("Levels[%q]", p), "%v", err))
 		}
 		patterns[p] = parse(fmt.Sprintf("Levels[%q]", p), o.Levels[p])
 	}
 	return base, patterns, problems
+}
+
+// Validate reports every mistake in what settings can hold, by its field; New
+// does the same for what is set in code.
+func (o Options) Validate() error {
+	_, _, problems := o.parse()
+	var wrong options.Mistakes
+	for _, p := range problems {
+		if m, ok := errors.AsType[options.Mistake](p); ok {
+			wrong = append(wrong, m)
+		}
+	}
+	return wrong.Err("logging: new")
+}
+
+// mistake is what is wrong with a field.
+func mistake(field, format string, args ...any) error {
+	return options.Mistake{Field: field, Text: fmt.Sprintf(format, args...)}
 }
 
 // under returns the errors joined in err, each with prefix before it.
@@ -308,7 +327,10 @@ func under(prefix string, err error) []error {
 		all = joined.Unwrap()
 	}
 	for i, err := range all {
-		all[i] = fmt.Errorf("%s%w", prefix, err)
+		if m, ok := errors.AsType[options.Mistake](err); ok {
+			m.Field = prefix + m.Field
+			all[i] = m
+		}
 	}
 	return all
 }

@@ -2,7 +2,6 @@ package logging
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -183,10 +182,10 @@ func (s *sampler) close() {
 
 func (c SampleOptions) check() (problems []error) {
 	if c.First < 0 {
-		problems = append(problems, fmt.Errorf("Sample.First: %d is negative: use 0 to write all", c.First))
+		problems = append(problems, mistake("Sample.First", "%d is negative: use 0 to write all", c.First))
 	}
 	if c.Per < 0 || c.Per > 0 && c.Per < time.Millisecond {
-		problems = append(problems, fmt.Errorf("Sample.Per: %v is less than 1ms", c.Per))
+		problems = append(problems, mistake("Sample.Per", "%v is less than 1ms", c.Per))
 	}
 	return problems
 }

@@ -88,14 +88,14 @@ func (o *ShipperOptions) withDefaults() (ShipperOptions, error) {
 	case out.MaxBatchBytes == 0:
 		out.MaxBatchBytes = defaultBatchBytes
 	case out.MaxBatchBytes < minBatchBytes || out.MaxBatchBytes > maxBatchBytes:
-		bad = append(bad, fmt.Errorf("MaxBatchBytes: %d is not between %d and %d", out.MaxBatchBytes, minBatchBytes, maxBatchBytes))
+		bad = append(bad, mistake("MaxBatchBytes", "%d is not between %d and %d", out.MaxBatchBytes, minBatchBytes, maxBatchBytes))
 	}
 	duration := func(name string, value *time.Duration, def, least time.Duration) {
 		if *value == 0 {
 			*value = def
 		}
 		if *value < least {
-			bad = append(bad, fmt.Errorf("%s: %v is less than %v", name, *value, least))
+			bad = append(bad, mistake(name, "%v is less than %v", *value, least))
 		}
 	}
 	duration("Interval", &out.Interval, time.Second, time.Millisecond)
@@ -109,7 +109,7 @@ func (o *ShipperOptions) withDefaults() (ShipperOptions, error) {
 		out.CloseTimeout = 5 * time.Second
 	}
 	if out.Name != "" && filepath.Base(out.Name) != out.Name {
-		bad = append(bad, fmt.Errorf("Name: %q is not the base name of a log, such as app.log", out.Name))
+		bad = append(bad, mistake("Name", "%q is not the base name of a log, such as app.log", out.Name))
 	}
 	return out, errors.Join(bad...)
 }
