@@ -1,11 +1,18 @@
 package notify
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/svcblocks/svcblocks/internal/atomicfile"
+	"github.com/svcblocks/svcblocks/internal/safefile"
 )
 
 // deadLetter is a line of dead.jsonl.
@@ -49,4 +56,50 @@ func (o *outbox) appendDead(line []byte) error {
 	}
 	_, err = f.Write(line)
 	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// Redrive gives what is in dead.jsonl and is for a receiver of this hub another
+// try, and returns how many messages that are. They are stored before they leave
+// the file; the others stay in it.
+func (h *Hub) Redrive(ctx context.Context) (n int, err error) {
+	h.health.Used()
+	if h.isClosed() {
+		return 0, closedError("redrive")
+	}
+	if !h.durable() {
+		return 0, fmt.Errorf("notify: redrive: there is no outbox that can be used")
+	}
+	o := h.out
+	o.deadFile.Lock()
+	defer o.deadFile.Unlock()
+	path := filepath.Join(o.conf.Dir, deadName)
+	data, err := safefile.ReadFile(path, safefile.Policy{})
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	} else if err != nil {
+		return 0, fmt.Errorf("notify: redrive: %w", err)
+	}
+
+	again, rest := newReplay(), []byte(nil)
+	for line := range bytes.Lines(data) {
+		var d deadLetter
+		known := json.Unmarshal(line, &d) == nil && d.Message != nil && validID(d.ID) && h.byName[d.Receiver] != nil
+		if !known || d.Service != o.conf.Service || ctx.Err() != nil {
+			rest = append(rest, line...)
+			continue
+		}
+		again.take(&record{Op: "put", ID: d.ID, Message: d.Message, Since: time.Now(), Targets: []wireTarget{{Receiver: d.Receiver}}})
+	}
+	if n = len(again.parcels); n == 0 {
+		return 0, ctx.Err()
+	}
+
+	// Stored first: a crash in between sends a message twice and loses none.
+	if err := h.load(again); err != nil {
+		return 0, fmt.Errorf("notify: redrive: %w", err)
+	}
+	if err := atomicfile.Write(path, rest, 0o600); err != nil {
+		return n, fmt.Errorf("notify: redrive: %w", err)
+	}
+	return n, nil
 }

@@ -424,3 +424,43 @@ func TestOpenFolderIsRefused(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What was given up gets another try.
+func TestRedrive(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var refuses atomic.Bool
+	refuses.Store(true)
+	ops := notifytest.Recorder{Fail: func(context.Context, notify.Message) error {
+		if refuses.Load() {
+			return &notify.Error{Class: notify.ClassRejected, Reason: "no"}
+		}
+		return nil
+	}}
+	hub := newHub(t, &notify.Options{
+		Receivers: []notify.Receiver{{Name: "ops", Notifier: &ops}}, Outbox: notify.Outbox{Dir: dir}, Logger: slog.New(slog.DiscardHandler),
+	})
+	send(t, hub, down("db"))
+	if err := hub.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "dead.jsonl")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := strings.ReplaceAll(string(data), `"receiver":"ops"`, `"receiver":"gone"`)
+	if err := os.WriteFile(path, append(data, foreign...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refuses.Store(false)
+	if n, err := hub.Redrive(t.Context()); n != 1 || err != nil {
+		t.Fatalf("Redrive = %d, %v", n, err)
+	}
+	if err := hub.Flush(t.Context()); err != nil || len(ops.Messages()) != 1 || ops.Messages()[0].Subject != "db down" {
+		t.Errorf("%v, got %v", err, ops.Messages())
+	}
+	if data, err := os.ReadFile(path); err != nil || string(data) != foreign {
+		t.Errorf("left %q (%v)", data, err)
+	}
+}
