@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -103,8 +104,8 @@ func (e *engine) resolveAll(ctx context.Context, b *builder) {
 	var order []string
 	var find func(n *doc.Node, key string, s *typed.Shape)
 	find = func(n *doc.Node, key string, s *typed.Shape) {
-		if n == nil {
-			return
+		if !mayRefer(n) {
+			return // most values do not, and need no key
 		}
 		if n.Kind == doc.Text && isReference(n.Text) {
 			if uses[n.Text] == nil {
@@ -150,6 +151,17 @@ func (e *engine) resolveAll(ctx context.Context, b *builder) {
 			remark(u.n, func(o *origin) { o.ref, o.tainted = text, true })
 		}
 	}
+}
+
+// mayRefer reports whether a reference is in n.
+func mayRefer(n *doc.Node) bool {
+	switch {
+	case n == nil:
+		return false
+	case n.Kind == doc.Text:
+		return isReference(n.Text)
+	}
+	return slices.ContainsFunc(n.Items, mayRefer)
 }
 
 // skip turns a node whose value is unknown into one that sets nothing, so that

@@ -140,7 +140,7 @@ func (d *Decoder) list(rv reflect.Value, s *Shape, n *doc.Node, key string) bool
 	}
 	ok := true
 	for i, item := range n.Items {
-		ok = d.Value(rv.Index(i), s.Elem, item, fmt.Sprintf("%s[%d]", key, i)) && ok
+		ok = d.Value(rv.Index(i), s.Elem, item, key+"["+strconv.Itoa(i)+"]") && ok
 	}
 	return ok
 }

@@ -115,6 +115,7 @@ type schemaBuilder struct {
 	errs     []string
 	stack    []reflect.Type
 	out      *Schema
+	entries  []Entry // handed out one by one: a type has hundreds of them
 }
 
 // NewSchema reads the keys of a struct type.
@@ -133,6 +134,15 @@ func NewSchema(rt reflect.Type, specials map[reflect.Type]Special) (*Schema, []s
 	return b.out, b.errs
 }
 
+func (b *schemaBuilder) entry() *Entry {
+	if len(b.entries) == 0 {
+		b.entries = make([]Entry, 32)
+	}
+	e := &b.entries[0]
+	b.entries = b.entries[1:]
+	return e
+}
+
 // ShapeOf plans the reading of one type alone.
 func ShapeOf(rt reflect.Type, specials map[reflect.Type]Special) *Shape {
 	return (&schemaBuilder{shapes: map[reflect.Type]*Shape{}, specials: specials}).shape(rt)
@@ -147,18 +157,20 @@ func (b *schemaBuilder) section(e *Entry, s *Shape, flat *Entry) {
 	}
 	b.stack = append(b.stack, s.Type)
 	defer func() { b.stack = b.stack[:len(b.stack)-1] }()
+	e.Children = make([]*Entry, 0, len(s.Struct.Fields))
 	for _, f := range s.Struct.Fields {
 		inner, pointers := f.Shape, 0
 		for inner.Code == Pointer {
 			inner, pointers = inner.Elem, pointers+1
 		}
-		child := &Entry{Key: doc.JoinKey(flat.Key, f.Name), Field: f, Index: f.Index, Shape: f.Shape, ID: len(b.out.Leaves)}
-		if f.Name == "" {
-			child.Key = flat.Key
+		child := b.entry()
+		*child = Entry{Key: flat.Key, Field: f, Index: f.Index, Shape: f.Shape, ID: len(b.out.Leaves)}
+		if f.Name != "" {
+			child.Key = doc.JoinKey(flat.Key, f.Name)
 		}
 		if inner.Code == Struct {
 			child.Section, child.Pointers, child.Shape = true, pointers, inner
-			child.Names = map[string]*Entry{}
+			child.Names = make(map[string]*Entry, len(inner.Struct.Fields))
 			into := child
 			if f.Name == "" {
 				into = flat
@@ -319,18 +331,25 @@ func (b *schemaBuilder) structShape(s *Shape) {
 			b.errs = append(b.errs, fmt.Sprintf("field %s: key %q holds a dot or a space", f.GoName, f.Name))
 		}
 		f.Path = []int{i}
-		var errs []string
-		f.Rules, errs = parseRules(sf.Tag, f)
-		b.errs = append(b.errs, errs...)
-		b.defaults(f, sf)
+		f.Tags.Doc = f.Doc
+		if ruled(string(sf.Tag)) {
+			var errs []string
+			f.Rules, errs = parseRules(sf.Tag, f)
+			b.errs = append(b.errs, errs...)
+			b.defaults(f, sf)
+		}
 		s.Struct.Fields = append(s.Struct.Fields, f)
+		s.Struct.Order = append(s.Struct.Order, f.Name)
 		s.Struct.Names[f.Name] = f
 	}
 	if len(s.Struct.Fields) == 0 {
 		s.Code, s.Struct = None, nil
 		return
 	}
-	s.Struct.Order = Keys(s.Struct.Names)
+	if len(s.Struct.Order) == len(s.Struct.Names) {
+		return
+	}
+	s.Struct.Order = Keys(s.Struct.Names) // with those of embedded structs
 	slices.SortFunc(s.Struct.Order, func(a, b string) int {
 		return slices.Compare(s.Struct.Names[a].Path, s.Struct.Names[b].Path)
 	})
@@ -482,6 +501,17 @@ func (s *Shape) Word() string {
 		return "size"
 	}
 	return "text"
+}
+
+// ruled reports a tag that may hold more than a key and a text: to look six
+// names up in each of hundreds of tags takes a tenth of a load.
+func ruled(tag string) bool {
+	for _, name := range [...]string{"required:", "oneof:", "min:", "max:", "default:", "zero:"} {
+		if strings.Contains(tag, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // defaults reads the tags of a field that say what zero means.
