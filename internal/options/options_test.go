@@ -36,7 +36,6 @@ type file struct {
 type receiver struct {
 	Name string `koanf:"id" required:"true"`
 	Rate int    `default:"3" max:"10"`
-	self *receiver
 }
 
 type base struct {

@@ -43,8 +43,8 @@ type bound struct {
 
 // hasRules reports whether a field has a tag that Fill or Check acts on.
 func hasRules(sf reflect.StructField) bool {
-	for _, name := range []string{"default", "min", "max", "oneof", "required", "zero"} {
-		if _, ok := sf.Tag.Lookup(name); ok {
+	for _, name := range Tags() {
+		if _, ok := sf.Tag.Lookup(name); ok && name != "doc" {
 			return true
 		}
 	}
