@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
 	"time"
+
+	"github.com/svcblocks/svcblocks/internal/safefile"
 )
 
 // maxVariants is how many variants (Vary) of one address are kept.
@@ -23,8 +24,17 @@ type Options struct {
 	// site can give each visitor another ETag, and know him again under another
 	// identity.
 	DisableETag bool
+	// Shared takes a folder that others may write, or that is another user's,
+	// as mounts of Docker Desktop and WSL show all. Who may write it answers in
+	// place of any site. False refuses it.
+	Shared bool
 	// Logger gets a line when the folder cannot be used. Defaults to none.
 	Logger *slog.Logger
+}
+
+// policy says which folder and files are taken.
+func (o Options) policy() safefile.Policy {
+	return safefile.Policy{Shared: o.Shared, OptOut: "diskcache.Options.Shared"}
 }
 
 // Cache is a scrape.Cache in a folder. Make one with [Open]. Safe for
@@ -52,7 +62,7 @@ func Open(ctx context.Context, dir string, opts *Options) (*Cache, error) {
 	if dir == "" {
 		return nil, fmt.Errorf("diskcache: open: no folder given")
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := safefile.MakeDir(dir, o.policy()); err != nil {
 		return nil, fmt.Errorf("diskcache: open: %w", err)
 	}
 	c := &Cache{dir: dir, opts: o, log: o.Logger.With("component", "diskcache")}

@@ -20,6 +20,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/svcblocks/svcblocks/internal/safefile"
 )
 
 // A file is a body, then its meta as JSON, then a foot: the checksum and the
@@ -110,7 +112,7 @@ func (c *Cache) find(key string, header http.Header) *entry {
 // read reads a file if its meta is wanted, else it returns nil. A damaged one
 // is removed.
 func (c *Cache) read(path string, want func(*meta) bool) (e *entry, err error) {
-	file, err := os.Open(path)
+	file, err := safefile.OpenFile(path, os.O_RDONLY, 0, c.opts.policy())
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			c.log.Warn("stored answer not read", "error", err)
