@@ -34,6 +34,7 @@ const usage = `Usage: config <command>
   explain [-json] [key]  list keys with their values, origins and what was overridden
   get <key>              print one value (a secret stays redacted)
   set <key> <value>      change one key in the writable file
+  unset <key>            take one key out of that file: back to the layer below
   schema                 print a JSON Schema of the settings files
   env                    print an example .env file
   docs                   print a Markdown table of the keys
@@ -80,7 +81,7 @@ func command[T any](ctx context.Context, defaults T, args []string, stdout, stde
 	switch name {
 	case "explain":
 		high = 1
-	case "get":
+	case "get", "unset":
 		low, high = 1, 1
 	case "set":
 		low, high = 2, 2
@@ -117,6 +118,8 @@ func command[T any](ctx context.Context, defaults T, args []string, stdout, stde
 		return getCommand(store.Explain(), args[0], stdout, stderr)
 	case "set":
 		return setCommand(store.Set(ctx, args[0], args[1]), stderr)
+	case "unset":
+		return setCommand(store.Unset(ctx, args[0]), stderr)
 	}
 	return ExitOK
 }

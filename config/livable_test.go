@@ -279,3 +279,38 @@ func TestListOfBracketedAddresses(t *testing.T) {
 	_, err := config.Load(t.Context(), settings{}, config.Env("APP"), config.Environ("APP_LISTEN=[a, b]"))
 	wantText(t, err, "invalid JSON")
 }
+
+func TestUnset(t *testing.T) {
+	t.Parallel()
+	type settings struct {
+		N, O int
+		Name string
+		M    map[string]int
+		L    []string
+	}
+	base := "n: 1 # about n\nname: x\nm:\n  a: 1 # about a\n  b: 2\nl:\n  - x\n"
+	for key, want := range map[string]string{
+		"n":    "name: x\nm:\n  a: 1 # about a\n  b: 2\nl:\n  - x\n",
+		"name": "n: 1 # about n\nm:\n  a: 1 # about a\n  b: 2\nl:\n  - x\n",
+		"m.a":  "n: 1 # about n\nname: x\nm:\n  b: 2\nl:\n  - x\n",
+		"m":    "n: 1 # about n\nname: x\nl:\n  - x\n",
+		"l":    "n: 1 # about n\nname: x\nm:\n  a: 1 # about a\n  b: 2\n",
+		"o":    base,
+		"m.c":  base,
+	} {
+		path := write(t, t.TempDir(), "c.yaml", base)
+		s := load(t, settings{N: 9}, config.File(path, config.Writable()))
+		must(t, s.Unset(t.Context(), key))
+		if got := readText(t, path); got != want {
+			t.Errorf("unset %s:\n%s\nwant\n%s", key, got, want)
+		}
+		if got := s.Get().N; key == "n" && got != 9 {
+			t.Errorf("n is %d, want the default", got)
+		}
+	}
+
+	path := write(t, t.TempDir(), "c.yaml", base)
+	s := load(t, settings{}, config.File(path, config.Writable()), config.Env("APP"), config.Environ("APP_N=5"))
+	wantText(t, s.Unset(t.Context(), "n"), "overridden by env APP_N")
+	wantText(t, s.Unset(t.Context(), "nam"), `unknown key (did you mean "name"?)`)
+}

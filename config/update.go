@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,6 +75,16 @@ func (e *WriteError) Unwrap() error { return e.Err }
 func (s *Store[T]) Set(ctx context.Context, key, value string) error {
 	return s.engine.update(ctx, "set "+key, func(rv reflect.Value) (map[string]*doc.Node, error) {
 		return s.engine.setText(rv.Elem(), key, value)
+	})
+}
+
+// Unset takes one key out of the [Writable] file, so that the layer below gives
+// its value again, in the end the default. The key of a map's entry is written
+// map.entry. A key that the file does not set stays as it is. The rest is as for
+// [Store.Update].
+func (s *Store[T]) Unset(ctx context.Context, key string) error {
+	return s.engine.update(ctx, "unset "+key, func(reflect.Value) (map[string]*doc.Node, error) {
+		return s.engine.unsetKey(key)
 	})
 }
 
@@ -248,6 +259,24 @@ func (e *engine) edits(base *snapshot, rv reflect.Value, texts map[string]*doc.N
 		return nil
 	}
 	return out, visit(e.schema.Root, base.rv.Elem(), rv.Elem())
+}
+
+// unsetKey names the key to take away.
+func (e *engine) unsetKey(key string) (map[string]*doc.Node, error) {
+	leaf := e.schema.ByKey[key]
+	for _, l := range e.schema.Leaves { // an entry of a map?
+		if strings.HasPrefix(key, l.Key+".") && l.Shape.Code == typed.Map {
+			leaf = l
+		}
+	}
+	switch {
+	case leaf == nil:
+		hint := typed.Nearest(key, typed.Keys(e.schema.ByKey))
+		return nil, fmt.Errorf("config: unset %s: %w (%s)", key, ErrUnknownKey, cmp.Or(hint, "explain lists the keys"))
+	case leaf.Section:
+		return nil, fmt.Errorf("config: unset %s: %w (it is a section: unset its keys one by one)", key, ErrUnknownKey)
+	}
+	return map[string]*doc.Node{key: nil}, nil
 }
 
 // setText reads value as text for the key.
