@@ -241,7 +241,7 @@ func newCrawl(c *Client, o CrawlOptions, fn func(*Visit) error) *crawl {
 	for i := range scope {
 		scope[i] = strings.ToLower(scope[i])
 	}
-	return &crawl{client: c, opts: o, fn: fn, front: newFrontier(c), scope: scope, seen: map[uint64]struct{}{}}
+	return &crawl{client: c, opts: o, fn: fn, front: newFrontier(c, o.MaxPause), scope: scope, seen: map[uint64]struct{}{}}
 }
 
 // admit returns a new item for a request, nil if it is known or out of scope.

@@ -288,3 +288,29 @@ func TestCrawlJournalIsOneCrawls(t *testing.T) {
 		t.Errorf("the second time: %v", err)
 	}
 }
+
+// TestEachOfAHostThatIsAway: pages of a host that asks for an hour fail at once.
+func TestEachOfAHostThatIsAway(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int64
+	site := newSite(t, func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		w.Header().Set("Retry-After", "3600")
+		w.WriteHeader(http.StatusTooManyRequests)
+	})
+	c := newClient(t, options(scrape.Direct()))
+	var urls []string
+	for i := range 50 {
+		urls = append(urls, fmt.Sprintf("%s/%d", site.URL, i))
+	}
+	var later atomic.Int64
+	err := c.Each(t.Context(), slices.Values(urls), 2, func(_ string, _ *http.Response, err error) error {
+		if errors.Is(err, scrape.ErrRetryLater) {
+			later.Add(1)
+		}
+		return nil
+	})
+	if err != nil || asked.Load() > 4 || later.Load() != 50-asked.Load() {
+		t.Errorf("%v: %d requests, %d ErrRetryLater of 50 pages", err, asked.Load(), later.Load())
+	}
+}

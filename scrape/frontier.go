@@ -88,7 +88,8 @@ type hostQueue struct {
 // frontier hands out requests, those of hosts that have to wait later.
 type frontier struct {
 	client *Client
-	limit  int // requests under way to one host; 0: none
+	limit  int           // requests under way to one host; 0: none
+	most   time.Duration // a longer pause is not waited for: the request fails at once
 
 	mu      sync.Mutex
 	queues  map[string]*hostQueue
@@ -100,8 +101,8 @@ type frontier struct {
 	changed chan struct{} // closed and replaced with every change
 }
 
-func newFrontier(c *Client) *frontier {
-	return &frontier{client: c, limit: max(0, c.opts.HostLimit.InFlight), queues: map[string]*hostQueue{}, changed: make(chan struct{})}
+func newFrontier(c *Client, most time.Duration) *frontier {
+	return &frontier{client: c, most: most, limit: max(0, c.opts.HostLimit.InFlight), queues: map[string]*hostQueue{}, changed: make(chan struct{})}
 }
 
 // signal wakes all who wait. f.mu is held.
@@ -169,7 +170,7 @@ func (f *frontier) next(ctx context.Context) *item {
 		now := time.Now()
 		for len(f.heap) > 0 {
 			q := f.heap[0]
-			if ready := q.host.ready(); ready.After(q.at) {
+			if ready := q.host.ready(); ready.After(q.at) && ready.Sub(now) <= f.most {
 				q.at = ready
 				heap.Fix(&f.heap, 0)
 				if f.heap[0] != q {
