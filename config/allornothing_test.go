@@ -213,7 +213,7 @@ func TestUpdateIsAllOrNothing(t *testing.T) {
 					return
 				}
 			}
-			if got, want := render(&def), render(ptr(holderDefaults())); got != want {
+			if got, want := render(&def), render(new(holderDefaults())); got != want {
 				t.Errorf("the caller's defaults are %s, want %s", got, want)
 			}
 		})
@@ -222,7 +222,8 @@ func TestUpdateIsAllOrNothing(t *testing.T) {
 	t.Logf("%d changes written, %d refused or failed", written.Load(), failed.Load())
 }
 
-func ptr[T any](v T) *T { return &v }
+//go:fix inline
+func ptr[T any](v T) *T { return new(v) }
 
 func readText(t testing.TB, path string) string {
 	t.Helper()

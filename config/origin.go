@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -232,10 +233,8 @@ func hidden(n *doc.Node) bool {
 	if n == nil {
 		return false
 	}
-	for _, item := range n.Items {
-		if hidden(item) {
-			return true
-		}
+	if slices.ContainsFunc(n.Items, hidden) {
+		return true
 	}
 	return from(n).tainted
 }

@@ -39,10 +39,12 @@ func (printer) Send(_ context.Context, b *logging.Batch) error {
 func ExampleNew() {
 	dir, remove := tempDir()
 	defer remove()
-	logs, err := logging.New(&logging.Options{Level: "info",
+	logs, err := logging.New(&logging.Options{
+		Level:  "info",
 		Levels: map[string]string{"orders.*": "debug"},
 		File:   logging.FileOptions{Path: filepath.Join(dir, "app.log")},
-		Redact: []string{"password"}, Sink: printer{}})
+		Redact: []string{"password"}, Sink: printer{},
+	})
 	if err != nil {
 		panic(err)
 	}
@@ -59,10 +61,12 @@ func ExampleNew() {
 }
 
 func ExampleOptions_mistakes() {
-	_, err := logging.New(&logging.Options{Level: "loud",
+	_, err := logging.New(&logging.Options{
+		Level:   "loud",
 		Console: logging.ConsoleOptions{Format: "xml"},
 		Sample:  logging.SampleOptions{First: -1},
-		File:    logging.FileOptions{Sync: "often"}})
+		File:    logging.FileOptions{Sync: "often"},
+	})
 	fmt.Println(err)
 	// Output:
 	// logging: new: Level: "loud" is no level: use debug, info, warn or error
@@ -160,8 +164,10 @@ func ExampleStats() {
 }
 
 func ExampleSampleOptions() {
-	logs, err := logging.New(&logging.Options{Console: logging.ConsoleOptions{Format: "json", Writer: noTime{}},
-		Sample: logging.SampleOptions{First: 2, Per: time.Minute}})
+	logs, err := logging.New(&logging.Options{
+		Console: logging.ConsoleOptions{Format: "json", Writer: noTime{}},
+		Sample:  logging.SampleOptions{First: 2, Per: time.Minute},
+	})
 	if err != nil {
 		panic(err)
 	}

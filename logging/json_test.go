@@ -288,8 +288,10 @@ func FuzzHandler(f *testing.F) {
 }
 
 func TestHandlerAllocatesNothing(t *testing.T) {
-	logs := newLogs(t, &logging.Options{File: logging.FileOptions{Path: filepath.Join(t.TempDir(), "app.log")},
-		Redact: []string{"password"}, Sample: logging.SampleOptions{First: 1 << 30}})
+	logs := newLogs(t, &logging.Options{
+		File:   logging.FileOptions{Path: filepath.Join(t.TempDir(), "app.log")},
+		Redact: []string{"password"}, Sample: logging.SampleOptions{First: 1 << 30},
+	})
 	log := logs.Logger("orders.http").With("request", "abc", "user", 7)
 	ctx := context.Background()
 	log.Info("warm the pools")
@@ -303,8 +305,10 @@ func TestHandlerAllocatesNothing(t *testing.T) {
 
 // TestNoKindAllocates logs an attribute of each kind.
 func TestNoKindAllocates(t *testing.T) {
-	logs := newLogs(t, &logging.Options{File: logging.FileOptions{Path: filepath.Join(t.TempDir(), "app.log")},
-		Redact: []string{"password"}, Sample: logging.SampleOptions{First: 1 << 30}})
+	logs := newLogs(t, &logging.Options{
+		File:   logging.FileOptions{Path: filepath.Join(t.TempDir(), "app.log")},
+		Redact: []string{"password"}, Sample: logging.SampleOptions{First: 1 << 30},
+	})
 	log := logs.Logger("orders.http")
 	for _, a := range []slog.Attr{
 		slog.String("string", "b\n\"ü\xff"), slog.Int("int", -5), slog.Uint64("uint", 1<<63), slog.Float64("float", 1e-9), slog.Bool("bool", true),
@@ -332,8 +336,10 @@ func BenchmarkHandler(b *testing.B) {
 	}
 	run("impl=slog", slog.NewJSONHandler(struct{ io.Writer }{io.Discard}, nil))
 	run("impl=ours", jsonTo(b, io.Discard, logging.Options{}))
-	full := newLogs(b, &logging.Options{Level: "info", Levels: map[string]string{"orders.*": "info"}, Console: logging.ConsoleOptions{Format: "json", Writer: io.Discard},
-		Redact: []string{"password", "authorization", "cookie", "token"}, Sample: logging.SampleOptions{First: 1 << 30}})
+	full := newLogs(b, &logging.Options{
+		Level: "info", Levels: map[string]string{"orders.*": "info"}, Console: logging.ConsoleOptions{Format: "json", Writer: io.Discard},
+		Redact: []string{"password", "authorization", "cookie", "token"}, Sample: logging.SampleOptions{First: 1 << 30},
+	})
 	run("impl=ours-all", full.Logger("orders.http").Handler())
 	plain, err := os.OpenFile(filepath.Join(b.TempDir(), "plain.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {

@@ -49,10 +49,12 @@ func newLogs(t testing.TB, o *logging.Options) *logging.Logs {
 
 func TestLevelsByPattern(t *testing.T) {
 	t.Parallel()
-	logs := newLogs(t, &logging.Options{Level: "warn",
+	logs := newLogs(t, &logging.Options{
+		Level: "warn",
 		Levels: map[string]string{
 			"orders.*": "debug", "orders.http": "error", "orders.db.*": "INFO", "mail": "info+2",
-		}, Console: logging.ConsoleOptions{Writer: io.Discard}})
+		}, Console: logging.ConsoleOptions{Writer: io.Discard},
+	})
 	for name, want := range map[string]slog.Level{
 		"": slog.LevelWarn, "other": slog.LevelWarn, "ordersx": slog.LevelWarn,
 		"orders": slog.LevelDebug, "orders.queue": slog.LevelDebug, "orders.http.in": slog.LevelDebug,
@@ -189,12 +191,14 @@ func TestSetLevelReportsMistakes(t *testing.T) {
 func TestNewReportsAllMistakes(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	_, err := logging.New(&logging.Options{Level: "loud",
+	_, err := logging.New(&logging.Options{
+		Level:   "loud",
 		Levels:  map[string]string{"a..b": "debug", "c": "quiet"},
 		File:    logging.FileOptions{Path: dir + "/", MaxSegmentBytes: 1, MaxTotalBytes: 2, Sync: "3"},
 		Console: logging.ConsoleOptions{Format: "xml", Color: "pink"},
 		Redact:  []string{"password", ""},
-		Sample:  logging.SampleOptions{First: -1, Per: -2}, Handlers: []slog.Handler{nil}, Ship: logging.ShipperOptions{MaxBatchBytes: -4, Interval: -5, Retry: logging.Retry{Base: -6, Max: -7}}})
+		Sample:  logging.SampleOptions{First: -1, Per: -2}, Handlers: []slog.Handler{nil}, Ship: logging.ShipperOptions{MaxBatchBytes: -4, Interval: -5, Retry: logging.Retry{Base: -6, Max: -7}},
+	})
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -217,8 +221,10 @@ func TestNewReportsAllMistakes(t *testing.T) {
 func TestComponentByAttribute(t *testing.T) {
 	t.Parallel()
 	var out buffer
-	logs := newLogs(t, &logging.Options{Level: "info", Levels: map[string]string{"tor": "debug", "shop": "error"},
-		Console: logging.ConsoleOptions{Format: "json", Writer: &out}})
+	logs := newLogs(t, &logging.Options{
+		Level: "info", Levels: map[string]string{"tor": "debug", "shop": "error"},
+		Console: logging.ConsoleOptions{Format: "json", Writer: &out},
+	})
 	plain, shop := slog.New(logs.Handler()), logs.Logger("shop")
 
 	plain.With("a", 1).With("component", "tor", "b", 2).Debug("one", "c", 3)

@@ -25,8 +25,10 @@ func TestLife(t *testing.T) {
 	dir := t.TempDir()
 	lifetest.Stress(t, lifetest.Subject{
 		New: func() (any, error) {
-			logs, err := logging.New(&logging.Options{File: logging.FileOptions{Path: filepath.Join(dir, "app.log"), FlushEvery: time.Millisecond, Sync: "1ms"},
-				Sample: logging.SampleOptions{First: 1}, Sink: nowhere{}, Ship: quickly(logging.ShipperOptions{})})
+			logs, err := logging.New(&logging.Options{
+				File:   logging.FileOptions{Path: filepath.Join(dir, "app.log"), FlushEvery: time.Millisecond, Sync: "1ms"},
+				Sample: logging.SampleOptions{First: 1}, Sink: nowhere{}, Ship: quickly(logging.ShipperOptions{}),
+			})
 			if err != nil {
 				return nil, err
 			}

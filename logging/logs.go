@@ -248,12 +248,17 @@ func (o *Options) parse() (base slog.Level, patterns map[string]slog.Level, prob
 		set  bool
 		use  string
 	}{
-		{"File.OnError", o.File.OnError != nil, "OnError"}, {"File.Logger", o.File.Logger != nil, "Logger"},
-		{"Ship.OnError", o.Ship.OnError != nil, "OnError"}, {"Ship.Logger", o.Ship.Logger != nil, "Logger"},
-		{"Ship.Dir", o.Ship.Dir != "", "File.Path"}, {"Ship.Name", o.Ship.Name != "", "File.Path"},
-		{"Ship.Sink", o.Ship.Sink != nil, "Sink"}, {"Ship.CloseTimeout", o.Ship.CloseTimeout != 0, "CloseTimeout"},
+		{"File.OnError", o.File.OnError != nil, "OnError"},
+		{"File.Logger", o.File.Logger != nil, "Logger"},
+		{"Ship.OnError", o.Ship.OnError != nil, "OnError"},
+		{"Ship.Logger", o.Ship.Logger != nil, "Logger"},
+		{"Ship.Dir", o.Ship.Dir != "", "File.Path"},
+		{"Ship.Name", o.Ship.Name != "", "File.Path"},
+		{"Ship.Sink", o.Ship.Sink != nil, "Sink"},
+		{"Ship.CloseTimeout", o.Ship.CloseTimeout != 0, "CloseTimeout"},
 		{"Ship.Perm", o.Ship.Perm != 0, "File.Perm"},
-		{"File.StuckAfter", o.File.StuckAfter != 0, "StuckAfter"}, {"Ship.StuckAfter", o.Ship.StuckAfter != 0, "StuckAfter"},
+		{"File.StuckAfter", o.File.StuckAfter != 0, "StuckAfter"},
+		{"Ship.StuckAfter", o.Ship.StuckAfter != 0, "StuckAfter"},
 	} {
 		if f.set {
 			problems = append(problems, fmt.Errorf("%s is set: use Options.%s", f.name, f.use))

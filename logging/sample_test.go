@@ -43,8 +43,10 @@ func summaries(t testing.TB, all []string) (found []summary, others int) {
 func TestStorm(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	logs := newLogs(t, &logging.Options{File: logging.FileOptions{Path: filepath.Join(dir, "app.log")},
-		Sample: logging.SampleOptions{First: 100, Per: 50 * time.Millisecond}})
+	logs := newLogs(t, &logging.Options{
+		File:   logging.FileOptions{Path: filepath.Join(dir, "app.log")},
+		Sample: logging.SampleOptions{First: 100, Per: 50 * time.Millisecond},
+	})
 	total := testenv.Reps(1_000_000)
 	const loggers = 4
 	var wg sync.WaitGroup
@@ -83,8 +85,10 @@ func TestSamplingKeepsDifferentRecords(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		out := &buffer{}
-		logs := newLogs(t, &logging.Options{Level: "debug", Console: logging.ConsoleOptions{Format: "json", Writer: out},
-			Sample: logging.SampleOptions{First: 2}})
+		logs := newLogs(t, &logging.Options{
+			Level: "debug", Console: logging.ConsoleOptions{Format: "json", Writer: out},
+			Sample: logging.SampleOptions{First: 2},
+		})
 		a, b := logs.Logger("a"), logs.Logger("b")
 		for range 5 {
 			a.Info("same")
@@ -136,8 +140,10 @@ func TestSamplingIsExactAtClose(t *testing.T) {
 	t.Parallel()
 	for range testenv.Reps(200) {
 		dir := t.TempDir()
-		logs, err := logging.New(&logging.Options{File: logging.FileOptions{Path: filepath.Join(dir, "app.log")},
-			Sample: logging.SampleOptions{First: 5, Per: time.Millisecond}})
+		logs, err := logging.New(&logging.Options{
+			File:   logging.FileOptions{Path: filepath.Join(dir, "app.log")},
+			Sample: logging.SampleOptions{First: 5, Per: time.Millisecond},
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

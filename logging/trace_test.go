@@ -39,8 +39,10 @@ func TestWithTraceparent(t *testing.T) {
 func TestTraceOption(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
-	logs := newLogs(t, &logging.Options{Console: logging.ConsoleOptions{Format: "json", Writer: &out},
-		Trace: func(context.Context) (string, string) { return "t", "s" }})
+	logs := newLogs(t, &logging.Options{
+		Console: logging.ConsoleOptions{Format: "json", Writer: &out},
+		Trace:   func(context.Context) (string, string) { return "t", "s" },
+	})
 	logs.Logger("").Info("m")
 	if !strings.Contains(out.String(), `"trace_id":"t","span_id":"s"`) {
 		t.Error(out.String())

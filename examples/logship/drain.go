@@ -16,13 +16,15 @@ import (
 // drain ships all that is sealed in dir, and shows how far it is.
 func drain(ctx context.Context, dir, name string, sink logging.Sink, stdout, stderr io.Writer) error {
 	var mu sync.Mutex
-	s, err := logging.NewShipper(&logging.ShipperOptions{Dir: dir, Sink: sink, Name: name,
+	s, err := logging.NewShipper(&logging.ShipperOptions{
+		Dir: dir, Sink: sink, Name: name,
 		Retry: logging.Retry{MaxElapsed: math.MaxInt64}, // ctx bounds it
 		OnError: func(err error) {
 			mu.Lock()
 			defer mu.Unlock()
 			fmt.Fprintln(stderr, "\r"+err.Error())
-		}})
+		},
+	})
 	if err != nil {
 		return err
 	}

@@ -214,8 +214,8 @@ func taggedIn(t reflect.Type, seen map[reflect.Type]bool) bool {
 	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
 		return taggedIn(t.Elem(), seen)
 	case reflect.Struct:
-		for i := range t.NumField() {
-			sf := t.Field(i)
+		for sf := range t.Fields() {
+			sf := sf
 			if !sf.IsExported() && !sf.Anonymous {
 				continue
 			}

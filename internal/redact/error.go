@@ -74,9 +74,8 @@ func (e *cleanError) As(target any) bool {
 			into.Set(reflect.ValueOf(cause))
 			found = true
 		default:
-			answers := &answers{cleanError: e, of: func() error { return cause }}
-			if reflect.TypeOf(answers).AssignableTo(into.Type()) {
-				into.Set(reflect.ValueOf(answers))
+			if reflect.TypeFor[*answers]().AssignableTo(into.Type()) {
+				into.Set(reflect.ValueOf(&answers{cleanError: e, of: func() error { return cause }}))
 				found = true
 			}
 		}

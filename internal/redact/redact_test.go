@@ -366,7 +366,7 @@ func FuzzRedactor(f *testing.F) {
 				}
 				text := before + written + after
 				got := r.String(text)
-				for _, part := range strings.Split(got, redact.Mask) {
+				for part := range strings.SplitSeq(got, redact.Mask) {
 					if strings.Contains(part, written) {
 						t.Fatalf("secrets %q, %q, %s: %q became %q", a, b, w.name, text, got)
 					}

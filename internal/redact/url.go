@@ -8,15 +8,15 @@ import "strings"
 // of "user:password@tcp(host)/name". What is none of these is returned as it
 // is. A path may be a secret too, as a webhook's is: use a Secret there.
 func URL(s string) string {
-	i := strings.Index(s, "://")
-	if i < 0 {
+	before, after, ok := strings.Cut(s, "://")
+	if !ok {
 		return userinfo(pairs(s), true)
 	}
-	if strings.ContainsAny(s[:i], "=; \t\r\n\"'") {
+	if strings.ContainsAny(before, "=; \t\r\n\"'") {
 		return URLs(s) // a connection string that holds an address
 	}
 
-	scheme, rest := s[:i], s[i+len("://"):]
+	scheme, rest := before, after
 	user, host, path := split(scheme, rest)
 	if user {
 		host = Mask + "@" + host

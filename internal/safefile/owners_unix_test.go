@@ -363,7 +363,7 @@ func TestRace(t *testing.T) {
 		},
 	} {
 		wg.Go(func() {
-			for n := 0; n < 5000; n++ {
+			for range 5000 {
 				f, err := open()
 				if err != nil {
 					continue

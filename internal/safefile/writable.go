@@ -86,10 +86,9 @@ func (w *walker) walk(path string) error {
 	}
 
 	todo := split(path)
-	last := len(todo) // how many of todo belong to the file or to a link in its place
-	if last > 1 {
-		last = 1
-	}
+	last := min(
+		// how many of todo belong to the file or to a link in its place
+		len(todo), 1)
 	dir = string(filepath.Separator)
 	for links := 0; len(todo) > 0; {
 		name := todo[0]
@@ -141,7 +140,7 @@ func (w *walker) walk(path string) error {
 // split cuts a path into its names. The last one of a path is the file.
 func split(path string) []string {
 	var names []string
-	for _, name := range strings.Split(path, string(filepath.Separator)) {
+	for name := range strings.SplitSeq(path, string(filepath.Separator)) {
 		if name != "" && name != "." {
 			names = append(names, name)
 		}

@@ -68,8 +68,13 @@ func TestServicesTakeAnything(t *testing.T) {
 			o.URL = secret.New(s.URL + path)
 			c := newClient(t, &o)
 			messages := []notify.Message{
-				{Subject: "s"}, {Text: "t"}, {Subject: long, Text: long, Key: long}, {Subject: evil, Text: evil, Key: evil, Attrs: []slog.Attr{slog.String(evil, evil)}},
-				{Subject: "s", Level: slog.LevelError + 4}, {Subject: "s", Level: slog.LevelDebug}, {Subject: "s", Key: "k", Resolved: true},
+				{Subject: "s"},
+				{Text: "t"},
+				{Subject: long, Text: long, Key: long},
+				{Subject: evil, Text: evil, Key: evil, Attrs: []slog.Attr{slog.String(evil, evil)}},
+				{Subject: "s", Level: slog.LevelError + 4},
+				{Subject: "s", Level: slog.LevelDebug},
+				{Subject: "s", Key: "k", Resolved: true},
 				{Subject: "s", Count: 99, First: time.Unix(1, 0), Last: time.Unix(2, 0), Thread: "m1"},
 			}
 			for i, m := range messages {

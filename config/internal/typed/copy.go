@@ -111,8 +111,8 @@ func sharesMemory(rt reflect.Type, depth int) bool {
 	case reflect.Array:
 		return sharesMemory(rt.Elem(), depth+1)
 	case reflect.Struct:
-		for i := range rt.NumField() {
-			if sharesMemory(rt.Field(i).Type, depth+1) {
+		for field := range rt.Fields() {
+			if sharesMemory(field.Type, depth+1) {
 				return true
 			}
 		}

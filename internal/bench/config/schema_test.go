@@ -49,8 +49,18 @@ type everyType struct {
 var pool = []any{
 	nil, true, false, 0, 1, 2, -3, 7, 1000000, 5000000, 0.75, 1e21, "", "dev", "prod", "1", "2", "0x2", "5s", "0", " 5s ", "1.5h", "64MiB", "yes", "off",
 	"ref+env://X", "https://h/x", "2024-05-27", ".inf", "nan", "some text", "a text that is longer than twelve letters",
-	[]any{}, []any{"a"}, []any{1, nil}, []any{1, 2}, map[string]any{}, map[string]any{"a": 1}, map[string]any{"a": nil}, map[string]any{"x": 1, "y": "2"},
-	map[string]any{"a": map[string]any{"b": true}}, []any{map[string]any{"name": "n"}}, []any{map[string]any{"name": "n", "n": "0x5"}}, []any{map[string]any{"n": 1}},
+	[]any{},
+	[]any{"a"},
+	[]any{1, nil},
+	[]any{1, 2},
+	map[string]any{},
+	map[string]any{"a": 1},
+	map[string]any{"a": nil},
+	map[string]any{"x": 1, "y": "2"},
+	map[string]any{"a": map[string]any{"b": true}},
+	[]any{map[string]any{"name": "n"}},
+	[]any{map[string]any{"name": "n", "n": "0x5"}},
+	[]any{map[string]any{"n": 1}},
 }
 
 var keys = []string{"s", "mode", "level", "n", "u", "f", "b", "d", "t", "size", "secret", "url", "l", "ln", "a", "m", "mm", "any", "p", "sub", "p_sub", "items", "other"}

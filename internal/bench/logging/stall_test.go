@@ -35,8 +35,10 @@ func BenchmarkStalledReceiver(b *testing.B) {
 	bench.Compare(
 		b,
 		bench.Impl{Name: "ours", Run: func(b *testing.B) {
-			logs, err := logging.New(&logging.Options{File: logging.FileOptions{Path: filepath.Join(b.TempDir(), "app.log"), MaxSegmentBytes: 1 << 20}, Sink: stalled{},
-				Ship: logging.ShipperOptions{Interval: 10 * time.Millisecond, Retry: logging.Retry{Base: time.Millisecond, Max: time.Millisecond}}, CloseTimeout: -1})
+			logs, err := logging.New(&logging.Options{
+				File: logging.FileOptions{Path: filepath.Join(b.TempDir(), "app.log"), MaxSegmentBytes: 1 << 20}, Sink: stalled{},
+				Ship: logging.ShipperOptions{Interval: 10 * time.Millisecond, Retry: logging.Retry{Base: time.Millisecond, Max: time.Millisecond}}, CloseTimeout: -1,
+			})
 			if err != nil {
 				b.Fatal(err)
 			}

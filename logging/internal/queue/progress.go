@@ -28,15 +28,16 @@ var ErrDamaged = errors.New("the checkpoint is damaged; what it stood for is sen
 // the removal of a segment is what ends it. A line's checksum is that of what
 // precedes it, as an offset that is wrong would skip what was never sent.
 func progressLine(seq string, p Progress) string {
-	text := fmt.Sprintf("%s %020d", seq, p.At)
+	var text strings.Builder
+	text.WriteString(fmt.Sprintf("%s %020d", seq, p.At))
 	for i, off := range p.Held {
 		sep := ","
 		if i == 0 {
 			sep = " "
 		}
-		text += sep + strconv.FormatInt(off, 10)
+		text.WriteString(sep + strconv.FormatInt(off, 10))
 	}
-	return fmt.Sprintf("%s %08x\n", text, crc32.ChecksumIEEE([]byte(text)))
+	return fmt.Sprintf("%s %08x\n", text.String(), crc32.ChecksumIEEE([]byte(text.String())))
 }
 
 // Progress returns what the checkpoint says, by sequence of segment: nothing

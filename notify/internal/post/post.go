@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -86,9 +87,7 @@ func (p *Poster) Do(ctx context.Context, r Request) (Answer, *notify.Error) {
 	if err != nil {
 		return Answer{}, p.failure(ctx, r.Op, err)
 	}
-	for name, values := range r.Header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, r.Header)
 
 	resp, err := p.Client.Do(req)
 	if err != nil {

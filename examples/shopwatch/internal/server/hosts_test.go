@@ -18,8 +18,18 @@ func TestRebinding(t *testing.T) {
 	}
 	f := start(t, &fixture{hosts: hosts})
 	for _, tt := range []struct{ method, path string }{
-		{"GET", "/"}, {"GET", "/assets/x"}, {"GET", "/api/status"}, {"GET", "/api/runs"}, {"GET", "/api/items"}, {"GET", "/readyz"}, {"GET", "/healthz"},
-		{"GET", "/metrics"}, {"POST", "/api/runs"}, {"POST", "/scrape"}, {"GET", "/login"}, {"GET", "/none"},
+		{"GET", "/"},
+		{"GET", "/assets/x"},
+		{"GET", "/api/status"},
+		{"GET", "/api/runs"},
+		{"GET", "/api/items"},
+		{"GET", "/readyz"},
+		{"GET", "/healthz"},
+		{"GET", "/metrics"},
+		{"POST", "/api/runs"},
+		{"POST", "/scrape"},
+		{"GET", "/login"},
+		{"GET", "/none"},
 	} {
 		for host, allowed := range map[string]bool{
 			"rebind.attacker.example": false, "127.0.0.1.attacker.example:80": false,

@@ -144,7 +144,9 @@ func TestNewReportsMistakes(t *testing.T) {
 		}
 	}
 	for _, o := range []post.Options{
-		{URL: "http://127.0.0.1:1", Secrets: token}, {URL: "http://localhost", Secrets: token}, {URL: "http://h"},
+		{URL: "http://127.0.0.1:1", Secrets: token},
+		{URL: "http://localhost", Secrets: token},
+		{URL: "http://h"},
 		{URL: "http://h", Secrets: token, HTTP: sink.HTTP{AllowPlainHTTP: true}},
 	} {
 		if _, err := post.New("test", o); err != nil {
