@@ -331,7 +331,9 @@ func redirect(req *http.Request, res *http.Response) (*http.Request, error) {
 
 	next := &http.Request{
 		Method: method, URL: to, Host: "", Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: req.Header.Clone(), Response: res, Cancel: req.Cancel, //nolint:staticcheck // as http.Client does
+		Header: req.Header.Clone(), Response: res,
+		//lint:ignore SA1019 whoever sets it expects what http.Client does
+		Cancel: req.Cancel,
 	}
 	if keep && hasBody {
 		if next.Body, err = req.GetBody(); err != nil {

@@ -99,7 +99,17 @@ func (s several) DialContext(ctx context.Context, isolation, network, addr strin
 
 func (s several) Check(ctx context.Context) error { return s[0].Check(ctx) }
 
-var _ scrape.ManyEgress = several{}
+func ExampleManyEgress() {
+	ctx := context.Background()
+	egress := several{pinned{"127.0.0.1:8001"}, pinned{"127.0.0.1:8002"}}
+	c, err := scrape.New(ctx, &scrape.Options{Egress: egress})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Println(len(c.Stats().Egress.Ways), "ways out,", egress.Check(ctx))
+	// Output: 2 ways out, <nil>
+}
 
 // pinned connects to one address, whatever it is asked for.
 type pinned struct{ addr string }

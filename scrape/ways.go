@@ -73,11 +73,11 @@ func (w *way) works() bool {
 	return w.err == nil
 }
 
-// lost returns why the way does not work, and since when.
-func (w *way) lost() (err error, since time.Time) {
+// lost returns why the way does not work, nil if it does.
+func (w *way) lost() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.err, w.since
+	return w.err
 }
 
 // probe returns an error only if the way says that it is unavailable.
@@ -225,7 +225,7 @@ func (s *ways) pausing() bool {
 func (s *ways) lost() error {
 	var errs []error
 	for _, w := range s.list {
-		err, _ := w.lost()
+		err := w.lost()
 		if err == nil {
 			return nil
 		}
