@@ -222,9 +222,6 @@ func TestUpdateIsAllOrNothing(t *testing.T) {
 	t.Logf("%d changes written, %d refused or failed", written.Load(), failed.Load())
 }
 
-//go:fix inline
-func ptr[T any](v T) *T { return new(v) }
-
 func readText(t testing.TB, path string) string {
 	t.Helper()
 	data, err := os.ReadFile(path)

@@ -173,7 +173,6 @@ func (b *builder) set(e *typed.Entry, n *doc.Node) {
 func (b *builder) keyHint(section *typed.Entry, key string) string {
 	rt := section.Shape.Type
 	for sf := range rt.Fields() { // of a type that cannot be read
-		sf := sf
 		if name, _, ok := tags.Key(sf); ok && name == key && sf.IsExported() {
 			return fmt.Sprintf("its field %s has type %s, which cannot be read from text", sf.Name, sf.Type)
 		}

@@ -167,7 +167,7 @@ func (e *engine) updateLocked(ctx context.Context, op string, change changeFunc)
 			return err
 		}
 		for _, n := range p.notes {
-			e.opt.logger.Info("settings changed: "+n.Message, "key", n.Key, "place", position(path, n.Line, 0))
+			e.opt.logger.Info("settings changed", "note", n.Message, "key", n.Key, "place", position(path, n.Line, 0))
 		}
 		e.install(p.snap)
 		return nil

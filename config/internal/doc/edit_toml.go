@@ -13,7 +13,6 @@ import (
 // table is spread over them.
 type tomlLayout struct {
 	lines []tomlLine
-	state map[*Node]tomlState
 }
 
 // tomlLine is a header or a key with its value.

@@ -17,7 +17,6 @@ type yamlReader struct {
 	nodes    slab
 	mistakes []Mistake
 	left     int // nodes that may still be made
-	layout   *yamlLayout
 }
 
 func parseYAML(data []byte, mark any) (root *Node, mistakes []Mistake) {

@@ -2,7 +2,6 @@ package config_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -127,5 +126,5 @@ func TestSchemaAcceptsWhatLoadAccepts(t *testing.T) {
 		}
 		check(document)
 	}
-	t.Log(fmt.Sprintf("%d documents accepted by both, %d refused by both, %d by Load alone", accepted, both, refused))
+	t.Logf("%d documents accepted by both, %d refused by both, %d by Load alone", accepted, both, refused)
 }
