@@ -88,6 +88,24 @@ test-docker: ## what needs a Docker engine, images included (20 minutes at most)
 
 DEPLOY := examples/shopwatch/deploy/deploy.sh
 
+# What has locks, atomics, encoders or numbers of the machine's own width.
+WIDTHS := ./internal/atomicfile ./internal/backoff ./internal/filelock ./internal/health ./internal/loopback ./internal/options \
+  ./internal/redact ./internal/safefile ./internal/safehttp ./config/secret ./config/internal/... ./config/koanf \
+  ./logging/internal/... ./logging/sink/... ./notify/slack ./notify/webhook ./scrape/text ./scrape/useragent
+
+.PHONY: test-386
+test-386: ## the packages that could mind 32 bits
+	GOARCH=386 CGO_ENABLED=0 go test -short -timeout $(TIMEOUT) $(WIDTHS)
+
+.PHONY: test-arm64
+test-arm64: ## the same on arm64, under qemu-user
+	@.ci/qemu.sh
+	GOARCH=arm64 CGO_ENABLED=0 SVCBLOCKS_EMULATOR=qemu-aarch64-static go test -short -timeout $(TIMEOUT) -exec qemu-aarch64-static $(WIDTHS)
+
+.PHONY: test-windows
+test-windows: ## the root module's tests for Windows, under Wine
+	@.ci/windows.sh $$(go list ./... | grep -vE '/internal/(house|testenv|lifetest)')
+
 .PHONY: image
 image: ## build the reference service's image, svcblocks-service (TARGET=dev: with the demo parts)
 	@$(DEPLOY) image $(TARGET)

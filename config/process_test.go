@@ -61,7 +61,7 @@ func child(mode, path string) int {
 
 func start(t *testing.T, mode, path string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
+	cmd := testenv.Self()
 	cmd.Env = append(os.Environ(), "CONFIG_TEST_CHILD="+mode, "CONFIG_TEST_FILE="+path)
 	return cmd
 }

@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/logging"
 	"github.com/svcblocks/svcblocks/logging/sink/httpjson"
 )
@@ -38,11 +39,7 @@ func TestMain(m *testing.M) {
 // child returns a command that runs the program called name.
 func child(t *testing.T, name string, env ...string) *exec.Cmd {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(self)
+	cmd := testenv.Self()
 	cmd.Env = append(append(os.Environ(), "LOGGING_CHILD="+name), env...)
 	cmd.Stderr = os.Stderr
 	return cmd

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -104,7 +103,7 @@ func TestKill(t *testing.T) {
 	kills := testenv.Reps(300)
 	acked := map[string]bool{}
 	for range kills {
-		cmd := exec.Command(os.Args[0])
+		cmd := testenv.Self()
 		cmd.Env = append(os.Environ(), childEnv+"="+dir)
 		cmd.Stderr = os.Stderr
 		out, err := cmd.StdoutPipe()

@@ -11,7 +11,6 @@ import (
 	"log"
 	"log/slog"
 	"os"
-	"os/exec"
 	"reflect"
 	"strings"
 	"testing"
@@ -26,6 +25,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/testenv"
 )
 
 const canary = "canary-7f3a-hunter2"
@@ -179,7 +179,7 @@ func walk(b *strings.Builder, rv reflect.Value) {
 
 // rerun lets this binary panic for good.
 func rerun(how string) string {
-	cmd := exec.Command(os.Args[0], "-test.run=^$")
+	cmd := testenv.Self("-test.run=^$")
 	cmd.Env = append(os.Environ(), "SECRET_TEST_PANIC="+how)
 	out, err := cmd.CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "panic: ") {

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/internal/safefile"
+	"github.com/svcblocks/svcblocks/internal/testenv"
 )
 
 // asked makes the test binary answer a question in place of running tests, as
@@ -109,7 +110,7 @@ func ask(t *testing.T, uid int, q question) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(program)
+	cmd := testenv.Program(program)
 	cmd.Env = []string{asked + "=" + string(text), "GORACE=atexit_sleep_ms=0"}
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
