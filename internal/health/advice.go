@@ -272,7 +272,7 @@ func walk(err error, see func(error) bool) bool {
 	if !see(err) {
 		return false
 	}
-	switch e := err.(type) { //nolint:errorlint // this is the walk itself
+	switch e := any(err).(type) { // this is the walk itself
 	case interface{ Unwrap() error }:
 		return walk(e.Unwrap(), see)
 	case interface{ Unwrap() []error }:
@@ -287,6 +287,6 @@ func walk(err error, see func(error) bool) bool {
 
 // is calls ask if err itself has the method.
 func is[T any](err error, ask func(T) bool) bool {
-	e, ok := err.(T) //nolint:errorlint // walk has unwrapped it
+	e, ok := any(err).(T) // walk has unwrapped it
 	return ok && ask(e)
 }

@@ -455,7 +455,7 @@ func (m *Monitor) tell() {
 		m.mu.Unlock()
 
 		n.Advice = m.advice(n.Key, n.Err)
-		m.logger.LogAttrs(context.Background(), slog.LevelError, n.message(), n.attrs()...)
+		n.log(m.logger)
 		if m.opts.OnError != nil {
 			m.opts.OnError(n)
 		}

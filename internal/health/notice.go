@@ -1,6 +1,7 @@
 package health
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -96,14 +97,16 @@ func (n *Notice) lasted() time.Duration {
 	return d.Round(time.Millisecond)
 }
 
-func (n *Notice) message() string {
+func (n *Notice) log(logger *slog.Logger) {
+	ctx := context.Background()
 	switch {
 	case n.Over:
-		return "works again"
+		logger.LogAttrs(ctx, slog.LevelError, "works again", n.attrs()...)
 	case n.Lost:
-		return "lost"
+		logger.LogAttrs(ctx, slog.LevelError, "lost", n.attrs()...)
+	default:
+		logger.LogAttrs(ctx, slog.LevelError, "stuck", n.attrs()...)
 	}
-	return "stuck"
 }
 
 func (n *Notice) attrs() []slog.Attr {

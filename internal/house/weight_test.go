@@ -36,6 +36,12 @@ var bases = map[string]string{
 	"net/http": "package main\n\nimport (\n\t\"log/slog\"\n\t\"net/http\"\n\t\"os\"\n)\n\nfunc main() {\n\tres, err := http.Get(\"http://127.0.0.1/\")\n\tslog.New(slog.NewJSONHandler(os.Stdout, nil)).Info(\"done\", \"res\", res, \"err\", err)\n}\n",
 }
 
+// The limits of logging and notify are what was measured and 3 %. Nearly all of
+// it is their own code: of notify with slack, notify itself is a quarter, and
+// what it shares (options, redact, health) a tenth; the rest is what they use of
+// the standard library beyond net/http, and the tables of the linker for all of
+// it. No template engine is linked, and no search by name that keeps unused
+// methods alive.
 var consumers = []consumer{
 	{
 		name: "config", imports: []string{"config"}, over: "hello", maxMB: 2.4, modules: 4, sums: 8,
@@ -46,19 +52,19 @@ var consumers = []consumer{
 		code: "slog.New(slog.NewJSONHandler(os.Stdout, nil)).Info(\"hello\", \"token\", secret.New(\"x\"))",
 	},
 	{
-		name: "logging", imports: []string{"logging"}, over: "slog", maxMB: 1.6, modules: 0,
+		name: "logging", imports: []string{"logging"}, over: "slog", maxMB: 1.53, modules: 0,
 		code: "logs, err := logging.New(nil)\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\tlogs.Logger(\"x\").Info(\"hello\")\n\t_, _ = logs.SendBulk(context.Background())",
 	},
 	{
-		name: "logging + sink/httpjson", imports: []string{"logging", "logging/sink/httpjson"}, over: "net/http", maxMB: 1.6, modules: 1, sums: 2,
+		name: "logging + sink/httpjson", imports: []string{"logging", "logging/sink/httpjson"}, over: "net/http", maxMB: 1.53, modules: 1, sums: 2,
 		code: "sink, err := httpjson.New(&httpjson.Options{URL: \"http://127.0.0.1/\"})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\tlogs, err := logging.New(&logging.Options{Sink: sink})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\t_ = logs.Run(context.Background())",
 	},
 	{
-		name: "notify + notify/slack", imports: []string{"config/secret", "notify", "notify/slack"}, over: "net/http", maxMB: 1.0, modules: 0,
+		name: "notify + notify/slack", imports: []string{"config/secret", "notify", "notify/slack"}, over: "net/http", maxMB: 1.03, modules: 0,
 		code: "hook, err := slack.NewWebhook(secret.New(\"https://127.0.0.1/\"), nil)\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\thub, err := notify.New(&notify.Options{Receivers: []notify.Receiver{{Name: \"ops\", Notifier: hook}}})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\t_ = hub.Send(context.Background(), \"subject\", \"text\")",
 	},
 	{
-		name: "notify + notify/email", imports: []string{"notify", "notify/email"}, over: "net/http", maxMB: 1.0, modules: 4,
+		name: "notify + notify/email", imports: []string{"notify", "notify/email"}, over: "net/http", maxMB: 0.95, modules: 4,
 		code: "mail, err := email.New(&email.Options{Host: \"127.0.0.1\", From: \"a@example.com\", To: []string{\"b@example.com\"}})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\thub, err := notify.New(&notify.Options{Receivers: []notify.Receiver{{Name: \"ops\", Notifier: mail}}})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\t_ = hub.Send(context.Background(), \"subject\", \"text\")",
 	},
 	{

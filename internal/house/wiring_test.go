@@ -196,7 +196,7 @@ func serveWiring(ctx context.Context, logs *logging.Logs, hub *notify.Hub) error
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
-		log.Info("line-" + id + ".")
+		log.Info("served", "line", "line-"+id+".")
 	})}
 	fmt.Println("listening on", listener.Addr())
 

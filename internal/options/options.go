@@ -215,7 +215,6 @@ func taggedIn(t reflect.Type, seen map[reflect.Type]bool) bool {
 		return taggedIn(t.Elem(), seen)
 	case reflect.Struct:
 		for sf := range t.Fields() {
-			sf := sf
 			if !sf.IsExported() && !sf.Anonymous {
 				continue
 			}

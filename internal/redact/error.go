@@ -15,7 +15,7 @@ func showsIn(r *Redactor, err error) bool {
 	}
 	shown := false
 	walk(err, func(e error) bool {
-		_, clean := e.(*cleanError)
+		_, clean := any(e).(*cleanError) // this one, not one below it
 		shown = shown || !clean && r.Shows(e.Error())
 		return !shown && !clean
 	})
@@ -28,7 +28,7 @@ func walk(err error, visit func(error) bool) {
 	if err == nil || !visit(err) {
 		return
 	}
-	switch x := err.(type) {
+	switch x := any(err).(type) { // this is the walk itself
 	case interface{ Unwrap() error }:
 		walk(x.Unwrap(), visit)
 	case interface{ Unwrap() []error }:

@@ -140,8 +140,8 @@ func (b *builder) header(title string) {
 	if title == "" {
 		return
 	}
-	if kept, left := cut(title, maxHeader); left > 0 {
-		kept, _ = cut(title, maxHeader-1)
+	if width(title) > maxHeader {
+		kept, _ := cut(title, maxHeader-1)
 		title = kept + "…"
 	}
 	t := plain(title)

@@ -127,7 +127,7 @@ func newBody(o *Options) (*body, error) {
 	now := time.Unix(1e9, 0)
 	for _, m := range []notify.Message{
 		{ID: "sample", Subject: "subject", Text: "text", Time: now},
-		{ID: "sample", Level: slog.LevelError, Subject: evil, Text: evil, Key: evil, Count: 2, First: now, Last: now, Time: now, Attrs: []slog.Attr{slog.String(evil, evil)}},
+		{ID: "sample", Level: slog.LevelError, Subject: evil, Text: evil, Key: evil, Count: 2, First: now, Last: now, Time: now, Attrs: []slog.Attr{slog.String(strings.Clone(evil), evil)}},
 		{ID: "sample", Level: slog.LevelError + 4, Subject: evil, Key: evil, Thread: evil, Resolved: true, Time: now},
 		{ID: "sample", Level: slog.LevelWarn, Text: evil, Time: now},
 	} {
