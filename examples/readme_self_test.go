@@ -44,6 +44,7 @@ func TestBlocks(t *testing.T) {
 		"<!-- file: ../x -->\n```yaml\nx\n```":  "is not below",
 		"```text\ngo run ./x\n```":              "line 1: a command (go…) that is not run",
 		"<!-- run: as=8080 -->\n```sh\nx\n```":  `line 1: "as=8080" is none of`,
+		"<!-- run: in=../x -->\n```sh\nx\n```":  `line 1: "in=../x" is none of`,
 		"<!-- run serves -->\n```sh\nx\n```":    "line 1: not of the form",
 	} {
 		if _, err := blocks(text); err == nil || !strings.Contains(err.Error(), want) {
@@ -72,6 +73,7 @@ func TestBadReadmes(t *testing.T) {
 		"no address":     {"<!-- run: serves -->\n```sh\necho hello\n```\n", "does not say"},
 		"ends badly":     {"<!-- run: serves -->\n```sh\ntrap 'kill $!; exit 3' INT; sleep 60 & echo http://127.0.0.1:1; wait\n```\n", "exit code 3 after Ctrl-C"},
 		"go run, badly":  {"<!-- run: serves -->\n```sh\ntrap 'kill $!; echo exit status 4; exit 1' INT; sleep 60 & echo http://127.0.0.1:1; wait; : go run .\n```\n", "exit code 1 after Ctrl-C"},
+		"in a folder":    {"```sh\nmkdir below\n```\n<!-- run: in=below -->\n```sh\ntest $(basename $PWD) = below\n```\n", ""},
 		"stays":          {"<!-- run: stays as=http://127.0.0.1:8080 P=7 -->\n```sh\ntrap 'kill $!; echo > ended; exit 0' INT; sleep 60 & echo at http://127.0.0.1:$P/x; wait\n```\n<!-- run: A=http://127.0.0.1:8080/x -->\n```sh\ntest ! -e ended\ntest http://127.0.0.1:8080/x = http://127.0.0.1:7/x\ntest $A = http://127.0.0.1:7/x\n```\n", ""},
 		"stays, badly":   {"<!-- run: stays -->\n```sh\ntrap 'kill $!; exit 3' INT; sleep 60 & echo at http://127.0.0.1:7; wait\n```\n```sh\ntrue\n```\n", "exit code 3 after Ctrl-C"},
 		"stays as what":  {"<!-- run: stays as=nats://127.0.0.1:4222 -->\n```sh\ntrap 'kill $!; exit 0' INT; sleep 60 & echo at http://127.0.0.1:7; wait\n```\n", "says no nats://"},

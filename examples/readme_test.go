@@ -38,6 +38,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // README tells the usual port, and the test takes a free one.
 // fails: the block must end with another exit code than 0.
 // docker: the block needs a Docker engine, and runs under the tag docker alone.
+// in=FOLDER: the block runs in that folder below this one.
 // NAME=value: is in the environment of this block, for what the reader does not
 // care about, such as a free port.
 //
@@ -54,6 +55,7 @@ type block struct {
 	stays                 bool
 	says                  *regexp.Regexp
 	as                    string
+	in                    string // the folder below examples
 	env                   []string
 }
 
@@ -134,6 +136,7 @@ func (b *block) direct(kind, words string) error {
 	for word := range strings.FieldsSeq(words) {
 		says, isSays := strings.CutPrefix(word, "says=")
 		as, isAs := strings.CutPrefix(word, "as=")
+		in, isIn := strings.CutPrefix(word, "in=")
 		switch {
 		case word == "serves":
 			b.serves = true
@@ -141,6 +144,8 @@ func (b *block) direct(kind, words string) error {
 			b.stays = true
 		case isAs && strings.Contains(as, "://"):
 			b.as = as
+		case isIn && filepath.IsLocal(in):
+			b.in = in
 		case word == "fails":
 			b.fails = true
 		case word == "docker":
@@ -154,7 +159,7 @@ func (b *block) direct(kind, words string) error {
 		case variable.MatchString(word):
 			b.env = append(b.env, word)
 		default:
-			return fmt.Errorf("%q is none of serves, stays, fails, docker, says=…, as=URL and NAME=…", word)
+			return fmt.Errorf("%q is none of serves, stays, fails, docker, says=…, as=URL, in=FOLDER and NAME=…", word)
 		}
 	}
 	return nil
@@ -210,10 +215,11 @@ func runReadme(t *testing.T, name string, bs []block, docker bool) {
 		}
 		return
 	}
-	dir := filepath.Join(copyRepository(t), "examples")
+	root := filepath.Join(copyRepository(t), "examples")
 	var usual []string // old and new, as strings.NewReplacer takes them
 	for _, b := range bs {
 		at := fmt.Sprintf("%s/README.md:%d", name, b.line)
+		dir := filepath.Join(root, b.in)
 		addresses := strings.NewReplacer(usual...)
 		b.text = addresses.Replace(b.text)
 		for i, kv := range b.env {

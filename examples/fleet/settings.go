@@ -99,7 +99,9 @@ func defaults() Settings {
 		Host:   Host{PerSecond: 5, Burst: 1},
 		Worker: Worker{Concurrency: 16, JobTimeout: 5 * time.Minute, DrainTimeout: 20 * time.Second, RetryBase: time.Second},
 		Listen: "127.0.0.1:8080", DataDir: "var/fleet", Jobs: 1000, Egress: "127.0.0.1:9050",
-		Log: logging.Options{Level: "info", Redact: []string{"token", "password", "webhook"}},
+		// No bound of the fleet's own: a page may be as large as the queue's server takes.
+		Scrape: scrape.Options{Limits: scrape.Limits{MaxBodyBytes: -1}},
+		Log:    logging.Options{Level: "info", Redact: []string{"token", "password", "webhook"}},
 	}
 }
 

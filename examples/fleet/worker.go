@@ -138,7 +138,7 @@ func newClient(ctx context.Context, s Settings, most int64, log *slog.Logger) (*
 	if opts.Limits.MaxBodyBytes > most {
 		return nil, fmt.Errorf("scrape.limits.max_body_bytes %d: the server takes pages up to %d (its max_payload)", opts.Limits.MaxBodyBytes, most)
 	}
-	if opts.Limits.MaxBodyBytes <= 0 {
+	if opts.Limits.MaxBodyBytes < 0 { // the default of the fleet
 		opts.Limits.MaxBodyBytes = most
 	}
 	opts.HostLimit = scrape.HostLimit{PerSecond: -1, InFlight: -1}

@@ -47,7 +47,7 @@ func main() {
 	page := must(io.ReadAll(res.Body))
 	res.Body.Close()
 	logs.Logger("main").Info("page fetched", "status", res.StatusCode, "bytes", len(page))
-	if err := hub.Send(ctx, "page fetched", fmt.Sprintf("%s, %d bytes", res.Status, len(page))); err != nil {
+	if err := hub.Notify(ctx, notify.Message{Subject: "page fetched", Text: fmt.Sprintf("%s, %d bytes", res.Status, len(page))}); err != nil {
 		log.Fatal(err)
 	}
 }

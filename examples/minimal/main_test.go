@@ -61,8 +61,8 @@ func TestRun(t *testing.T) {
 		fails      bool
 		want       []string
 	}{
-		{name: "alone", want: []string{"message: page fetched: 200 OK, 5 bytes\n", "INFO  main: page fetched status=200 bytes=5"}},
-		{name: "file", file: "log:\n  level: error\n", want: []string{"message: page fetched: 200 OK, 5 bytes\n"}},
+		{name: "alone", want: []string{"message: [INFO minimal@", "] page fetched: 200 OK, 5 bytes\n", "INFO  main: page fetched status=200 bytes=5"}},
+		{name: "file", file: "log:\n  level: error\n", want: []string{"message: [INFO minimal@", "] page fetched: 200 OK, 5 bytes\n"}},
 		{name: "no page", env: []string{"MINIMAL_URL=http://10.0.0.1/"}, fails: true, want: []string{"forbidden address"}},
 		{name: "mistakes", file: "log:\n  levle: error\n", env: []string{"MINIMAL_URI=x"}, fails: true, want: []string{"minimal.yaml:2", "MINIMAL_URI"}},
 	} {
@@ -85,7 +85,7 @@ func TestRun(t *testing.T) {
 					t.Errorf("without %q:\n%s", want, out)
 				}
 			}
-			if tt.name == "file" && strings.Contains(string(out), "INFO") {
+			if tt.name == "file" && strings.Contains(string(out), "INFO  main: ") {
 				t.Errorf("the level is not heeded:\n%s", out)
 			}
 		})

@@ -68,7 +68,7 @@ func parse(args []string, stderr io.Writer) (command []string, ask *bool, layers
 
 	first := config.File("config.yaml", config.In(shipped))
 	if *file != "" {
-		first = config.File(*file)
+		first = config.File(*file, config.Writable())
 	}
 	return flags.Args(), ask, []config.Option{
 		first, config.ProfileFromEnv("SERVICE_PROFILE"), config.SecretsDir("/run/secrets"),
