@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -238,7 +237,7 @@ func TestKilledUpdate(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range testenv.Reps(100) {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestReplaceForever$")
+		cmd := testenv.Self("-test.run=^TestReplaceForever$")
 		cmd.Env = append(os.Environ(), fileVariable+"="+path)
 		out, err := cmd.StdoutPipe()
 		if err != nil {

@@ -507,9 +507,10 @@ func (s *Shape) Describe() string {
 	case Int, Uint:
 		bits := s.Type.Bits()
 		switch {
-		case s.Code == Int && bits == 64:
+		// An int has the width of the machine, which is not worth a word.
+		case s.Code == Int && (bits == 64 || s.Type.Kind() == reflect.Int):
 			return "a whole number"
-		case s.Code == Uint && bits == 64:
+		case s.Code == Uint && (bits == 64 || s.Type.Kind() == reflect.Uint):
 			return "a whole number of at least 0"
 		case s.Code == Int:
 			return fmt.Sprintf("a whole number from %d to %d", -(int64(1) << (bits - 1)), int64(1)<<(bits-1)-1)
