@@ -67,12 +67,12 @@ func New(ctx context.Context, opts *Options) (*Client, error) {
 	c.hosts = newHosts(o.HostLimit, o.Retry.Max, c.ctx.Done())
 	c.ways = newWays(c.ctx, &c.wg, o.Egress)
 	c.ways.changed = c.wayChanged
-	c.ids = &identities{client: c, fallback: slot{direct: true}, all: map[*identity]struct{}{}}
+	c.ids = &identities{client: c, fallback: slot{direct: true}, all: map[*identity]struct{}{}, credit: maxDraws}
 
 	if !o.DisableStartCheck {
 		if err := c.check(ctx); err != nil {
 			_ = c.Close() // returns nil
-			return nil, fmt.Errorf("scrape: new: %w", err)
+			return nil, &Error{Op: "new", Err: err}
 		}
 	}
 	c.health.Start()
@@ -215,7 +215,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 func (c *Client) Rotate(ctx context.Context) (Identity, error) {
 	id, err := c.ids.rotate(ctx)
 	if err != nil {
-		return Identity{}, fmt.Errorf("scrape: rotate: %w", err)
+		return Identity{}, &Error{Op: "rotate", Err: err}
 	}
 	return id, nil
 }
@@ -230,7 +230,7 @@ func (c *Client) Check(ctx context.Context) error {
 		return ErrClosed
 	}
 	if err := c.check(ctx); err != nil {
-		return fmt.Errorf("%w: %w", ErrStuck, err)
+		return &Error{Op: "check", Err: fmt.Errorf("%w: %w", ErrStuck, err)}
 	}
 	return nil
 }

@@ -184,26 +184,26 @@ func (c *Client) Crawl(ctx context.Context, seeds []Request, opts *CrawlOptions,
 	if o.Dir != "" {
 		journal, err := openJournal(filepath.Clean(o.Dir))
 		if err != nil {
-			return fmt.Errorf("scrape: crawl: %w", err)
+			return &Error{Op: "crawl", Err: err}
 		}
 		defer journal.close()
 		k.journal = journal
 		if err := journal.replay(k.resume); err != nil {
-			return fmt.Errorf("scrape: crawl: %w", err)
+			return &Error{Op: "crawl", Err: err}
 		}
 	}
 
 	for i, r := range seeds {
 		u, err := parseAddress(r.URL)
 		if err != nil {
-			return fmt.Errorf("scrape: crawl: seed %d: %w", i, err)
+			return &Error{Op: "crawl", Err: fmt.Errorf("seed %d: %w", i, err)}
 		}
 		if len(o.Hosts) == 0 {
 			k.scope = append(k.scope, hostKey(u))
 		}
 		if it := k.admit(u, r, true); it != nil {
 			if err := k.note(nil, []*item{it}); err != nil {
-				return fmt.Errorf("scrape: crawl: %w", err)
+				return &Error{Op: "crawl", Err: err}
 			}
 			k.front.push(it)
 		}
@@ -345,7 +345,7 @@ func (k *crawl) run(ctx context.Context, workers int) error {
 		if k.each {
 			op = "each"
 		}
-		return fmt.Errorf("scrape: %s: %w", op, context.Cause(ctx))
+		return &Error{Op: op, Err: context.Cause(ctx)}
 	}
 	return nil
 }

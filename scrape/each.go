@@ -2,7 +2,6 @@ package scrape
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"net/http"
 )
@@ -60,7 +59,7 @@ func (c *Client) Each(ctx context.Context, urls iter.Seq[string], workers int, f
 		return err
 	}
 	if ctx.Err() != nil {
-		return fmt.Errorf("scrape: each: %w", context.Cause(ctx))
+		return &Error{Op: "each", Err: context.Cause(ctx)}
 	}
 	return nil
 }

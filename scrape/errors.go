@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/svcblocks/svcblocks/scrape/internal/named"
 	"github.com/svcblocks/svcblocks/scrape/internal/socks"
 )
 
@@ -19,32 +20,32 @@ import (
 var (
 	// ErrEgressUnavailable: there is no way out. Tor, or each of the proxies,
 	// cannot be reached, refuses the credentials or is not ready.
-	ErrEgressUnavailable = errors.New("egress unavailable")
+	ErrEgressUnavailable = errors.New("scrape: egress unavailable")
 	// ErrHangUp: the site ended the connection or the HTTP/2 stream without an
 	// answer, and was asked no more often than Retry.Attempts.
-	ErrHangUp = errors.New("the site hung up")
+	ErrHangUp = errors.New("scrape: the site hung up")
 	// ErrBanned: Options.Banned recognised the answer as a ban.
-	ErrBanned = errors.New("banned by the site")
+	ErrBanned = errors.New("scrape: banned by the site")
 	// ErrBodyTooLarge: the body is larger than Limits.MaxBodyBytes, on the wire or
 	// decoded. It comes from RoundTrip if the length was announced, else from
 	// the body's Read.
-	ErrBodyTooLarge = errors.New("body too large")
+	ErrBodyTooLarge = errors.New("scrape: body too large")
 	// ErrHeaderTooLarge: the header is larger than Limits.MaxHeaderBytes.
-	ErrHeaderTooLarge = errors.New("header too large")
+	ErrHeaderTooLarge = errors.New("scrape: header too large")
 	// ErrTooManyRedirects: more redirects than Limits.MaxRedirects.
-	ErrTooManyRedirects = errors.New("too many redirects")
+	ErrTooManyRedirects = errors.New("scrape: too many redirects")
 	// ErrEncoding: the body is encoded in a way that is not decoded here, or is
 	// not what its Content-Encoding says.
-	ErrEncoding = errors.New("content encoding")
+	ErrEncoding = errors.New("scrape: content encoding")
 	// ErrForbiddenAddress: the address is not public, or the scheme is not http
 	// or https. No connection was made.
-	ErrForbiddenAddress = errors.New("forbidden address")
+	ErrForbiddenAddress = errors.New("scrape: forbidden address")
 	// ErrRobots: robots.txt of the host forbids the page, or the site answers for
 	// it with an error, which counts as a refusal (RFC 9309 §2.3.1.4).
-	ErrRobots = errors.New("forbidden by robots.txt")
+	ErrRobots = errors.New("scrape: forbidden by robots.txt")
 	// ErrRetryLater: the site has asked to come back later than Retry.Max, so
 	// nothing was sent; [Error.RetryAfter] says when.
-	ErrRetryLater = errors.New("the site asks to come back later")
+	ErrRetryLater = errors.New("scrape: the site asks to come back later")
 	// ErrStuck: no way out works, so that requests fail and nothing is lost. It
 	// comes from Check and OnError.
 	ErrStuck = errors.New("scrape: stuck")
@@ -54,20 +55,25 @@ var (
 	ErrClosed = errors.New("scrape: client closed")
 )
 
-// Error is a failed operation on an address. Every error of a [Client] that
-// concerns one request is or wraps an *Error.
+// Error is a failed operation. Every error of a [Client] is or wraps an *Error,
+// but for [ErrClosed] of Check and what a function of the caller has returned.
 type Error struct {
-	// Op is what failed: "get", "post", "robots" and the like.
+	// Op is what failed: "get", "post", "robots", "new", "crawl" and the like.
 	Op string
-	// URL is the address without user, password, query and fragment.
+	// URL is the address without user, password, query and fragment; "" where
+	// the operation has none.
 	URL string
 	// Err is the cause.
 	Err error
 }
 
-// Error describes the failure.
+// Error returns "scrape: op url: cause". The package is named once.
 func (e *Error) Error() string {
-	return fmt.Sprintf("scrape: %s %s: %v", e.Op, e.URL, e.Err)
+	text := "scrape: " + e.Op
+	if e.URL != "" {
+		text += " " + e.URL
+	}
+	return text + ": " + named.Bare(fmt.Sprint(e.Err), "scrape")
 }
 
 // Unwrap returns the cause.

@@ -12,7 +12,8 @@ import (
 
 // Bounds on making an identity.
 const (
-	maxDraws    = 8 // circuits for one change of identity
+	maxDraws    = 8 // circuits for one change of identity, on average
+	maxCredit   = 4 * maxDraws
 	drawTimeout = 10 * time.Second
 	maxRedraws  = 16 // identities for one attempt
 	warmTimeout = 60 * time.Second
@@ -33,6 +34,7 @@ type identities struct {
 	all      map[*identity]struct{}
 	apart    int // how many exits in a row can differ, as was learned; 0: all that are wanted
 	calm     int // changes since then
+	credit   int // circuits that may be drawn
 	degraded bool
 }
 
@@ -302,7 +304,7 @@ func (p *identities) next(ctx context.Context, s *slot, host string, old *identi
 		return p.make(old.route), nil
 	}
 
-	for {
+	for fresh := true; ; fresh = false {
 		p.mu.Lock()
 		var spare *identity
 		if len(s.spares) > 0 {
@@ -310,6 +312,9 @@ func (p *identities) next(ctx context.Context, s *slot, host string, old *identi
 		}
 		p.mu.Unlock()
 		if spare == nil {
+			if fresh { // the circuits of a spare that was in vain are spent
+				p.grant()
+			}
 			return p.draw(ctx, s, host)
 		}
 		age := c.opts.Rotation.MaxAge
@@ -341,7 +346,9 @@ func (p *identities) mayStay(id *identity) bool {
 // draw makes a new identity; with Distinct, one whose exit differs from the
 // latest ones'. Each draw may cost a circuit, so there are few. Half of them look
 // for all that is wanted, the rest for another exit than the last: where exits
-// have run out, a client with one that was used lately is better than none.
+// have run out, a client with one that was used lately is better than none. Tor
+// draws by bandwidth, so that one of few exits may come eight times in a row:
+// what earlier changes have left of their circuits is spent then.
 func (p *identities) draw(ctx context.Context, s *slot, host string) (*identity, error) {
 	c := p.client
 	if !c.opts.Rotation.Distinct || isOnion(host) {
@@ -353,11 +360,13 @@ func (p *identities) draw(ctx context.Context, s *slot, host string) (*identity,
 		wanted int
 		last   error
 	)
-	for n := 0; n < maxDraws && (n < maxDraws/2 || far < 1); n++ {
+	failed := 0
+	for n := 0; failed < maxDraws && (n < maxDraws/2 || far < 1) && p.spend(n == 0); n++ {
 		id := p.make(c.newRoute(c.ways.pick(), c.guard, newIsolation()))
 		exit, err := p.findExit(ctx, id, host)
 		if err != nil {
 			id.retire()
+			failed++
 			last = err
 			if ctx.Err() != nil || c.ctx.Err() != nil || errors.Is(err, ErrEgressUnavailable) && !c.ways.another(id.way) {
 				last = fmt.Errorf("exit of a new identity: %w", err)
@@ -393,6 +402,25 @@ func (p *identities) draw(ctx context.Context, s *slot, host string) (*identity,
 	}
 	p.learned(far, wanted)
 	return best, nil
+}
+
+// grant adds the circuits of one change.
+func (p *identities) grant() {
+	p.mu.Lock()
+	p.credit = min(p.credit+maxDraws, maxCredit)
+	p.mu.Unlock()
+}
+
+// spend reports whether a circuit may be drawn, and counts it. The first for a
+// change always may.
+func (p *identities) spend(first bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.credit <= 0 && !first {
+		return false
+	}
+	p.credit = max(p.credit-1, 0)
+	return true
 }
 
 // findExit gets the egress ready for host and asks for the exit, within a bound
@@ -493,6 +521,7 @@ func (p *identities) warmLocked(s *slot, host string) {
 	c.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(c.ctx, warmTimeout)
 		defer cancel()
+		p.grant()
 		id, err := p.draw(ctx, s, host)
 		if e, ok := warmable(id); err == nil && ok && !c.opts.Rotation.Distinct {
 			err = e.Warm(ctx, id.isolation, host)

@@ -122,3 +122,58 @@ func TestRobotsByAMovedConnection(t *testing.T) {
 		t.Errorf("%d redraws for %d moved connections, want 1", s.Redraws, len(egress.wrong))
 	}
 }
+
+// uneven is an egress with two exits, of which most draws lead to the first.
+type uneven struct {
+	wandering
+	every int // which draw leads to the other; 0: none
+}
+
+func (u *uneven) Exit(_ context.Context, isolation string) (string, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.exits[isolation] == "" {
+		u.drawn++
+		u.exits[isolation] = "usual"
+		if u.every > 0 && u.drawn%u.every == 0 {
+			u.exits[isolation] = "other"
+		}
+	}
+	return u.exits[isolation], nil
+}
+
+// TestDistinctAmongUnevenExits: Tor draws by bandwidth, so that an exit may come
+// ten times in a row. Where there is but one, the search costs no more than said.
+func TestDistinctAmongUnevenExits(t *testing.T) {
+	t.Parallel()
+	for _, every := range []int{11, 0} {
+		t.Run(fmt.Sprintf("every %d", every), func(t *testing.T) {
+			t.Parallel()
+			site := newSite(t, func(http.ResponseWriter, *http.Request) {})
+			egress := &uneven{every: every}
+			egress.exits, egress.wrong = map[string]string{}, map[string]bool{}
+			egress.moves = func(int) bool { return false }
+			opts := options(egress)
+			opts.Rotation = scrape.Rotation{Every: 1, Distinct: true, Warm: -1}
+			same, last := 0, ""
+			opts.Hooks.OnRotate = func(_, id scrape.Identity) {
+				if id.Exit == last {
+					same++
+				}
+				last = id.Exit
+			}
+			c := newClient(t, opts)
+			for range 4 {
+				if _, _, err := get(t, c, site.URL); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if every > 0 && same > 0 {
+				t.Errorf("%d of 3 changes kept the exit", same)
+			}
+			if most := 5 * 8; egress.drawn > most {
+				t.Errorf("%d circuits for 4 identities, want at most %d", egress.drawn, most)
+			}
+		})
+	}
+}

@@ -98,7 +98,8 @@ type Rotation struct {
 	MaxAge time.Duration `doc:"how long an identity gets new requests; negative is no limit" default:"10m" zero:"default"`
 	// Distinct redraws an identity until its exit differs from the exits of the
 	// last min(3, exits-1) identities. Where exits run out it asks for less, and
-	// says so once; a change costs 8 circuits at most. Onion services have no exit.
+	// says so once; changes cost 8 circuits each at most, on average. Onion
+	// services have no exit.
 	// The egress must be able to tell its exit (package scrape/tor with a control
 	// port, or Proxies); New refuses it else.
 	Distinct bool `doc:"look for another exit than those of the latest identities"`

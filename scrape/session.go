@@ -2,7 +2,6 @@ package scrape
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 )
@@ -23,7 +22,7 @@ type Session struct {
 func (c *Client) Session(ctx context.Context) (*Session, error) {
 	id, err := c.ids.pinned(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("scrape: session: %w", err)
+		return nil, &Error{Op: "session", Err: err}
 	}
 	return &Session{client: c, id: id}, nil
 }
@@ -74,5 +73,6 @@ func (p *identities) pinned(ctx context.Context) (*identity, error) {
 	if host == "" { // no host to warm a circuit for: the exit is found out later
 		return p.make(c.newRoute(c.ways.pick(), c.guard, newIsolation())), nil
 	}
+	p.grant()
 	return p.draw(ctx, &p.main, host)
 }

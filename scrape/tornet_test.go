@@ -105,8 +105,7 @@ func TestTorIdentities(t *testing.T) {
 					changes++
 				}
 			}
-			// Of four exits, eight draws may all give the last one; then it serves again.
-			if tc.distinct && changes < 9 {
+			if tc.distinct && changes != 11 {
 				t.Errorf("%d of 11 changes led to another exit", changes)
 			}
 			if s := c.Stats(); s.Redraws > 11*7 {

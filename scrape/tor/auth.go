@@ -18,7 +18,7 @@ import (
 
 // ErrAuth reports that the control port took none of the credentials. It comes
 // with scrape.ErrEgressUnavailable.
-var ErrAuth = errors.New("control port credentials refused")
+var ErrAuth = errors.New("tor: control port credentials refused")
 
 // cookieLen is the length of an authentication cookie (control-spec §3.24).
 const cookieLen = 32

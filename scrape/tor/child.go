@@ -10,6 +10,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/internal/backoff"
 	"github.com/svcblocks/svcblocks/scrape"
+	"github.com/svcblocks/svcblocks/scrape/internal/named"
 )
 
 const (
@@ -40,7 +41,7 @@ func (c *child) locate(context.Context) (*place, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.process == nil {
-		return nil, fmt.Errorf("tor: %w: %w", scrape.ErrEgressUnavailable, c.err)
+		return nil, named.Wrap("tor", "", fmt.Errorf("%w: %w", scrape.ErrEgressUnavailable, c.err))
 	}
 	return c.at.place(), nil
 }
@@ -132,7 +133,7 @@ func (c *child) close() error {
 	c.cancel()
 	<-c.done
 	if err := os.RemoveAll(c.dir); err != nil {
-		return fmt.Errorf("tor: close: %w", err)
+		return named.Wrap("tor", "close", err)
 	}
 	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/svcblocks/svcblocks/scrape/internal/named"
 )
 
 // circuit is one line of circuit-status (control-spec §4.1.1).
@@ -98,11 +100,11 @@ var exitPurposes = []string{"", "GENERAL", "CONFLUX_LINKED"}
 func (t *Tor) Exit(ctx context.Context, isolation string) (string, error) {
 	control, err := t.controlAt(ctx)
 	if err != nil {
-		return "", fmt.Errorf("tor: exit: %w", err)
+		return "", named.Wrap("tor", "exit", err)
 	}
 	circuits, err := control.circuits(ctx)
 	if err != nil {
-		return "", fmt.Errorf("tor: exit: %w", err)
+		return "", named.Wrap("tor", "exit", err)
 	}
 	var newest circuit
 	for _, c := range circuits {
@@ -112,7 +114,7 @@ func (t *Tor) Exit(ctx context.Context, isolation string) (string, error) {
 		}
 	}
 	if len(newest.path) == 0 {
-		return "", fmt.Errorf("tor: exit: %w of this identity is open", ErrNoCircuit)
+		return "", named.Wrap("tor", "", fmt.Errorf("exit: %w of this identity is open", ErrNoCircuit))
 	}
 	return newest.path[len(newest.path)-1], nil
 }
@@ -122,7 +124,7 @@ func (t *Tor) Exit(ctx context.Context, isolation string) (string, error) {
 func (t *Tor) Exits(ctx context.Context) (int, error) {
 	control, err := t.controlAt(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("tor: exits: %w", err)
+		return 0, named.Wrap("tor", "exits", err)
 	}
 	t.mu.Lock()
 	n, at := t.exits, t.exitsAt
@@ -132,7 +134,7 @@ func (t *Tor) Exits(ctx context.Context) (int, error) {
 	}
 	info, err := control.info(ctx, "ns/all")
 	if err != nil {
-		return 0, fmt.Errorf("tor: exits: %w", err)
+		return 0, named.Wrap("tor", "exits", err)
 	}
 	n = 0
 	for line := range strings.Lines(info["ns/all"]) {

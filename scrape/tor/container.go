@@ -15,12 +15,13 @@ import (
 	"strings"
 
 	"github.com/svcblocks/svcblocks/scrape"
+	"github.com/svcblocks/svcblocks/scrape/internal/named"
 	"github.com/svcblocks/svcblocks/scrape/internal/socks"
 )
 
 // ErrContainer reports that the container does not exist, does not run, or
 // that its name is none.
-var ErrContainer = errors.New("container")
+var ErrContainer = errors.New("tor: container")
 
 // isContainerName reports whether the Engine takes s for a name or an id:
 // [a-zA-Z0-9][a-zA-Z0-9_.-]*, which is not worth a dependence on regexp.
@@ -40,10 +41,10 @@ func newContainer(name string, o Options) *Tor {
 		at := o
 		hosts, err := findContainer(ctx, name, o)
 		if err != nil {
-			return nil, fmt.Errorf("tor: %w", err)
+			return nil, named.Wrap("tor", "", err)
 		}
 		if at.SOCKS, err = hosts.probe(ctx, o, port(o.SOCKS)); err != nil {
-			return nil, fmt.Errorf("tor: container %s: %w: %w", name, scrape.ErrEgressUnavailable, err)
+			return nil, named.Wrap("tor", "", fmt.Errorf("container %s: %w: %w", name, scrape.ErrEgressUnavailable, err))
 		}
 		if o.Control != "" {
 			// Where the SOCKS port answers, the control port is too, or it is not

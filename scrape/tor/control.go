@@ -20,7 +20,7 @@ import (
 
 // ErrCommand reports a control command that cannot be sent as one line, or
 // that Tor refused.
-var ErrCommand = errors.New("control command")
+var ErrCommand = errors.New("tor: control command")
 
 // controller speaks to the control port: one command at a time, each within a
 // deadline, over a connection that is made when it is needed and made anew when

@@ -16,10 +16,11 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/scrape"
+	"github.com/svcblocks/svcblocks/scrape/internal/named"
 )
 
 // ErrStart reports that the process could not be started or ended early.
-var ErrStart = errors.New("start")
+var ErrStart = errors.New("tor: start")
 
 const (
 	pollInterval = 50 * time.Millisecond // between looks at Tor's progress
@@ -42,11 +43,11 @@ func Start(ctx context.Context, opts *Options) (*Tor, error) {
 		return nil, err
 	}
 	if o.Container != "" {
-		return nil, fmt.Errorf("tor: %w: Options.Container is set, and Start runs a Tor of its own: use Dial", ErrStart)
+		return nil, named.Wrap("tor", "", fmt.Errorf("%w: Options.Container is set, and Start runs a Tor of its own: use Dial", ErrStart))
 	}
 	t, err := start(ctx, o)
 	if err != nil {
-		return nil, fmt.Errorf("tor: %w: %w: %w", scrape.ErrEgressUnavailable, ErrStart, err)
+		return nil, named.Wrap("tor", "", fmt.Errorf("%w: %w: %w", scrape.ErrEgressUnavailable, ErrStart, err))
 	}
 	return t, nil
 }

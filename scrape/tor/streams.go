@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/cretz/bine/control"
+
+	"github.com/svcblocks/svcblocks/scrape/internal/named"
 )
 
 // maxStreams bounds what is remembered of streams whose end was not seen.
@@ -156,7 +158,7 @@ func (t *Tor) followed(ctx context.Context) (*streams, *controller, error) {
 func (t *Tor) DialExit(ctx context.Context, isolation, network, addr string) (net.Conn, string, error) {
 	s, c, err := t.followed(ctx)
 	if err != nil {
-		return nil, "", fmt.Errorf("tor: exit: %w", err)
+		return nil, "", named.Wrap("tor", "exit", err)
 	}
 	conn, err := t.DialContext(ctx, isolation, network, addr)
 	if err != nil {
@@ -165,7 +167,7 @@ func (t *Tor) DialExit(ctx context.Context, isolation, network, addr string) (ne
 	exit, err := c.exitOf(ctx, s, conn)
 	if err != nil {
 		_ = conn.Close() // it is of no use
-		return nil, "", fmt.Errorf("tor: exit: %w", err)
+		return nil, "", named.Wrap("tor", "exit", err)
 	}
 	return conn, exit, nil
 }

@@ -18,18 +18,19 @@ import (
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/internal/options"
 	"github.com/svcblocks/svcblocks/scrape"
+	"github.com/svcblocks/svcblocks/scrape/internal/named"
 	"github.com/svcblocks/svcblocks/scrape/internal/socks"
 )
 
 // What a caller may branch on, by errors.Is.
 var (
 	// ErrNoControl: the method needs a control port, and Options names none.
-	ErrNoControl = errors.New("no control port: set Options.Control")
+	ErrNoControl = errors.New("tor: no control port: set Options.Control")
 	// ErrNotReady: Tor runs but has no working circuits yet. It comes with
 	// scrape.ErrEgressUnavailable.
-	ErrNotReady = errors.New("not ready")
+	ErrNotReady = errors.New("tor: not ready")
 	// ErrNoCircuit: no circuit of this identity is open.
-	ErrNoCircuit = errors.New("no circuit")
+	ErrNoCircuit = errors.New("tor: no circuit")
 )
 
 // newnymLimit is how long Tor may delay a NEWNYM (10 s), and some more.
@@ -294,7 +295,7 @@ func (t *Tor) unavailable(p *place, err error) error {
 		return err
 	}
 	t.lost(p)
-	return fmt.Errorf("tor: %w: %w (is Tor running, and is this its SocksPort?)", scrape.ErrEgressUnavailable, err)
+	return named.Wrap("tor", "", fmt.Errorf("%w: %w (is Tor running, and is this its SocksPort?)", scrape.ErrEgressUnavailable, err))
 }
 
 // Probe reports whether the SOCKS port answers.
@@ -329,13 +330,13 @@ func (t *Tor) ready(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return err
 		}
-		return fmt.Errorf("tor: %w: %w", scrape.ErrEgressUnavailable, err)
+		return named.Wrap("tor", "", fmt.Errorf("%w: %w", scrape.ErrEgressUnavailable, err))
 	}
 	switch {
 	case s.Bootstrap < 100:
-		return fmt.Errorf("tor: %w: %w: bootstrapped to %d %% (%s)", scrape.ErrEgressUnavailable, ErrNotReady, s.Bootstrap, s.Summary)
+		return named.Wrap("tor", "", fmt.Errorf("%w: %w: bootstrapped to %d %% (%s)", scrape.ErrEgressUnavailable, ErrNotReady, s.Bootstrap, s.Summary))
 	case !s.CircuitEstablished:
-		return fmt.Errorf("tor: %w: %w: no circuit is established", scrape.ErrEgressUnavailable, ErrNotReady)
+		return named.Wrap("tor", "", fmt.Errorf("%w: %w: no circuit is established", scrape.ErrEgressUnavailable, ErrNotReady))
 	}
 	return nil
 }
@@ -363,11 +364,11 @@ type Status struct {
 func (t *Tor) Status(ctx context.Context) (Status, error) {
 	c, err := t.controlAt(ctx)
 	if err != nil {
-		return Status{}, fmt.Errorf("tor: status: %w", err)
+		return Status{}, named.Wrap("tor", "status", err)
 	}
 	info, err := c.info(ctx, "version", "status/bootstrap-phase", "status/circuit-established", "network-liveness", "net/listeners/socks")
 	if err != nil {
-		return Status{}, fmt.Errorf("tor: status: %w", err)
+		return Status{}, named.Wrap("tor", "status", err)
 	}
 	phase := info["status/bootstrap-phase"]
 	s := Status{
@@ -406,7 +407,7 @@ func field(line, key string) string {
 func (t *Tor) NewIdentity(ctx context.Context) error {
 	c, err := t.controlAt(ctx)
 	if err != nil {
-		return fmt.Errorf("tor: new identity: %w", err)
+		return named.Wrap("tor", "new identity", err)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, newnymLimit, fmt.Errorf("no NEWNYM event within %v: %w", newnymLimit, context.DeadlineExceeded))
 	defer cancel()
@@ -414,7 +415,7 @@ func (t *Tor) NewIdentity(ctx context.Context) error {
 		if ctx.Err() == nil && !errors.Is(err, ErrCommand) {
 			err = fmt.Errorf("%w: %w", scrape.ErrEgressUnavailable, err)
 		}
-		return fmt.Errorf("tor: new identity: %w", err)
+		return named.Wrap("tor", "new identity", err)
 	}
 	t.log.InfoContext(ctx, "new identity")
 	return nil

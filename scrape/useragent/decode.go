@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/svcblocks/svcblocks/scrape/internal/named"
 )
 
 // Limits on what a list may be.
@@ -23,7 +25,7 @@ const (
 )
 
 // ErrNoAgents reports a list in which no user agent was found.
-var ErrNoAgents = errors.New("no user agent found")
+var ErrNoAgents = errors.New("useragent: no user agent found")
 
 // Entry is one user agent with its share of the pool.
 type Entry struct {
@@ -74,10 +76,10 @@ func Decode(data []byte) ([]Entry, error) {
 		entries, err = decodeText(string(data))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("useragent: decode: %w", err)
+		return nil, named.Wrap("useragent", "decode", err)
 	}
 	if entries = merge(entries); len(entries) == 0 {
-		return nil, fmt.Errorf("useragent: decode: %w", ErrNoAgents)
+		return nil, named.Wrap("useragent", "decode", ErrNoAgents)
 	}
 	return entries, nil
 }

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/svcblocks/svcblocks/scrape/internal/named"
 )
 
 // fileInterval is how often the file of a pool is looked at.
@@ -46,12 +48,12 @@ type fileStamp struct {
 // empty or an agent cannot stand in a header.
 func NewPool(agents ...string) (*Pool, error) {
 	if len(agents) == 0 {
-		return nil, fmt.Errorf("useragent: new pool: %w", ErrNoAgents)
+		return nil, named.Wrap("useragent", "new pool", ErrNoAgents)
 	}
 	entries := make([]Entry, 0, len(agents))
 	for i, s := range agents {
 		if err := valid(s); err != nil {
-			return nil, fmt.Errorf("useragent: new pool: agent %d: %w", i, err)
+			return nil, named.Wrap("useragent", "", fmt.Errorf("new pool: agent %d: %w", i, err))
 		}
 		entries = append(entries, Entry{Agent: s})
 	}
@@ -178,12 +180,12 @@ func (p *Pool) read() error {
 	defer p.reload.Unlock()
 	file, err := os.Open(p.path)
 	if err != nil {
-		return fmt.Errorf("useragent: load %s: %w", p.path, pathCause(err))
+		return named.Wrap("useragent", "", fmt.Errorf("load %s: %w", p.path, pathCause(err)))
 	}
 	defer func() { _ = file.Close() }() // only read
 	info, err := file.Stat()
 	if err != nil {
-		return fmt.Errorf("useragent: load %s: %w", p.path, pathCause(err))
+		return named.Wrap("useragent", "", fmt.Errorf("load %s: %w", p.path, pathCause(err)))
 	}
 	stamp := fileStamp{info.Size(), info.ModTime()}
 	if stamp == p.stamp && p.current.Load() != nil {
@@ -191,12 +193,12 @@ func (p *Pool) read() error {
 	}
 	data, err := io.ReadAll(io.LimitReader(file, maxListBytes+1))
 	if err != nil {
-		return fmt.Errorf("useragent: load %s: %w", p.path, pathCause(err))
+		return named.Wrap("useragent", "", fmt.Errorf("load %s: %w", p.path, pathCause(err)))
 	}
 	p.stamp = stamp
 	entries, err := Decode(data)
 	if err != nil {
-		return fmt.Errorf("useragent: load %s: %w", p.path, err)
+		return named.Wrap("useragent", "", fmt.Errorf("load %s: %w", p.path, err))
 	}
 	p.store(entries)
 	p.date = stamp.modTime

@@ -15,14 +15,15 @@ import (
 
 	"github.com/svcblocks/svcblocks/internal/atomicfile"
 	"github.com/svcblocks/svcblocks/internal/backoff"
+	"github.com/svcblocks/svcblocks/scrape/internal/named"
 )
 
 // What a caller may branch on, by errors.Is.
 var (
 	// ErrRunning: Run was called while Run runs.
-	ErrRunning = errors.New("already running")
+	ErrRunning = errors.New("useragent: already running")
 	// ErrRejected: what was fetched is no better than what the pool has.
-	ErrRejected = errors.New("list rejected")
+	ErrRejected = errors.New("useragent: list rejected")
 )
 
 // What a fetched list must have to replace a pool.
@@ -104,10 +105,10 @@ func (u *Updater) validate() error {
 // second Run at the same time returns [ErrRunning].
 func (u *Updater) Run(ctx context.Context) error {
 	if err := u.validate(); err != nil {
-		return fmt.Errorf("useragent: updater: %w", err)
+		return named.Wrap("useragent", "updater", err)
 	}
 	if !u.running.CompareAndSwap(false, true) {
-		return fmt.Errorf("useragent: updater: %w", ErrRunning)
+		return named.Wrap("useragent", "updater", ErrRunning)
 	}
 	defer u.running.Store(false)
 	failures := 0
@@ -147,7 +148,7 @@ func (u *Updater) Update(ctx context.Context) error {
 		err = u.update(ctx)
 	}
 	if err != nil {
-		err = fmt.Errorf("useragent: update: %w", err)
+		err = named.Wrap("useragent", "update", err)
 		u.pool.lastErr.Store(&err)
 		return err
 	}
