@@ -93,13 +93,24 @@ func TestFirstMinute(t *testing.T) {
 func TestTerminateDuringRun(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.site.pages, w.site.delay = 60, 200*time.Millisecond
+	// Most pages come only when the stop is under way, however late that is.
+	w.site.pages, w.site.free, w.site.gate = 60, 8, make(chan struct{})
 	p := w.start(t, "-log.console.format", "json", "-site.every", "1h").awaitAddress()
 	for range 12 {
 		<-w.site.began
 	}
-	code, took := p.terminate()
-	if code != 0 || took > 10*time.Second {
+	begin := time.Now()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	testenv.Eventually(t, func() error {
+		if _, body := p.get("/readyz"); !strings.Contains(body, `"stopping"`) {
+			return fmt.Errorf("readyz does not say that the service stops: %s", body)
+		}
+		return nil
+	})
+	close(w.site.gate)
+	if code, took := p.wait(), time.Since(begin); code != 0 || took > 10*time.Second {
 		t.Errorf("exit code %d after %v, want 0 within 10s", code, took)
 	}
 	stdout, stderr := p.output()
@@ -125,7 +136,6 @@ func TestTerminateDuringRun(t *testing.T) {
 	}
 
 	// What was served is in the history, though the site is gone.
-	w.site.change(func() { w.site.delay = 0 })
 	w.site.CloseClientConnections()
 	p = w.start(t, "-site.url", "http://127.0.0.1:1/", "-site.every", "1h").awaitAddress()
 	have := map[string]bool{}

@@ -31,8 +31,9 @@ import (
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 // run is main with its surroundings given, and returns the exit code: 0 after
-// a clean stop, 1 if the service failed or could not stop within its bound, 2
-// if it was called or configured wrongly.
+// a clean stop, even if lines or messages wait on disk for the next start, 1 if
+// the service failed or could not stop within its bound, 2 if it was called or
+// configured wrongly.
 func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -90,7 +91,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	})
 	if err := s.run(ctx); err != nil {
 		_, _ = fmt.Fprintln(stderr, "service:", err)
-		return 1
+		if !waits(err) {
+			return 1
+		}
 	}
 	return 0
 }

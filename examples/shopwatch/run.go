@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+
+	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/notify"
 )
 
 // stage is work in the background with an end of its own.
@@ -87,4 +91,21 @@ func (s *service) run(ctx context.Context) error {
 	s.log.InfoContext(ctx, "service stopped")
 	errs = append(errs, shipping.end(), s.close())
 	return errors.Join(errs...)
+}
+
+// waits reports whether err says no more than that lines or messages are on
+// disk for the next start, as a receiver is away: that is told, and is no failure
+// of the service. Every error of a joined one must be of that kind.
+func waits(err error) bool {
+	switch e := err.(type) { //nolint:errorlint // this is the walk itself
+	case *notify.Error:
+		return errors.Is(e, notify.ErrRemaining) && !errors.Is(e, notify.ErrLost)
+	case *logging.Error:
+		return errors.Is(e, logging.ErrRemaining)
+	case interface{ Unwrap() []error }:
+		return !slices.ContainsFunc(e.Unwrap(), func(err error) bool { return !waits(err) })
+	case interface{ Unwrap() error }:
+		return waits(e.Unwrap())
+	}
+	return false
 }

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -37,16 +38,21 @@ func TestProductionBinary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const limit = 17_500_000
+	// 1.2 MB of it read pages in any character set, and know currencies.
+	const limit = 19_000_000
 	if info.Size() > limit {
 		t.Errorf("the binary has %d bytes, more than %d", info.Size(), limit)
 	}
 	t.Logf("%d bytes", info.Size())
 }
 
-// What an example uses, its reader can use: nothing internal of the module.
+// What the showcase uses, its reader can use. What it imports of the module's
+// internals are two rules of safety that every program of this repository keeps
+// alike: which names a server answers to, and which addresses are this machine.
+// It is run, not copied; a sample that is copied brings its own lines.
 func TestNoInternalImports(t *testing.T) {
 	t.Parallel()
+	allowed := []string{"internal/loopback", "internal/safehttp"}
 	seen := 0
 	for _, edge := range list(t, "-deps", "-f", `{{$from := .ImportPath}}{{range .Imports}}{{$from}}>{{.}} {{end}}`, ".") {
 		from, to, _ := strings.Cut(edge, ">")
@@ -55,7 +61,7 @@ func TestNoInternalImports(t *testing.T) {
 			continue
 		}
 		seen++
-		if strings.Contains("/"+inner, "/internal/") {
+		if strings.Contains("/"+inner, "/internal/") && !slices.Contains(allowed, inner) {
 			t.Errorf("%s imports %s", from, to)
 		}
 	}

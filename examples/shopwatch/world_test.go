@@ -114,6 +114,8 @@ type site struct {
 	gone    map[int]bool
 	special map[int]http.HandlerFunc // of a page
 	delay   time.Duration
+	gate    chan struct{} // pages after the free ones wait for its end; nil: none
+	free    int
 	served  map[int]int // whole answers, by page
 	cut     int         // answers that the client did not wait for
 	began   chan int    // pages that are being answered; nobody has to read
@@ -148,7 +150,10 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	s.mu.Lock()
-	special, delay := s.special[n], s.delay
+	special, delay, gate := s.special[n], s.delay, s.gate
+	if n <= s.free {
+		gate = nil
+	}
 	var b strings.Builder
 	b.WriteString("<!doctype html><title>Test shop</title>")
 	for i := (n - 1) * s.perPage; i < n*s.perPage; i++ {
@@ -176,8 +181,13 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		special(w, r)
 		return
 	}
+	wait := time.After(delay)
+	if gate != nil {
+		wait = nil
+	}
 	select {
-	case <-time.After(delay):
+	case <-gate:
+	case <-wait:
 	case <-r.Context().Done():
 		s.change(func() { s.cut++ })
 		return

@@ -26,6 +26,7 @@ func TestReferencesToVault(t *testing.T) {
 	if err := os.WriteFile(token, []byte("t0ken\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	t.Setenv("SVC_MAIL_USERNAME", "watch")
 	t.Setenv("SVC_MAIL_PASSWORD", "ref+vault://secret/data/service#mail_password")
 	if _, err := load(t); err == nil || !strings.Contains(err.Error(), "vault") {
 		t.Errorf("without VAULT_ADDR: %v", err)
