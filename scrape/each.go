@@ -38,15 +38,19 @@ func (c *Client) Each(ctx context.Context, urls iter.Seq[string], workers int, f
 				cancel()
 			}
 		}()
+		// What is drawn is fetched: the caller may stop by yielding no more.
+		if !k.front.room(ctx, maxWaiting) {
+			return
+		}
 		for address := range urls {
-			if !k.front.room(ctx, maxWaiting) {
-				return
-			}
 			u, err := parseAddress(address)
 			if err != nil {
 				u = nil
 			}
 			k.front.push(&item{request: Request{URL: address}, url: u, bad: err})
+			if !k.front.room(ctx, maxWaiting) {
+				return
+			}
 		}
 	}()
 	err := k.run(ctx, workers)

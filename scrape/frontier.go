@@ -94,9 +94,10 @@ type frontier struct {
 	mu      sync.Mutex
 	queues  map[string]*hostQueue
 	heap    queueHeap
-	held    int // requests that wait
-	active  int // requests under way
-	idle    int // workers that wait
+	held    int   // requests that wait
+	active  int   // requests under way
+	idle    int   // workers that wait
+	fresh   *item // pushed last, and no worker has looked at it yet
 	over    bool
 	changed chan struct{} // closed and replaced with every change
 }
@@ -132,6 +133,7 @@ func (f *frontier) push(it *item) {
 	it.queue = q
 	q.items = append(q.items, it)
 	f.held++
+	f.fresh = it
 	f.place(q)
 	f.signal()
 }
@@ -185,8 +187,9 @@ func (f *frontier) next(ctx context.Context) *item {
 
 		changed := f.changed
 		f.idle++
-		if f.idle == 1 {
-			f.signal() // whoever feeds may go on
+		if f.idle == 1 || f.fresh != nil {
+			f.fresh = nil // its host has to wait
+			f.signal()    // whoever feeds may go on
 			changed = f.changed
 		}
 		f.mu.Unlock()
@@ -212,6 +215,10 @@ func (f *frontier) next(ctx context.Context) *item {
 // take takes the first request of q. f.mu is held.
 func (f *frontier) take(q *hostQueue) *item {
 	it := q.items[0]
+	if it == f.fresh {
+		f.fresh = nil
+		f.signal() // whoever feeds may go on, for the next worker
+	}
 	q.items[0] = nil
 	q.items = q.items[1:]
 	q.active++
@@ -256,11 +263,12 @@ func (f *frontier) noMore() {
 }
 
 // room waits until a worker has nothing to do and fewer than limit requests
-// wait. It reports false if ctx has ended.
+// wait. A worker that was woken for the request pushed last still counts as
+// idle, so that one must be looked at first. It reports false if ctx has ended.
 func (f *frontier) room(ctx context.Context, limit int) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for f.idle == 0 || f.held >= limit {
+	for f.idle == 0 || f.fresh != nil || f.held >= limit {
 		changed := f.changed
 		f.mu.Unlock()
 		select {
