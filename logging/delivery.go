@@ -84,9 +84,6 @@ const (
 	// firstProbes is how many events are tried at once when a request was
 	// refused: the newest, the oldest, and one in between.
 	firstProbes = 3
-	// maxRefused bounds what is remembered of events that wait as they were
-	// refused.
-	maxRefused = 10_000
 	// heldPatience is how long a pass waits for segments that others hold: a
 	// File that drops one for its quota, or rescues one, is done in much less.
 	heldPatience = time.Second

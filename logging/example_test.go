@@ -70,9 +70,9 @@ func ExampleOptions_mistakes() {
 	fmt.Println(err)
 	// Output:
 	// logging: new: Level: "loud" is no level: use debug, info, warn or error
-	// File.Sync: "often" is none of "never", "record" and an interval of at least 1ms such as "1s"
-	// Console.Format: "xml" is none of ["text" "json" "off"]
-	// Sample.First: -1 is negative: use 0 to write all
+	// logging: new: File.Sync: "often" is none of "never", "record" and an interval of at least 1ms such as "1s"
+	// logging: new: Console.Format: "xml" is none of text, json, off: give one of these
+	// logging: new: Sample.First: -1 is negative: use 0 to write all
 }
 
 func ExampleOptions() {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/internal/atomicfile"
+	"github.com/svcblocks/svcblocks/internal/options"
 	"github.com/svcblocks/svcblocks/logging/internal/queue"
 )
 
@@ -69,45 +70,45 @@ const (
 )
 
 // withDefaults returns the options in force and the interval between syncs.
-func (o *FileOptions) withDefaults() (FileOptions, time.Duration, error) {
+func (o *FileOptions) withDefaults() (FileOptions, time.Duration, options.Mistakes) {
 	var out FileOptions
 	if o != nil {
 		out = *o
 	}
-	var bad []error
+	var wrong options.Mistakes
 	if err := queue.CheckPath(out.Path); err != nil {
-		bad = append(bad, mistake("Path", "%v", err))
+		wrong.Add("Path", "%v", err)
 	}
 	switch {
 	case out.MaxSegmentBytes == 0:
 		out.MaxSegmentBytes = defaultSegmentBytes
 	case out.MaxSegmentBytes > 0 && out.MaxSegmentBytes < minSegmentBytes:
-		bad = append(bad, mistake("MaxSegmentBytes", "%d is below %d: use at least that, or -1 for no bound", out.MaxSegmentBytes, minSegmentBytes))
+		wrong.Add("MaxSegmentBytes", "%d is below %d: use at least that, or -1 for no bound", out.MaxSegmentBytes, minSegmentBytes)
 	}
 	switch {
 	case out.MaxTotalBytes == 0:
 		out.MaxTotalBytes = max(defaultTotalBytes, 2*out.MaxSegmentBytes)
 	case out.MaxTotalBytes > 0 && out.MaxTotalBytes < 2*max(out.MaxSegmentBytes, minSegmentBytes):
-		bad = append(bad, mistake("MaxTotalBytes", "%d holds less than two segments of %d: raise it or lower MaxSegmentBytes", out.MaxTotalBytes, out.MaxSegmentBytes))
+		wrong.Add("MaxTotalBytes", "%d holds less than two segments of %d: raise it or lower MaxSegmentBytes", out.MaxTotalBytes, out.MaxSegmentBytes)
 	}
 
 	if out.MaxFiles < 0 {
-		bad = append(bad, mistake("MaxFiles", "%d is below 0: use 0 for no bound", out.MaxFiles))
+		wrong.Add("MaxFiles", "%d is below 0: use 0 for no bound", out.MaxFiles)
 	}
 	if out.MaxAge < 0 {
-		bad = append(bad, mistake("MaxAge", "%v is below 0: use 0 for no bound", out.MaxAge))
+		wrong.Add("MaxAge", "%v is below 0: use 0 for no bound", out.MaxAge)
 	}
 	every, err := parseSync(out.Sync)
 	if err != nil {
-		bad = append(bad, mistake("Sync", "%v", err))
+		wrong.Add("Sync", "%v", err)
 	}
 	if out.FlushEvery < 0 || out.FlushEvery > 0 && out.FlushEvery < time.Millisecond {
-		bad = append(bad, mistake("FlushEvery", "%v is below 1ms: use 0 to write each record at once", out.FlushEvery))
+		wrong.Add("FlushEvery", "%v is below 1ms: use 0 to write each record at once", out.FlushEvery)
 	}
 	if out.Perm == 0 {
 		out.Perm = queue.DefaultPerm
 	}
-	return out, every, errors.Join(bad...)
+	return out, every, wrong
 }
 
 // parseSync returns the interval between syncs: 0 never, negative each record.
@@ -173,9 +174,9 @@ func OpenFile(opts *FileOptions) (*File, error) { return openFile(opts, nil) }
 
 // openFile is OpenFile with reports that others use too, or nil.
 func openFile(opts *FileOptions, r *reports) (*File, error) {
-	o, every, err := opts.withDefaults()
-	if err != nil {
-		return nil, fmt.Errorf("logging: open file: %w", err)
+	o, every, wrong := opts.withDefaults()
+	if err := wrong.Err("logging: open file"); err != nil {
+		return nil, err
 	}
 	f := &File{opts: o, queue: queue.New(o.Path, o.Perm), syncEvery: every, path: o.Path, reports: r, own: r == nil}
 	if f.own {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -132,9 +133,10 @@ func New(opts *Options) (*Logs, error) {
 	if opts != nil {
 		o = *opts
 	}
-	base, patterns, problems := o.parse()
-	if len(problems) > 0 {
-		return nil, fmt.Errorf("logging: new: %w", errors.Join(problems...))
+	base, patterns, wrong := o.parse()
+	conditions := o.code(&wrong)
+	if err := refused("new", wrong, conditions...); err != nil {
+		return nil, err
 	}
 
 	l := &Logs{
@@ -224,25 +226,40 @@ func (l *Logs) handlers() slog.Handler {
 	return out
 }
 
-// parse checks the options and returns the levels.
-func (o *Options) parse() (base slog.Level, patterns map[string]slog.Level, problems []error) {
-	base, patterns, problems = o.parseLevels()
+// parse checks what settings can hold and returns the levels.
+func (o *Options) parse() (base slog.Level, patterns map[string]slog.Level, wrong options.Mistakes) {
+	base, patterns, wrong = o.parseLevels()
 	file := o.File
 	if file.Path == "" {
 		file.Path = "none" // is no mistake
 	}
-	if _, _, err := file.withDefaults(); err != nil {
-		problems = append(problems, under("File.", err)...)
+	_, _, bad := file.withDefaults()
+	wrong.Within("File", bad)
+	_, bad = o.Ship.withDefaults()
+	wrong.Within("Ship", bad)
+
+	// The tags say the same to who loads the settings. Their reader links net/url,
+	// which a program that only logs does not pay for.
+	oneOf := func(field, value string, allowed ...string) {
+		if value != "" && !slices.Contains(allowed, value) {
+			wrong.Add(field, "%q is none of %s: give one of these", value, strings.Join(allowed, ", "))
+		}
 	}
-	if o.Sink != nil && o.File.Path == "" {
-		problems = append(problems, ErrNoFile)
+	oneOf("Keys", o.Keys, "slog", "google", "ecs")
+	oneOf("Console.Format", o.Console.Format, "text", "json", "off")
+	oneOf("Console.Color", o.Console.Color, "auto", "always", "never")
+	for i, k := range o.Redact {
+		if k == "" {
+			wrong.Add(fmt.Sprintf("Redact[%d]", i), "is empty: name a key, or leave it out")
+		}
 	}
-	if o.Logger != nil && o.File.Path != "" && leadsTo(o.Logger, filepath.Dir(o.File.Path), filepath.Base(o.File.Path)) {
-		problems = append(problems, ErrSelf)
-	}
-	if _, err := o.Ship.withDefaults(); err != nil {
-		problems = append(problems, under("Ship.", err)...)
-	}
+	o.Sample.check(&wrong)
+	return base, patterns, wrong
+}
+
+// code adds to wrong what is set in code and is a mistake, and returns those
+// mistakes that callers may branch on.
+func (o *Options) code(wrong *options.Mistakes) (conditions []error) {
 	for _, f := range []struct {
 		name string
 		set  bool
@@ -261,36 +278,29 @@ func (o *Options) parse() (base slog.Level, patterns map[string]slog.Level, prob
 		{"Ship.StuckAfter", o.Ship.StuckAfter != 0, "StuckAfter"},
 	} {
 		if f.set {
-			problems = append(problems, fmt.Errorf("%s is set: use Options.%s", f.name, f.use))
+			wrong.Add(f.name, "is set: use Options.%s", f.use)
 		}
 	}
 	for i, h := range o.Handlers {
 		if h == nil {
-			problems = append(problems, fmt.Errorf("Handlers[%d] is nil", i))
+			wrong.Add(fmt.Sprintf("Handlers[%d]", i), "is nil: give a handler, or leave it out")
 		}
 	}
 
-	oneOf := func(field, value string, allowed ...string) {
-		if !slices.Contains(allowed, value) {
-			problems = append(problems, mistake(field, "%q is none of %q", value, allowed[1:]))
-		}
+	if o.Sink != nil && o.File.Path == "" {
+		conditions = append(conditions, ErrNoFile)
 	}
-	oneOf("Keys", o.Keys, "", "slog", "google", "ecs")
-	oneOf("Console.Format", o.Console.Format, "", "text", "json", "off")
-	oneOf("Console.Color", o.Console.Color, "", "auto", "always", "never")
-	for i, k := range o.Redact {
-		if k == "" {
-			problems = append(problems, mistake(fmt.Sprintf("Redact[%d]", i), "is empty"))
-		}
+	if o.Logger != nil && o.File.Path != "" && leadsTo(o.Logger, filepath.Dir(o.File.Path), filepath.Base(o.File.Path)) {
+		conditions = append(conditions, ErrSelf)
 	}
-	return base, patterns, append(problems, o.Sample.check()...)
+	return conditions
 }
 
-func (o *Options) parseLevels() (base slog.Level, patterns map[string]slog.Level, problems []error) {
+func (o *Options) parseLevels() (base slog.Level, patterns map[string]slog.Level, wrong options.Mistakes) {
 	parse := func(field, text string) slog.Level {
 		level, err := parseLevel(text)
 		if err != nil {
-			problems = append(problems, mistake(field, "%v", err))
+			wrong.Add(field, "%v", err)
 		}
 		return level
 	}
@@ -300,44 +310,28 @@ func (o *Options) parseLevels() (base slog.Level, patterns map[string]slog.Level
 	patterns = map[string]slog.Level{}
 	for _, p := range slices.Sorted(maps.Keys(o.Levels)) {
 		if err := checkPattern(p); err != nil {
-			problems = append(problems, mistake(fmt.Sprintf("Levels[%q]", p), "%v", err))
+			wrong.Add(fmt.Sprintf("Levels[%q]", p), "%v", err)
 		}
 		patterns[p] = parse(fmt.Sprintf("Levels[%q]", p), o.Levels[p])
 	}
-	return base, patterns, problems
+	return base, patterns, wrong
 }
 
 // Validate reports every mistake in what settings can hold, by its field; New
 // does the same for what is set in code.
 func (o Options) Validate() error {
-	_, _, problems := o.parse()
-	var wrong options.Mistakes
-	for _, p := range problems {
-		if m, ok := errors.AsType[options.Mistake](p); ok {
-			wrong = append(wrong, m)
-		}
-	}
+	_, _, wrong := o.parse()
 	return wrong.Err("logging: new")
 }
 
-// mistake is what is wrong with a field.
-func mistake(field, format string, args ...any) error {
-	return options.Mistake{Field: field, Text: fmt.Sprintf(format, args...)}
-}
-
-// under returns the errors joined in err, each with prefix before it.
-func under(prefix string, err error) []error {
-	all := []error{err}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		all = joined.Unwrap()
+// refused returns why a constructor or Reconfigure did nothing: one line for each mistake, and for
+// each condition that callers may branch on.
+func refused(op string, wrong options.Mistakes, conditions ...error) error {
+	all := []error{wrong.Err("logging: " + op)}
+	for _, err := range conditions {
+		all = append(all, &Error{Op: op, Err: err})
 	}
-	for i, err := range all {
-		if m, ok := errors.AsType[options.Mistake](err); ok {
-			m.Field = prefix + m.Field
-			all[i] = m
-		}
-	}
-	return all
+	return errors.Join(all...)
 }
 
 // consoleHandler returns nil where nothing is shown.
@@ -419,13 +413,14 @@ func (l *Logs) Reconfigure(opts *Options) error {
 	if opts != nil {
 		o = *opts
 	}
-	base, patterns, problems := o.parse()
-	problems = append(problems, fixed(reflect.ValueOf(l.opts), reflect.ValueOf(o), "")...)
+	base, patterns, wrong := o.parse()
+	conditions := o.code(&wrong)
+	fixed(&wrong, reflect.ValueOf(l.opts), reflect.ValueOf(o), "")
 	if l.closed.Load() {
-		problems = append(problems, ErrClosed)
+		conditions = append(conditions, ErrClosed)
 	}
-	if len(problems) > 0 {
-		return fmt.Errorf("logging: reconfigure: %w", errors.Join(problems...))
+	if err := refused("reconfigure", wrong, conditions...); err != nil {
+		return err
 	}
 
 	l.configuring.Lock()
@@ -447,8 +442,8 @@ func (l *Logs) Reconfigure(opts *Options) error {
 // variable are the fields that Reconfigure takes over.
 var variable = []string{"Level", "Levels", "File.Level", "Console.Level", "Sample"}
 
-// fixed returns an error for each field that differs and may not.
-func fixed(is, want reflect.Value, path string) (problems []error) {
+// fixed adds each field that differs and may not to wrong.
+func fixed(wrong *options.Mistakes, is, want reflect.Value, path string) {
 	for i := range is.NumField() {
 		sf := is.Type().Field(i)
 		name := path + sf.Name
@@ -456,12 +451,11 @@ func fixed(is, want reflect.Value, path string) (problems []error) {
 			continue
 		}
 		if sf.Type.Kind() == reflect.Struct {
-			problems = append(problems, fixed(is.Field(i), want.Field(i), name+".")...)
+			fixed(wrong, is.Field(i), want.Field(i), name+".")
 		} else if !reflect.DeepEqual(is.Field(i).Interface(), want.Field(i).Interface()) {
-			problems = append(problems, fmt.Errorf("%s changed: restart to take it over", name))
+			wrong.Add(name, "changed: restart to take it over")
 		}
 	}
-	return problems
 }
 
 // everything is the level of an output without one of its own.
@@ -525,26 +519,28 @@ func (l *Logs) Run(ctx context.Context) error {
 		return nil // Close drains
 	}
 	if l.shipper != nil {
-		l.shipper.undelivered(l.drain(nil))
+		l.shipper.undelivered(l.drain(context.WithoutCancel(ctx), true))
 	}
 	return nil
 }
 
-// drain ships what was written until ctx ends, or within what is left of
-// CloseTimeout.
-func (l *Logs) drain(ctx context.Context) error {
+// drain ships what was written until ctx ends, and if it is bounded within what
+// is left of CloseTimeout.
+func (l *Logs) drain(ctx context.Context, bounded bool) error {
 	l.draining.Lock()
 	defer l.draining.Unlock()
-	if ctx == nil {
+
+	if bounded {
 		if l.left <= 0 {
 			return nil
 		}
-		bound, cancel := context.WithTimeout(context.Background(), l.left)
+		bound, cancel := context.WithTimeout(ctx, l.left)
 		defer cancel()
 		begin := time.Now()
 		defer func() { l.left -= time.Since(begin) }()
 		ctx = bound
 	}
+
 	if l.closed.Load() {
 		// The loop gives the turn back; a request under way may finish.
 		select {
@@ -592,12 +588,12 @@ func (l *Logs) Check(context.Context) error {
 // matches [ErrRemaining] and counts them; they wait for the next start. Records
 // logged after Close are lost, and reported to the caller of Handle. Further
 // calls return the same.
-func (l *Logs) Close() error { return l.end(nil) }
+func (l *Logs) Close() error { return l.end(context.Background(), true) }
 
 // Shutdown is Close within ctx in place of CloseTimeout.
-func (l *Logs) Shutdown(ctx context.Context) error { return l.end(ctx) }
+func (l *Logs) Shutdown(ctx context.Context) error { return l.end(ctx, false) }
 
-func (l *Logs) end(ctx context.Context) error {
+func (l *Logs) end(ctx context.Context, bounded bool) error {
 	l.reports.Used()
 	l.closing.Do(func() {
 		l.levels.close()
@@ -614,7 +610,7 @@ func (l *Logs) end(ctx context.Context) error {
 
 		var undelivered error
 		if l.shipper != nil {
-			undelivered = l.drain(ctx)
+			undelivered = l.drain(ctx, bounded)
 		}
 		l.cancel()
 		<-l.shipping

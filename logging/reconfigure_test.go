@@ -64,7 +64,7 @@ func TestReconfigure(t *testing.T) {
 
 	next.Redact, next.Console.Color, next.Level = []string{"x"}, "always", "loud"
 	err := logs.Reconfigure(&next)
-	for _, want := range []string{"Redact changed", "Console.Color changed", `Level: "loud"`} {
+	for _, want := range []string{"Redact: changed", "Console.Color: changed", `Level: "loud"`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Reconfigure = %v, want %q", err, want)
 		}

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/svcblocks/svcblocks/internal/options"
 )
 
 // SampleOptions bounds storms of equal records: of those with the same
@@ -180,12 +182,11 @@ func (s *sampler) close() {
 	s.working.Wait()
 }
 
-func (c SampleOptions) check() (problems []error) {
+func (c SampleOptions) check(wrong *options.Mistakes) {
 	if c.First < 0 {
-		problems = append(problems, mistake("Sample.First", "%d is negative: use 0 to write all", c.First))
+		wrong.Add("Sample.First", "%d is negative: use 0 to write all", c.First)
 	}
 	if c.Per < 0 || c.Per > 0 && c.Per < time.Millisecond {
-		problems = append(problems, mistake("Sample.Per", "%v is less than 1ms", c.Per))
+		wrong.Add("Sample.Per", "%v is less than 1ms", c.Per)
 	}
-	return problems
 }

@@ -61,7 +61,7 @@ func TestShipperDoesNotLogIntoItself(t *testing.T) {
 func TestNewShipperReportsAllMistakes(t *testing.T) {
 	t.Parallel()
 	_, err := logging.NewShipper(&logging.ShipperOptions{Dir: "", Sink: nil, MaxBatchBytes: 1, Name: "a/b"})
-	for _, want := range []string{"Dir is empty", "Sink is nil", "MaxBatchBytes: 1", `Name: "a/b"`} {
+	for _, want := range []string{"Dir: is missing", "Sink: is missing", "MaxBatchBytes: 1", `Name: "a/b"`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v does not contain %q", err, want)
 		}

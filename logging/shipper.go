@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/svcblocks/svcblocks/internal/options"
 	"github.com/svcblocks/svcblocks/logging/internal/queue"
 )
 
@@ -78,24 +79,24 @@ const (
 	maxRetryAfter     = time.Hour
 )
 
-func (o *ShipperOptions) withDefaults() (ShipperOptions, error) {
+func (o *ShipperOptions) withDefaults() (ShipperOptions, options.Mistakes) {
 	var out ShipperOptions
 	if o != nil {
 		out = *o
 	}
-	var bad []error
+	var wrong options.Mistakes
 	switch {
 	case out.MaxBatchBytes == 0:
 		out.MaxBatchBytes = defaultBatchBytes
 	case out.MaxBatchBytes < minBatchBytes || out.MaxBatchBytes > maxBatchBytes:
-		bad = append(bad, mistake("MaxBatchBytes", "%d is not between %d and %d", out.MaxBatchBytes, minBatchBytes, maxBatchBytes))
+		wrong.Add("MaxBatchBytes", "%d is not between %d and %d", out.MaxBatchBytes, minBatchBytes, maxBatchBytes)
 	}
-	duration := func(name string, value *time.Duration, def, least time.Duration) {
+	duration := func(field string, value *time.Duration, def, least time.Duration) {
 		if *value == 0 {
 			*value = def
 		}
 		if *value < least {
-			bad = append(bad, mistake(name, "%v is less than %v", *value, least))
+			wrong.Add(field, "%v is less than %v", *value, least)
 		}
 	}
 	duration("Interval", &out.Interval, time.Second, time.Millisecond)
@@ -109,9 +110,9 @@ func (o *ShipperOptions) withDefaults() (ShipperOptions, error) {
 		out.CloseTimeout = 5 * time.Second
 	}
 	if out.Name != "" && filepath.Base(out.Name) != out.Name {
-		bad = append(bad, mistake("Name", "%q is not the base name of a log, such as app.log", out.Name))
+		wrong.Add("Name", "%q is not the base name of a log, such as app.log", out.Name)
 	}
-	return out, errors.Join(bad...)
+	return out, wrong
 }
 
 // Result is the receipt of a SendBulk: what the receiver confirmed to it. What
@@ -168,20 +169,21 @@ func NewShipper(opts *ShipperOptions) (*Shipper, error) {
 
 // newShipper is NewShipper with reports that others use too, or nil.
 func newShipper(opts *ShipperOptions, r *reports) (*Shipper, error) {
-	o, err := opts.withDefaults()
+	o, wrong := opts.withDefaults()
 	if o.Dir == "" {
-		err = errors.Join(err, errors.New("Dir is empty: name the folder of the log"))
+		wrong.Add("Dir", "is missing: name the folder of the log")
 	}
 	if o.Sink == nil {
-		err = errors.Join(err, errors.New("Sink is nil: say where to ship"))
+		wrong.Add("Sink", "is missing: say where to ship")
 	} else if l := o.Sink.Limits(); l.event() < 1 {
-		err = errors.Join(err, fmt.Errorf("Sink: its Limits leave no room for an event: %+v", l))
+		wrong.Add("Sink", "has Limits that leave no room for an event: %+v", l)
 	}
-	if err == nil && o.Logger != nil && leadsTo(o.Logger, o.Dir, o.Name) {
-		err = ErrSelf
+	var conditions []error
+	if o.Logger != nil && leadsTo(o.Logger, o.Dir, o.Name) {
+		conditions = append(conditions, ErrSelf)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("logging: new shipper: %w", err)
+	if err := refused("new shipper", wrong, conditions...); err != nil {
+		return nil, err
 	}
 
 	o.Dir = filepath.Clean(o.Dir)

@@ -9,7 +9,6 @@ package datadog
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -17,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/options"
 	"github.com/svcblocks/svcblocks/logging"
 	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/internal/post"
@@ -34,9 +34,10 @@ type Options struct {
 	DisableID bool
 	// Hostname, Service and Source are put on each entry. Source defaults to
 	// "go".
-	Hostname, Service, Source string
+	Hostname, Service string
+	Source            string `default:"go"`
 	// Site is Datadog's site. Defaults to "datadoghq.com". Unused with URL.
-	Site string
+	Site string `default:"datadoghq.com"`
 	// Tags are put on each entry, such as "env:prod".
 	Tags []string
 	// URL is the intake's address, to which /api/v2/logs is added. Defaults
@@ -65,25 +66,22 @@ func New(opts *Options) (*Sink, error) {
 	if opts != nil {
 		o = *opts
 	}
-	if o.Site == "" {
-		o.Site = "datadoghq.com"
-	}
+	options.Fill(&o)
+	wrong := options.Check(o)
 	if o.URL == "" {
 		o.URL = "https://http-intake.logs." + o.Site
 	}
 	header := http.Header{"Content-Type": {"application/json"}, "Dd-Api-Key": {o.APIKey.Reveal()}}
-	p, err := post.New("datadog", post.Options{HTTP: o.HTTP, URL: o.URL, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.APIKey}})
-	problems := []error{err, post.Token("APIKey", o.APIKey, false)}
+	p, bad := post.New("datadog", post.Options{HTTP: o.HTTP, URL: o.URL, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.APIKey}})
+	post.Token(&wrong, "APIKey", o.APIKey, false)
 	for i, t := range o.Tags {
 		if t == "" || strings.Contains(t, ",") {
-			problems = append(problems, fmt.Errorf("Tags[%d]: %q is empty or holds a comma", i, t))
+			wrong.Add(fmt.Sprintf("Tags[%d]", i), "%q is empty or holds a comma: give one tag, such as env:prod", t)
 		}
 	}
-	if err := errors.Join(problems...); err != nil {
-		return nil, fmt.Errorf("datadog: new: %w", err)
-	}
-	if o.Source == "" {
-		o.Source = "go"
+	wrong = append(wrong, bad...)
+	if err := wrong.Err("datadog: new"); err != nil {
+		return nil, err
 	}
 	var meta []byte
 	for _, m := range []struct{ key, value string }{{"ddsource", o.Source}, {"ddtags", strings.Join(o.Tags, ",")}, {"hostname", o.Hostname}, {"service", o.Service}} {

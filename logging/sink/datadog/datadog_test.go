@@ -142,9 +142,9 @@ func TestLargeEntries(t *testing.T) {
 func TestNewReportsAllMistakes(t *testing.T) {
 	t.Parallel()
 	_, err := datadog.New(nil)
-	mistakes(t, err, "APIKey is empty")
+	mistakes(t, err, "APIKey: is missing")
 	_, err = datadog.New(&datadog.Options{URL: "h", APIKey: secret.New("canary\n"), Tags: []string{"a,b", ""}, HTTP: sink.HTTP{Timeout: -1}})
-	mistakes(t, err, "URL", "APIKey holds", `Tags[0]: "a,b"`, "Tags[1]", "Timeout: -1ns")
+	mistakes(t, err, "URL", "APIKey: holds", `Tags[0]: "a,b"`, "Tags[1]", "Timeout: -1ns")
 }
 
 func ExampleSink() {
@@ -160,7 +160,7 @@ func ExampleSink() {
 func ExampleOptions() {
 	_, err := datadog.New(&datadog.Options{Service: "shop"})
 	fmt.Println(err)
-	// Output: datadog: new: APIKey is empty: the receiver asks for it
+	// Output: datadog: new: APIKey: is missing: the receiver asks for it
 }
 
 // refused returns the indices of the events that were not taken.

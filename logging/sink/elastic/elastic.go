@@ -13,7 +13,6 @@ package elastic
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -21,6 +20,7 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/options"
 	"github.com/svcblocks/svcblocks/logging"
 	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/internal/post"
@@ -42,7 +42,7 @@ type Options struct {
 	// MaxBatchBytes is what the receiver takes in one request. Defaults to
 	// 10 MB, the least among hosted offers; http.max_content_length is
 	// 100 MB.
-	MaxBatchBytes int
+	MaxBatchBytes int `default:"10000000" min:"10000"`
 	// Password goes with Username.
 	Password secret.Secret
 	// URL is the receiver's address, to which /_bulk is added.
@@ -50,11 +50,6 @@ type Options struct {
 	// Username is for basic authentication. Empty: none.
 	Username string
 }
-
-const (
-	defaultBatchBytes = 10_000_000
-	minBatchBytes     = 10_000
-)
 
 // Sink sends to Elasticsearch. Its methods are safe for concurrent use.
 type Sink struct {
@@ -70,26 +65,24 @@ func New(opts *Options) (*Sink, error) {
 	if opts != nil {
 		o = *opts
 	}
+	options.Fill(&o)
+	wrong := options.Check(o)
 	header := http.Header{"Content-Type": {"application/x-ndjson"}}
-	problems := []error{post.Token("APIKey", o.APIKey, true), post.Basic(header, o.Username, o.Password)}
+	post.Token(&wrong, "APIKey", o.APIKey, true)
+	post.Basic(&wrong, header, o.Username, o.Password)
 	if o.Index == "" || o.Index != strings.ToLower(o.Index) || strings.ContainsAny(o.Index, "\\/*?\"<>| ,#:") || strings.ContainsAny(o.Index[:1], "-_+.") {
-		problems = append(problems, fmt.Errorf("Index: %q is no index name: use lower case letters, digits, - and _", o.Index))
-	}
-	if o.MaxBatchBytes == 0 {
-		o.MaxBatchBytes = defaultBatchBytes
-	}
-	if o.MaxBatchBytes < minBatchBytes {
-		problems = append(problems, fmt.Errorf("MaxBatchBytes: %d is less than %d", o.MaxBatchBytes, minBatchBytes))
+		wrong.Add("Index", "%q is no index name: use lower case letters, digits, - and _", o.Index)
 	}
 	if !o.APIKey.IsZero() && o.Username != "" {
-		problems = append(problems, errors.New("APIKey and Username are both set: use one"))
+		wrong.Add("APIKey", "is set, and Username too: use one")
 	}
 	if !o.APIKey.IsZero() {
 		header.Set("Authorization", "ApiKey "+o.APIKey.Reveal())
 	}
-	p, err := post.New("elastic", post.Options{HTTP: o.HTTP, URL: o.URL, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.APIKey, o.Password}})
-	if err := errors.Join(append(problems, err)...); err != nil {
-		return nil, fmt.Errorf("elastic: new: %w", err)
+	p, bad := post.New("elastic", post.Options{HTTP: o.HTTP, URL: o.URL, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.APIKey, o.Password}})
+	wrong = append(wrong, bad...)
+	if err := wrong.Err("elastic: new"); err != nil {
+		return nil, err
 	}
 	u := p.URL().JoinPath("_bulk")
 	u.RawQuery = "filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason"

@@ -367,9 +367,9 @@ func FuzzAnswer(f *testing.F) {
 func TestNewReportsAllMistakes(t *testing.T) {
 	t.Parallel()
 	_, err := elastic.New(nil)
-	mistakes(t, err, "URL is empty", `Index: ""`)
+	mistakes(t, err, "URL: is missing", `Index: ""`)
 	_, err = elastic.New(&elastic.Options{URL: "http://h", Index: "Logs", APIKey: secret.New("canary"), Username: "a:b", Password: secret.New("canary"), MaxBatchBytes: 5, HTTP: sink.HTTP{Timeout: -1}})
-	mistakes(t, err, `Index: "Logs"`, "both set", "colon", "MaxBatchBytes: 5", "Timeout: -1ns")
+	mistakes(t, err, `Index: "Logs"`, "Username too", "colon", "MaxBatchBytes: 5", "Timeout: -1ns")
 }
 
 func ExampleSink() {

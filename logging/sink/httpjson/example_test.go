@@ -74,6 +74,6 @@ func ExampleOptions() {
 	_, err := httpjson.New(&httpjson.Options{URL: "logs.example.com", MaxEventBytes: -1})
 	fmt.Println(err)
 	// Output:
-	// httpjson: new: MaxEventBytes: -1 is negative: use 0 for no limit
-	// URL: scheme "" is neither http nor https
+	// httpjson: new: MaxEventBytes: -1 is below 0: use 0 for no limit
+	// httpjson: new: URL: scheme "" is neither http nor https
 }

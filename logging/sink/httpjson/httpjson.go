@@ -18,13 +18,12 @@ package httpjson
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/options"
 	"github.com/svcblocks/svcblocks/logging"
 	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/internal/post"
@@ -35,7 +34,7 @@ type Options struct {
 	// HTTP says how requests are made.
 	sink.HTTP `koanf:",squash"`
 	// ContentType defaults to "application/x-ndjson".
-	ContentType string
+	ContentType string `default:"application/x-ndjson"`
 	// Gzip sends the lines compressed. A receiver that does not look at
 	// Content-Encoding may store bytes and say 200: see first that yours does.
 	// Without it, and without IDField, the kernel copies the lines from the file
@@ -48,7 +47,9 @@ type Options struct {
 	IDField string
 	// MaxBatchBytes, MaxBatchEvents and MaxEventBytes are what the receiver
 	// takes in one request, uncompressed. 0: no limit but that of the shipper.
-	MaxBatchBytes, MaxBatchEvents, MaxEventBytes int
+	MaxBatchBytes  int `min:"0"`
+	MaxBatchEvents int `min:"0"`
+	MaxEventBytes  int `min:"0"`
 	// Token is sent as "Authorization: Bearer <token>". Empty: not sent.
 	Token secret.Secret
 	// URL is the endpoint.
@@ -71,17 +72,18 @@ func New(opts *Options) (*Sink, error) {
 	if opts != nil {
 		o = *opts
 	}
-	var problems []error
+	if o.ContentType == "" {
+		o.ContentType = "application/x-ndjson"
+	}
+	// By hand: the reader of tags would weigh more than the rest of this sink.
+	var wrong options.Mistakes
 	for _, f := range []struct {
 		name  string
 		value int
 	}{{"MaxBatchBytes", o.MaxBatchBytes}, {"MaxBatchEvents", o.MaxBatchEvents}, {"MaxEventBytes", o.MaxEventBytes}} {
 		if f.value < 0 {
-			problems = append(problems, fmt.Errorf("%s: %d is negative: use 0 for no limit", f.name, f.value))
+			wrong.Add(f.name, "%d is below 0: use 0 for no limit", f.value)
 		}
-	}
-	if o.ContentType == "" {
-		o.ContentType = "application/x-ndjson"
 	}
 	header := o.Header.Clone()
 	if header == nil {
@@ -91,10 +93,8 @@ func New(opts *Options) (*Sink, error) {
 	if !o.Token.IsZero() {
 		header.Set("Authorization", "Bearer "+o.Token.Reveal())
 	}
-	p, err := post.New("httpjson", post.Options{HTTP: o.HTTP, URL: o.URL, Header: header, Gzip: o.Gzip, Secrets: []secret.Secret{o.Token}})
-	if err := errors.Join(append(problems, err)...); err != nil {
-		return nil, fmt.Errorf("httpjson: new: %w", err)
-	}
+	p, bad := post.New("httpjson", post.Options{HTTP: o.HTTP, URL: o.URL, Header: header, Gzip: o.Gzip, Secrets: []secret.Secret{o.Token}})
+	wrong = append(wrong, bad...)
 	s := &Sink{
 		post:    p,
 		url:     p.URL(),
@@ -108,8 +108,13 @@ func New(opts *Options) (*Sink, error) {
 			s.limits.MaxEventBytes -= s.limits.Overhead
 		}
 	}
-	if l := s.limits; o.MaxEventBytes > 0 && l.MaxEventBytes < 1 || l.MaxBatchBytes > 0 && l.MaxBatchBytes < l.Overhead+2 {
-		return nil, fmt.Errorf("httpjson: new: MaxBatchBytes or MaxEventBytes: an event's ID alone takes %d bytes", l.Overhead)
+	if l := s.limits; o.MaxEventBytes > 0 && l.MaxEventBytes < 1 {
+		wrong.Add("MaxEventBytes", "%d has no room for an event: its ID alone takes %d bytes", o.MaxEventBytes, l.Overhead)
+	} else if l.MaxBatchBytes > 0 && l.MaxBatchBytes < l.Overhead+2 {
+		wrong.Add("MaxBatchBytes", "%d has no room for an event: its ID alone takes %d bytes", o.MaxBatchBytes, l.Overhead)
+	}
+	if err := wrong.Err("httpjson: new"); err != nil {
+		return nil, err
 	}
 	return s, nil
 }

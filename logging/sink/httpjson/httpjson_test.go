@@ -84,7 +84,7 @@ func TestNewReportsAllMistakes(t *testing.T) {
 		opts *httpjson.Options
 		want []string
 	}{
-		{"nil", nil, []string{"URL is empty"}},
+		{"nil", nil, []string{"URL: is missing"}},
 		{"scheme", &httpjson.Options{URL: "ftp://h/"}, []string{`"ftp"`}},
 		{"no host", &httpjson.Options{URL: "http:///x"}, []string{"no host"}},
 		{"userinfo", &httpjson.Options{URL: "http://u:canary@h/"}, []string{"user or password"}},

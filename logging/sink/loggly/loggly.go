@@ -10,13 +10,13 @@ package loggly
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/options"
 	"github.com/svcblocks/svcblocks/logging"
 	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/internal/post"
@@ -36,7 +36,7 @@ type Options struct {
 	// Token is the customer token.
 	Token secret.Secret
 	// URL is the endpoint's origin. Defaults to "https://logs-01.loggly.com".
-	URL string
+	URL string `default:"https://logs-01.loggly.com"`
 }
 
 // The limits of the bulk endpoint: 5 MB a batch, 1 MB an event.
@@ -58,29 +58,28 @@ func New(opts *Options) (*Sink, error) {
 	if opts != nil {
 		o = *opts
 	}
-	if o.URL == "" {
-		o.URL = "https://logs-01.loggly.com"
-	}
-	var problems []error
+	options.Fill(&o)
+	wrong := options.Check(o)
 	switch token := o.Token.Reveal(); {
 	case token == "":
-		problems = append(problems, errors.New("Token is empty: give the customer token"))
+		wrong.Add("Token", "is missing: give the customer token")
 	case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r == '/' || r >= 0x7f }):
-		problems = append(problems, errors.New("Token holds a space, a slash or a character that is not ASCII"))
+		wrong.Add("Token", "holds a space, a slash or a character that is not ASCII: give the customer token alone")
 	}
 	for i, t := range o.Tags {
 		if t == "" || strings.ContainsFunc(t, func(r rune) bool {
 			return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_.", r))
 		}) {
-			problems = append(problems, fmt.Errorf(`Tags[%d]: %q is not made of letters, digits, "-", "_" and "."`, i, t))
+			wrong.Add(fmt.Sprintf("Tags[%d]", i), `%q is not made of letters, digits, "-", "_" and "."`, t)
 		}
 	}
-	p, err := post.New("loggly", post.Options{
+	p, bad := post.New("loggly", post.Options{
 		HTTP: o.HTTP, URL: o.URL, Gzip: !o.DisableGzip,
 		Header: http.Header{"Content-Type": {"text/plain"}}, Secrets: []secret.Secret{o.Token},
 	})
-	if err := errors.Join(append(problems, err)...); err != nil {
-		return nil, fmt.Errorf("loggly: new: %w", err)
+	wrong = append(wrong, bad...)
+	if err := wrong.Err("loggly: new"); err != nil {
+		return nil, err
 	}
 	path := []string{"bulk", o.Token.Reveal()}
 	if len(o.Tags) > 0 {

@@ -184,8 +184,8 @@ func ExampleOptions() {
 	_, err := loggly.New(&loggly.Options{Tags: []string{"two words"}})
 	fmt.Println(err)
 	// Output:
-	// loggly: new: Token is empty: give the customer token
-	// Tags[0]: "two words" is not made of letters, digits, "-", "_" and "."
+	// loggly: new: Token: is missing: give the customer token
+	// loggly: new: Tags[0]: "two words" is not made of letters, digits, "-", "_" and "."
 }
 
 // refused returns the indices of the events that were not taken.

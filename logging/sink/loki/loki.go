@@ -11,7 +11,6 @@ package loki
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -22,6 +21,7 @@ import (
 	"strings"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/options"
 	"github.com/svcblocks/svcblocks/logging"
 	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/internal/post"
@@ -80,28 +80,31 @@ func New(opts *Options) (*Sink, error) {
 	if opts != nil {
 		o = *opts
 	}
+	options.Fill(&o)
+	wrong := options.Check(o)
 	header := http.Header{"Content-Type": {"application/json"}}
-	problems := []error{post.Token("Token", o.Token, true), post.Basic(header, o.Username, o.Password)}
+	post.Token(&wrong, "Token", o.Token, true)
+	post.Basic(&wrong, header, o.Username, o.Password)
 	count := len(o.Labels)
 	if !o.DisableLevel {
 		count++
 	}
 	if len(o.Labels) == 0 {
-		problems = append(problems, errors.New(`Labels is empty: Loki asks for at least one, such as {"service": "shop"}`))
+		wrong.Add("Labels", `is missing: Loki asks for at least one, such as {"service": "shop"}`)
 	}
 	if count > maxLabels {
-		problems = append(problems, fmt.Errorf("Labels: %d with the level are more than the %d that Loki takes", count, maxLabels))
+		wrong.Add("Labels", "%d with the level are more than the %d that Loki takes: give fewer", count, maxLabels)
 	}
 	var labels []byte
 	for i, name := range slices.Sorted(maps.Keys(o.Labels)) {
-		value := o.Labels[name]
+		value, field := o.Labels[name], fmt.Sprintf("Labels[%q]", name)
 		switch {
 		case !labelName.MatchString(name):
-			problems = append(problems, fmt.Errorf("Labels: %q is no label name: use letters, digits and _", name))
+			wrong.Add(field, "is no label name: use letters, digits and _")
 		case name == "level" && !o.DisableLevel:
-			problems = append(problems, errors.New(`Labels: "level" is set for each line: set DisableLevel to set it yourself`))
+			wrong.Add(field, "is set for each line: set DisableLevel to set it yourself")
 		case value == "" || len(value) > maxValueBytes:
-			problems = append(problems, fmt.Errorf("Labels: the value of %q has %d bytes, not 1 to %d", name, len(value), maxValueBytes))
+			wrong.Add(field, "has %d bytes: give 1 to %d", len(value), maxValueBytes)
 		}
 		if i > 0 {
 			labels = append(labels, ',')
@@ -110,7 +113,7 @@ func New(opts *Options) (*Sink, error) {
 		labels = post.AppendString(labels, value)
 	}
 	if !o.Token.IsZero() && o.Username != "" {
-		problems = append(problems, errors.New("Token and Username are both set: use one"))
+		wrong.Add("Token", "is set, and Username too: use one")
 	}
 	if !o.Token.IsZero() {
 		header.Set("Authorization", "Bearer "+o.Token.Reveal())
@@ -118,9 +121,10 @@ func New(opts *Options) (*Sink, error) {
 	if o.Tenant != "" {
 		header.Set("X-Scope-OrgID", o.Tenant)
 	}
-	p, err := post.New("loki", post.Options{HTTP: o.HTTP, URL: o.URL, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.Token, o.Password}})
-	if err := errors.Join(append(problems, err)...); err != nil {
-		return nil, fmt.Errorf("loki: new: %w", err)
+	p, bad := post.New("loki", post.Options{HTTP: o.HTTP, URL: o.URL, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.Token, o.Password}})
+	wrong = append(wrong, bad...)
+	if err := wrong.Err("loki: new"); err != nil {
+		return nil, err
 	}
 	return &Sink{
 		post:    p,

@@ -101,13 +101,13 @@ func TestSuite(t *testing.T) {
 func TestNewReportsAllMistakes(t *testing.T) {
 	t.Parallel()
 	_, err := loki.New(nil)
-	mistakes(t, err, "URL is empty", "Labels is empty")
+	mistakes(t, err, "URL: is missing", "Labels: is missing")
 	many := map[string]string{"bad-name": "x", "empty": "", "level": "x", "long": strings.Repeat("x", 3000)}
 	for i := range 15 {
 		many[fmt.Sprint("l", i)] = "x"
 	}
 	_, err = loki.New(&loki.Options{URL: "http://h", Labels: many, Token: secret.New("canary\n"), Username: "u", Password: secret.New("canary"), HTTP: sink.HTTP{Timeout: -1}})
-	mistakes(t, err, `"bad-name"`, `"empty"`, `"level" is set`, `"long" has 3000`, "20 with the level", "Token holds", "both set", "Timeout: -1ns")
+	mistakes(t, err, `Labels["bad-name"]: `, `Labels["empty"]: has 0`, `Labels["level"]: is set`, `Labels["long"]: has 3000`, "20 with the level", "Token: holds", "Username too", "Timeout: -1ns")
 }
 
 func ExampleSink() {
@@ -122,5 +122,5 @@ func ExampleSink() {
 func ExampleOptions() {
 	_, err := loki.New(&loki.Options{URL: "http://localhost:3100", Labels: map[string]string{"service-name": "shop"}})
 	fmt.Println(err)
-	// Output: loki: new: Labels: "service-name" is no label name: use letters, digits and _
+	// Output: loki: new: Labels["service-name"]: is no label name: use letters, digits and _
 }

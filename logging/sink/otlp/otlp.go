@@ -22,6 +22,7 @@ import (
 	"strconv"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/options"
 	"github.com/svcblocks/svcblocks/logging"
 	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/internal/post"
@@ -34,12 +35,12 @@ type Options struct {
 	// DisableGzip sends the request uncompressed.
 	DisableGzip bool
 	// Encoding is "protobuf" or "json". Defaults to "protobuf".
-	Encoding string
+	Encoding string `default:"protobuf" oneof:"protobuf|json"`
 	// Header is added to each request.
 	Header http.Header
 	// MaxBatchBytes is what the receiver takes in one request, measured in
 	// lines. Defaults to 4 MB.
-	MaxBatchBytes int
+	MaxBatchBytes int `default:"4000000" min:"10000"`
 	// Resource holds the attributes of what logs, such as "service.name".
 	Resource map[string]string
 	// Token is sent as "Authorization: Bearer <token>". Empty: not sent.
@@ -47,11 +48,6 @@ type Options struct {
 	// URL is the collector's address, to which /v1/logs is added.
 	URL string
 }
-
-const (
-	defaultBatchBytes = 4_000_000
-	minBatchBytes     = 10_000
-)
 
 // Sink sends to a collector. Its methods are safe for concurrent use.
 type Sink struct {
@@ -70,20 +66,12 @@ func New(opts *Options) (*Sink, error) {
 	if opts != nil {
 		o = *opts
 	}
-	problems := []error{post.Token("Token", o.Token, true)}
+	options.Fill(&o)
+	wrong := options.Check(o)
+	post.Token(&wrong, "Token", o.Token, true)
 	contentType := "application/x-protobuf"
-	switch o.Encoding {
-	case "", "protobuf":
-	case "json":
+	if o.Encoding == "json" {
 		contentType = "application/json"
-	default:
-		problems = append(problems, fmt.Errorf(`Encoding: %q is neither "protobuf" nor "json"`, o.Encoding))
-	}
-	if o.MaxBatchBytes == 0 {
-		o.MaxBatchBytes = defaultBatchBytes
-	}
-	if o.MaxBatchBytes < minBatchBytes {
-		problems = append(problems, fmt.Errorf("MaxBatchBytes: %d is less than %d", o.MaxBatchBytes, minBatchBytes))
 	}
 	header := o.Header.Clone()
 	if header == nil {
@@ -93,9 +81,10 @@ func New(opts *Options) (*Sink, error) {
 	if !o.Token.IsZero() {
 		header.Set("Authorization", "Bearer "+o.Token.Reveal())
 	}
-	p, err := post.New("otlp", post.Options{HTTP: o.HTTP, URL: o.URL, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.Token}})
-	if err := errors.Join(append(problems, err)...); err != nil {
-		return nil, fmt.Errorf("otlp: new: %w", err)
+	p, bad := post.New("otlp", post.Options{HTTP: o.HTTP, URL: o.URL, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.Token}})
+	wrong = append(wrong, bad...)
+	if err := wrong.Err("otlp: new"); err != nil {
+		return nil, err
 	}
 	s := &Sink{
 		post:   p,

@@ -271,9 +271,9 @@ func FuzzAnswer(f *testing.F) {
 func TestNewReportsAllMistakes(t *testing.T) {
 	t.Parallel()
 	_, err := otlp.New(nil)
-	mistakes(t, err, "URL is empty")
+	mistakes(t, err, "URL: is missing")
 	_, err = otlp.New(&otlp.Options{URL: "http://h", Encoding: "xml", Token: secret.New("canary\n"), MaxBatchBytes: 5, HTTP: sink.HTTP{Timeout: -1}})
-	mistakes(t, err, `Encoding: "xml"`, "Token holds", "MaxBatchBytes: 5", "Timeout: -1ns")
+	mistakes(t, err, `Encoding: "xml"`, "Token: holds", "MaxBatchBytes: 5", "Timeout: -1ns")
 }
 
 func ExampleSink() {
@@ -295,5 +295,5 @@ func ExampleSink() {
 func ExampleOptions() {
 	_, err := otlp.New(&otlp.Options{URL: "http://localhost:4318", Encoding: "xml"})
 	fmt.Println(err)
-	// Output: otlp: new: Encoding: "xml" is neither "protobuf" nor "json"
+	// Output: otlp: new: Encoding: "xml" is none of protobuf, json: give one of these
 }

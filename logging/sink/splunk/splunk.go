@@ -11,12 +11,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/options"
 	"github.com/svcblocks/svcblocks/logging"
 	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/internal/post"
@@ -64,13 +64,17 @@ func New(opts *Options) (*Sink, error) {
 	if opts != nil {
 		o = *opts
 	}
+	options.Fill(&o)
+	wrong := options.Check(o)
 	header := http.Header{"Content-Type": {"application/json"}, "Authorization": {"Splunk " + o.Token.Reveal()}}
 	if o.Channel != "" {
 		header.Set("X-Splunk-Request-Channel", o.Channel)
 	}
-	p, err := post.New("splunk", post.Options{HTTP: o.HTTP, URL: o.URL, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.Token}})
-	if err := errors.Join(err, post.Token("Token", o.Token, false)); err != nil {
-		return nil, fmt.Errorf("splunk: new: %w", err)
+	p, bad := post.New("splunk", post.Options{HTTP: o.HTTP, URL: o.URL, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.Token}})
+	wrong = append(wrong, bad...)
+	post.Token(&wrong, "Token", o.Token, false)
+	if err := wrong.Err("splunk: new"); err != nil {
+		return nil, err
 	}
 	var meta []byte
 	for _, m := range []struct{ key, value string }{{"host", o.Host}, {"index", o.Index}, {"source", o.Source}, {"sourcetype", o.SourceType}} {

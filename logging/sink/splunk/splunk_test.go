@@ -164,9 +164,9 @@ func FuzzAnswer(f *testing.F) {
 func TestNewReportsAllMistakes(t *testing.T) {
 	t.Parallel()
 	_, err := splunk.New(nil)
-	mistakes(t, err, "URL is empty", "Token is empty")
+	mistakes(t, err, "URL: is missing", "Token: is missing")
 	_, err = splunk.New(&splunk.Options{URL: "http://h", Token: secret.New("canary\x00"), HTTP: sink.HTTP{Timeout: -1}})
-	mistakes(t, err, "Token holds", "Timeout: -1ns")
+	mistakes(t, err, "Token: holds", "Timeout: -1ns")
 }
 
 func ExampleSink() {
@@ -192,5 +192,5 @@ func ExampleSink() {
 func ExampleOptions() {
 	_, err := splunk.New(&splunk.Options{URL: "https://localhost:8088"})
 	fmt.Println(err)
-	// Output: splunk: new: Token is empty: the receiver asks for it
+	// Output: splunk: new: Token: is missing: the receiver asks for it
 }

@@ -26,6 +26,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/internal/backoff"
+	"github.com/svcblocks/svcblocks/internal/options"
 	"github.com/svcblocks/svcblocks/internal/redact"
 	"github.com/svcblocks/svcblocks/internal/safehttp"
 	"github.com/svcblocks/svcblocks/logging"
@@ -61,8 +62,8 @@ type Options struct {
 
 const defaultTimeout = 30 * time.Second
 
-// New returns a Poster for the sink called name, and all mistakes in o at once.
-func New(name string, o Options) (*Poster, error) {
+// New returns a Poster for the sink called name, or all mistakes in o.
+func New(name string, o Options) (*Poster, options.Mistakes) {
 	p := &Poster{name: name, timeout: o.HTTP.Timeout, header: o.Header.Clone()}
 	if p.header == nil {
 		p.header = http.Header{}
@@ -84,46 +85,41 @@ func New(name string, o Options) (*Poster, error) {
 	}
 	p.redact = redact.New(secrets...)
 
-	var problems []error
+	var wrong options.Mistakes
 	var err error
-	if p.url, err = checkURL(o.URL, safehttp.Rule{Secret: len(secrets) > 0, AllowPlain: o.HTTP.AllowPlainHTTP, OptOut: "AllowPlainHTTP"}); err != nil {
-		problems = append(problems, err)
+	rule := safehttp.Rule{Secret: len(secrets) > 0, AllowPlain: o.HTTP.AllowPlainHTTP, OptOut: "AllowPlainHTTP"}
+	if o.URL == "" {
+		wrong.Add("URL", "is missing: give the receiver's address, such as https://logs.example.com/ingest")
+	} else if p.url, err = rule.Parse(o.URL); err != nil {
+		wrong.Add("URL", "%v", err)
 	}
 	switch {
 	case p.timeout < 0:
-		problems = append(problems, fmt.Errorf("Timeout: %v is below 0", p.timeout))
+		wrong.Add("Timeout", "%v is below 0: give how long a request may take, or leave it out", p.timeout)
 	case p.timeout == 0:
 		p.timeout = defaultTimeout
 	}
-	if p.client, err = client(o.HTTP); err != nil {
-		problems = append(problems, err)
-	}
-	return p, errors.Join(problems...)
-}
-
-// checkURL reads the address of a receiver.
-func checkURL(raw string, rule safehttp.Rule) (*url.URL, error) {
-	if raw == "" {
-		return nil, errors.New("URL is empty: give the receiver's address, such as https://logs.example.com/ingest")
-	}
-	u, err := rule.Parse(raw)
-	if err != nil {
-		return nil, fmt.Errorf("URL: %w", err)
-	}
-	return u, nil
+	p.client = client(&wrong, o.HTTP)
+	return p, wrong
 }
 
 // client returns a client that follows no redirect: a redirected POST turns into
-// a GET, whose 200 confirms nothing.
-func client(o sink.HTTP) (*http.Client, error) {
+// a GET, whose 200 confirms nothing. It adds to wrong what keeps it from one.
+func client(wrong *options.Mistakes, o sink.HTTP) *http.Client {
 	own := o.CAFile != "" || o.RootCAs != nil || o.CertFile != "" || o.KeyFile != ""
 	switch {
 	case o.Client != nil && own:
-		return nil, errors.New("Client is set, and CAFile, RootCAs, CertFile or KeyFile too: give the certificates to the Client")
+		wrong.Add("Client", "is set, and CAFile, RootCAs, CertFile or KeyFile too: give the certificates to the Client")
+		return nil
 	case o.CAFile != "" && o.RootCAs != nil:
-		return nil, errors.New("CAFile and RootCAs are both set: use one")
-	case (o.CertFile == "") != (o.KeyFile == ""):
-		return nil, errors.New("CertFile and KeyFile go together: one of them is empty")
+		wrong.Add("CAFile", "is set, and RootCAs too: use one")
+		return nil
+	case o.CertFile == "" && o.KeyFile != "":
+		wrong.Add("CertFile", "is missing, and KeyFile is set: give both or none")
+		return nil
+	case o.KeyFile == "" && o.CertFile != "":
+		wrong.Add("KeyFile", "is missing, and CertFile is set: give both or none")
+		return nil
 	}
 	var c http.Client
 	if o.Client != nil {
@@ -131,24 +127,27 @@ func client(o sink.HTTP) (*http.Client, error) {
 	}
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	if !own {
-		return &c, nil
+		return &c
 	}
 
 	conf := &tls.Config{RootCAs: o.RootCAs}
 	if o.CAFile != "" {
 		pem, err := os.ReadFile(o.CAFile)
 		if err != nil {
-			return nil, fmt.Errorf("CAFile: %w", err)
+			wrong.Add("CAFile", "%v", err)
+			return nil
 		}
 		conf.RootCAs = x509.NewCertPool()
 		if !conf.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("CAFile: %s holds no certificate in PEM", o.CAFile)
+			wrong.Add("CAFile", "%s holds no certificate in PEM", o.CAFile)
+			return nil
 		}
 	}
 	if o.CertFile != "" {
 		pair, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
 		if err != nil {
-			return nil, fmt.Errorf("CertFile, KeyFile: %w", err)
+			wrong.Add("CertFile", "does not go with KeyFile: %v", err)
+			return nil
 		}
 		conf.Certificates = []tls.Certificate{pair}
 	}
@@ -159,7 +158,7 @@ func client(o sink.HTTP) (*http.Client, error) {
 	transport = transport.Clone()
 	transport.TLSClientConfig = conf
 	c.Transport = transport
-	return &c, nil
+	return &c
 }
 
 // URL returns the receiver's address.

@@ -132,12 +132,12 @@ func TestNewReportsMistakes(t *testing.T) {
 	t.Parallel()
 	token := []secret.Secret{secret.New("canary-token")}
 	for want, o := range map[string]post.Options{
-		"in clear":          {URL: "http://logs.example.com", Secrets: token},
-		"URL is empty":      {},
-		"Timeout: -1s":      {URL: "https://h", HTTP: sink.HTTP{Timeout: -time.Second}},
-		"Client is set":     {URL: "https://h", HTTP: sink.HTTP{Client: &http.Client{}, CAFile: "x"}},
-		"go together":       {URL: "https://h", HTTP: sink.HTTP{CertFile: "x"}},
-		"CAFile: open none": {URL: "https://h", HTTP: sink.HTTP{CAFile: "none"}},
+		"in clear":            {URL: "http://logs.example.com", Secrets: token},
+		"URL: is missing":     {},
+		"Timeout: -1s":        {URL: "https://h", HTTP: sink.HTTP{Timeout: -time.Second}},
+		"Client: is set":      {URL: "https://h", HTTP: sink.HTTP{Client: &http.Client{}, CAFile: "x"}},
+		"KeyFile: is missing": {URL: "https://h", HTTP: sink.HTTP{CertFile: "x"}},
+		"CAFile: open none":   {URL: "https://h", HTTP: sink.HTTP{CAFile: "none"}},
 	} {
 		if _, err := post.New("test", o); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%+v gives %v, want %q", o.HTTP, err, want)
