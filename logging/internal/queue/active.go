@@ -129,20 +129,13 @@ func (q Queue) Discard(f *os.File, path string) error {
 // Rescue copies the records of an active file that somebody else renamed or
 // removed into a segment: they are still ours to read.
 func (q Queue) Rescue(f *os.File, path string, seqs *Sequence) (err error) {
-	target, err := q.NextSegment(seqs)
-	if err != nil {
-		return err
-	}
-	out, err := os.OpenFile(target, os.O_CREATE|os.O_EXCL|os.O_RDWR, q.Perm)
+	out, err := q.lockedSegment(seqs)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
+	target := out.Name()
 
-	// Locked, so that no shipper takes a part for the whole.
-	if _, err := filelock.TryLock(out); err != nil {
-		return err
-	}
 	info, err := f.Stat()
 	if err != nil {
 		return err
@@ -156,6 +149,35 @@ func (q Queue) Rescue(f *os.File, path string, seqs *Sequence) (err error) {
 	j.Gone(filepath.Base(path))
 	j.Sealed(filepath.Base(target), n)
 	return nil
+}
+
+// lockedSegment makes an empty segment and locks it, so that no shipper takes a
+// part for the whole. A shipper that finds it before it is locked takes it for
+// an empty one and removes it: then another is made.
+func (q Queue) lockedSegment(seqs *Sequence) (*os.File, error) {
+	const tries = 100
+	for range tries {
+		path, err := q.NextSegment(seqs)
+		if err != nil {
+			return nil, err
+		}
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, q.Perm)
+		if err != nil {
+			return nil, err
+		}
+
+		held, err := filelock.TryLock(f)
+		if err != nil {
+			return nil, errors.Join(err, f.Close(), os.Remove(path))
+		}
+		if held && SameFile(f, path) {
+			return f, nil
+		}
+		if err := f.Close(); err != nil {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("%d new segments in %s were removed at once: find out who does it", tries, q.Dir)
 }
 
 // Adopt seals the active files which no process holds, left by one that ended,
