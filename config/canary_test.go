@@ -208,8 +208,8 @@ any: {password: CANARY, deep: {db_token: CANARY, urls: ["http://u:CANARY@h"]}}
 	}
 	show(s.Explain())
 	shown.WriteString(s.Explain().String())
-	show(s.Status())
-	shown.WriteString(spew.Sdump(s.Explain(), s.Status().References))
+	show(s.Stats())
+	shown.WriteString(spew.Sdump(s.Explain(), s.Stats().References))
 	show(struct {
 		A config.Secret
 		B map[string]config.Secret

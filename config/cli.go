@@ -106,7 +106,7 @@ func command[T any](ctx context.Context, defaults T, args []string, stdout, stde
 		fmt.Fprintln(stderr, err)
 		return ExitInvalid
 	}
-	for _, w := range store.Status().Warnings {
+	for _, w := range store.Stats().Warnings {
 		fmt.Fprintln(stderr, "warning: "+w.Error())
 	}
 	switch name {

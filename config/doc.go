@@ -43,7 +43,8 @@
 //
 // [Store.Explain] says of each key where its value comes from and what it
 // overrode. [Store.Run] follows files, mounts and leases, and keeps the last
-// good settings when they turn bad. [OnChange] tells of a part that changed.
+// good settings when they turn bad. [Store.Check], [OnError] and lines on stderr
+// tell when that lasts. [OnChange] tells of a part that changed.
 // [Store.Set] and [Store.Update] change the [Writable] file, the lines of those
 // keys and no other, without losing what other processes change. [Main] is a
 // settings command for your own binary.

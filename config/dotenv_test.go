@@ -107,7 +107,7 @@ func TestRefuseWritable(t *testing.T) {
 	path := write(t, dir, "c.yaml", "n: 1\n")
 	options := []config.Option{config.File(path), config.RefuseWritable()}
 	s := load(t, dotted{}, options...)
-	if w := s.Status().Warnings; len(w) > 0 {
+	if w := s.Stats().Warnings; len(w) > 0 {
 		t.Errorf("warnings of a file that nobody else may write: %v", w)
 	}
 
@@ -115,7 +115,7 @@ func TestRefuseWritable(t *testing.T) {
 	_, err := config.Load(t.Context(), dotted{}, options...)
 	wantText(t, err, "everybody may write it (-rw-rw-rw-) (chmod o-w "+path+")")
 	s = load(t, dotted{}, config.File(path))
-	if w := s.Status().Warnings; len(w) != 1 || w[0].Kind != config.KindInsecure {
+	if w := s.Stats().Warnings; len(w) != 1 || w[0].Kind != config.KindInsecure {
 		t.Errorf("warnings: %v", w)
 	}
 	must(t, os.Chmod(path, 0o664))

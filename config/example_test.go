@@ -208,10 +208,10 @@ func ExampleWriteError() {
 	// Output: true the file is read-only true
 }
 
-func ExampleStatus() {
+func ExampleStats() {
 	store, _ := config.Load(context.Background(), settings{}, exampleYAML("mode: dev"))
 	_ = store.Reload(context.Background())
-	status := store.Status()
+	status := store.Stats()
 	fmt.Println(status.Generation, status.Err)
 	// Output: 2 <nil>
 }
@@ -245,7 +245,7 @@ func ExampleReferenceStatus() {
 		exampleYAML("token: ref+box://mail#password"), config.Resolve("box", box))
 	delete(box, "mail#password")
 	fmt.Println(store.Refresh(context.Background()))
-	for _, r := range store.Status().References {
+	for _, r := range store.Stats().References {
 		fmt.Println(r.Reference, r.Keys, r.Err)
 	}
 	fmt.Println(len(store.Get().Token.Reveal()), "characters, as before")

@@ -91,10 +91,10 @@ func follow(path, watching string, change func() error) error {
 	defer stop()
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	for s.Status().Watching == "" && ctx.Err() == nil {
+	for s.Stats().Watching == "" && ctx.Err() == nil {
 		time.Sleep(time.Millisecond)
 	}
-	if got := s.Status().Watching; got != watching {
+	if got := s.Stats().Watching; got != watching {
 		return fmt.Errorf("watching by %s, want %s", got, watching)
 	}
 	if err := change(); err != nil {

@@ -31,6 +31,9 @@ type options struct {
 	refuseWritable bool
 	poll           time.Duration
 	logger         *slog.Logger
+	told           *slog.Logger // as the caller gave it; nil is stderr
+	onError        func(error)
+	stuckAfter     time.Duration
 	environ        func() []string
 	noEvents       bool // as where the system has no file events
 	errs           []string
@@ -205,7 +208,7 @@ func Resolve(scheme string, r Resolver) Option {
 }
 
 // Lenient turns unknown keys and unknown variables from problems into
-// warnings, which are logged and kept in [Status].
+// warnings, which are logged and kept in [Stats].
 func Lenient() Option { return func(o *options) { o.lenient = true } }
 
 // EmptyUnset makes a variable that is set to nothing, as compose files write for
@@ -225,8 +228,24 @@ func RefreshEvery(every time.Duration) Option { return func(o *options) { o.refr
 // replaced, and to 2s where it tells nothing; negative turns it off.
 func Poll(every time.Duration) Option { return func(o *options) { o.poll = every } }
 
-// Logger sets where reloads, warnings and failures are logged. Nil discards.
+// Logger sets where reloads, warnings and failures are logged. Defaults to
+// text lines on stderr of what [OnError] tells, and nothing else;
+// slog.New(slog.DiscardHandler) turns these off.
 func Logger(l *slog.Logger) Option { return func(o *options) { o.logger = l } }
+
+// OnError sets a function that is told when the settings stay behind: a reload
+// that keeps failing, as after a settings file was removed, or a reference that
+// cannot be resolved again. It is called once when that has lasted for
+// [StuckAfter], at once when a lease ends, and once when it is over. The error
+// matches [ErrStuck] or [ErrLost] and says what to do; an end matches neither.
+// Calls come one at a time, not before [Load] has returned, and may use the
+// store. Defaults to none.
+func OnError(fn func(error)) Option { return func(o *options) { o.onError = fn } }
+
+// StuckAfter sets how long a failure that leaves the values in use valid may
+// last before it is told, and how long all must be well before it is over.
+// Defaults to 1m; negative tells it at once.
+func StuckAfter(d time.Duration) Option { return func(o *options) { o.stuckAfter = d } }
 
 func newOptions(opts []Option) (*options, error) {
 	o := &options{resolvers: map[string]Resolver{}, environ: os.Environ}
@@ -238,6 +257,7 @@ func newOptions(opts []Option) (*options, error) {
 	if o.refresh == 0 {
 		o.refresh = defaultRefresh
 	}
+	o.told = o.logger
 	if o.logger == nil {
 		o.logger = slog.New(slog.DiscardHandler)
 	}

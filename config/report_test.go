@@ -248,7 +248,7 @@ func TestLenient(t *testing.T) {
 	t.Parallel()
 	file := write(t, t.TempDir(), "s.yaml", "mode: dev\nowner: x\nlistn: y\n")
 	s := load(t, reported{}, config.File(file), config.Env("APP"), config.Lenient(), config.Environ("APP_X=1"))
-	w := s.Status().Warnings
+	w := s.Stats().Warnings
 	if len(w) != 2 || w[0].Key == "" && w[1].Key == "" {
 		t.Errorf("warnings %v, want one for listn and one for APP_X", w)
 	}

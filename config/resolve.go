@@ -13,6 +13,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/config/internal/doc"
 	"github.com/svcblocks/svcblocks/config/internal/typed"
+	"github.com/svcblocks/svcblocks/internal/health"
 	"github.com/svcblocks/svcblocks/internal/redact"
 )
 
@@ -206,9 +207,10 @@ func (b *builder) defaultReferences(defaults reflect.Value) {
 
 // references keeps what resolvers gave, across reloads.
 type references struct {
-	every time.Duration // see RefreshEvery
-	mu    sync.Mutex
-	known map[string]*resolved
+	every  time.Duration // see RefreshEvery
+	health *health.Monitor
+	mu     sync.Mutex
+	known  map[string]*resolved
 }
 
 // get returns a result for each reference text. It asks the resolvers for those
@@ -243,7 +245,7 @@ func (c *references) get(ctx context.Context, resolvers map[string]Resolver, tex
 	for j, r := range resolveMany(ctx, resolvers, missing) {
 		i := asked[j]
 		ref, _ := parseReference(texts[i])
-		err := c.renewed(texts[i], r)
+		err := c.renewed(ctx, texts[i], r)
 		c.mu.Lock()
 		if known := c.known[texts[i]]; err != nil && known != nil && !isLocal(resolvers[ref.scheme]) {
 			r = resolved{value: known.value, at: known.at, lease: known.lease}
@@ -264,6 +266,7 @@ func (c *references) prune(used map[string][]string) {
 	for text := range c.known {
 		if used[text] == nil {
 			delete(c.known, text)
+			c.health.Forget(referenceKey(text))
 		}
 	}
 }
@@ -344,4 +347,108 @@ func (fileResolver) Resolve(_ context.Context, path, key string) (string, time.D
 		return "", 0, fmt.Errorf("read %s: there is no single value at key %s", path, key)
 	}
 	return n.Text, 0, nil
+}
+
+func (c *references) status(text string, keys []string) ReferenceStatus {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := ReferenceStatus{Reference: showReference(text), Keys: slices.Clone(keys)}
+	if r := c.known[text]; r != nil {
+		out.ResolvedAt, out.Err = r.at, r.err
+		if r.lease > 0 {
+			out.ExpiresAt = r.at.Add(r.lease)
+		}
+	}
+	return out
+}
+
+// renewed notes a new attempt at a reference. A failure keeps the value.
+func (c *references) renewed(ctx context.Context, text string, r resolved) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old := c.known[text]
+	if r.err != nil {
+		var s scrubber
+		for _, k := range c.known {
+			s.add(k.value)
+		}
+		r.err = redact.New(s.secrets...).Error(r.err)
+	}
+	if r.err != nil && old != nil {
+		old.err = r.err
+		old.failed++
+		now, bound := time.Now(), retryPolicy.Bound(old.failed)
+		old.retryAt = now.Add(bound/2 + retryPolicy.Delay(old.failed)/2)
+
+		// The end of the lease is the moment at which more than time is lost.
+		end := old.at.Add(old.lease)
+		if old.lease > 0 && end.After(now) && end.Before(old.retryAt) {
+			old.retryAt = end
+		}
+		switch {
+		case r.local, gaveUp(ctx): // without a file or variable the reload fails, and tells
+		case old.lease > 0 && !end.After(now):
+			c.health.Broken(referenceKey(text), fmt.Errorf("its lease has ended: %w", r.err))
+		default:
+			c.health.Fail(referenceKey(text), r.err)
+		}
+		return r.err
+	}
+	if r.err == nil {
+		c.known[text] = &r
+		c.health.OK(referenceKey(text))
+	}
+	return r.err
+}
+
+// renewAt is when a value is asked for again: after two thirds of its lease, or
+// after the given time where it has none, or after a growing wait when that
+// failed. Zero is never.
+func (r *resolved) renewAt(every time.Duration) time.Time {
+	switch {
+	case r.local:
+		return time.Time{} // files are followed, variables do not change
+	case !r.retryAt.IsZero() && (r.lease > 0 || every > 0):
+		return r.retryAt
+	case r.lease <= 0 && every > 0:
+		return r.at.Add(max(every, minRenew))
+	case r.lease <= 0:
+		return time.Time{}
+	}
+	return r.at.Add(max(r.lease*2/3, minRenew))
+}
+
+// due is when the next of the references in use has to be renewed.
+func (c *references) due(used map[string][]string) (at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for text := range used {
+		if r := c.known[text]; r != nil {
+			if t := r.renewAt(c.every); !t.IsZero() && (at.IsZero() || t.Before(at)) {
+				at = t
+			}
+		}
+	}
+	return at
+}
+
+// dueBy lists the references to renew now: those that are due, and the other
+// keys of the same secrets, as a name and its password change together.
+func (c *references) dueBy(now time.Time, used map[string][]string) (texts []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	due := map[string]bool{}
+	for text := range used {
+		if r := c.known[text]; r != nil {
+			if t := r.renewAt(c.every); !t.IsZero() && !t.After(now) {
+				due[secretOf(text)] = true
+			}
+		}
+	}
+	for _, text := range typed.SortedKeys(used) {
+		if due[secretOf(text)] {
+			texts = append(texts, text)
+		}
+	}
+	return texts
 }

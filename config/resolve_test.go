@@ -89,7 +89,7 @@ func TestReferences(t *testing.T) {
 	last := s.Get().A
 	c.set(0, down)
 	must(t, s.Reload(t.Context()))
-	if refs := s.Status().References; s.Get().A != last || len(refs) != 1 || !errors.Is(refs[0].Err, down) {
+	if refs := s.Stats().References; s.Get().A != last || len(refs) != 1 || !errors.Is(refs[0].Err, down) {
 		t.Errorf("past its lease in an outage: %q, status %+v", s.Get().A, refs)
 	}
 }
@@ -107,10 +107,10 @@ func TestLeaseIsRenewed(t *testing.T) {
 		t.Errorf("renewed after %v, want about 1s", waited)
 	}
 	c.set(1500*time.Millisecond, errors.New("down"))
-	eventually(t, "the failure", func() bool { return s.Status().References[0].Err != nil })
+	eventually(t, "the failure", func() bool { return s.Stats().References[0].Err != nil })
 	name, calls := s.Get().Name, c.count()
 	c.set(time.Hour, nil)
-	eventually(t, "recovery", func() bool { return s.Get().Name != name && s.Status().References[0].Err == nil })
+	eventually(t, "recovery", func() bool { return s.Get().Name != name && s.Stats().References[0].Err == nil })
 	if n := c.count() - calls; n > 3 {
 		t.Errorf("%d calls to recover, want them to wait in between", n)
 	}

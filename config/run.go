@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/svcblocks/svcblocks/config/internal/typed"
 	"github.com/svcblocks/svcblocks/internal/backoff"
 )
 
@@ -35,10 +34,13 @@ const (
 
 // Run follows the files of all layers and the leases of references, and
 // reloads what changed, until ctx ends; then it returns nil. A reload that
-// fails keeps the last good settings, and is logged once and shown by
-// [Store.Status]. Run returns [ErrRunning] if it runs already, and [ErrClosed]
-// after Close.
-func (s *Store[T]) Run(ctx context.Context) error { return s.engine.run(ctx) }
+// fails keeps the last good settings, is logged once and shown by
+// [Store.Stats], and by [Store.Check] when it lasts. Run returns [ErrRunning]
+// if it runs already, and [ErrClosed] after Close.
+func (s *Store[T]) Run(ctx context.Context) error {
+	s.engine.health.Used()
+	return s.engine.run(ctx)
+}
 
 func (e *engine) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -57,7 +59,7 @@ func (e *engine) run(ctx context.Context) error {
 	e.mu.Unlock()
 	defer func() {
 		e.mu.Lock()
-		e.running, e.stop, e.status.Watching = false, nil, ""
+		e.running, e.stop, e.stats.Watching = false, nil, ""
 		e.mu.Unlock()
 		close(done)
 	}()
@@ -122,7 +124,7 @@ func (f *follower) tick(ctx context.Context) {
 		limited, cancel := context.WithTimeout(ctx, refreshTimeout)
 		err, reloading := f.refreshIf(limited, f.refs.dueBy(now, f.snapshot().references), f.seen)
 		cancel()
-		f.postponed(reloading) // another failure is logged and kept in the status
+		f.postponed(reloading) // another failure is logged and kept in the stats
 		if err != nil && ctx.Err() == nil {
 			f.opt.logger.Warn("a reference cannot be renewed, its last value stays", "error", err)
 		}
@@ -131,7 +133,7 @@ func (f *follower) tick(ctx context.Context) {
 	if !f.nextPoll.IsZero() && !f.nextPoll.After(now) {
 		f.nextPoll = time.Time{}
 		if f.hasSources() {
-			f.postponed(f.reloadIf(ctx, f.seen)) // a failure is logged and kept in the status
+			f.postponed(f.reloadIf(ctx, f.seen)) // a failure is logged and kept in the stats
 		}
 	}
 
@@ -239,64 +241,12 @@ func (f *follower) arm() {
 		}
 	}
 	f.mu.Lock()
-	before := f.status.Watching
-	f.status.Watching = mode
+	before := f.stats.Watching
+	f.stats.Watching = mode
 	f.mu.Unlock()
 	if mode == "polling" && before != mode {
 		f.opt.logger.Info("the system does not tell of file changes, polling", "every", every)
 	}
 }
 
-// renewAt is when a value is asked for again: after two thirds of its lease, or
-// after the given time where it has none, or after a growing wait when that
-// failed. Zero is never.
-func (r *resolved) renewAt(every time.Duration) time.Time {
-	switch {
-	case r.local:
-		return time.Time{} // files are followed, variables do not change
-	case !r.retryAt.IsZero() && (r.lease > 0 || every > 0):
-		return r.retryAt
-	case r.lease <= 0 && every > 0:
-		return r.at.Add(max(every, minRenew))
-	case r.lease <= 0:
-		return time.Time{}
-	}
-	return r.at.Add(max(r.lease*2/3, minRenew))
-}
-
 var retryPolicy = backoff.Policy{Base: 2 * time.Second, Max: time.Minute}
-
-// due is when the next of the references in use has to be renewed.
-func (c *references) due(used map[string][]string) (at time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for text := range used {
-		if r := c.known[text]; r != nil {
-			if t := r.renewAt(c.every); !t.IsZero() && (at.IsZero() || t.Before(at)) {
-				at = t
-			}
-		}
-	}
-	return at
-}
-
-// dueBy lists the references to renew now: those that are due, and the other
-// keys of the same secrets, as a name and its password change together.
-func (c *references) dueBy(now time.Time, used map[string][]string) (texts []string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	due := map[string]bool{}
-	for text := range used {
-		if r := c.known[text]; r != nil {
-			if t := r.renewAt(c.every); !t.IsZero() && !t.After(now) {
-				due[secretOf(text)] = true
-			}
-		}
-	}
-	for _, text := range typed.SortedKeys(used) {
-		if due[secretOf(text)] {
-			texts = append(texts, text)
-		}
-	}
-	return texts
-}

@@ -38,7 +38,7 @@ func running[T any](t testing.TB, s *config.Store[T]) (stop func()) {
 		}
 	})
 	t.Cleanup(stop)
-	eventually(t, "Run is watching", func() bool { return s.Status().Watching != "" })
+	eventually(t, "Run is watching", func() bool { return s.Stats().Watching != "" })
 	return stop
 }
 
@@ -204,7 +204,7 @@ func TestRunFollowsPath(t *testing.T) {
 	eventually(t, "the file that appeared", func() bool { return s.Get().Name == "here" })
 	must(t, os.RemoveAll(filepath.Join(dir, "not")))
 	eventually(t, "the file that went", func() bool { return s.Get().Name == "" })
-	if err := s.Status().Err; err != nil {
+	if err := s.Stats().Err; err != nil {
 		t.Error(err)
 	}
 }
@@ -217,7 +217,7 @@ func TestBadReloadKeepsLastGood(t *testing.T) {
 	s := load(t, watched{}, config.File(path), config.Logger(slog.New(slog.NewTextHandler(&logged, nil))))
 	running(t, s)
 	must(t, os.WriteFile(path, []byte("n: many\n"), 0o600))
-	eventually(t, "the failure shows", func() bool { return s.Status().Err != nil })
+	eventually(t, "the failure shows", func() bool { return s.Stats().Err != nil })
 	for range 5 {
 		if err := s.Reload(t.Context()); err == nil {
 			t.Fatal("a bad file was loaded")
@@ -230,13 +230,13 @@ func TestBadReloadKeepsLastGood(t *testing.T) {
 		t.Errorf("reported %d times, want once:\n%s", got, logged.String())
 	}
 	var report *config.Report
-	if !errors.As(s.Status().Err, &report) || report.Problems[0].Line != 1 || report.Problems[0].File != path {
-		t.Errorf("status holds %v", s.Status().Err)
+	if !errors.As(s.Stats().Err, &report) || report.Problems[0].Line != 1 || report.Problems[0].File != path {
+		t.Errorf("status holds %v", s.Stats().Err)
 	}
 	must(t, os.WriteFile(path, []byte("n: 2\n"), 0o600))
-	eventually(t, "recovery", func() bool { return s.Get().N == 2 && s.Status().Err == nil })
+	eventually(t, "recovery", func() bool { return s.Get().N == 2 && s.Stats().Err == nil })
 	must(t, os.WriteFile(path, nil, 0o600))
-	eventually(t, "the empty file is refused", func() bool { return s.Status().Err != nil })
+	eventually(t, "the empty file is refused", func() bool { return s.Stats().Err != nil })
 	if s.Get().N != 2 {
 		t.Errorf("an emptied file was loaded: n = %d", s.Get().N)
 	}
@@ -345,7 +345,7 @@ func TestRunPolls(t *testing.T) {
 	path := write(t, t.TempDir(), "s.yaml", "n: 1\n")
 	s := load(t, watched{}, config.File(path), config.Poll(20*time.Millisecond), config.WithoutEvents())
 	running(t, s)
-	if got := s.Status().Watching; got != "polling" {
+	if got := s.Stats().Watching; got != "polling" {
 		t.Errorf("watching by %q, want polling", got)
 	}
 	must(t, os.WriteFile(path, []byte("n: 2\n"), 0o600))

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/svcblocks/svcblocks/config/internal/typed"
+	"github.com/svcblocks/svcblocks/internal/health"
 )
 
 // Errors that a caller may branch on.
@@ -18,6 +20,12 @@ var (
 	ErrClosed = errors.New("config: store is closed")
 	// ErrRunning is returned by Run while another Run of the store is on.
 	ErrRunning = errors.New("config: run: the store is running already")
+	// ErrStuck is matched by errors of [Store.Check] and [OnError] while the last
+	// good settings stand in for newer ones.
+	ErrStuck = errors.New("config: settings wait to be renewed")
+	// ErrLost is matched by errors of [Store.Check] and [OnError] while a value
+	// in use is no longer valid, as its lease has ended.
+	ErrLost = errors.New("config: a value in use is no longer valid")
 )
 
 // Store holds settings of type T: a current snapshot, and what is needed to
@@ -34,11 +42,12 @@ type engine struct {
 	defaults reflect.Value
 	refs     references
 	publish  func(rv reflect.Value)
+	health   *health.Monitor // of what Check tells
 
 	building chan struct{} // holds one token while a build, write or swap is on
 	mu       sync.Mutex    // guards what follows
 	snap     *snapshot
-	status   Status
+	stats    Stats
 	reported string // the failure that was last logged
 	closed   bool
 	running  bool
@@ -70,6 +79,7 @@ func Load[T any](ctx context.Context, defaults T, opts ...Option) (*Store[T], er
 	}
 	e.logWarnings(snap)
 	e.install(snap)
+	e.health.Start()
 	return s, nil
 }
 
@@ -88,9 +98,11 @@ func newEngine(defaults reflect.Value, o *options) (*engine, error) {
 	filled := reflect.New(schema.Type).Elem()
 	filled.Set(typed.Copy(defaults, schema.Root.Shape))
 	typed.Fill(filled, schema.Root.Shape)
+	monitor := newHealth(o)
 	return &engine{
 		opt: o, schema: schema, defaults: filled,
-		refs: references{known: map[string]*resolved{}, every: o.refresh}, wake: make(chan struct{}, 1), building: make(chan struct{}, 1),
+		health: monitor,
+		refs:   references{known: map[string]*resolved{}, every: o.refresh, health: monitor}, wake: make(chan struct{}, 1), building: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -99,9 +111,9 @@ func (e *engine) install(snap *snapshot) {
 	e.mu.Lock()
 	old := e.snap
 	e.snap = snap
-	e.status.Generation++
-	e.status.LoadedAt = snap.at
-	e.status.Err, e.status.FailedAt = nil, time.Time{}
+	e.stats.Generation++
+	e.stats.LoadedAt = snap.at
+	e.stats.Err, e.stats.FailedAt = nil, time.Time{}
 	e.reported = ""
 	e.publish(snap.rv)
 	if old != nil {
@@ -109,6 +121,7 @@ func (e *engine) install(snap *snapshot) {
 	}
 	e.mu.Unlock()
 	e.refs.prune(snap.references)
+	e.health.OK(reloadKey)
 	e.signal()
 }
 
@@ -135,6 +148,7 @@ func (s *Store[T]) Reload(ctx context.Context) error { return s.engine.reload(ct
 // of the changes. A panic in the work, such as of a function of the caller,
 // gives the turn back.
 func (e *engine) exclusive(ctx context.Context, op string, work func() error) error {
+	e.health.Used()
 	select {
 	case e.building <- struct{}{}:
 	case <-ctx.Done():
@@ -172,7 +186,7 @@ func (e *engine) reloadLocked(ctx context.Context, expected []input) error {
 		return err
 	}
 	if err != nil {
-		e.failed(snap, err)
+		e.failed(ctx, snap, err)
 		return err
 	}
 
@@ -237,9 +251,10 @@ func awaitRest(ctx context.Context, begun time.Time, wait time.Duration, path st
 }
 
 // failed notes a reload that kept the last good snapshot, and logs it once.
-func (e *engine) failed(snap *snapshot, err error) {
+func (e *engine) failed(ctx context.Context, snap *snapshot, err error) {
 	e.mu.Lock()
-	e.status.Err, e.status.FailedAt = err, time.Now()
+	e.stats.Err, e.stats.FailedAt = err, time.Now()
+	e.stats.Failures++
 	if snap != nil && e.snap != nil {
 		kept := *e.snap // what to watch is what was read last
 		kept.inputs = mergeInputs(snap.inputs, kept.inputs)
@@ -248,6 +263,9 @@ func (e *engine) failed(snap *snapshot, err error) {
 	again := e.reported == err.Error()
 	e.reported = err.Error()
 	e.mu.Unlock()
+	if !gaveUp(ctx) {
+		e.health.Fail(reloadKey, within(err))
+	}
 	if !again {
 		e.opt.logger.Warn("reload failed, the last good settings stay", "error", err)
 	}
@@ -277,7 +295,7 @@ func (e *engine) snapshot() *snapshot {
 func (e *engine) lastErr() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.status.Err
+	return e.stats.Err
 }
 
 func (e *engine) isClosed() bool {
@@ -288,7 +306,7 @@ func (e *engine) isClosed() bool {
 
 // Refresh resolves all references again and reads all layers. A reference that
 // cannot be resolved keeps its last good value; the error names it, and
-// [Status] shows it until it works again.
+// [Stats] shows it until it works again.
 func (s *Store[T]) Refresh(ctx context.Context) error {
 	return errors.Join(s.engine.refreshIf(ctx, nil, nil))
 }
@@ -302,7 +320,7 @@ func (e *engine) refreshIf(ctx context.Context, texts []string, expected []input
 		}
 		var errs []error
 		for i, r := range resolveMany(ctx, e.opt.resolvers, texts) {
-			if err := e.refs.renewed(texts[i], r); err != nil {
+			if err := e.refs.renewed(ctx, texts[i], r); err != nil {
 				errs = append(errs, fmt.Errorf("config: refresh %s: %w", showReference(texts[i]), err))
 			}
 		}
@@ -316,6 +334,7 @@ func (e *engine) refreshIf(ctx context.Context, texts []string, expected []input
 // would read or write returns [ErrClosed]. Closing again does nothing.
 func (s *Store[T]) Close() error {
 	e := s.engine
+	e.health.Used()
 	e.mu.Lock()
 	e.closed = true
 	stop, done := e.stop, e.done
@@ -324,5 +343,42 @@ func (s *Store[T]) Close() error {
 		stop(ErrClosed)
 		<-done
 	}
+
+	// A callback that does not return must not keep the process.
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	e.health.Close(ctx)
 	return nil
+}
+
+// Check returns nil while the settings are current. Its error matches
+// [ErrStuck] when reloads or references have failed for [StuckAfter] and the last
+// good values stand in, or [ErrLost] when the lease of a value in use has ended;
+// it says since when, why, and what to do, and holds no secret. It returns
+// [ErrClosed] after Close. Only [Store.Run] follows files and leases: without it
+// Check tells of the reloads that the program makes itself.
+func (s *Store[T]) Check(ctx context.Context) error {
+	e := s.engine
+	e.health.Used()
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case e.isClosed():
+		return ErrClosed
+	}
+	return e.health.Check()
+}
+
+// Stats returns how current the settings are. It holds no secret.
+func (s *Store[T]) Stats() Stats {
+	e := s.engine
+	e.health.Used()
+	e.mu.Lock()
+	out, snap := e.stats, e.snap
+	e.mu.Unlock()
+	out.Warnings = slices.Clone(snap.warnings)
+	for _, text := range typed.SortedKeys(snap.references) {
+		out.References = append(out.References, e.refs.status(text, snap.references[text]))
+	}
+	return out
 }

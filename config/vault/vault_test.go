@@ -500,7 +500,7 @@ func TestOutage(t *testing.T) {
 	if err := store.Refresh(t.Context()); !errors.Is(err, vault.ErrSealed) {
 		t.Errorf("Refresh: %v, want ErrSealed", err)
 	}
-	refs := store.Status().References
+	refs := store.Stats().References
 	if store.Get().Password.Reveal() != canary || len(refs) != 1 || !errors.Is(refs[0].Err, vault.ErrSealed) {
 		t.Errorf("references %+v", refs)
 	}
@@ -508,8 +508,8 @@ func TestOutage(t *testing.T) {
 		t.Errorf("a reload during the outage: %v", err)
 	}
 	s.set(func() { s.answer = nil })
-	if err := store.Refresh(t.Context()); err != nil || store.Status().References[0].Err != nil {
-		t.Errorf("after the outage: %v, %v", err, store.Status().References[0].Err)
+	if err := store.Refresh(t.Context()); err != nil || store.Stats().References[0].Err != nil {
+		t.Errorf("after the outage: %v, %v", err, store.Stats().References[0].Err)
 	}
 }
 

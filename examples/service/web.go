@@ -107,7 +107,7 @@ func ready(ctx context.Context, w *watcher, logs *logging.Logs) (text string, lo
 	// An answer that is late says nothing of a loss, and a probe does not wait.
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	settings := func(context.Context) error { return w.store.Status().Err }
+	settings := func(context.Context) error { return w.store.Stats().Err }
 	for i, check := range []func(context.Context) error{logs.Check, w.hub.Check, w.client.Check, settings} {
 		err := check(ctx)
 		lost = lost || errors.Is(err, logging.ErrLost) || errors.Is(err, notify.ErrLost)

@@ -133,7 +133,7 @@ func (s *service) checks(logs *serviceLogs) []health.Check {
 		{Name: "log", Required: true, Func: logs.check, Advice: advice(logAdvice)},
 		{Name: "runs", Func: s.watcher.Check, Advice: advice("the log says what happened; notices wait until they can be handed on")},
 		{Name: "egress", Func: s.checkEgress, Advice: torAdvice},
-		{Name: "config", Func: func(context.Context) error { return s.settings.Status().Err }, Advice: advice("correct the settings; until then the last good ones hold")},
+		{Name: "config", Func: func(context.Context) error { return s.settings.Stats().Err }, Advice: advice("correct the settings; until then the last good ones hold")},
 	}
 	if logs.sink != "" {
 		checks = append(checks, health.Check{Name: "ship", Func: logs.checkShipping, Advice: advice("lines are kept on disk and sent once the receiver takes them; see ship.url and ship.token")})

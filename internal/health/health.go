@@ -54,6 +54,9 @@ type Options struct {
 	// a beginning, match one of them.
 	Lost, Stuck error
 
+	// Invalid says what Broken means for the block. Defaults to "cannot store".
+	Invalid string
+
 	// Advise says what to do about err where the block knows better than
 	// [Advice]; an empty answer falls back to it. Optional.
 	Advise func(key string, err error) string
@@ -114,6 +117,9 @@ func New(opts Options) *Monitor {
 	}
 	if opts.Stderr == nil {
 		opts.Stderr = os.Stderr
+	}
+	if opts.Invalid == "" {
+		opts.Invalid = "cannot store"
 	}
 
 	m := &Monitor{opts: opts, logger: opts.Logger, conds: map[string]*condition{}}
@@ -234,7 +240,7 @@ func (m *Monitor) Check() error {
 	var bad trouble
 	for _, s := range m.States() {
 		if s.Told && (s.Lost || s.Failing) {
-			bad = append(bad, &Notice{State: s, component: m.opts.Component, sentinel: m.sentinel(s.Lost)})
+			bad = append(bad, &Notice{State: s, component: m.opts.Component, invalid: m.opts.Invalid, sentinel: m.sentinel(s.Lost)})
 		}
 	}
 	if len(bad) == 0 {
@@ -337,7 +343,7 @@ func (m *Monitor) report(key string, err error, bad, lost bool, n int64) {
 // begin queues the notice of a beginning.
 func (m *Monitor) begin(c *condition) {
 	c.toldStuck, c.toldLost = true, c.lost
-	m.queue(&Notice{State: m.state(c), component: m.opts.Component, sentinel: m.sentinel(c.lost)})
+	m.queue(&Notice{State: m.state(c), component: m.opts.Component, invalid: m.opts.Invalid, sentinel: m.sentinel(c.lost)})
 }
 
 // lookAgain calls look for c after d, in place of an earlier time. Below zero

@@ -43,6 +43,7 @@ type Notice struct {
 	Untold int
 
 	component string
+	invalid   string
 	sentinel  error
 }
 
@@ -62,7 +63,7 @@ func (n *Notice) Error() string {
 	case n.Lost && n.Count > 0:
 		fmt.Fprintf(&b, "%d lost since %s", n.Count, since)
 	case n.Lost:
-		fmt.Fprintf(&b, "cannot store since %s", since)
+		fmt.Fprintf(&b, "%s since %s", n.invalid, since)
 	default:
 		fmt.Fprintf(&b, "stuck since %s", since)
 	}

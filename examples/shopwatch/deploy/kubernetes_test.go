@@ -353,7 +353,7 @@ func TestKubernetesMountsAreFollowed(t *testing.T) {
 		mount(t, at["secrets"], secrets)
 		testenv.Eventually(t, func() error {
 			if got := store.Get(); got.Site.Every != every || got.Mail.Password.Reveal() != secrets["mail_password"] {
-				return fmt.Errorf("site.every is %v, want %v; status %v", got.Site.Every, every, store.Status().Err)
+				return fmt.Errorf("site.every is %v, want %v; status %v", got.Site.Every, every, store.Stats().Err)
 			}
 			return nil
 		})

@@ -44,7 +44,7 @@ type Sources struct {
 	Started                         time.Time
 
 	Explain  func() config.Explanation
-	Settings func() config.Status
+	Settings func() config.Stats
 	Health   *health.Monitor
 	History  *history.Store
 	Watcher  *watch.Watcher

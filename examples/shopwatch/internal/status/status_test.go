@@ -86,7 +86,7 @@ func sources(t *testing.T, egress scrape.Egress, egressErr error) *status.Source
 	})
 	return &status.Sources{
 		Name: "Shop watch", Version: "v1", Profile: "dev", Address: "http://127.0.0.1:1/", Started: time.Now(),
-		Explain: store.Explain, Settings: store.Status, DataDir: dir, Health: monitor, History: past, Scrape: client, Used: new(status.Used), Logs: logs,
+		Explain: store.Explain, Settings: store.Stats, DataDir: dir, Health: monitor, History: past, Scrape: client, Used: new(status.Used), Logs: logs,
 		Watcher: watch.New(watch.Options{Crawl: crawl.Options{Start: "https://shop.example/"}, Store: past, Fetcher: client, Notifier: hub}),
 		Tor:     status.Tor{Required: true, RotateEvery: 25},
 		LogPath: "var/log/service.log", LogSink: "logs.example",
