@@ -179,14 +179,14 @@ func TestMistakes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, args := range map[string][]string{
-		"-dir is required": {},
-		"no such file":     {"-dir", filepath.Join(dir, "none")},
-		"is no folder":     {"-dir", file},
-		"is none of":       {"-dir", dir, "-to", "nowhere"},
-		"URL is empty":     {"-dir", dir, "-to", "httpjson"},
-		"not defined":      {"-what"},
-		"Index":            {"-dir", dir, "-to", "elastic", "-url", "http://h"},
-		"Labels is empty":  {"-dir", dir, "-to", "loki", "-url", "http://h"},
+		"-dir is required":   {},
+		"no such file":       {"-dir", filepath.Join(dir, "none")},
+		"is no folder":       {"-dir", file},
+		"is none of":         {"-dir", dir, "-to", "nowhere"},
+		"URL: is missing":    {"-dir", dir, "-to", "httpjson"},
+		"not defined":        {"-what"},
+		"Index":              {"-dir", dir, "-to", "elastic", "-url", "http://h"},
+		"Labels: is missing": {"-dir", dir, "-to", "loki", "-url", "http://h"},
 	} {
 		if _, err := logship(t, args...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("logship %q: %v, want %q", args, err, want)
