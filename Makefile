@@ -17,7 +17,7 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
 .PHONY: run
-run: ## build and start the reference service; Ctrl-C ends it
+run: ## build and start the showcase; Ctrl-C ends it
 	@cd examples && go build -trimpath -o $(ROOT)/bin/shopwatch ./shopwatch
 	@trap '' INT; exec bin/shopwatch
 
@@ -107,11 +107,11 @@ test-windows: ## the root module's tests for Windows, under Wine
 	@.ci/windows.sh $$(go list ./... | grep -vE '/internal/(house|testenv|lifetest)')
 
 .PHONY: image
-image: ## build the reference service's image, svcblocks-service (TARGET=dev: with the demo parts)
+image: ## build the showcase's image, svcblocks-service (TARGET=dev: with the demo parts)
 	@$(DEPLOY) image $(TARGET)
 
 .PHONY: up
-up: ## start the reference service in containers, https://localhost:8443 (PROFILE=dev: with the demo parts)
+up: ## start the showcase in containers, https://localhost:8443 (PROFILE=dev: with the demo parts)
 	@$(DEPLOY) up $(PROFILE)
 
 .PHONY: down

@@ -1,4 +1,4 @@
-// Command service is the reference service of svcblocks: it watches a shop's
+// Command service is the showcase of svcblocks: it watches a shop's
 // listing through Tor, keeps the prices it has seen, logs to a file that is
 // shipped in bulk, and tells the operator by mail and Slack what changed.
 //

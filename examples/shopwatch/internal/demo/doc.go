@@ -1,4 +1,4 @@
-// Package demo is the world around the reference service when it is tried out
+// Package demo is the world around the showcase when it is tried out
 // without network and accounts: a shop to scrape, and receivers for its log,
 // its mail and its Slack messages.
 //

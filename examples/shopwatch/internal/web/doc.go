@@ -1,4 +1,4 @@
-// Package web renders the status page of the reference service.
+// Package web renders the status page of the showcase.
 //
 // [Page] is plain view data: the service fills one from what its blocks report
 // and hands [NewHandler] a function that makes a fresh one for each request.
