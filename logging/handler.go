@@ -29,7 +29,37 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 	if s := h.logs.sampler.Load(); s != nil && !s.pass(h.component, r) {
 		return nil
 	}
+
+	if !h.grouped && h.component != "" {
+		if name, rest, ok := ownComponent(r); ok {
+			return h.logs.outputs(name).WithAttrs(h.attrs).Handle(ctx, rest)
+		}
+	}
 	return h.next.Handle(ctx, r)
+}
+
+// ownComponent returns the component that the record names itself, and the
+// record without it: a library that is given the logger of a component may put
+// its own into each record, and receivers refuse a key that stands twice.
+func ownComponent(r slog.Record) (name string, rest slog.Record, ok bool) {
+	r.Attrs(func(a slog.Attr) bool {
+		ok = a.Key == componentKey
+		return !ok
+	})
+	if !ok {
+		return "", r, false
+	}
+
+	rest = slog.NewRecord(r.Time, r.Level, r.Message, r.PC)
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == componentKey {
+			name = a.Value.Resolve().String()
+		} else {
+			rest.AddAttrs(a)
+		}
+		return true
+	})
+	return name, rest, true
 }
 
 func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
