@@ -42,7 +42,7 @@ func TestDockerCompose(t *testing.T) {
 	}
 	port := l.Addr().(*net.TCPAddr).Port
 	_ = l.Close()
-	env := append(os.Environ(), "COMPOSE_PROJECT_NAME=fleettest", "SECRETS="+secrets, "EGRESS=direct", "PER_SECOND=1000",
+	env := append(os.Environ(), "COMPOSE_PROJECT_NAME=fleettest", "SECRETS="+secrets, "EGRESS=direct", "PER_SECOND=1000", "HOSTS=hub",
 		"ALLOW=10.0.0.0/8,172.16.0.0/12,192.168.0.0/16", fmt.Sprintf("PORT=%d", port))
 	command := func(stdin string, name string, args ...string) (string, error) {
 		cmd := exec.Command(name, args...)

@@ -176,7 +176,7 @@ func logFile(t testing.TB, n int) string {
 			buf.Reset()
 		}
 	}
-	if err := f.Close(); err != nil {
+	if err := errors.Join(f.Seal(), f.Close()); err != nil {
 		t.Fatal(err)
 	}
 	segments, err := filepath.Glob(filepath.Join(dir, "app-*.log"))

@@ -182,7 +182,7 @@ func (p *platforms) services(t *testing.T) []notify.Receiver {
 
 func newHub(t testing.TB, receivers ...notify.Receiver) *notify.Hub {
 	t.Helper()
-	hub, err := notify.New(&notify.Options{Receivers: receivers})
+	hub, err := notify.New(&notify.Options{Receivers: receivers, Source: "-"})
 	if err != nil {
 		t.Fatal(err)
 	}
