@@ -197,3 +197,34 @@ func TestCheckTellsOfReferences(t *testing.T) {
 		})
 	}
 }
+
+// TestStuckAfter has a bound of the caller's in place of a minute.
+func TestStuckAfter(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		after time.Duration
+		wait  time.Duration
+		told  bool
+	}{
+		"before ten minutes": {10 * time.Minute, 9 * time.Minute, false},
+		"after ten minutes":  {10 * time.Minute, 11 * time.Minute, true},
+		"at once":            {-1, 50 * time.Second, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				path := write(t, t.TempDir(), "s.yaml", "n: 1\n")
+				var told notices
+				s := load(t, watched{}, config.File(path), config.WithoutEvents(), config.OnError(told.add),
+					config.StuckAfter(tc.after), config.Logger(slog.New(slog.DiscardHandler)))
+				stop := inBubble(t, s)
+				must(t, os.Remove(path))
+				time.Sleep(tc.wait)
+				if got := len(told.take()) > 0; got != tc.told {
+					t.Errorf("told after %v: %v, want %v", tc.wait, got, tc.told)
+				}
+				stop()
+			})
+		})
+	}
+}
