@@ -52,7 +52,7 @@ func newStack(t *testing.T, profile string, files ...string) *stack {
 	s.secret("slack_webhook", "http://receiver:8080/services/T0/B0/7f3a")
 	port := daemon.Port(t)
 	s.page = fmt.Sprintf("https://127.0.0.1:%d/", port)
-	s.env = append(os.Environ(), "COMPOSE_PROJECT_NAME="+s.project, "SECRETS="+s.secrets, fmt.Sprintf("HTTPS_PORT=%d", port))
+	s.env = append(os.Environ(), "COMPOSE_PROJECT_NAME="+s.project, "SECRETS="+s.secrets, "SLACK_ALLOW_PLAIN_HTTP=true", fmt.Sprintf("HTTPS_PORT=%d", port))
 	certificate, err := os.ReadFile(filepath.Join(s.secrets, "tls_certificate"))
 	if err != nil {
 		t.Fatal(err)

@@ -4,7 +4,11 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 )
+
+// grace is how long the rest of a request may take to arrive at the end.
+const grace = time.Second
 
 // silent knows the connections that have sent nothing yet. Browsers open such
 // ones ahead of need, and http.Server.Shutdown waits for them for 5 s.
@@ -23,7 +27,7 @@ func (s *silent) connState(c net.Conn, state http.ConnState) {
 		return
 	}
 	if s.ending {
-		_ = c.Close() // nobody has asked for anything on it
+		_ = c.SetReadDeadline(time.Now().Add(grace)) // a connection that is closed already needs none
 		return
 	}
 	if s.conns == nil {
@@ -32,12 +36,13 @@ func (s *silent) connState(c net.Conn, state http.ConnState) {
 	s.conns[c] = struct{}{}
 }
 
-// end closes the silent connections, and those to come.
+// end gives the silent connections, and those to come, a moment: one on which
+// half a request has arrived looks silent too.
 func (s *silent) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ending = true
 	for c := range s.conns {
-		_ = c.Close() // as above
+		_ = c.SetReadDeadline(time.Now().Add(grace)) // as above
 	}
 }

@@ -221,6 +221,10 @@ func (p *Poster) post(ctx context.Context, u *url.URL, extra []string, body func
 		return nil, err
 	}
 	answer, perr := plain()
+	if _, said := errors.AsType[*StatusError](perr); perr != nil && !said && ctx.Err() == nil {
+		// A server that did not read the compressed body ends the connection.
+		answer, perr = plain()
+	}
 	if perr == nil {
 		p.gzip.Store(gzipOff)
 		return answer, nil
