@@ -137,7 +137,7 @@ func (s *Server) Stopping() { s.stopping.Store(true) }
 
 // Shutdown lets requests finish until ctx ends, then cuts them off.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.silent.end()
+	s.silent.end(ctx)
 	if err := s.http.Shutdown(ctx); err != nil {
 		return errors.Join(fmt.Errorf("server: shutdown: %w", err), s.http.Close())
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"sync"
@@ -27,7 +28,7 @@ func (s *silent) connState(c net.Conn, state http.ConnState) {
 		return
 	}
 	if s.ending {
-		_ = c.SetReadDeadline(time.Now().Add(grace)) // a connection that is closed already needs none
+		_ = c.Close() // nobody has asked for anything on it
 		return
 	}
 	if s.conns == nil {
@@ -36,13 +37,29 @@ func (s *silent) connState(c net.Conn, state http.ConnState) {
 	s.conns[c] = struct{}{}
 }
 
-// end gives the silent connections, and those to come, a moment: one on which
-// half a request has arrived looks silent too.
-func (s *silent) end() {
+// end waits a moment for what may be half a request, which looks silent too, and
+// then closes the silent connections, and those to come.
+func (s *silent) end(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	for s.some() && ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-time.After(grace / 100):
+		}
+	}
+
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ending = true
 	for c := range s.conns {
-		_ = c.SetReadDeadline(time.Now().Add(grace)) // as above
+		_ = c.Close() // as above
 	}
+}
+
+// some reports whether a connection is silent.
+func (s *silent) some() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns) > 0
 }
