@@ -159,6 +159,7 @@ func (b *builder) set(e *typed.Entry, n *doc.Node) {
 	if n.Kind == doc.Null && e.Shape.Code != typed.Pointer && inner.Code != typed.Slice && inner.Code != typed.Map {
 		return // a scalar without a value leaves what is below
 	}
+
 	if inner.Code == typed.Map {
 		b.heads[e.ID] = mergeNodes(b.heads[e.ID], n)
 		return
@@ -166,6 +167,7 @@ func (b *builder) set(e *typed.Entry, n *doc.Node) {
 	if below := b.heads[e.ID]; below != nil {
 		remark(n, func(o *origin) { o.over = below })
 	}
+
 	b.heads[e.ID] = n
 }
 
@@ -177,6 +179,7 @@ func (b *builder) keyHint(section *typed.Entry, key string) string {
 			return fmt.Sprintf("its field %s has type %s, which cannot be read from text", sf.Name, sf.Type)
 		}
 	}
+
 	if e := b.schema.ByKey[doc.JoinKey(section.Key, key)]; e != nil && strings.Contains(key, ".") {
 		return "nest it: a dot in a key does not open a section"
 	}
@@ -186,11 +189,13 @@ func (b *builder) keyHint(section *typed.Entry, key string) string {
 	if hint := typed.Nearest(key, typed.Keys(section.Names)); hint != "" {
 		return hint
 	}
+
 	for _, k := range typed.SortedKeys(b.schema.ByKey) {
 		if _, last, nested := cutLast(k, "."); last == key && (nested || section.Key != "") {
 			return fmt.Sprintf("the key is %s", k)
 		}
 	}
+
 	return ""
 }
 
@@ -206,9 +211,11 @@ func (b *builder) section(e *typed.Entry, rv reflect.Value) {
 		for _, n := range b.heads[child.ID:child.End] {
 			touched = touched || n != nil
 		}
+
 		if child.Field.Rules.Required && !touched && fv.IsZero() {
 			b.missing(child)
 		}
+
 		for range child.Pointers {
 			if fv.IsNil() {
 				if !touched {
@@ -219,6 +226,7 @@ func (b *builder) section(e *typed.Entry, rv reflect.Value) {
 			}
 			fv = fv.Elem()
 		}
+
 		if fv.Kind() == reflect.Struct {
 			b.section(child, fv)
 		}
@@ -230,26 +238,31 @@ func (b *builder) leaf(e *typed.Entry, fv reflect.Value) {
 	if n != nil && (from(n).failed || !b.Value(fv, e.Shape, n, e.Key)) {
 		return // reported already
 	}
+
 	if n == nil && fv.IsZero() {
 		if r.Required {
 			b.missing(e)
 		}
 		return
 	}
+
 	if r.Required && n != nil && n.Kind == doc.Null && fv.IsZero() {
 		b.missing(e)
 		return
 	}
+
 	if r.Required && n != nil && typed.IsEmpty(fv, e.Shape) {
 		p := problemAt(n, e.Key)
 		p.Kind, p.Message = KindMissing, "required, but empty"
 		b.found = append(b.found, p)
 		return
 	}
+
 	want := r.Check(fv, e.Shape)
 	if n != nil && n.Kind != doc.Null && e.Field.Tags.ZeroIsDefault && fv.IsZero() {
 		want = typed.ZeroMeans(e.Field, fv)
 	}
+
 	if want != "" {
 		if n == nil {
 			n = &doc.Node{Kind: doc.Text, Mark: noOrigin}
@@ -271,6 +284,7 @@ func (b *builder) missing(e *typed.Entry) {
 		return
 	}
 	p := Problem{Kind: KindMissing, Key: e.Key, Message: "required, but no layer sets it"}
+
 	var ways []string
 	for _, s := range b.opt.sources {
 		switch s.kind {
@@ -286,6 +300,7 @@ func (b *builder) missing(e *typed.Entry) {
 			}
 		}
 	}
+
 	if len(ways) > 0 {
 		p.Hint = "set it " + strings.Join(ways, " or ")
 	}
@@ -298,6 +313,7 @@ func (b *builder) validateTree(rv reflect.Value, s *typed.Shape, key string, fou
 	if !s.NeedsValidation() {
 		return nil
 	}
+
 	switch s.Code {
 	case typed.Pointer:
 		if !rv.IsNil() && s.Elem.Code != typed.Text {
@@ -335,6 +351,7 @@ func (b *builder) validateTree(rv reflect.Value, s *typed.Shape, key string, fou
 			problems = append(problems, b.callValidate(rv, key, concerns(found, key), problems)...)
 		}
 	}
+
 	return problems
 }
 
@@ -405,6 +422,7 @@ func (b *builder) ofOptions(many tags.Mistakes, rt reflect.Type, key string, inn
 			problems = append(problems, p)
 		}
 	}
+
 	return problems
 }
 
@@ -416,6 +434,7 @@ func (b *builder) placeOf(section, key string) Problem {
 	if section != "" {
 		key = section + "." + key
 	}
+
 	for _, e := range b.schema.Leaves {
 		rest, ok := strings.CutPrefix(key, e.Key)
 		n := b.heads[e.ID]
@@ -434,6 +453,7 @@ func (b *builder) placeOf(section, key string) Problem {
 		}
 		return problemAt(n, key)
 	}
+
 	p := b.locate(section)
 	p.Key = key
 	return p
@@ -457,6 +477,7 @@ func (b *builder) locate(key string) Problem {
 		if l.root == nil || l.flat {
 			continue
 		}
+
 		at, n := doc.Name{}, l.root
 		for part := range strings.SplitSeq(key, ".") {
 			found := false
@@ -471,10 +492,12 @@ func (b *builder) locate(key string) Problem {
 				break
 			}
 		}
+
 		if n != nil {
 			return Problem{Key: key, Layer: l.describe(), File: l.path(), Line: at.Line, Column: at.Column}
 		}
 	}
+
 	return Problem{Key: key}
 }
 
@@ -483,6 +506,7 @@ func (b *builder) collectSecrets(rv reflect.Value, s *typed.Shape) {
 	if !s.HoldsSecret() {
 		return
 	}
+
 	switch s.Code {
 	case typed.Secret:
 		if v, ok := rv.Interface().(Secret); ok {

@@ -76,11 +76,13 @@ func (c *changes) deliver() {
 		c.mu.Unlock()
 		return
 	}
+
 	c.delivers = true
 	defer func() {
 		c.delivers = false
 		c.mu.Unlock()
 	}()
+
 	for len(c.queue) > 0 {
 		change := c.queue[0]
 		c.queue = c.queue[1:]

@@ -62,6 +62,7 @@ func command[T any](ctx context.Context, defaults T, args []string, stdout, stde
 	flags := flag.NewFlagSet("config "+name, flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() { fmt.Fprint(stderr, usage) }
+
 	asJSON := false
 	if name == "explain" {
 		flags.BoolVar(&asJSON, "json", false, "print JSON")
@@ -70,12 +71,14 @@ func command[T any](ctx context.Context, defaults T, args []string, stdout, stde
 		fmt.Fprint(stdout, usage)
 		return ExitOK
 	}
+
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return ExitOK
 		}
 		return ExitUsage
 	}
+
 	args = flags.Args()
 	low, high := 0, 0
 	switch name {
@@ -93,6 +96,7 @@ func command[T any](ctx context.Context, defaults T, args []string, stdout, stde
 		fmt.Fprint(stderr, usage)
 		return ExitUsage
 	}
+
 	if len(args) < low || len(args) > high {
 		fmt.Fprintf(stderr, "config: %s: %d arguments after it, want %s\n\n%s", name, len(args), count(low, high), usage)
 		return ExitUsage
@@ -101,14 +105,17 @@ func command[T any](ctx context.Context, defaults T, args []string, stdout, stde
 	case "schema", "env", "docs":
 		return generateCommand(name, defaults, stdout, stderr, opts)
 	}
+
 	store, err := Load(ctx, defaults, opts...)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return ExitInvalid
 	}
+
 	for _, w := range store.Stats().Warnings {
 		fmt.Fprintln(stderr, "warning: "+w.Error())
 	}
+
 	switch name {
 	case "check":
 		fmt.Fprintf(stdout, "ok: %d keys\n", len(store.Explain()))
@@ -121,6 +128,7 @@ func command[T any](ctx context.Context, defaults T, args []string, stdout, stde
 	case "unset":
 		return setCommand(store.Unset(ctx, args[0]), stderr)
 	}
+
 	return ExitOK
 }
 
@@ -144,6 +152,7 @@ func generateCommand[T any](name string, defaults T, stdout, stderr io.Writer, o
 	case "docs":
 		out, err = Doc(defaults)
 	}
+
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return ExitInvalid
@@ -182,6 +191,7 @@ func explainCommand(x Explanation, args []string, asJSON bool, stdout, stderr io
 		}
 		x = found
 	}
+
 	if !asJSON {
 		fmt.Fprint(stdout, x)
 		return ExitOK
@@ -189,6 +199,7 @@ func explainCommand(x Explanation, args []string, asJSON bool, stdout, stderr io
 	enc := json.NewEncoder(stdout)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
+
 	if err := enc.Encode(x); err != nil {
 		fmt.Fprintln(stderr, err)
 		return ExitInvalid
@@ -217,6 +228,7 @@ func setCommand(err error, stderr io.Writer) int {
 	}
 	fmt.Fprintln(stderr, err)
 	var overridden *OverriddenError
+
 	var write *WriteError
 	switch {
 	case errors.As(err, &overridden), errors.Is(err, ErrSecret), errors.Is(err, ErrNotWritable):
@@ -226,5 +238,6 @@ func setCommand(err error, stderr io.Writer) int {
 	case errors.Is(err, ErrUnknownKey):
 		return ExitUsage
 	}
+
 	return ExitInvalid
 }

@@ -38,6 +38,7 @@ func (d *differ) mapEdits(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, pat
 			keys[k] = pair
 		}
 	}
+
 	find := n.Finder()
 	for _, k := range typed.SortedKeys(keys) {
 		if nv := keys[k][1]; nv.IsValid() && nv.Kind() == reflect.Interface && nv.IsNil() {
@@ -51,6 +52,7 @@ func (d *differ) mapEdits(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, pat
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -77,9 +79,11 @@ func (d *differ) value(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, path [
 			}
 			return nil
 		}
+
 		for s.Code == typed.Pointer && !ov.IsNil() && !nv.IsNil() {
 			s, ov, nv = s.Elem, ov.Elem(), nv.Elem()
 		}
+
 		switch {
 		case s.Code == typed.Map:
 			return d.mapEdits(s, n, ov, nv, path)
@@ -98,9 +102,11 @@ func (d *differ) value(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, path [
 			return nil
 		}
 	}
+
 	if err := d.engine.mayWrite(d.base, key, n); err != nil {
 		return err
 	}
+
 	x := doc.Change{Path: path}
 	switch {
 	case named:
@@ -116,6 +122,7 @@ func (d *differ) value(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, path [
 	case n == nil || from(n).over != nil || !from(n).layer.writable || d.engine.defaultHas(d.leaf, path[len(path)-1]):
 		x.Value = &doc.Node{Kind: doc.Null} // set below the file: take it away there
 	}
+
 	d.out = append(d.out, x)
 	return nil
 }
@@ -153,21 +160,25 @@ func (d *differ) encode(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, key s
 	if n != nil && n.Kind != doc.Null && ov.IsValid() && typed.Equal(ov, nv, s) && (from(n).layer.writable || holdsReference(n)) {
 		return raw(n), nil
 	}
+
 	if s.Code == typed.Pointer && !nv.IsNil() {
 		if ov.IsValid() {
 			ov = ov.Elem() // invalid for nil
 		}
 		return d.encode(s.Elem, n, ov, nv.Elem(), key)
 	}
+
 	if ref := from(n).ref; ref != "" {
 		return nil, fmt.Errorf("config: update %s: its value is held at %s: %w", key, showReference(ref), ErrSecret)
 	}
+
 	switch s.Code {
 	case typed.Slice, typed.Array:
 		return d.list(s, n, ov, nv, key)
 	case typed.Struct:
 		return d.structure(s, n, ov, nv, key)
 	}
+
 	text, err := typed.Encode(nv, s)
 	if err != nil {
 		return nil, fmt.Errorf("config: update %s: %w", key, err)
@@ -256,6 +267,7 @@ func (d *differ) structure(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, ke
 		}
 		out.Put(doc.Name{Text: k}, v)
 	}
+
 	if n != nil && n.Kind == doc.Map && from(n).writable() {
 		for i, k := range n.Names {
 			if s.Struct.Names[k.Text] == nil {
@@ -263,6 +275,7 @@ func (d *differ) structure(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, ke
 			}
 		}
 	}
+
 	return out, nil
 }
 
@@ -272,6 +285,7 @@ func (d *differ) holdsResolved(n *doc.Node, top bool) bool {
 	if n == nil {
 		return false
 	}
+
 	if top && d.resolved == nil {
 		d.resolved = map[string]bool{}
 		d.base.heads[d.leaf.ID].Visit(func(n *doc.Node) {
@@ -280,6 +294,7 @@ func (d *differ) holdsResolved(n *doc.Node, top bool) bool {
 			}
 		})
 	}
+
 	if n.Kind == doc.Text && d.resolved[n.Text] {
 		return true
 	}

@@ -119,6 +119,7 @@ func dotEnvValue(text string) (string, bool) {
 		}
 		return strings.TrimSpace(text), true
 	}
+
 	end := closing(text)
 	if end < 0 {
 		return "", false
@@ -126,6 +127,7 @@ func dotEnvValue(text string) (string, bool) {
 	if rest := strings.TrimSpace(text[end+1:]); rest != "" && rest[0] != '#' {
 		return "", false
 	}
+
 	if text[0] == '"' {
 		return dotEnvEscapes.Replace(text[1:end]), true
 	}

@@ -42,12 +42,14 @@ func (r *reading) env(s *sourceSpec) {
 	}
 	l := &layer{kind: layerEnv, name: prefix, dotEnv: s.dotEnv, flat: true, root: &doc.Node{Kind: doc.Map}}
 	r.layers = append(r.layers, l)
+
 	values := map[string]string{}
 	for _, pair := range environ {
 		if name, value, ok := strings.Cut(pair, "="); ok && name != "" && strings.HasPrefix(name, prefix) && (value != "" || !r.opt.emptyless) {
 			values[name] = value
 		}
 	}
+
 	links := serviceLinks(values)
 	names := make(map[string]*typed.Entry, len(r.schema.Leaves))
 	for _, e := range r.schema.Leaves {
@@ -61,11 +63,13 @@ func (r *reading) env(s *sourceSpec) {
 		}
 		names[v] = e
 	}
+
 	for _, e := range r.schema.Leaves {
 		if v := variable(prefix, e.Key); names[v] == e {
 			r.variable(l, e, v, values, names, links)
 		}
 	}
+
 	if prefix != "" {
 		r.unknownVariables(l, prefix, values, names, links)
 	}
@@ -81,6 +85,7 @@ func (r *reading) variable(l *layer, e *typed.Entry, v string, values map[string
 	if stem, ok := strings.CutSuffix(v, "_PORT"); ok && direct && service == "" && isAddress(text) && isNumber(e.Shape) {
 		service = serviceName(stem)
 	}
+
 	switch {
 	case direct && service != "":
 		r.reject(Problem{
@@ -123,6 +128,7 @@ func (r *reading) unknownVariables(l *layer, prefix string, values map[string]st
 		if r.ignores(v, Origin{Layer: string(layerEnv), Name: v}) {
 			continue
 		}
+
 		p := Problem{Kind: KindUnknown, Layer: "env " + l.variable(v), Message: "unknown variable"}
 		section := ""
 		for _, k := range typed.SortedKeys(r.schema.ByKey) {
@@ -130,11 +136,13 @@ func (r *reading) unknownVariables(l *layer, prefix string, values map[string]st
 				section = k
 			}
 		}
+
 		if section != "" {
 			p.Hint = fmt.Sprintf("%s is a section: set its keys one by one", section)
 		} else {
 			p.Hint = nearestVariable(v, prefix, names)
 		}
+
 		if e := wholeOf(v, names); e != nil {
 			p.Hint = fmt.Sprintf("%s is one value: write all of it as JSON in %s", e.Key, variable(prefix, e.Key))
 		}
@@ -142,6 +150,7 @@ func (r *reading) unknownVariables(l *layer, prefix string, values map[string]st
 			r.warnings = append(r.warnings, p)
 			continue
 		}
+
 		r.fail(p)
 	}
 }
@@ -199,8 +208,10 @@ func serviceLinks(values map[string]string) map[string]string {
 		if _, host := values[stem+"_SERVICE_HOST"]; !host {
 			continue
 		}
+
 		service := serviceName(stem)
 		links[v], links[stem+"_SERVICE_HOST"] = service, service
+
 		for other, text := range values {
 			rest, ok := strings.CutPrefix(other, stem+"_")
 			if !ok {
@@ -211,6 +222,7 @@ func serviceLinks(values map[string]string) map[string]string {
 			}
 		}
 	}
+
 	return links
 }
 
@@ -226,6 +238,7 @@ func lonelyLink(v string, values map[string]string) bool {
 		_, err := netip.ParseAddr(values[v])
 		return err == nil
 	}
+
 	if stem, _, ok := strings.Cut(v, "_SERVICE_PORT"); ok {
 		return isPort(values[v]) && values[stem+"_SERVICE_HOST"] != ""
 	}

@@ -73,6 +73,7 @@ func (x Explanation) String() string {
 		width = max(width, utf8.RuneCountInString(e.Key))
 		values = max(values, min(40, utf8.RuneCountInString(oneLine(e.Value))))
 	}
+
 	var b strings.Builder
 	for _, e := range x {
 		value := oneLine(e.Value)
@@ -84,6 +85,7 @@ func (x Explanation) String() string {
 			fmt.Fprintf(&b, "%-*s  %-*s  over %s\n", width, "", values, oneLine(o.Value), o.Origin)
 		}
 	}
+
 	return b.String()
 }
 
@@ -111,6 +113,7 @@ func (e *engine) explain() Explanation {
 	snap := e.snapshot()
 	out := make(Explanation, 0, len(e.schema.Leaves))
 	var visit func(section *typed.Entry, rv, def reflect.Value)
+
 	visit = func(section *typed.Entry, rv, def reflect.Value) {
 		for _, child := range section.Children {
 			fv, dv := fieldOf(rv, child.Index), fieldOf(def, child.Index)
@@ -121,6 +124,7 @@ func (e *engine) explain() Explanation {
 			out = append(out, explainLeaf(child, snap.heads[child.ID], fv, dv)...)
 		}
 	}
+
 	visit(e.schema.Root, snap.rv.Elem(), e.defaults)
 	return append(out, snap.ignored...)
 }
@@ -163,6 +167,7 @@ func explainMap(e *typed.Entry, n *doc.Node, fv, dv reflect.Value) (out Explanat
 	for it := fv.MapRange(); it.Next(); {
 		keys[typed.PlainText(it.Key(), e.Shape.Key)] = it.Key()
 	}
+
 	find := n.Finder()
 	for _, k := range typed.SortedKeys(keys) {
 		var item *doc.Node
@@ -180,6 +185,7 @@ func explainMap(e *typed.Entry, n *doc.Node, fv, dv reflect.Value) (out Explanat
 		}
 		out = append(out, entry)
 	}
+
 	return out
 }
 
@@ -218,12 +224,14 @@ func displayNode(n *doc.Node, s *typed.Shape, key string) string {
 	if n.Kind == doc.Null {
 		return "null"
 	}
+
 	if hidden(n) || s.IsSecret() || sensitiveKey(key) {
 		if n.Kind == doc.Text && n.Text == "" {
 			return ""
 		}
 		return redact.Mask
 	}
+
 	if n.Kind == doc.Text && isReference(n.Text) {
 		return showReference(n.Text)
 	}

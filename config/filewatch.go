@@ -78,6 +78,7 @@ func (w *fileWatch) arm(inputs []input) bool {
 		return false
 	}
 	w.names, w.dirs = map[string]bool{}, map[string]bool{}
+
 	want := map[string]bool{}
 	for _, in := range inputs {
 		for _, name := range dependencies(in.path) {
@@ -94,17 +95,20 @@ func (w *fileWatch) arm(inputs []input) bool {
 			}
 		}
 	}
+
 	ok := true
 	alive := map[string]bool{}
 	for _, path := range w.fs.WatchList() {
 		alive[path] = true
 	}
+
 	for path := range w.armed {
 		if !want[path] || !alive[path] {
 			_ = w.fs.Remove(path)
 			delete(w.armed, path)
 		}
 	}
+
 	for path := range want {
 		info, err := os.Stat(path)
 		if err != nil {
@@ -114,6 +118,7 @@ func (w *fileWatch) arm(inputs []input) bool {
 			}
 			continue // missing: the folder above it is watched
 		}
+
 		if old := w.armed[path]; old != nil {
 			if os.SameFile(old, info) {
 				continue
@@ -121,11 +126,13 @@ func (w *fileWatch) arm(inputs []input) bool {
 			_ = w.fs.Remove(path)
 			delete(w.armed, path)
 		}
+
 		if err := w.fs.Add(path); err != nil {
 			ok = false
 			continue
 		}
 		w.armed[path] = info
 	}
+
 	return ok
 }

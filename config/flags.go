@@ -21,6 +21,7 @@ func DefineFlags[T any](fs *flag.FlagSet, defaults T) {
 		panic("config: DefineFlags: " + errs[0])
 	}
 	typed.Fill(rv, schema.Root.Shape)
+
 	eachLeaf(schema.Root, rv, func(e *typed.Entry, fv reflect.Value) {
 		name := flagName(e.Key)
 		if fs.Lookup(name) != nil || e.Shape.HoldsSecret() {

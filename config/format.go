@@ -82,6 +82,7 @@ func display(rv reflect.Value, s *typed.Shape, key string, hidden bool) string {
 		}
 		rv, s = rv.Elem(), s.Elem
 	}
+
 	switch s.Code {
 	case typed.Slice, typed.Array:
 		parts := make([]string, rv.Len())
@@ -120,6 +121,7 @@ func display(rv reflect.Value, s *typed.Shape, key string, hidden bool) string {
 			return ""
 		}
 	}
+
 	text := typed.PlainText(rv, s)
 	if s.Code == typed.Secret || (hidden || sensitiveKey(key)) && !rv.IsZero() {
 		if text == "" {
@@ -127,6 +129,7 @@ func display(rv reflect.Value, s *typed.Shape, key string, hidden bool) string {
 		}
 		return redact.Mask
 	}
+
 	return showable(text)
 }
 
@@ -151,6 +154,7 @@ func redactAny(v any, key string) any {
 		}
 		return showable(v)
 	}
+
 	if sensitiveKey(key) {
 		return redact.Mask
 	}

@@ -24,12 +24,14 @@ func Schema[T any](defaults T) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	root := object(
 		"$schema", text("https://json-schema.org/draft/2020-12/schema"),
 		"type", text("object"),
 		"properties", jsonProperties(schema.Root, rv),
 		"additionalProperties", word("false"),
 	)
+
 	line, err := doc.JSONText(root)
 	if err != nil {
 		return nil, fmt.Errorf("config: schema: %w", err)
@@ -38,6 +40,7 @@ func Schema[T any](defaults T) ([]byte, error) {
 	if err := json.Indent(&out, []byte(line), "", "  "); err != nil {
 		return nil, fmt.Errorf("config: schema: %w", err)
 	}
+
 	out.WriteByte('\n')
 	return out.Bytes(), nil
 }
@@ -78,6 +81,7 @@ func envDefault(e *typed.Entry, fv reflect.Value) string {
 	if !fv.IsValid() || fv.IsZero() || e.Shape.HoldsSecret() || sensitiveKey(e.Key) {
 		return ""
 	}
+
 	switch e.Shape.Code {
 	case typed.Slice, typed.Array, typed.Map:
 		if n, err := typed.Encode(fv, e.Shape); err == nil {
@@ -88,6 +92,7 @@ func envDefault(e *typed.Entry, fv reflect.Value) string {
 		}
 		return ""
 	}
+
 	out, _ := dotEnvText(display(fv, e.Shape, e.Key, false))
 	return out
 }
@@ -102,6 +107,7 @@ func Doc[T any](defaults T) (string, error) {
 	var b strings.Builder
 	b.WriteString("| Key | Value | Default | Meaning |\n| --- | --- | --- | --- |\n")
 	cell := strings.NewReplacer("|", `\|`, "\n", " ", "<", "&lt;")
+
 	eachLeaf(schema.Root, rv, func(e *typed.Entry, fv reflect.Value) {
 		value := ""
 		if fv.IsValid() && !fv.IsZero() {
@@ -116,6 +122,7 @@ func Doc[T any](defaults T) (string, error) {
 			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", key, cell.Replace(facts(f.Shape, f)), cell.Replace(value), cell.Replace(f.Doc))
 		})
 	})
+
 	return b.String(), nil
 }
 
@@ -154,6 +161,7 @@ func eachItemKey(key string, s *typed.Shape, seen []*typed.Shape, visit func(key
 	for s.Code == typed.Pointer {
 		s = s.Elem
 	}
+
 	switch s.Code {
 	case typed.Slice, typed.Array:
 		eachItemKey(key+"[]", s.Elem, seen, visit)
@@ -190,6 +198,7 @@ func facts(s *typed.Shape, f *typed.Field) string {
 	default:
 		parts = append(parts, s.Describe())
 	}
+
 	if limits := f.Rules.Limits(s); limits != "" {
 		parts = append(parts, limits)
 	}
@@ -226,11 +235,13 @@ func jsonProperties(e *typed.Entry, rv reflect.Value) *doc.Node {
 			out.Put(doc.Name{Text: child.Field.Name}, jsonLeaf(child, fv))
 			continue
 		}
+
 		inner := indirect(fv)
 		if !inner.IsValid() {
 			inner = reflect.New(child.Shape.Type).Elem()
 			typed.Fill(inner, child.Shape)
 		}
+
 		properties := jsonProperties(child, inner)
 		if child.Field.Name == "" { // embedded: its keys are the outer struct's
 			for i, k := range properties.Names {
@@ -238,12 +249,14 @@ func jsonProperties(e *typed.Entry, rv reflect.Value) *doc.Node {
 			}
 			continue
 		}
+
 		section := object("type", list(text("object"), text("null")), "properties", properties, "additionalProperties", word("false"))
 		if child.Field.Doc != "" {
 			section.Put(doc.Name{Text: "description"}, text(child.Field.Doc))
 		}
 		out.Put(doc.Name{Text: child.Field.Name}, section)
 	}
+
 	return out
 }
 
@@ -256,6 +269,7 @@ func jsonLeaf(e *typed.Entry, fv reflect.Value) *doc.Node {
 	if description != "" {
 		n.Put(doc.Name{Text: "description"}, text(description))
 	}
+
 	if fv.IsValid() && !fv.IsZero() && !e.Shape.HoldsSecret() && !sensitiveKey(e.Key) {
 		if value, err := typed.Encode(fv, e.Shape); err == nil {
 			if line, err := doc.JSONText(value); err == nil && showable(line) == line {
@@ -263,6 +277,7 @@ func jsonLeaf(e *typed.Entry, fv reflect.Value) *doc.Node {
 			}
 		}
 	}
+
 	return n
 }
 
@@ -369,6 +384,7 @@ func jsonStruct(s *typed.Shape, seen []*typed.Shape) *doc.Node {
 		}
 		properties.Put(doc.Name{Text: k}, p)
 	}
+
 	n := object("type", text("object"), "properties", properties, "additionalProperties", word("false"))
 	if len(required.Items) > 0 {
 		n.Put(doc.Name{Text: "required"}, required)

@@ -29,6 +29,7 @@ func matchName(pattern, name string) bool {
 	if !ok {
 		return false
 	}
+
 	for i := 0; i <= len(rest); i++ {
 		if matchName(after, rest[i:]) {
 			return true
@@ -37,6 +38,7 @@ func matchName(pattern, name string) bool {
 			return false
 		}
 	}
+
 	return false
 }
 
@@ -71,6 +73,7 @@ func (o *options) hides(pattern string, e *typed.Entry) string {
 	if e.Shape.Code == typed.Map {
 		names = append(names, e.Key+"."+entryOf(pattern, e.Key))
 	}
+
 	for _, s := range o.sources {
 		switch s.kind {
 		case layerEnv:
@@ -82,11 +85,13 @@ func (o *options) hides(pattern string, e *typed.Entry) string {
 			names = append(names, strings.ReplaceAll(e.Key, ".", "_"), strings.ReplaceAll(e.Key, "_", "-"))
 		}
 	}
+
 	for _, name := range names {
 		if matchName(pattern, name) {
 			return e.Key
 		}
 	}
+
 	return ""
 }
 

@@ -165,10 +165,12 @@ func dependencies(path string) (names []string) {
 	}
 	volume := filepath.VolumeName(abs) + string(filepath.Separator)
 	rest := strings.Split(strings.TrimPrefix(abs, volume), string(filepath.Separator))
+
 	at, links := volume, 0
 	for len(rest) > 0 {
 		part := rest[0]
 		rest = rest[1:]
+
 		switch part {
 		case "", ".":
 			continue
@@ -176,13 +178,16 @@ func dependencies(path string) (names []string) {
 			at = filepath.Dir(at)
 			continue
 		}
+
 		next := filepath.Join(at, part)
 		names = append(names, next)
+
 		target, err := os.Readlink(next)
 		if err != nil {
 			at = next
 			continue
 		}
+
 		if links++; links > maxLinks {
 			return names
 		}
@@ -190,7 +195,9 @@ func dependencies(path string) (names []string) {
 			at = filepath.VolumeName(target) + string(filepath.Separator)
 			target = strings.TrimPrefix(target, at)
 		}
+
 		rest = append(strings.Split(filepath.Clean(target), string(filepath.Separator)), rest...)
 	}
+
 	return names
 }

@@ -74,17 +74,20 @@ func (r *reading) maybeSet(key string) bool {
 	if r.emptied {
 		return true
 	}
+
 	_, last, _ := cutLast(key, ".")
 	for _, data := range r.unparsed {
 		if bytes.Contains(data, []byte(last)) {
 			return true
 		}
 	}
+
 	for at := key; at != ""; at, _, _ = cutLast(at, ".") {
 		if r.rejected[at] {
 			return true
 		}
 	}
+
 	return false
 }
 
@@ -93,14 +96,17 @@ func (r *reading) file(kind layerKind, name string, s *sourceSpec) {
 	l := &layer{kind: kind, name: name, format: formatOf(name), fsys: s.fsys, writable: s.writable && kind == layerFile}
 	r.layers = append(r.layers, l)
 	data, err := []byte(nil), error(nil)
+
 	if l.writable && r.replaced != nil {
 		data = r.replaced
 	} else {
 		data, err = readFile(s.fsys, name)
 	}
+
 	if s.fsys == nil {
 		r.inputs = append(r.inputs, newInput(name, false, sumFile(data, err)))
 	}
+
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && s.optional && kind == layerFile:
 		l.missing = true
@@ -117,6 +123,7 @@ func (r *reading) file(kind layerKind, name string, s *sourceSpec) {
 		r.fail(p)
 		return
 	}
+
 	if len(data) == 0 && r.before[name] && !(l.writable && r.anew) {
 		r.emptied = true
 		r.fail(Problem{
@@ -125,6 +132,7 @@ func (r *reading) file(kind layerKind, name string, s *sourceSpec) {
 		})
 		return
 	}
+
 	l.data = data
 	problems := l.parse()
 	for i := range problems {
@@ -133,6 +141,7 @@ func (r *reading) file(kind layerKind, name string, s *sourceSpec) {
 	if l.root == nil && len(problems) > 0 {
 		r.unparsed = append(r.unparsed, data)
 	}
+
 	r.problems = append(r.problems, problems...)
 }
 
@@ -170,6 +179,7 @@ func readFile(fsys fs.FS, name string) ([]byte, error) {
 		f = file
 	}
 	defer func() { _ = f.Close() }()
+
 	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
 	if err == nil && len(data) > maxFileBytes {
 		err = &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("larger than %s", Bytes(maxFileBytes))}
@@ -216,6 +226,7 @@ func (r *reading) secretsDir(s *sourceSpec) {
 		l.missing = true
 		return
 	}
+
 	if err != nil {
 		r.fail(Problem{Kind: KindUnreadable, Layer: l.describe(), Message: "cannot read the folder: " + cause(err), Err: err})
 		return
@@ -224,6 +235,7 @@ func (r *reading) secretsDir(s *sourceSpec) {
 	for _, e := range r.schema.Leaves {
 		byName[secretFileKey(e.Key)] = e
 	}
+
 	l.root = &doc.Node{Kind: doc.Map}
 	var strange []string
 	for _, file := range entries {
@@ -231,11 +243,13 @@ func (r *reading) secretsDir(s *sourceSpec) {
 		if strings.HasPrefix(file.Name(), ".") {
 			continue
 		}
+
 		e := byName[secretFileKey(file.Name())]
 		if e == nil {
 			strange = append(strange, file.Name())
 			continue
 		}
+
 		n, ok := r.textFile(l, e, full, full)
 		if !ok {
 			continue
@@ -244,8 +258,10 @@ func (r *reading) secretsDir(s *sourceSpec) {
 			r.fail(Problem{Kind: KindConflict, Key: e.Key, Layer: "secrets " + full, Message: "a second file for the key, besides " + from(other).label, Hint: "keep one of the two"})
 			continue
 		}
+
 		l.root.Put(doc.Name{Text: e.Key}, n)
 	}
+
 	for _, name := range strange { // last, when all files of keys are known
 		r.strangeSecret(l, name, byName)
 	}
@@ -286,6 +302,7 @@ func (r *reading) textNode(l *layer, e *typed.Entry, text, label string, tainted
 	if isReference(text) {
 		return n, true // expanded once it is resolved
 	}
+
 	expanded, err := typed.Expand(n, e.Shape)
 	if err != nil {
 		p := problemAt(n, e.Key)
@@ -294,6 +311,7 @@ func (r *reading) textNode(l *layer, e *typed.Entry, text, label string, tainted
 		r.reject(p)
 		return nil, false
 	}
+
 	return expanded, true
 }
 
@@ -311,6 +329,7 @@ func (r *reading) flags(s *sourceSpec) {
 	for _, e := range r.schema.Leaves {
 		byName[flagName(e.Key)] = e
 	}
+
 	s.flags.Visit(func(f *flag.Flag) {
 		if e := byName[f.Name]; e != nil {
 			if e.Shape.HoldsSecret() {
@@ -331,11 +350,13 @@ func (r *reading) flags(s *sourceSpec) {
 func (r *reading) source(s *sourceSpec) {
 	l := &layer{kind: layerSource, name: s.path}
 	r.layers = append(r.layers, l)
+
 	values, err := readProvider(s)
 	if err != nil {
 		r.fail(Problem{Kind: KindUnreadable, Layer: l.describe(), Message: "cannot be read: " + redact.Reason(err.Error()), Err: err})
 		return
 	}
+
 	root, err := typed.FromMap(values, typed.AnyRules{
 		Mark: &origin{layer: l, label: l.name}, SecretMark: &origin{layer: l, label: l.name, tainted: true},
 	})
@@ -343,6 +364,7 @@ func (r *reading) source(s *sourceSpec) {
 		r.fail(Problem{Kind: KindUnreadable, Layer: l.describe(), Message: "cannot be read: " + err.Error(), Err: err})
 		return
 	}
+
 	l.root = root
 }
 

@@ -63,6 +63,7 @@ func File(path string, opts ...FileOption) Option {
 		for _, opt := range opts {
 			opt(&s)
 		}
+
 		switch {
 		case path == "":
 			o.errs = append(o.errs, "File: the path is empty")
@@ -71,6 +72,7 @@ func File(path string, opts ...FileOption) Option {
 		case s.writable && s.fsys != nil:
 			o.errs = append(o.errs, fmt.Sprintf("File %s: a file of an fs.FS is not writable", path))
 		}
+
 		if s.writable {
 			for _, other := range o.sources {
 				if other.writable {
@@ -78,6 +80,7 @@ func File(path string, opts ...FileOption) Option {
 				}
 			}
 		}
+
 		o.sources = append(o.sources, s)
 	}
 }
@@ -254,6 +257,7 @@ func newOptions(opts []Option) (*options, error) {
 			opt(o)
 		}
 	}
+
 	if o.refresh == 0 {
 		o.refresh = defaultRefresh
 	}
@@ -261,6 +265,7 @@ func newOptions(opts []Option) (*options, error) {
 	if o.logger == nil {
 		o.logger = slog.New(slog.DiscardHandler)
 	}
+
 	o.logger = o.logger.With("component", "config")
 	if _, ok := o.resolvers["env"]; !ok {
 		o.resolvers["env"] = envResolver{o.environ}
@@ -268,6 +273,7 @@ func newOptions(opts []Option) (*options, error) {
 	if _, ok := o.resolvers["file"]; !ok {
 		o.resolvers["file"] = fileResolver{}
 	}
+
 	errs := make([]error, len(o.errs))
 	for i, text := range o.errs {
 		errs[i] = errors.New("config: load: " + text)

@@ -67,8 +67,10 @@ func (l *layer) parse() (problems []Problem) {
 			Hint: "use .yaml, .yml, .json, .jsonc or .toml",
 		}}
 	}
+
 	root, mistakes := doc.Parse(l.format, l.data, &origin{layer: l})
 	l.root = root
+
 	for _, m := range mistakes {
 		kind := KindSyntax
 		if m.Duplicate {
@@ -79,6 +81,7 @@ func (l *layer) parse() (problems []Problem) {
 			Line: m.Line, Column: m.Column, Message: m.Message, Hint: m.Hint,
 		})
 	}
+
 	return problems
 }
 
@@ -208,6 +211,7 @@ func mergeNodes(low, high *doc.Node) *doc.Node {
 		}
 		return high
 	}
+
 	merged := *high
 	merged.Names = append([]doc.Name(nil), low.Names...)
 	merged.Items = append([]*doc.Node(nil), low.Items...)
@@ -215,6 +219,7 @@ func mergeNodes(low, high *doc.Node) *doc.Node {
 	for i, k := range merged.Names {
 		at[k.Text] = i
 	}
+
 	for i, k := range high.Names {
 		j, below := at[k.Text]
 		if !below {
@@ -224,6 +229,7 @@ func mergeNodes(low, high *doc.Node) *doc.Node {
 		}
 		merged.Names[j], merged.Items[j] = k, mergeNodes(merged.Items[j], high.Items[i])
 	}
+
 	remark(&merged, func(o *origin) { o.over = low })
 	return &merged
 }

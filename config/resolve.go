@@ -64,6 +64,7 @@ func parseReference(text string) (reference, error) {
 	if r.path, err = url.PathUnescape(path); err != nil {
 		return reference{}, errors.New("the path has an invalid percent escape; a percent sign is written %25")
 	}
+
 	if r.key, err = url.PathUnescape(key); err != nil {
 		return reference{}, errors.New("the key has an invalid percent escape; a percent sign is written %25")
 	}
@@ -101,9 +102,11 @@ func (e *engine) resolveAll(ctx context.Context, b *builder) {
 		key string
 		s   *typed.Shape
 	}
+
 	uses := map[string][]use{}
 	var order []string
 	var find func(n *doc.Node, key string, s *typed.Shape)
+
 	find = func(n *doc.Node, key string, s *typed.Shape) {
 		if !mayRefer(n) {
 			return // most values do not, and need no key
@@ -123,17 +126,20 @@ func (e *engine) resolveAll(ctx context.Context, b *builder) {
 			find(item, full, s)
 		}
 	}
+
 	for i, n := range b.heads {
 		find(n, b.schema.Leaves[i].Key, b.schema.Leaves[i].Shape)
 	}
 	if len(order) == 0 {
 		return
 	}
+
 	for _, text := range order {
 		if r, err := parseReference(text); err == nil && isLocal(e.opt.resolvers[r.scheme]) && r.scheme == "file" {
 			b.inputs = append(b.inputs, currentInput(r.path, false)) // before it is resolved
 		}
 	}
+
 	results := e.refs.get(ctx, e.opt.resolvers, order)
 	for i, text := range order {
 		for _, u := range uses[text] {
@@ -202,6 +208,7 @@ func (b *builder) defaultReferences(defaults reflect.Value) {
 			}
 		}
 	}
+
 	visit(b.schema.Root, defaults)
 }
 
@@ -221,6 +228,7 @@ func (c *references) get(ctx context.Context, resolvers map[string]Resolver, tex
 	var asked []int
 	now := time.Now()
 	c.mu.Lock()
+
 	anew := map[string]bool{} // secrets of which all keys are asked for
 	for _, text := range texts {
 		ref, err := parseReference(text)
@@ -229,6 +237,7 @@ func (c *references) get(ctx context.Context, resolvers map[string]Resolver, tex
 			anew[secretOf(text)] = true
 		}
 	}
+
 	for i, text := range texts {
 		if anew[secretOf(text)] {
 			asked = append(asked, i)
@@ -237,11 +246,13 @@ func (c *references) get(ctx context.Context, resolvers map[string]Resolver, tex
 		r := c.known[text]
 		out[i] = resolved{value: r.value, at: r.at, lease: r.lease}
 	}
+
 	c.mu.Unlock()
 	missing := make([]string, len(asked))
 	for j, i := range asked {
 		missing[j] = texts[i]
 	}
+
 	for j, r := range resolveMany(ctx, resolvers, missing) {
 		i := asked[j]
 		ref, _ := parseReference(texts[i])
@@ -255,6 +266,7 @@ func (c *references) get(ctx context.Context, resolvers map[string]Resolver, tex
 		c.mu.Unlock()
 		out[i] = r
 	}
+
 	return out
 }
 
@@ -294,11 +306,13 @@ func resolveOne(ctx context.Context, resolvers map[string]Resolver, text string)
 		out.err = err
 		return out
 	}
+
 	resolver := resolvers[r.scheme]
 	if resolver == nil {
 		out.err = fmt.Errorf("no resolver for %q; there are %s", r.scheme, strings.Join(typed.SortedKeys(resolvers), ", "))
 		return out
 	}
+
 	out.local = isLocal(resolver)
 	out.value, out.lease, out.err = resolver.Resolve(ctx, r.path, r.key)
 	if out.err == nil && isReference(out.value) {
@@ -333,16 +347,19 @@ func (fileResolver) Resolve(_ context.Context, path, key string) (string, time.D
 	if key == "" {
 		return trimNewline(string(data)), 0, nil
 	}
+
 	l := &layer{kind: layerFile, name: path, format: formatOf(path), data: data}
 	if problems := l.parse(); len(problems) > 0 {
 		return "", 0, fmt.Errorf("read %s: %w", position(path, problems[0].Line, problems[0].Column), errors.New(problems[0].Message))
 	}
+
 	n := l.root
 	for part := range strings.SplitSeq(key, ".") {
 		if n != nil {
 			n = n.Child(part)
 		}
 	}
+
 	if n == nil || n.Kind != doc.Text {
 		return "", 0, fmt.Errorf("read %s: there is no single value at key %s", path, key)
 	}
@@ -437,6 +454,7 @@ func (c *references) due(used map[string][]string) (at time.Time) {
 func (c *references) dueBy(now time.Time, used map[string][]string) (texts []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+
 	due := map[string]bool{}
 	for text := range used {
 		if r := c.known[text]; r != nil {
@@ -445,10 +463,12 @@ func (c *references) dueBy(now time.Time, used map[string][]string) (texts []str
 			}
 		}
 	}
+
 	for _, text := range typed.SortedKeys(used) {
 		if due[secretOf(text)] {
 			texts = append(texts, text)
 		}
 	}
+
 	return texts
 }

@@ -47,6 +47,7 @@ func (e *engine) run(ctx context.Context) error {
 	defer cancel(nil)
 	done := make(chan struct{})
 	e.mu.Lock()
+
 	switch {
 	case e.closed:
 		e.mu.Unlock()
@@ -55,6 +56,7 @@ func (e *engine) run(ctx context.Context) error {
 		e.mu.Unlock()
 		return ErrRunning
 	}
+
 	e.running, e.stop, e.done = true, cancel, done
 	e.mu.Unlock()
 	defer func() {
@@ -63,6 +65,7 @@ func (e *engine) run(ctx context.Context) error {
 		e.mu.Unlock()
 		close(done)
 	}()
+
 	f := &follower{engine: e, watch: newFileWatch(e.opt.noEvents)}
 	defer f.watch.close()
 	f.loop(ctx)
@@ -86,6 +89,7 @@ type follower struct {
 func (f *follower) loop(ctx context.Context) {
 	f.begin()
 	f.look(ctx) // what changed between Load and Run
+
 	for ctx.Err() == nil {
 		timer := time.NewTimer(time.Until(f.due()))
 		select {
@@ -232,14 +236,17 @@ func (f *follower) arm() {
 	if !ok {
 		mode, every = "polling", pollWithoutEvents
 	}
+
 	if f.opt.poll != 0 {
 		every = f.opt.poll
 	}
+
 	if every > 0 {
 		if at := time.Now().Add(every); f.nextPoll.IsZero() || at.Before(f.nextPoll) {
 			f.nextPoll = at
 		}
 	}
+
 	f.mu.Lock()
 	before := f.stats.Watching
 	f.stats.Watching = mode

@@ -71,6 +71,7 @@ func Load[T any](ctx context.Context, defaults T, opts ...Option) (*Store[T], er
 	if err != nil {
 		return nil, err
 	}
+
 	e.publish = func(rv reflect.Value) { s.current.Store(rv.Interface().(*T)) }
 	s.engine = e
 	snap, err := e.build(ctx, nil)
@@ -78,6 +79,7 @@ func Load[T any](ctx context.Context, defaults T, opts ...Option) (*Store[T], er
 		return nil, err
 	}
 	e.logWarnings(snap)
+
 	e.install(snap)
 	e.health.Start()
 	return s, nil
@@ -88,6 +90,7 @@ func newEngine(defaults reflect.Value, o *options) (*engine, error) {
 	if len(errs) == 0 {
 		errs = o.checkIgnore(schema)
 	}
+
 	if len(errs) > 0 {
 		joined := make([]error, len(errs))
 		for i, text := range errs {
@@ -95,10 +98,12 @@ func newEngine(defaults reflect.Value, o *options) (*engine, error) {
 		}
 		return nil, errors.Join(joined...)
 	}
+
 	filled := reflect.New(schema.Type).Elem()
 	filled.Set(typed.Copy(defaults, schema.Root.Shape))
 	typed.Fill(filled, schema.Root.Shape)
 	monitor := newHealth(o)
+
 	return &engine{
 		opt: o, schema: schema, defaults: filled,
 		health: monitor,
@@ -115,6 +120,7 @@ func (e *engine) install(snap *snapshot) {
 	e.stats.LoadedAt = snap.at
 	e.stats.Err, e.stats.FailedAt = nil, time.Time{}
 	e.reported = ""
+
 	e.publish(snap.rv)
 	if old != nil {
 		e.changes.push(old.rv, snap.rv)
@@ -122,6 +128,7 @@ func (e *engine) install(snap *snapshot) {
 	e.mu.Unlock()
 	e.refs.prune(snap.references)
 	e.health.OK(reloadKey)
+
 	e.signal()
 }
 
@@ -154,6 +161,7 @@ func (e *engine) exclusive(ctx context.Context, op string, work func() error) er
 	case <-ctx.Done():
 		return fmt.Errorf("config: %s: %w", op, context.Cause(ctx))
 	}
+
 	err := func() error {
 		defer func() { <-e.building }()
 		if e.isClosed() {
@@ -161,6 +169,7 @@ func (e *engine) exclusive(ctx context.Context, op string, work func() error) er
 		}
 		return work()
 	}()
+
 	e.changes.deliver()
 	return err
 }
@@ -255,11 +264,13 @@ func (e *engine) failed(ctx context.Context, snap *snapshot, err error) {
 	e.mu.Lock()
 	e.stats.Err, e.stats.FailedAt = err, time.Now()
 	e.stats.Failures++
+
 	if snap != nil && e.snap != nil {
 		kept := *e.snap // what to watch is what was read last
 		kept.inputs = mergeInputs(snap.inputs, kept.inputs)
 		e.snap = &kept
 	}
+
 	again := e.reported == err.Error()
 	e.reported = err.Error()
 	e.mu.Unlock()
@@ -269,6 +280,7 @@ func (e *engine) failed(ctx context.Context, snap *snapshot, err error) {
 	if !again {
 		e.opt.logger.Warn("reload failed, the last good settings stay", "error", err)
 	}
+
 	e.signal()
 }
 

@@ -52,15 +52,18 @@ func ParseBytes(text string) (Bytes, error) {
 			break
 		}
 	}
+
 	if number == "" || strings.Trim(number, "0123456789.") != "" {
 		return 0, fmt.Errorf("config: parse size %q: want a number and a unit, such as 64MiB", text)
 	}
+
 	if whole, err := strconv.ParseInt(number, 10, 64); err == nil {
 		if whole > math.MaxInt64/unit {
 			return 0, fmt.Errorf("config: parse size %q: more than %d bytes", text, int64(math.MaxInt64))
 		}
 		return Bytes(whole * unit), nil
 	}
+
 	part, err := strconv.ParseFloat(number, 64)
 	if err != nil {
 		return 0, fmt.Errorf("config: parse size %q: want a number and a unit, such as 64MiB", text)
@@ -69,6 +72,7 @@ func ParseBytes(text string) (Bytes, error) {
 	if size >= math.MaxInt64 {
 		return 0, fmt.Errorf("config: parse size %q: more than %d bytes", text, int64(math.MaxInt64))
 	}
+
 	if size != math.Trunc(size) {
 		return 0, fmt.Errorf("config: parse size %q: not a whole number of bytes", text)
 	}

@@ -197,6 +197,7 @@ type planned struct {
 func (e *engine) plan(ctx context.Context, op string, base *snapshot, data []byte, f doc.Format, change changeFunc) (*planned, error) {
 	rv := reflect.New(e.schema.Type)
 	rv.Elem().Set(typed.Copy(base.rv.Elem(), e.schema.Root.Shape))
+
 	texts, err := change(rv)
 	if err != nil {
 		var own *Report
@@ -205,6 +206,7 @@ func (e *engine) plan(ctx context.Context, op string, base *snapshot, data []byt
 		}
 		return nil, fmt.Errorf("config: %s: %w", op, err)
 	}
+
 	if name := typed.ChangedNoKey(base.rv.Elem(), rv.Elem(), e.schema.Root.Shape); name != "" {
 		return nil, fmt.Errorf("config: %s: field %s was changed, but it is no key: no file can hold it", op, name)
 	}
@@ -212,6 +214,7 @@ func (e *engine) plan(ctx context.Context, op string, base *snapshot, data []byt
 	if err != nil || len(edits) == 0 {
 		return nil, err
 	}
+
 	next, notes, err := doc.Edit(f, data, edits)
 	if err != nil {
 		return nil, fmt.Errorf("config: %s: %w", op, err)
@@ -219,15 +222,18 @@ func (e *engine) plan(ctx context.Context, op string, base *snapshot, data []byt
 	if bytes.Equal(next, data) {
 		return nil, nil
 	}
+
 	snap, err := e.build(ctx, next)
 	if err != nil {
 		return nil, fmt.Errorf("config: %s: %w", op, within(err))
 	}
+
 	if len(texts) == 0 {
 		if left, err := e.edits(snap, rv, nil); err != nil || len(left) > 0 {
 			return nil, errors.Join(fmt.Errorf("config: %s: key %s: the file cannot express the value", op, append(left, edits...)[0].Key()), err)
 		}
 	}
+
 	return &planned{next, snap, notes}, nil
 }
 
@@ -250,14 +256,17 @@ func (e *engine) edits(base *snapshot, rv reflect.Value, texts map[string]*doc.N
 				}
 				continue
 			}
+
 			more, err := e.leafEdits(base, child, ov, nv, texts)
 			if err != nil {
 				return err
 			}
 			out = append(out, more...)
 		}
+
 		return nil
 	}
+
 	return out, visit(e.schema.Root, base.rv.Elem(), rv.Elem())
 }
 
@@ -289,6 +298,7 @@ func (e *engine) setText(rv reflect.Value, key, value string) (map[string]*doc.N
 			}
 		}
 	}
+
 	if leaf == nil || leaf.Section {
 		hint := typed.Nearest(key, typed.Keys(e.schema.ByKey))
 		if leaf != nil {
@@ -299,6 +309,7 @@ func (e *engine) setText(rv reflect.Value, key, value string) (map[string]*doc.N
 		}
 		return nil, fmt.Errorf("config: set %s: %w%s", key, ErrUnknownKey, hint)
 	}
+
 	s := leaf.Shape
 	if entryKey != "" {
 		s = s.Elem
@@ -307,6 +318,7 @@ func (e *engine) setText(rv reflect.Value, key, value string) (map[string]*doc.N
 	if isReference(value) {
 		return map[string]*doc.Node{key: {Kind: doc.Text, Text: value}}, nil
 	}
+
 	if s.IsSecret() {
 		return nil, fmt.Errorf("config: set %s: %w", key, ErrSecret)
 	}
@@ -314,8 +326,10 @@ func (e *engine) setText(rv reflect.Value, key, value string) (map[string]*doc.N
 	d := newDecoder(false)
 	target := reflect.New(leaf.Shape.Type).Elem()
 	field := e.leafValue(rv, leaf)
+
 	before := reflect.New(field.Type()).Elem()
 	before.Set(typed.Copy(field, leaf.Shape))
+
 	if err == nil && entryKey == "" {
 		if leaf.Shape.Code == typed.Map {
 			target.Set(typed.Copy(field, leaf.Shape))
@@ -324,6 +338,7 @@ func (e *engine) setText(rv reflect.Value, key, value string) (map[string]*doc.N
 			field.Set(target)
 		}
 	}
+
 	if err == nil && entryKey != "" {
 		outer := &doc.Node{Kind: doc.Map, Mark: n.Mark}
 		outer.Put(doc.Name{Text: entryKey}, expanded)
@@ -332,6 +347,7 @@ func (e *engine) setText(rv reflect.Value, key, value string) (map[string]*doc.N
 			field.Set(target)
 		}
 	}
+
 	problems := problemsOf(d.Mistakes)
 	if err != nil {
 		problems = []Problem{{Kind: KindWrongType, Key: key, Value: shown(n, s, key), Want: s.Describe(), Hint: err.Error()}}
@@ -339,6 +355,7 @@ func (e *engine) setText(rv reflect.Value, key, value string) (map[string]*doc.N
 	for i := range problems {
 		problems[i].Layer = ""
 	}
+
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("config: set %s: %w", key, reportOf{&Report{Problems: problems}})
 	}
@@ -384,6 +401,7 @@ func (e *engine) leafValue(rv reflect.Value, leaf *typed.Entry) reflect.Value {
 		}
 		return reflect.Value{}, false
 	}
+
 	out, _ := find(e.schema.Root, rv)
 	return out
 }
@@ -431,6 +449,7 @@ func writeFile(path string, data []byte, missing bool) error {
 			return &WriteError{Path: path, Err: fs.ErrPermission, Hint: "the file is read-only"}
 		}
 	}
+
 	if err := atomicfile.Write(path, data, perm); err != nil {
 		return writeError(path, err)
 	}

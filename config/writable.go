@@ -21,6 +21,7 @@ func (r *reading) checkWritable() {
 		if err != nil {
 			continue // it is missing, or cannot be read, which is told elsewhere
 		}
+
 		for _, f := range findings {
 			if f.Who != safefile.Everybody || f.Above || told[f.Path] {
 				continue

@@ -20,22 +20,26 @@ func (d *delivery) candidate(n int) (seg queue.Segment, at int64, ok bool) {
 			open = append(open, seg)
 		}
 	}
+
 	if len(open) > 0 {
 		newest := func() (queue.Segment, int64, bool) {
 			seg := open[len(open)-1]
 			at, ok := d.candidateIn(seg, seg.Size-probeBytes, true)
 			return seg, at, ok
 		}
+
 		oldest := func() (queue.Segment, int64, bool) {
 			at, ok := d.candidateIn(open[0], 0, false)
 			return open[0], at, ok
 		}
+
 		anywhere := func() (queue.Segment, int64, bool) {
 			seg := open[rand.IntN(len(open))]
 			from := d.of(seg.Seq).at
 			at, ok := d.candidateIn(seg, from+rand.Int64N(seg.Size-from), false)
 			return seg, at, ok
 		}
+
 		order := []func() (queue.Segment, int64, bool){newest, oldest, anywhere}
 		switch {
 		case n == 1:
@@ -43,12 +47,14 @@ func (d *delivery) candidate(n int) (seg queue.Segment, at int64, ok bool) {
 		case n > 1 && n%2 == 0:
 			order = []func() (queue.Segment, int64, bool){anywhere, newest, oldest}
 		}
+
 		for _, from := range order {
 			if seg, at, ok := from(); ok {
 				return seg, at, true
 			}
 		}
 	}
+
 	return d.refusedCandidate()
 }
 
@@ -103,6 +109,7 @@ func nextLine(f *os.File, from, size int64) int64 {
 		}
 		from += int64(n)
 	}
+
 	return -1
 }
 

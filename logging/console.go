@@ -105,6 +105,7 @@ func (h *console) Handle(ctx context.Context, r slog.Record) error {
 		b = h.paint(b, dim, r.Time.Format("15:04:05.000"))
 		b = append(b, ' ')
 	}
+
 	color := cyan
 	switch {
 	case r.Level >= slog.LevelError:
@@ -114,6 +115,7 @@ func (h *console) Handle(ctx context.Context, r slog.Record) error {
 	case r.Level >= slog.LevelInfo:
 		color = green
 	}
+
 	level := r.Level.String()
 	b = h.paint(b, color, level)
 	for range max(0, 5-len(level)) {
@@ -124,6 +126,7 @@ func (h *console) Handle(ctx context.Context, r slog.Record) error {
 		b = h.paint(b, cyan, string(appendPlain(nil, h.logger))+":")
 		b = append(b, ' ')
 	}
+
 	b = appendPlain(b, r.Message)
 	b = append(b, h.attrs...)
 	r.Attrs(func(a slog.Attr) bool {
@@ -131,6 +134,7 @@ func (h *console) Handle(ctx context.Context, r slog.Record) error {
 		return true
 	})
 	b = h.appendOrigin(b, ctx, r)
+
 	b = append(b, '\n')
 	if h.redact != nil {
 		b = h.redact.plain(b)
@@ -138,6 +142,7 @@ func (h *console) Handle(ctx context.Context, r slog.Record) error {
 	h.mu.Lock()
 	_, err := h.w.Write(b)
 	h.mu.Unlock()
+
 	if cap(b) <= 16<<10 {
 		*buf = b
 		consoleBuffers.Put(buf)
@@ -179,11 +184,13 @@ func (h *console) appendAttr(b []byte, prefix string, a slog.Attr) []byte {
 		}
 		return b
 	}
+
 	if a.Equal(slog.Attr{}) {
 		return b
 	}
 	b = append(b, ' ')
 	b = h.paint(b, dim, string(appendPlain(nil, prefix+a.Key))+"=")
+
 	text := ""
 	switch v.Kind() {
 	case slog.KindTime:
@@ -196,6 +203,7 @@ func (h *console) appendAttr(b []byte, prefix string, a slog.Attr) []byte {
 	default:
 		text = v.String()
 	}
+
 	if text == "" || strings.ContainsFunc(text, func(r rune) bool { return r == ' ' || r == '"' || r == '=' || !unicode.IsPrint(r) }) {
 		return strconv.AppendQuote(b, text)
 	}

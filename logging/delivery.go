@@ -492,6 +492,7 @@ func (d *delivery) ship(ctx context.Context, seg queue.Segment, res *Result) err
 	if w := d.of(seg.Seq); w.at >= seg.Size && seg.Size > 0 && len(w.refused) > 0 {
 		return nil // all but these are done
 	}
+
 	return d.with(ctx, seg, func(f *os.File, seg queue.Segment) error {
 		w := d.of(seg.Seq)
 		for w.at < seg.Size {
@@ -508,6 +509,7 @@ func (d *delivery) ship(ctx context.Context, seg queue.Segment, res *Result) err
 				return err
 			}
 		}
+
 		if len(w.refused) > 0 {
 			return nil
 		}
@@ -542,6 +544,7 @@ func (d *delivery) sweep(res *Result) (problems []error) {
 			problems = append(problems, d.s.named("ship", seg.Path, err))
 		}
 	}
+
 	return problems
 }
 
@@ -550,6 +553,7 @@ func (d *delivery) sweep(res *Result) (problems []error) {
 func (d *delivery) limited(res *Result) []int {
 	b, w := &d.batch, d.of(d.batch.seg.Seq)
 	most := d.s.sink.Limits().event()
+
 	indices := make([]int, 0, len(b.lines))
 	for i, l := range b.lines {
 		switch size := l.to - l.from; {
@@ -563,6 +567,7 @@ func (d *delivery) limited(res *Result) []int {
 			indices = append(indices, i)
 		}
 	}
+
 	return indices
 }
 
@@ -614,6 +619,7 @@ func (d *delivery) checkpoint() error {
 			all[seg.Seq] = queue.Progress{At: w.at, Held: held}
 		}
 	}
+
 	if len(all) == 0 {
 		return nil
 	}

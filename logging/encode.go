@@ -38,6 +38,7 @@ func plainPrefix(s string) int {
 		ones  = 0x0101010101010101
 		highs = 0x8080808080808080
 	)
+
 	i := 0
 	for ; i+8 <= len(s); i += 8 {
 		w := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
@@ -50,11 +51,13 @@ func plainPrefix(s string) int {
 			break
 		}
 	}
+
 	for ; i < len(s); i++ {
 		if c := s[i]; c < 0x20 || c >= utf8.RuneSelf || c == '"' || c == '\\' {
 			break
 		}
 	}
+
 	return i
 }
 
@@ -79,9 +82,11 @@ func appendEscaped(b []byte, s string) []byte {
 				s = s[n:]
 				continue
 			}
+
 			s = s[1:]
 			continue
 		}
+
 		r, size := utf8.DecodeRuneInString(s)
 		switch {
 		case r == utf8.RuneError && size == 1:
@@ -92,8 +97,10 @@ func appendEscaped(b []byte, s string) []byte {
 		default:
 			b = append(b, s[:size]...)
 		}
+
 		s = s[size:]
 	}
+
 	return b
 }
 
@@ -128,8 +135,10 @@ func (c *clock) appendTime(b []byte, t time.Time) []byte {
 		s.zone = string(text[copy(s.text[:], text):])
 		c.last.Store(s)
 	}
+
 	b = append(b, '"')
 	b = append(b, s.text[:]...)
+
 	if n := t.Nanosecond(); n != 0 {
 		var d [10]byte
 		d[0] = '.'
@@ -143,6 +152,7 @@ func (c *clock) appendTime(b []byte, t time.Time) []byte {
 		}
 		b = append(b, d[:end]...)
 	}
+
 	b = append(b, s.zone...)
 	return append(b, '"')
 }
@@ -171,6 +181,7 @@ func appendFloat(b []byte, f float64) []byte {
 	if abs := math.Abs(f); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
 		format = 'e'
 	}
+
 	b = strconv.AppendFloat(b, f, format, -1, 64)
 	if format == 'e' { // e-09 to e-9
 		if n := len(b); n >= 4 && b[n-4] == 'e' && b[n-3] == '-' && b[n-2] == '0' {
@@ -178,6 +189,7 @@ func appendFloat(b []byte, f float64) []byte {
 			b = b[:n-1]
 		}
 	}
+
 	return b
 }
 
@@ -199,6 +211,7 @@ func appendAny(b []byte, v any) (out []byte) {
 			out = appendString(out, fmt.Sprintf("!PANIC: %v", r))
 		}
 	}()
+
 	_, marshals := v.(json.Marshaler)
 	if err, ok := v.(error); ok && !marshals {
 		return appendString(b, err.Error())

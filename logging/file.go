@@ -182,6 +182,7 @@ func openFile(opts *FileOptions, r *reports) (*File, error) {
 	if f.own {
 		f.reports = newReports(reportOptions{logger: o.Logger, onError: o.OnError, after: o.StuckAfter})
 	}
+
 	if err := os.MkdirAll(f.queue.Dir, queue.DirPerm); err != nil {
 		return nil, &Error{Op: "open", Path: o.Path, Err: err}
 	}
@@ -189,6 +190,7 @@ func openFile(opts *FileOptions, r *reports) (*File, error) {
 	if err := f.open(); err != nil {
 		return nil, &Error{Op: "open", Path: o.Path, Err: err}
 	}
+
 	if f.opts.MaxAge > 0 || f.opts.MaxFiles > 0 {
 		f.keepQuota(0)
 	}
@@ -277,11 +279,13 @@ func (f *File) append(p []byte) error {
 	if used, limit := f.size+int64(len(f.pending)), f.opts.MaxSegmentBytes; limit > 0 && used > 0 && used+int64(len(p)) > limit {
 		f.sealForSize()
 	}
+
 	if f.file == nil {
 		if err := f.open(); err != nil {
 			return f.drop(err, records)
 		}
 	}
+
 	if p[len(p)-1] != '\n' {
 		f.scratch = append(append(f.scratch[:0], p...), '\n')
 		p = f.scratch
@@ -332,6 +336,7 @@ func (f *File) write(p []byte, records int64) error {
 	if f.torn {
 		p = append([]byte{'\n'}, p...)
 	}
+
 	n, err := writeFile(f.file, f.path, f.fd, p)
 	if err != nil {
 		f.cutBack(n)
@@ -341,6 +346,7 @@ func (f *File) write(p []byte, records int64) error {
 		}
 		return f.drop(err, records)
 	}
+
 	f.torn = false
 	f.size += int64(n)
 	f.events += records
@@ -459,12 +465,14 @@ func (f *File) rescue() error {
 	if err := os.MkdirAll(f.queue.Dir, queue.DirPerm); err != nil {
 		return err
 	}
+
 	size := f.size
 	if size > 0 {
 		if err := f.queue.Rescue(f.file, f.path, &f.seqs); err != nil {
 			return err
 		}
 	}
+
 	err := queue.Closed(f.file.Close())
 	f.file, f.size, f.events, f.torn = nil, 0, 0, false
 	err = errors.Join(err, f.open())
@@ -501,11 +509,13 @@ func (f *File) Close() error {
 		return nil
 	}
 	f.closed = true
+
 	for _, t := range []*time.Timer{f.syncing, f.flushing, f.looking} {
 		if t != nil && t.Stop() {
 			f.working.Done()
 		}
 	}
+
 	var err error
 	if f.file != nil {
 		err = errors.Join(f.flush(), f.leave(), queue.Closed(f.file.Close()))
@@ -513,6 +523,7 @@ func (f *File) Close() error {
 	}
 	path := f.path
 	f.mu.Unlock()
+
 	f.working.Wait()
 	if f.own {
 		f.reports.end()

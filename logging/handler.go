@@ -71,6 +71,7 @@ func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 		c.next = h.next.WithAttrs(attrs)
 		return &c
 	}
+
 	name, rest := splitComponent(h.component, make([]slog.Attr, 0, len(attrs)), attrs)
 	c.attrs = slices.Concat(h.attrs, rest)
 	if name == h.component {
@@ -78,6 +79,7 @@ func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 		return &c
 	}
 	c.component, c.level = name, h.logs.levels.component(name)
+
 	c.next = h.logs.outputs(name).WithAttrs(c.attrs)
 	return &c
 }
@@ -101,6 +103,7 @@ func splitComponent(name string, rest, attrs []slog.Attr) (string, []slog.Attr) 
 			rest = append(rest, a)
 		}
 	}
+
 	return name, rest
 }
 

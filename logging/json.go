@@ -63,26 +63,32 @@ func (h *jsonHandler) Handle(ctx context.Context, r slog.Record) error {
 		b = append(b, o.keys.time...)
 		b = append(o.clock.appendTime(b, r.Time), ',')
 	}
+
 	b = append(b, o.keys.level...)
 	b = append(o.keys.levels(b, r.Level), ',')
+
 	if o.source {
 		if src := r.Source(); src != nil {
 			b = append(b, o.keys.source...)
 			b = append(appendSource(b, src), ',')
 		}
 	}
+
 	b = append(b, o.keys.message...)
 	b = appendString(b, r.Message)
+
 	if traceID, spanID := o.trace(ctx); traceID != "" {
 		b = append(append(b, ','), o.keys.trace...)
 		b = appendString(b, traceID)
 		b = append(append(b, ','), o.keys.span...)
 		b = appendString(b, spanID)
 	}
+
 	if len(h.attrs) > 0 {
 		b = append(append(b, ','), h.attrs...)
 	}
 	open := h.opened
+
 	if r.NumAttrs() > 0 && !h.hidden {
 		before := len(b)
 		b = h.openGroups(b)
@@ -99,6 +105,7 @@ func (h *jsonHandler) Handle(ctx context.Context, r slog.Record) error {
 			b = b[:before]
 		}
 	}
+
 	for range open {
 		b = append(b, '}')
 	}
@@ -137,6 +144,7 @@ func (h *jsonHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	}) {
 		return h
 	}
+
 	// What is encoded begins without a comma; one in front makes appendKey
 	// right at the beginning too.
 	b := append([]byte{','}, h.attrs...)
@@ -144,6 +152,7 @@ func (h *jsonHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 		b = append(b[:0], '{')
 	}
 	begin := len(b)
+
 	b = h.openGroups(b)
 	some := false
 	for _, a := range attrs {
@@ -151,6 +160,7 @@ func (h *jsonHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 		b, any = h.out.appendAttr(b, a)
 		some = some || any
 	}
+
 	if !some {
 		b = b[:begin]
 	}
@@ -193,6 +203,7 @@ func (o *jsonOutput) appendAttr(b []byte, a slog.Attr) ([]byte, bool) {
 	if o.redact != nil && o.redact.key(a.Key) {
 		return appendString(appendKey(b, a.Key), secret.Redacted), true
 	}
+
 	v := a.Value
 	switch v.Kind() {
 	case slog.KindString:
@@ -212,10 +223,12 @@ func (o *jsonOutput) appendAttr(b []byte, a slog.Attr) ([]byte, bool) {
 	case slog.KindGroup:
 		return o.appendGroup(b, a.Key, v.Group())
 	}
+
 	x := v.Any()
 	if x == nil && a.Key == "" {
 		return b, false
 	}
+
 	if src, ok := x.(*slog.Source); ok {
 		if src == nil || *src == (slog.Source{}) {
 			return b, false
@@ -225,6 +238,7 @@ func (o *jsonOutput) appendAttr(b []byte, a slog.Attr) ([]byte, bool) {
 		}
 		return appendSource(appendKey(b, a.Key), src), true
 	}
+
 	b = appendKey(b, a.Key)
 	from := len(b)
 	b = appendAny(b, x)
@@ -243,12 +257,14 @@ func (o *jsonOutput) appendGroup(b []byte, key string, attrs []slog.Attr) ([]byt
 	if key != "" {
 		b = append(appendKey(b, key), '{')
 	}
+
 	some := false
 	for _, a := range attrs {
 		var any bool
 		b, any = o.appendAttr(b, a)
 		some = some || any
 	}
+
 	if !some {
 		return b[:begin], false
 	}

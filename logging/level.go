@@ -116,6 +116,7 @@ func (l *levels) set(pattern string, level slog.Level, d time.Duration) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+
 	if l.closed {
 		return ErrClosed
 	}
@@ -123,6 +124,7 @@ func (l *levels) set(pattern string, level slog.Level, d time.Duration) error {
 		old.timer.Stop()
 		delete(l.passing, pattern)
 	}
+
 	if d == 0 {
 		l.lasting[pattern] = level
 	} else {
@@ -130,6 +132,7 @@ func (l *levels) set(pattern string, level slog.Level, d time.Duration) error {
 		p.timer = time.AfterFunc(d, func() { l.expire(pattern, p) })
 		l.passing[pattern] = p
 	}
+
 	l.apply()
 	return nil
 }

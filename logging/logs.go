@@ -304,9 +304,11 @@ func (o *Options) parseLevels() (base slog.Level, patterns map[string]slog.Level
 		}
 		return level
 	}
+
 	base = parse("Level", o.Level)
 	parse("File.Level", o.File.Level)
 	parse("Console.Level", o.Console.Level)
+
 	patterns = map[string]slog.Level{}
 	for _, p := range slices.Sorted(maps.Keys(o.Levels)) {
 		if err := checkPattern(p); err != nil {
@@ -314,6 +316,7 @@ func (o *Options) parseLevels() (base slog.Level, patterns map[string]slog.Level
 		}
 		patterns[p] = parse(fmt.Sprintf("Levels[%q]", p), o.Levels[p])
 	}
+
 	return base, patterns, wrong
 }
 
@@ -341,6 +344,7 @@ func (o *Options) consoleHandler(redact *redactor, least *slog.LevelVar) slog.Ha
 	if format == "" && o.File.Path == "" {
 		format = "text"
 	}
+
 	switch format {
 	case "text":
 		if w == nil {
@@ -357,6 +361,7 @@ func (o *Options) consoleHandler(redact *redactor, least *slog.LevelVar) slog.Ha
 		}
 		return newJSON(w, o, redact, least)
 	}
+
 	return nil
 }
 
@@ -513,11 +518,13 @@ func (l *Logs) Run(ctx context.Context) error {
 		return &Error{Op: "run", Err: ErrRunning}
 	}
 	defer l.running.Store(false)
+
 	select {
 	case <-ctx.Done():
 	case <-l.stop:
 		return nil // Close drains
 	}
+
 	if l.shipper != nil {
 		l.shipper.undelivered(l.drain(context.WithoutCancel(ctx), true))
 	}

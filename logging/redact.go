@@ -102,6 +102,7 @@ func (r *redactor) value(v slog.Value) (slog.Value, bool) {
 	case slog.KindAny:
 		return r.any(v)
 	}
+
 	return v, false
 }
 
@@ -120,6 +121,7 @@ func (r *redactor) any(v slog.Value) (slog.Value, bool) {
 		}
 		return v, false
 	}
+
 	form := r.rewrite(appendAny(nil, v.Any()))
 	if len(form) > 0 && form[0] == '"' {
 		return slog.StringValue(unquote(form)), true

@@ -39,6 +39,7 @@ func (r *redactor) rewrite(p []byte) []byte {
 	kept := 0 // of p, up to where it was copied or left out
 	redactNext := false
 	depth, until := 0, -1
+
 	r.scan(p, func(from, to int, isKey bool) {
 		token := p[from:to]
 		switch c := token[0]; {
@@ -79,6 +80,7 @@ func (r *redactor) rewrite(p []byte) []byte {
 			}
 		}
 	})
+
 	return append(out, p[kept:]...)
 }
 

@@ -67,6 +67,7 @@ func (s *sampler) pass(component string, r slog.Record) bool {
 		shard.mu.Unlock()
 		return true
 	}
+
 	var ended map[sampleKey]*sampled
 	if !now.Before(shard.ends) {
 		if shard.ends.IsZero() || !shard.quiet() {
@@ -77,16 +78,20 @@ func (s *sampler) pass(component string, r slog.Record) bool {
 		}
 		shard.ends = now.Add(s.per)
 	}
+
 	if ended != nil {
 		s.working.Add(1) // close waits for the summaries
 	}
+
 	c := shard.seen[key]
 	if c == nil && len(shard.seen) < maxSampled {
 		c = &sampled{}
 		shard.seen[key] = c
 	}
+
 	ok := c == nil || c.written < s.first
 	first := false
+
 	if c != nil {
 		if ok {
 			c.written++
@@ -95,6 +100,7 @@ func (s *sampler) pass(component string, r slog.Record) bool {
 			first = c.left == 1
 		}
 	}
+
 	shard.mu.Unlock()
 	if !ok {
 		s.suppressed.Add(1)
@@ -102,6 +108,7 @@ func (s *sampler) pass(component string, r slog.Record) bool {
 	if first {
 		s.arm()
 	}
+
 	if ended != nil {
 		s.summarize(ended)
 		s.working.Done()
@@ -155,6 +162,7 @@ func (s *sampler) sweep(all bool) {
 		shard.mu.Unlock()
 		s.summarize(ended)
 	}
+
 	if again {
 		s.arm()
 	}

@@ -84,6 +84,7 @@ func (o *ShipperOptions) withDefaults() (ShipperOptions, options.Mistakes) {
 	if o != nil {
 		out = *o
 	}
+
 	var wrong options.Mistakes
 	switch {
 	case out.MaxBatchBytes == 0:
@@ -91,6 +92,7 @@ func (o *ShipperOptions) withDefaults() (ShipperOptions, options.Mistakes) {
 	case out.MaxBatchBytes < minBatchBytes || out.MaxBatchBytes > maxBatchBytes:
 		wrong.Add("MaxBatchBytes", "%d is not between %d and %d", out.MaxBatchBytes, minBatchBytes, maxBatchBytes)
 	}
+
 	duration := func(field string, value *time.Duration, def, least time.Duration) {
 		if *value == 0 {
 			*value = def
@@ -99,6 +101,7 @@ func (o *ShipperOptions) withDefaults() (ShipperOptions, options.Mistakes) {
 			wrong.Add(field, "%v is less than %v", *value, least)
 		}
 	}
+
 	duration("Interval", &out.Interval, time.Second, time.Millisecond)
 	duration("Retry.Base", &out.Retry.Base, 500*time.Millisecond, time.Millisecond)
 	duration("Retry.Max", &out.Retry.Max, max(time.Minute, out.Retry.Base), max(time.Millisecond, out.Retry.Base))
@@ -106,6 +109,7 @@ func (o *ShipperOptions) withDefaults() (ShipperOptions, options.Mistakes) {
 	if out.MaxQuarantineBytes == 0 {
 		out.MaxQuarantineBytes = defaultQuarantine
 	}
+
 	if out.CloseTimeout == 0 {
 		out.CloseTimeout = 5 * time.Second
 	}
@@ -280,15 +284,18 @@ func (s *Shipper) bulk(ctx context.Context, o effort, res *Result) error {
 			problems = append(problems, err)
 		}
 	}
+
 	todo, err := s.all()
 	if err != nil {
 		return err
 	}
+
 	for _, d := range todo {
 		if err := d.bulk(ctx, o, res); err != nil {
 			problems = append(problems, err)
 		}
 	}
+
 	if len(problems) == 1 {
 		return problems[0]
 	}
@@ -361,6 +368,7 @@ func (s *Shipper) round(ctx context.Context, stop <-chan struct{}) time.Duration
 	todo, err := s.all()
 	s.problem("the folder", err)
 	s.orphans()
+
 	for _, d := range todo {
 		select {
 		case <-stop:
@@ -380,6 +388,7 @@ func (s *Shipper) round(ctx context.Context, stop <-chan struct{}) time.Duration
 			wait = min(wait, left)
 		}
 	}
+
 	return wait
 }
 
@@ -398,6 +407,7 @@ func (s *Shipper) orphans() {
 	if err != nil {
 		return // the pass says so
 	}
+
 	for _, q := range others {
 		if q.Name == s.opts.Name {
 			continue

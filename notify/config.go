@@ -47,6 +47,7 @@ func (c Config) Options(notifiers map[string]Notifier) *Options {
 			names = append(names, name)
 		}
 	}
+
 	slices.Sort(names)
 	for _, name := range names {
 		r := c.Receivers[name]
@@ -55,5 +56,6 @@ func (c Config) Options(notifiers map[string]Notifier) *Options {
 			Rate: r.Rate, Retry: r.Retry, Concurrency: r.Concurrency,
 		})
 	}
+
 	return o
 }

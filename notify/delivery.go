@@ -126,6 +126,7 @@ func (d *delivery) compose(now time.Time) bool {
 		}
 		e.begin(d)
 	}
+
 	if m.First.IsZero() {
 		m.First = m.Time
 	}
@@ -136,6 +137,7 @@ func (d *delivery) compose(now time.Time) bool {
 	if before == nil && d.restored {
 		before = d.base
 	}
+
 	if before != nil && before.Resolved != m.Resolved {
 		m.ID = newID(now) // a receiver may know the other one by its ID
 	}

@@ -19,6 +19,7 @@ type dryRun struct {
 func (d *dryRun) print(r Receiver, m Message) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "--- to %s, id %s, level %v\n", r.Name, m.ID, m.Level)
+
 	if p, ok := r.Notifier.(Previewer); ok {
 		content, err := p.Preview(m)
 		if err != nil {
@@ -28,6 +29,7 @@ func (d *dryRun) print(r Receiver, m Message) error {
 	} else {
 		fmt.Fprintf(&b, "%s\n\n%s", m.Title(), m.Body())
 	}
+
 	if !bytes.HasSuffix(b.Bytes(), []byte("\n")) {
 		b.WriteByte('\n')
 	}

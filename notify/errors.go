@@ -126,6 +126,7 @@ func NewError(op string, err error) *Error {
 	if err == nil {
 		return nil
 	}
+
 	if known, ok := errors.AsType[*Error](err); ok {
 		if known == nil {
 			return &Error{Op: op, Class: ClassOther, Reason: "receiver returned a nil *notify.Error as an error"}
@@ -136,6 +137,7 @@ func NewError(op string, err error) *Error {
 		}
 		return &e
 	}
+
 	e := &Error{Op: op, Class: classOf(err), Reason: redact.Reason(err.Error())}
 	for _, s := range []error{
 		context.DeadlineExceeded, context.Canceled, os.ErrDeadlineExceeded, net.ErrClosed,
@@ -146,15 +148,18 @@ func NewError(op string, err error) *Error {
 			e.causes = append(e.causes, s)
 		}
 	}
+
 	if e.Class == ClassTimeout && !errors.Is(e, context.DeadlineExceeded) {
 		e.causes = append(e.causes, os.ErrDeadlineExceeded)
 	}
+
 	if after, ok := errors.AsType[interface {
 		error
 		RetryAfter() time.Duration
 	}](err); ok {
 		e.RetryAfter = max(0, after.RetryAfter())
 	}
+
 	return e
 }
 
@@ -166,21 +171,25 @@ func classOf(err error) Class {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
 		return ClassTimeout
 	}
+
 	if t, ok := errors.AsType[interface {
 		error
 		Temporary() bool
 	}](err); ok && t.Temporary() {
 		return ClassServer
 	}
+
 	if isTLS(err) {
 		return ClassTLS
 	}
+
 	if n, ok := errors.AsType[net.Error](err); ok {
 		if n.Timeout() {
 			return ClassTimeout
 		}
 		return ClassTransport
 	}
+
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) {
 		return ClassTransport
 	}
@@ -204,11 +213,13 @@ func isTLS(err error) bool {
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("notify: ")
+
 	if e.Op == "" {
 		b.WriteString("send")
 	} else {
 		b.WriteString(e.Op)
 	}
+
 	if e.Receiver != "" {
 		b.WriteString(" " + e.Receiver)
 	}
@@ -216,6 +227,7 @@ func (e *Error) Error() string {
 		b.WriteString(" <" + e.Recipient + ">")
 	}
 	b.WriteString(": ")
+
 	if e.Code != 0 {
 		fmt.Fprintf(&b, "%d ", e.Code)
 	}
@@ -223,6 +235,7 @@ func (e *Error) Error() string {
 		b.WriteString(e.Enhanced + " ")
 	}
 	b.WriteString(e.Reason)
+
 	if e.Attempts > 1 {
 		fmt.Fprintf(&b, " (%d attempts)", e.Attempts)
 	}
@@ -255,6 +268,7 @@ func (e *Error) LogValue() slog.Value {
 			attrs = append(attrs, slog.String(f.key, f.value))
 		}
 	}
+
 	if e.Code != 0 {
 		attrs = append(attrs, slog.Int("code", e.Code))
 	}

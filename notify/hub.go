@@ -64,12 +64,14 @@ func New(opts *Options) (*Hub, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	known := slices.Clone(o.Secrets)
 	for _, r := range o.Receivers {
 		if holder, ok := r.Notifier.(SecretHolder); ok {
 			known = append(known, holder.Secrets()...)
 		}
 	}
+
 	h := &Hub{opts: o, red: redact.New(known...), byName: map[string]*worker{}}
 	h.words = h.red.Long()
 	h.log = &logger{out: o.Logger, red: h.red}
@@ -77,16 +79,19 @@ func New(opts *Options) (*Hub, error) {
 	h.alive, h.kill = context.WithCancelCause(context.Background())
 	h.tasks.tick = h.tick
 	h.release.fire = func(_ time.Time, t *todo) { t.run = append(t.run, h.releaseParked) }
+
 	h.mute.changed = h.silenceEnded
 	if o.DryRun != nil {
 		h.dry = &dryRun{out: o.DryRun, red: h.words}
 	}
+
 	for _, r := range o.Receivers {
 		w := newWorker(&h.mu, h, h.red.String, r, o.Group)
 		w.limit.fire = func(_ time.Time, t *todo) { t.run = append(t.run, func() { _ = h.releaseHeld(w, false) }) }
 		h.workers = append(h.workers, w)
 		h.byName[r.Name] = w
 	}
+
 	if o.Outbox.Dir != "" && h.dry == nil {
 		if h.out, err = openOutbox(o.Outbox, h.log, h.health); err != nil {
 			h.kill(ErrClosed)
@@ -95,6 +100,7 @@ func New(opts *Options) (*Hub, error) {
 		h.adopt.fire = func(_ time.Time, t *todo) { t.run = append(t.run, h.adoptLeft) }
 		h.adoptLeft()
 	}
+
 	h.health.Start()
 	return h, nil
 }
@@ -163,11 +169,13 @@ func (h *Hub) repeat(takers []*worker, key groupKey, m *Message, now time.Time) 
 	if h.closed {
 		return nil, true, closedError("send")
 	}
+
 	for _, w := range takers {
 		if e := w.ledger.entries[key]; e == nil || !e.repeats(m, now) {
 			return nil, false, nil
 		}
 	}
+
 	h.suppressed++
 	for _, w := range takers {
 		e := w.ledger.entries[key]
@@ -180,6 +188,7 @@ func (h *Hub) repeat(takers []*worker, key groupKey, m *Message, now time.Time) 
 			b = h.out.note(&record{Op: "entry", Receiver: w.r.Name, Entry: h.wire(e)}, before == 0)
 		}
 	}
+
 	return b, true, nil
 }
 
@@ -302,6 +311,7 @@ func (h *Hub) admit(w *worker, key groupKey, m *Message, takes bool, now time.Ti
 	case e == nil:
 		e = h.addEntry(w, key, keyed, now, t)
 	}
+
 	if e.report(m, now) {
 		return e, h.urgent(e, m, now, t), true
 	}
@@ -333,12 +343,14 @@ func (h *Hub) urgent(e *entry, m *Message, now time.Time, t *todo) *delivery {
 	d := h.deliver(e.w, m, e, now)
 	d.end = m.Resolved && m.Key != ""
 	e.sent(d.level, true, now)
+
 	if old := e.pending; old != nil {
 		d.waiters, old.waiters = old.waiters, nil
 		d.since, d.due = old.since, old.due
 		t.replaced = append(t.replaced, old)
 		h.forget(old, t)
 	}
+
 	e.pending = d
 	if h.opts.Group.Wait > 0 && !d.end && !e.heard && d.due.IsZero() {
 		d.due = now.Add(h.opts.Group.Wait)
@@ -374,6 +386,7 @@ func (h *Hub) dispatch(d *delivery, hidden bool, now time.Time, t *todo) {
 		h.failed(d, []*Error{e}, now, t)
 		return
 	}
+
 	switch {
 	case hidden:
 		h.park(d, t)
@@ -440,6 +453,7 @@ func (h *Hub) forget(d *delivery, t *todo) {
 	case waiting:
 		d.w.remove(d)
 	}
+
 	h.move(d, over)
 	h.tasks.plan(&d.late, time.Time{})
 	if d.w.all[d.base.ID] == d {
@@ -449,6 +463,7 @@ func (h *Hub) forget(d *delivery, t *todo) {
 	if d.stored {
 		h.out.bytes -= d.size
 	}
+
 	if d.twin != nil {
 		d.twin.twin = nil
 	}
@@ -502,6 +517,7 @@ func (h *Hub) abandon(w *waiter) {
 	t := &todo{}
 	now := time.Now()
 	h.mu.Lock()
+
 	for _, wk := range h.workers {
 		for _, d := range wk.all {
 			i := slices.Index(d.waiters, w)
@@ -512,6 +528,7 @@ func (h *Hub) abandon(w *waiter) {
 			if e.Class == ClassOther {
 				e.Class = ClassCanceled
 			}
+
 			e.Reason = "gave up waiting: " + e.Reason
 			wk.sign(e, d)
 			if len(d.waiters) == 1 {
@@ -519,6 +536,7 @@ func (h *Hub) abandon(w *waiter) {
 				continue
 			}
 			d.waiters = slices.Delete(d.waiters, i, i+1)
+
 			d.ctx = d.waiters[0].ctx
 			w.errs = append(w.errs, e)
 			if w.left--; w.left == 0 {
@@ -526,6 +544,7 @@ func (h *Hub) abandon(w *waiter) {
 			}
 		}
 	}
+
 	h.mu.Unlock()
 	h.finish(t)
 }
@@ -539,6 +558,7 @@ func (h *Hub) taken(d *delivery, now time.Time, t *todo) {
 		h.noteEntry(e, t, false)
 	}
 	h.noteDone(d, t)
+
 	d.w.stats.Sent++
 	h.settle(d, nil, t)
 	for _, e := range d.entries() {
@@ -547,11 +567,13 @@ func (h *Hub) taken(d *delivery, now time.Time, t *todo) {
 	if twin == nil {
 		return
 	}
+
 	// The other receiver drops its copy, unless it takes it right now.
 	if twin.at == calling {
 		twin.covered = true
 		return
 	}
+
 	h.cover(twin, now, t)
 }
 
@@ -573,6 +595,7 @@ func (h *Hub) retry(d *delivery, now time.Time, t *todo) {
 		h.cover(d, now, t)
 		return
 	}
+
 	for _, e := range d.entries() {
 		e.back(d)
 		next := e.pending
@@ -589,10 +612,12 @@ func (h *Hub) retry(d *delivery, now time.Time, t *todo) {
 			e.pending = next
 			return
 		}
+
 		if e.pending == nil {
 			e.pending = d
 		}
 	}
+
 	if d.stored {
 		t.batch = h.out.note(&record{Op: "retry", ID: d.base.ID, Targets: []wireTarget{h.target(d)}}, false)
 	}
@@ -612,6 +637,7 @@ func (h *Hub) failed(d *delivery, errs []*Error, now time.Time, t *todo) {
 			return // it is a part of what the fallback tells
 		}
 	}
+
 	d.w.stats.Failed++
 	if twin := d.twin; twin != nil {
 		twin.waiters, d.waiters = append(twin.waiters, d.waiters...), nil
@@ -623,8 +649,10 @@ func (h *Hub) failed(d *delivery, errs []*Error, now time.Time, t *todo) {
 	} else {
 		errs = append(slices.Clone(d.before), errs...)
 	}
+
 	waited := len(d.waiters) > 0
 	h.forget(d, t)
+
 	for _, e := range d.entries() {
 		counted := e.fresh
 		if waited {
@@ -637,6 +665,7 @@ func (h *Hub) failed(d *delivery, errs []*Error, now time.Time, t *todo) {
 		h.noteEntry(e, t, false)
 		h.replan(e)
 	}
+
 	if len(errs) > 0 && !waited {
 		e := *errs[0]
 		h.health.Lost(healthKey(d.w.r.Name), 1, &e)
@@ -645,6 +674,7 @@ func (h *Hub) failed(d *delivery, errs []*Error, now time.Time, t *todo) {
 		m := *d.base
 		t.run = append([]func(){func() { h.bury(&m, d.w.r.Name, errs) }}, t.run...)
 	}
+
 	h.noteDone(d, t)
 	h.settle(d, errs, t)
 }
@@ -659,12 +689,14 @@ func (h *Hub) handover(d *delivery, errs []*Error, now time.Time, t *todo) bool 
 	if len(errs) > 0 {
 		h.log.later(t, "receiver failed; another one takes over", "receiver", d.w.r.Name, "fallback", f.r.Name, "message_id", d.base.ID, "error", errs[0])
 	}
+
 	parts := d.entries()
 	m := *d.base
 	copied := h.deliver(f, &m, nil, now)
 	copied.level, copied.lines, copied.more, copied.end = d.level, slices.Clone(d.lines), d.more, d.end
 	copied.via = append(slices.Clone(d.via), d.w.r.Name)
 	copied.ctx = d.ctx
+
 	joined := len(parts) > 0
 	for i, e := range parts {
 		fe := f.ledger.entries[e.key]
@@ -674,6 +706,7 @@ func (h *Hub) handover(d *delivery, errs []*Error, now time.Time, t *todo) bool 
 			h.replan(fe)
 			continue
 		}
+
 		joined = false
 		if fe == nil {
 			fe = h.addEntry(f, e.key, e.keyed, now, t)
@@ -681,6 +714,7 @@ func (h *Hub) handover(d *delivery, errs []*Error, now time.Time, t *todo) bool 
 		fe.copy(e)
 		fe.sent(e.level, true, now)
 		fe.pending = copied
+
 		if d.entry != nil {
 			copied.entry = fe
 		} else {
@@ -690,11 +724,13 @@ func (h *Hub) handover(d *delivery, errs []*Error, now time.Time, t *todo) bool 
 			}
 		}
 	}
+
 	if joined {
 		h.forget(copied, t)
 		h.cover(d, now, t)
 		return true
 	}
+
 	copied.twin, d.twin = d, copied
 	_ = h.store([]*delivery{copied}, now, t)
 	h.enqueue(copied, now, t)
@@ -759,11 +795,13 @@ func (h *Hub) releaseHeld(w *worker, early bool) (sent bool) {
 	list := slices.Clone(w.limit.held)
 	h.mu.Unlock()
 	hidden := map[*delivery]bool{}
+
 	if h.mute.active() {
 		for _, d := range list {
 			hidden[d] = h.mute.match(*d.base)
 		}
 	}
+
 	t := &todo{}
 	now := time.Now()
 	h.mu.Lock()
@@ -778,25 +816,30 @@ func (h *Hub) releaseLocked(w *worker, hidden map[*delivery]bool, early bool, no
 		h.planHeld(w, now)
 		return false
 	}
+
 	for _, d := range slices.Clone(w.limit.held) {
 		if hidden[d] {
 			w.limit.drop(d)
 			h.move(d, parked)
 		}
 	}
+
 	list, more := w.limit.held, w.limit.more
 	w.limit.held, w.limit.more = nil, 0
 	if len(list) == 0 && more == 0 {
 		return false
 	}
+
 	if len(list) == 1 && more == 0 {
 		w.limit.spend(list[0].level, now)
 		h.enqueue(list[0], now, t)
 		return true
 	}
+
 	m := &Message{ID: newID(now), Level: slog.LevelInfo, Time: now, Source: h.opts.Source}
 	s := h.deliver(w, m, nil, now)
 	s.more = more
+
 	for _, d := range list {
 		s.lines = append(s.lines, d.line())
 		s.level = max(s.level, d.level)
@@ -810,6 +853,7 @@ func (h *Hub) releaseLocked(w *worker, hidden map[*delivery]bool, early bool, no
 		t.replaced = append(t.replaced, d)
 		h.forget(d, t)
 	}
+
 	if len(s.lines) == 0 {
 		s.lines = []line{{level: slog.LevelInfo, title: "messages that found no place of their own", n: more}}
 		s.more = 0
@@ -817,6 +861,7 @@ func (h *Hub) releaseLocked(w *worker, hidden map[*delivery]bool, early bool, no
 	text := summary(s.lines, s.more)
 	m.Subject, m.Text, m.Level, m.Count, m.New = text.Subject, text.Text, s.level, text.Count, text.New
 	m.First = firstOf(list, now)
+
 	w.limit.spend(s.level, now)
 	_ = h.store([]*delivery{s}, now, t)
 	h.noteMore(w, t)
@@ -845,6 +890,7 @@ func (h *Hub) park(d *delivery, t *todo) {
 		}
 		keep = keep || e.keyed && e.open
 	}
+
 	if !keep || d.end {
 		h.hide(d, t)
 		return
@@ -893,8 +939,10 @@ func (h *Hub) releaseParked() {
 			}
 		}
 	}
+
 	h.mu.Unlock()
 	slices.SortFunc(list, func(a, b *delivery) int { return int(a.order) - int(b.order) })
+
 	for _, d := range list {
 		if h.mute.active() && h.mute.match(*d.base) {
 			continue
@@ -908,6 +956,7 @@ func (h *Hub) releaseParked() {
 		h.mu.Unlock()
 		h.finish(t)
 	}
+
 	if next := h.mute.next(); !next.IsZero() {
 		h.silenceEnded(next)
 	}
@@ -923,6 +972,7 @@ func (h *Hub) clean(m Message) Message {
 	m.Text = h.words.String(m.Text)
 	m.HTML = h.words.String(m.HTML)
 	m.Key = h.words.String(m.Key)
+
 	if len(m.Attrs) > 0 {
 		attrs := make([]slog.Attr, 0, len(m.Attrs))
 		for _, f := range m.Fields() {
@@ -930,6 +980,7 @@ func (h *Hub) clean(m Message) Message {
 		}
 		m.Attrs = attrs
 	}
+
 	if len(m.Attachments) > 0 {
 		m.Attachments = slices.Clone(m.Attachments)
 		for i := range m.Attachments {
@@ -937,6 +988,7 @@ func (h *Hub) clean(m Message) Message {
 			a.Name, a.ContentType = h.words.String(a.Name), h.words.String(a.ContentType)
 		}
 	}
+
 	return m
 }
 
@@ -966,9 +1018,11 @@ func (h *Hub) finish(t *todo) {
 			h.writeLater(t.batch, nil)
 		}
 	}
+
 	for _, f := range t.run {
 		f()
 	}
+
 	for i, w := range t.pump {
 		if !slices.Contains(t.pump[:i], w) {
 			w.pump()

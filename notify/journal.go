@@ -58,6 +58,7 @@ func readJournal(data []byte, take func(*record)) (skipped int) {
 	if len(data) >= len(journalMagic) && string(data[:len(journalMagic)]) == journalMagic {
 		data = data[len(journalMagic):]
 	}
+
 	data = bytes.TrimRight(data, "\x00") // no record ends so
 	for len(data) > 0 {
 		r, n := readFrame(data)
@@ -69,6 +70,7 @@ func readJournal(data []byte, take func(*record)) (skipped int) {
 		data = data[n:]
 		take(r)
 	}
+
 	return skipped
 }
 
@@ -81,6 +83,7 @@ func readFrame(data []byte) (*record, int) {
 	if n > maxRecord || int64(n) > int64(len(data)-frameHead) {
 		return nil, 0
 	}
+
 	payload := data[frameHead : frameHead+int(n)]
 	if crc32.Checksum(payload, castagnoli) != binary.LittleEndian.Uint32(data[4:]) {
 		return nil, 0
@@ -188,12 +191,14 @@ func (j *journal) writeLocked(b *batch) error {
 	if err == nil && b.durable > 0 {
 		err = syncData(j.f)
 	}
+
 	if err != nil {
 		// A torn record at the end would be dropped by its checksum, but
 		// not if a later one is written over a part of it.
 		j.cut()
 		return err
 	}
+
 	j.size += int64(len(b.data))
 	if b.durable > 0 {
 		j.forced = j.size
@@ -239,6 +244,7 @@ func (j *journal) compact(live func() ([]*record, error)) error {
 	if err != nil {
 		return err
 	}
+
 	j.mu.Lock()
 	pending := j.next != nil
 	j.mu.Unlock()
@@ -248,12 +254,14 @@ func (j *journal) compact(live func() ([]*record, error)) error {
 	if j.size <= rewriteAbove {
 		return nil
 	}
+
 	var frames []byte
 	for _, r := range records {
 		if frames, err = appendFrame(frames, r); err != nil {
 			return err
 		}
 	}
+
 	return j.rewrite(frames)
 }
 
@@ -264,6 +272,7 @@ func (j *journal) rewrite(frames []byte) error {
 	if err := writeJournal(tmp, frames); err != nil {
 		return err
 	}
+
 	// Windows renames no open file, nor over one.
 	err := j.f.Close()
 	j.f = nil
@@ -274,6 +283,7 @@ func (j *journal) rewrite(frames []byte) error {
 		j.f = nil
 		return err
 	}
+
 	j.size = int64(len(journalMagic) + len(frames))
 	j.grown, j.whole, j.forced = j.size, j.size, j.size
 	return nil
@@ -314,6 +324,7 @@ func (j *journal) close() error {
 	if last != nil {
 		err = j.write(last)
 	}
+
 	j.commit.Lock()
 	defer j.commit.Unlock()
 	if j.f == nil {
@@ -321,6 +332,7 @@ func (j *journal) close() error {
 	}
 	j.cut()
 	err = errors.Join(err, j.f.Sync(), j.f.Close())
+
 	j.f = nil
 	return err
 }

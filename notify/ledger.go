@@ -332,6 +332,7 @@ func (d *differences) note(shown, m *Message, n int, clean func(string) string) 
 			d.add("", clean(m.plainTitle()), n)
 		}
 	}
+
 	for _, a := range m.Attrs {
 		var was string
 		for _, s := range shown.Attrs {
@@ -358,12 +359,14 @@ func (d *differences) add(name, value string, n int) {
 		i = len(d.Names)
 		d.Names = append(d.Names, nameCounts{Name: name, Values: map[string]int{}})
 	}
+
 	c := &d.Names[i]
 	value = cutText(value, 100)
 	if _, ok := c.Values[value]; !ok && len(c.Values) >= maxValues {
 		c.More += n
 		return
 	}
+
 	c.Values[value] += n
 }
 
@@ -401,12 +404,14 @@ func (c nameCounts) list(first string, n int) string {
 	if n > 0 {
 		all = append(all, value{first, n})
 	}
+
 	for v, n := range c.Values {
 		all = append(all, value{v, n})
 	}
 	slices.SortFunc(all, func(a, b value) int {
 		return cmp.Or(cmp.Compare(b.n, a.n), strings.Compare(a.text, b.text))
 	})
+
 	var b strings.Builder
 	for i, v := range all {
 		if i > 0 {
@@ -417,6 +422,7 @@ func (c nameCounts) list(first string, n int) string {
 			fmt.Fprintf(&b, " (×%d)", v.n)
 		}
 	}
+
 	if c.More > 0 {
 		fmt.Fprintf(&b, ", others (×%d)", c.More)
 	}
@@ -443,6 +449,7 @@ func (l *ledger) evict() []*entry {
 			all = append(all, e)
 		}
 	}
+
 	slices.SortFunc(all, func(a, b *entry) int {
 		lasting := func(e *entry) int {
 			if e.keyed && e.open {
@@ -452,6 +459,7 @@ func (l *ledger) evict() []*entry {
 		}
 		return cmp.Or(cmp.Compare(lasting(a), lasting(b)), cmp.Compare(a.level, b.level), a.seen.Compare(b.seen))
 	})
+
 	out := all[:min(len(all), max(1, l.conf.MaxGroups/32))]
 	for _, e := range out {
 		delete(l.entries, e.key)

@@ -79,6 +79,7 @@ func (m Message) Title() string {
 	case m.Source != "":
 		mark = m.Level.String()
 	}
+
 	if mark != "" {
 		mark = "[" + strings.TrimSpace(mark+" "+oneLine(m.Source)) + "] "
 	}
@@ -125,6 +126,7 @@ func (m Message) Body() string {
 			details = append(details, f.Name+": "+f.Value)
 		}
 	}
+
 	if text := m.Repeats(); text != "" {
 		details = append(details, text)
 	}
@@ -134,6 +136,7 @@ func (m Message) Body() string {
 	for _, a := range m.Attachments {
 		details = append(details, fmt.Sprintf("attachment: %s (%d bytes)", oneLine(a.Name), len(a.Data)))
 	}
+
 	parts = append(parts, strings.Join(details, "\n"))
 	parts = append(parts, blocks...)
 	parts = slices.DeleteFunc(parts, func(s string) bool { return s == "" })
@@ -187,6 +190,7 @@ func appendField(fields []Field, prefix string, a slog.Attr, depth int) []Field 
 		}
 		return fields
 	}
+
 	if a.Key == "" && v.Equal(slog.Value{}) {
 		return fields
 	}
@@ -256,9 +260,11 @@ func oneLine(s string) string {
 			break
 		}
 	}
+
 	if clean {
 		return strings.TrimSpace(s)
 	}
+
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		if isControl(r) {
 			return ' '

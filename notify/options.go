@@ -197,20 +197,24 @@ func (o *Options) withDefaults() (Options, error) {
 	if len(out.Receivers) == 0 {
 		bad("Receivers is empty: add at least one")
 	}
+
 	out.Receivers = slices.Clone(out.Receivers)
 	names := map[string]bool{}
 	for _, r := range out.Receivers {
 		names[r.Name] = true
 	}
+
 	seen := map[string]bool{}
 	for i := range out.Receivers {
 		r := &out.Receivers[i]
 		where := fmt.Sprintf("Receivers[%d]", i)
+
 		if r.Name == "" {
 			bad("%s.Name is empty: give it a name that is unique", where)
 		} else {
 			where = fmt.Sprintf("receiver %q", r.Name)
 		}
+
 		if strings.ContainsFunc(r.Name, isControl) {
 			bad("%s: Name has control characters", where)
 		}
@@ -218,6 +222,7 @@ func (o *Options) withDefaults() (Options, error) {
 			bad("%s: Name is taken by another receiver", where)
 		}
 		seen[r.Name] = true
+
 		if r.Notifier == nil {
 			bad("%s: Notifier is nil", where)
 		}
@@ -227,6 +232,7 @@ func (o *Options) withDefaults() (Options, error) {
 		if r.Fallback != "" && r.Fallback == r.Name {
 			bad("%s: Fallback names the receiver itself", where)
 		}
+
 		if r.FallbackAfter < 0 {
 			bad("%s: FallbackAfter is %v: use 0 for 2m, or a positive duration", where, r.FallbackAfter)
 		}
@@ -236,6 +242,7 @@ func (o *Options) withDefaults() (Options, error) {
 		if r.Concurrency < 0 {
 			bad("%s: Concurrency is %d: use 0 for the default, or a positive number", where, r.Concurrency)
 		}
+
 		if r.Retry.Base < 0 || r.Retry.Max < 0 {
 			bad("%s: Retry.Base %v and Retry.Max %v must not be negative", where, r.Retry.Base, r.Retry.Max)
 		}
@@ -244,6 +251,7 @@ func (o *Options) withDefaults() (Options, error) {
 		}
 		out.fill(r)
 	}
+
 	g := &out.Group
 	if g.Wait < 0 {
 		bad("Group.Wait is %v: use 0 for none", g.Wait)
@@ -251,6 +259,7 @@ func (o *Options) withDefaults() (Options, error) {
 	if g.MaxGroups < 0 {
 		bad("Group.MaxGroups is %d: use 0 for 1,000, or a positive number", g.MaxGroups)
 	}
+
 	if out.Outbox.MaxBytes < 0 {
 		bad("Outbox.MaxBytes is %d: use 0 for 64 MiB, or a positive number", out.Outbox.MaxBytes)
 	}
@@ -258,6 +267,7 @@ func (o *Options) withDefaults() (Options, error) {
 	if g.Repeat < 0 {
 		g.Repeat = g.Interval
 	}
+
 	if g.Interval < 0 {
 		g.Interval, g.Repeat = 0, 0
 	}
@@ -265,11 +275,13 @@ func (o *Options) withDefaults() (Options, error) {
 		g.Repeat = max(either(g.Repeat, time.Hour), g.Interval)
 	}
 	g.MaxGroups = either(g.MaxGroups, 1000)
+
 	g.By = slices.Clone(g.By)
 	out.Outbox.MaxBytes = either(out.Outbox.MaxBytes, 64<<20)
 	out.Outbox.MaxAge = out.maxAge()
 	out.CloseTimeout = max(0, either(out.CloseTimeout, defaultCloseTimeout))
 	out.Outbox.Service = either(out.Outbox.Service, program())
+
 	switch out.Source {
 	case "":
 		out.Source = program()
@@ -279,6 +291,7 @@ func (o *Options) withDefaults() (Options, error) {
 	case "-":
 		out.Source = ""
 	}
+
 	return out, errors.Join(errs...)
 }
 
@@ -291,15 +304,18 @@ func (o *Options) fill(r *Receiver) {
 	}
 	r.FallbackAfter = either(r.FallbackAfter, defaultFallbackAfter)
 	r.Rate.Per = either(r.Rate.Per, time.Minute)
+
 	r.Rate.Burst = either(r.Rate.Burst, 20)
 	r.Retry.Base = either(r.Retry.Base, time.Second)
 	r.Retry.Max = max(either(r.Retry.Max, 5*time.Minute), r.Retry.Base)
+
 	switch {
 	case r.Retry.Attempts < 0:
 		r.Retry.Attempts = 1
 	case r.Retry.Attempts == 0:
 		r.Retry.Attempts = 1<<31 - 1
 	}
+
 	switch {
 	case r.Retry.MaxElapsed < 0:
 		r.Retry.MaxElapsed = forever
@@ -308,6 +324,7 @@ func (o *Options) fill(r *Receiver) {
 	case r.Retry.MaxElapsed == 0:
 		r.Retry.MaxElapsed = 5 * time.Minute
 	}
+
 	r.Concurrency = either(r.Concurrency, 1)
 }
 

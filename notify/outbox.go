@@ -101,6 +101,7 @@ func (o *outbox) tryOpen() error {
 	if err := os.Mkdir(home, 0o700); err != nil {
 		return err
 	}
+
 	lock, err := os.OpenFile(filepath.Join(home, lockName), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(home))
@@ -109,6 +110,7 @@ func (o *outbox) tryOpen() error {
 	if err == nil && !ok {
 		err = fs.ErrNotExist // taken for litter
 	}
+
 	var j *journal
 	if err == nil {
 		// The last thing to appear: a folder without it is left alone.
@@ -117,12 +119,14 @@ func (o *outbox) tryOpen() error {
 	if err == nil {
 		err = errors.Join(atomicfile.SyncDir(home), atomicfile.SyncDir(o.conf.Dir))
 	}
+
 	if err != nil {
 		if j != nil {
 			err = errors.Join(err, j.close())
 		}
 		return errors.Join(err, lock.Close(), os.RemoveAll(home))
 	}
+
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed {
@@ -165,6 +169,7 @@ func (o *outbox) put(r *record, waits int64) (*batch, int64, error) {
 		return nil, 0, broken
 	}
 	r.Op, r.Service = "put", o.conf.Service
+
 	frame, err := appendFrame(nil, r)
 	if err != nil {
 		return nil, 0, err
@@ -208,16 +213,19 @@ func (o *outbox) check() []*Error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var errs []*Error
+
 	bad := func(err error) {
 		e := NewError("check outbox", err)
 		e.Class = ClassStorage
 		errs = append(errs, e)
 	}
+
 	if o.j == nil {
 		bad(fmt.Errorf("messages are held in memory only: %w", o.broken))
 	} else if err := probe(o.home); err != nil {
 		bad(err)
 	}
+
 	if err := o.othersLocked(o.strangers); err != nil {
 		bad(err)
 	}
@@ -287,6 +295,7 @@ func (o *outbox) close(empty bool) error {
 	if j == nil {
 		return nil
 	}
+
 	err := j.close()
 	empty = empty && err == nil
 	if empty {
@@ -296,6 +305,7 @@ func (o *outbox) close(empty bool) error {
 	if empty { // Windows removes no open file
 		err = errors.Join(err, os.Remove(filepath.Join(o.home, lockName)), os.Remove(o.home))
 	}
+
 	if err != nil {
 		return fmt.Errorf("outbox %s: %w", o.conf.Dir, err)
 	}
@@ -310,6 +320,7 @@ func (o *outbox) adopt(mine func(service, receiver string) bool, take func(*repl
 		o.state.Fail("outbox folder", NewError("adopt", err))
 		return
 	}
+
 	strangers := map[stranger]int{}
 	for _, d := range list {
 		name := d.Name()
@@ -327,6 +338,7 @@ func (o *outbox) adopt(mine func(service, receiver string) bool, take func(*repl
 			o.log.Warn("journal of another process cannot be taken over", "journal", name, "error", err)
 		}
 	}
+
 	o.state.Fail("outbox folder", o.others(strangers))
 	o.mu.Lock()
 	o.strangers = strangers
@@ -341,12 +353,14 @@ func (o *outbox) adoptFrom(dir string, mine func(service, receiver string) bool,
 	} else if err != nil {
 		return err
 	}
+
 	held := true
 	defer func() {
 		if held {
 			_ = unlock(lock)
 		}
 	}()
+
 	if ok, err := filelock.TryLock(lock); !ok || err != nil {
 		held = false
 		return errors.Join(err, lock.Close())
@@ -357,6 +371,7 @@ func (o *outbox) adoptFrom(dir string, mine func(service, receiver string) bool,
 	if err != nil {
 		return err
 	}
+
 	all := newReplay()
 	skipped := readJournal(data, all.take)
 	if all.records == 0 && foreignJournal(data) {
@@ -366,32 +381,38 @@ func (o *outbox) adoptFrom(dir string, mine func(service, receiver string) bool,
 	if there && skipped > 0 {
 		o.log.Warn("journal was damaged or cut; what could be read was taken over", "bytes_skipped", skipped, "messages", len(all.parcels))
 	}
+
 	taken.notAfter(time.Now())
 	if !taken.empty() {
 		if err := take(taken); err != nil {
 			return err
 		}
 	}
+
 	if len(rest.parcels) > 0 {
 		for _, p := range rest.parcels {
 			if time.Since(p.since) > o.conf.MaxAge {
 				strangers[stranger{p.service, p.Receiver}]++
 			}
 		}
+
 		if taken.empty() {
 			return nil
 		}
+
 		var frames []byte
 		for _, r := range rest.list() {
 			if frames, err = appendFrame(frames, r); err != nil {
 				return err
 			}
 		}
+
 		if err := writeJournal(path+".new", frames); err != nil {
 			return err
 		}
 		return errors.Join(os.Rename(path+".new", path), atomicfile.SyncDir(dir))
 	}
+
 	// Windows removes no open file; without its journal the folder is nobody's.
 	_ = os.Remove(path + ".new")
 	if there {
@@ -399,6 +420,7 @@ func (o *outbox) adoptFrom(dir string, mine func(service, receiver string) bool,
 	}
 	held = false
 	err = errors.Join(err, unlock(lock), os.Remove(filepath.Join(dir, lockName)))
+
 	_ = os.Remove(dir) // it may hold something that is not ours
 	return err
 }

@@ -17,6 +17,7 @@ func (h *Hub) wire(e *entry) *wireEntry {
 		Total: e.total, Fresh: e.fresh, Differ: e.differ, Said: e.said, SaidLevel: e.saidLevel, Heard: e.heard,
 		Thread: e.thread, Base: e.base, Words: e.words, Ended: e.ended, Muted: e.muted, Shared: e.shared,
 	}
+
 	part := func(m Message) *wireMessage {
 		if m.Subject == "" && m.Text == "" && m.HTML == "" && m.Time.IsZero() {
 			return nil
@@ -24,6 +25,7 @@ func (h *Hub) wire(e *entry) *wireEntry {
 		m = h.clean(m)
 		return toWire(&m)
 	}
+
 	w.Sample, w.Closing = part(e.sample), part(e.closing)
 	if e.recent.Subject != e.sample.Subject || e.recent.Text != e.sample.Text {
 		w.Recent = part(e.recent)
@@ -64,6 +66,7 @@ func (h *Hub) store(ds []*delivery, now time.Time, t *todo) error {
 	if h.out == nil || len(ds) == 0 {
 		return nil
 	}
+
 	r := &record{ID: ds[0].base.ID, Message: toWire(ds[0].base), Since: ds[0].since}
 	for _, d := range ds {
 		target := h.target(d)
@@ -74,6 +77,7 @@ func (h *Hub) store(ds []*delivery, now time.Time, t *todo) error {
 		}
 		r.Targets = append(r.Targets, target)
 	}
+
 	b, size, err := h.out.put(r, h.out.bytes)
 	if err != nil {
 		return h.out.storageError(r.ID, err)
@@ -145,10 +149,12 @@ func (h *Hub) writeLater(b *batch, _ []*delivery) {
 		return
 	}
 	u.batches = append(u.batches, b)
+
 	if u.busy {
 		return
 	}
 	u.busy, u.done = true, make(chan struct{})
+
 	go func() {
 		for {
 			h.mu.Lock()
@@ -206,6 +212,7 @@ func (h *Hub) noteMore(w *worker, t *todo) {
 func (h *Hub) live() ([]*record, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+
 	var list []*record
 	for _, w := range h.workers {
 		var waiting []*delivery
@@ -214,6 +221,7 @@ func (h *Hub) live() ([]*record, error) {
 				waiting = append(waiting, d)
 			}
 		}
+
 		slices.SortFunc(waiting, func(a, b *delivery) int { return int(a.order) - int(b.order) })
 		for _, d := range waiting {
 			list = append(list, &record{
@@ -221,6 +229,7 @@ func (h *Hub) live() ([]*record, error) {
 				Targets: []wireTarget{h.target(d)},
 			})
 		}
+
 		for _, e := range w.ledger.entries {
 			list = append(list, &record{Op: "entry", Receiver: w.r.Name, Service: h.opts.Outbox.Service, Entry: h.wire(e)})
 		}
@@ -228,6 +237,7 @@ func (h *Hub) live() ([]*record, error) {
 			list = append(list, &record{Op: "more", Receiver: w.r.Name, Service: h.opts.Outbox.Service, Count: w.limit.more})
 		}
 	}
+
 	return list, nil
 }
 
@@ -258,6 +268,7 @@ func (h *Hub) load(r *replay) error {
 		h.mu.Unlock()
 		return ErrClosed
 	}
+
 	times := map[*worker][]time.Time{}
 	for key, one := range r.told {
 		w := h.byName[key.receiver]
@@ -273,15 +284,18 @@ func (h *Hub) load(r *replay) error {
 		h.noteEntry(e, t, true)
 		times[w] = append(times[w], e.base)
 	}
+
 	for w, list := range times {
 		w.limit.spent(list)
 	}
+
 	for receiver, one := range r.more {
 		w := h.byName[receiver]
 		w.limit.more += one.entry.Fresh
 		h.noteMore(w, t)
 		h.planHeld(w, now)
 	}
+
 	batch := t.batch
 	for _, p := range r.waiting() {
 		w := h.byName[p.Receiver]
@@ -299,6 +313,7 @@ func (h *Hub) load(r *replay) error {
 		batch = t.batch
 		ds = append(ds, d)
 	}
+
 	h.mu.Unlock()
 	if batch != nil {
 		if err := h.out.write(batch); err != nil {
@@ -306,11 +321,13 @@ func (h *Hub) load(r *replay) error {
 			return err
 		}
 	}
+
 	t.batch = nil
 	if len(ds) > 0 {
 		h.log.Info("messages of a process that is gone were taken over", "messages", len(ds))
 	}
 	h.mu.Lock()
+
 	for _, d := range ds {
 		if d.at == held {
 			if out := d.w.limit.hold(d); out != nil {
@@ -322,6 +339,7 @@ func (h *Hub) load(r *replay) error {
 		}
 		h.enqueue(d, now, t)
 	}
+
 	for _, w := range h.workers {
 		for _, e := range w.ledger.entries {
 			if e.pos == 0 {
@@ -329,6 +347,7 @@ func (h *Hub) load(r *replay) error {
 			}
 		}
 	}
+
 	h.mu.Unlock()
 	h.finish(t)
 	return nil
@@ -345,9 +364,11 @@ func (h *Hub) restore(w *worker, p *parcel, now time.Time) *delivery {
 	if d.attempts > 0 {
 		d.due = time.Time{} // the receiver may be back
 	}
+
 	if p.Held {
 		d.at = held
 	}
+
 	for _, we := range p.Entries {
 		k, _ := parseKey(we.Key)
 		e := w.ledger.entries[k]
@@ -362,11 +383,13 @@ func (h *Hub) restore(w *worker, p *parcel, now time.Time) *delivery {
 			d.parts = append(d.parts, e)
 		}
 	}
+
 	for _, name := range d.via {
 		if v := h.byName[name]; v != nil && v.all[d.base.ID] != nil && v.all[d.base.ID].twin == nil {
 			d.twin, v.all[d.base.ID].twin = v.all[d.base.ID], d
 		}
 	}
+
 	return d
 }
 
@@ -392,10 +415,12 @@ func (h *Hub) remaining(left, lost int, closing error) error {
 		}
 		return nil
 	}
+
 	e := &Error{Op: "close", Class: ClassOther, Remaining: left + lost, causes: []error{ErrRemaining}}
 	if left > 0 {
 		e.Reason = fmt.Sprintf("%d messages wait in %s for the next start", left, h.opts.Outbox.Dir)
 	}
+
 	if lost > 0 {
 		if e.Reason != "" {
 			e.Reason += "; "
@@ -403,6 +428,7 @@ func (h *Hub) remaining(left, lost int, closing error) error {
 		e.Reason += fmt.Sprintf("%d messages did not go out within %v and are lost", lost, h.opts.CloseTimeout)
 		e.causes = append(e.causes, ErrLost)
 	}
+
 	return errors.Join(e, closing)
 }
 

@@ -128,6 +128,7 @@ func (d *delivery) line() line {
 func summary(lines []line, more int) Message {
 	m := Message{Level: lines[0].level}
 	total := more
+
 	var b strings.Builder
 	for i, l := range lines {
 		n, title := l.n, l.title
@@ -137,6 +138,7 @@ func summary(lines []line, more int) Message {
 				title = "[Resolved] " + title
 			}
 		}
+
 		total += n
 		if i == 0 {
 			m.Subject = title
@@ -145,11 +147,13 @@ func summary(lines []line, more int) Message {
 		if n > 1 {
 			fmt.Fprintf(&b, " (×%d)", n)
 		}
+
 		b.WriteByte('\n')
 		if text := strings.TrimSpace(l.text); text != "" && text != title && i < 20 {
 			b.WriteString("  " + strings.ReplaceAll(text, "\n", "\n  ") + "\n")
 		}
 	}
+
 	if more > 0 {
 		fmt.Fprintf(&b, "- and %d more\n", more)
 	}

@@ -168,6 +168,7 @@ func (p *replay) put(r *record, t wireTarget) {
 	for _, id := range t.Instead {
 		delete(p.parcels, target{t.Receiver, id})
 	}
+
 	for _, e := range t.Entries {
 		if e.Sample == nil {
 			m := *r.Message
@@ -176,6 +177,7 @@ func (p *replay) put(r *record, t wireTarget) {
 		}
 		p.told[target{t.Receiver, e.Key}] = told{r.Service, e}
 	}
+
 	key := target{t.Receiver, r.ID}
 	if p.parcels[key] == nil {
 		p.order = append(p.order, key)
@@ -208,6 +210,7 @@ func (p *replay) split(mine func(service, receiver string) bool) (taken, rest *r
 		key := target{one.Receiver, one.id}
 		to.parcels[key], to.order = one, append(to.order, key)
 	}
+
 	for key, t := range p.told {
 		pick(t.service, key.receiver).told[key] = t
 	}
@@ -244,11 +247,13 @@ func (p *replay) notAfter(now time.Time) {
 		*t = now
 		return true
 	}
+
 	for _, one := range p.parcels {
 		if past(&one.since) || one.Due.Sub(now) > maxPause {
 			past(&one.Due)
 		}
 	}
+
 	for _, t := range p.told {
 		e := t.entry
 		// Base may be ahead: a word that was sent early took the next one's place.

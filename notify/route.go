@@ -104,6 +104,7 @@ func (h *Hub) Check(ctx context.Context) error {
 	}
 	all := make([][]*Error, len(h.workers))
 	done := make(chan struct{}, len(h.workers))
+
 	left := 0
 	for i, w := range h.workers {
 		checker, ok := w.r.Notifier.(Checker)
@@ -116,6 +117,7 @@ func (h *Hub) Check(ctx context.Context) error {
 			done <- struct{}{}
 		}()
 	}
+
 	for ; left > 0; left-- {
 		<-done
 	}
@@ -123,6 +125,7 @@ func (h *Hub) Check(ctx context.Context) error {
 	for _, list := range all {
 		errs = append(errs, list...)
 	}
+
 	if h.out != nil {
 		errs = append(errs, h.out.check()...)
 	}
@@ -134,6 +137,7 @@ func (w *worker) check(ctx context.Context, c Checker) []*Error {
 	ctx, cancel := context.WithTimeout(marked(ctx), w.r.Timeout)
 	defer cancel()
 	done := make(chan []*Error, 1)
+
 	go func() {
 		errs := []*Error{goexit("check")}
 		defer func() {
@@ -144,6 +148,7 @@ func (w *worker) check(ctx context.Context, c Checker) []*Error {
 		}()
 		errs = w.toErrors("check", c.Check(ctx))
 	}()
+
 	var errs []*Error
 	select {
 	case errs = <-done:
@@ -156,6 +161,7 @@ func (w *worker) check(ctx context.Context, c Checker) []*Error {
 			errs = toErrors("check", fmt.Errorf("check ignores the end of its context: %w", errors.Join(ErrUnresponsive, ctx.Err())))
 		}
 	}
+
 	for _, e := range errs {
 		e.Receiver = w.r.Name
 		w.hub.cleanError(e)

@@ -69,6 +69,7 @@ func (h *Hub) sendHeld() (sent bool) {
 	t := &todo{}
 	now := time.Now()
 	h.mu.Lock()
+
 	last := h.closed && h.out == nil // nobody remembers
 	for _, w := range h.workers {
 		for _, e := range w.ledger.entries {
@@ -86,6 +87,7 @@ func (h *Hub) sendHeld() (sent bool) {
 			}
 		}
 	}
+
 	h.mu.Unlock()
 	h.finish(t)
 	for _, w := range h.workers {

@@ -39,6 +39,7 @@ func (s *schedule) plan(t *task, at time.Time) {
 		t.at = at
 		heap.Fix(&s.tasks, t.pos-1)
 	}
+
 	s.arm()
 }
 

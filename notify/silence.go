@@ -38,6 +38,7 @@ func (h *Hub) Silence(match func(Message) bool, d time.Duration) (end func()) {
 	h.mute.live.Store(int32(len(h.mute.list)))
 	h.mute.mu.Unlock()
 	h.mute.changed(s.until)
+
 	return func() {
 		h.mute.mu.Lock()
 		before := len(h.mute.list)

@@ -143,6 +143,7 @@ func NewHandler(hub *Hub, next slog.Handler, opts *HandlerOptions) slog.Handler 
 		next = slog.DiscardHandler
 	}
 	h := &handler{hub: hub, next: next}
+
 	if opts != nil {
 		h.opts = *opts
 		h.opts.By = slices.Clone(opts.By)
@@ -187,6 +188,7 @@ func (h *handler) alert(ctx context.Context, r slog.Record) {
 	}
 	hub := h.hub
 	key, grouped := groupKey{}, !hub.opts.Group.off()
+
 	if m.Key != "" {
 		key, grouped = hub.key(&m)
 	} else if grouped {
@@ -196,6 +198,7 @@ func (h *handler) alert(ctx context.Context, r slog.Record) {
 		}
 		key = hash("s", r.Message, by, int(r.Level))
 	}
+
 	// Whatever fails is logged where it fails.
 	_ = hub.submit(hub.alive, m, key, grouped, false)
 }

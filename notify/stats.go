@@ -57,6 +57,7 @@ func (h *Hub) Stats() Stats {
 	h.mu.Lock()
 	now := time.Now()
 	keys := map[groupKey]struct{}{}
+
 	stored := map[string]struct{}{}
 	for _, w := range h.workers {
 		s.Receivers = append(s.Receivers, w.snapshot(now))
@@ -69,6 +70,7 @@ func (h *Hub) Stats() Stats {
 			}
 		}
 	}
+
 	s.Groups, s.Stored, s.Suppressed = len(keys), len(stored), h.suppressed
 	h.mu.Unlock()
 	s.Silenced = h.mute.count.Load()

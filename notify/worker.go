@@ -145,12 +145,14 @@ func (w *worker) refuses(d *delivery, now time.Time) *Error {
 	if w.lastTry {
 		return nil
 	}
+
 	if w.abandoned >= maxAbandoned && len(d.waiters) > 0 {
 		e := NewError("send", ErrUnresponsive)
 		e.Class = ClassTimeout
 		e.Reason = fmt.Sprintf("%d calls have not returned", w.abandoned)
 		return e
 	}
+
 	at := w.until()
 	if !at.After(now) {
 		return nil
@@ -158,12 +160,14 @@ func (w *worker) refuses(d *delivery, now time.Time) *Error {
 	if !w.tooLate(d, at) && !(w.fallsBack(d) && at.Sub(d.since) > w.r.FallbackAfter) {
 		return nil
 	}
+
 	if w.stopped.After(now) {
 		e := NewError("send", ErrStopped)
 		e.Class = ClassAuth
 		e.Reason = fmt.Sprintf("stopped until %s, as it was refused", w.stopped.UTC().Format("15:04:05 UTC"))
 		return e
 	}
+
 	return &Error{
 		Op: "send", Class: ClassThrottled, RetryAfter: at.Sub(now),
 		Reason: "receiver pauses until " + at.UTC().Format("2006-01-02 15:04:05 UTC") + ", which is too late for this message",
@@ -266,6 +270,7 @@ func (w *worker) choose(now time.Time, t *todo) *try {
 			heap.Push(&w.ready, d)
 		}
 	}()
+
 	for len(w.ready) > 0 {
 		d := w.ready[0]
 		if w.streak > 0 {
@@ -274,16 +279,19 @@ func (w *worker) choose(now time.Time, t *todo) *try {
 				d = slices.MinFunc(w.ready, func(a, b *delivery) int { return a.attempts - b.attempts })
 			}
 		}
+
 		heap.Remove(&w.ready, d.queue-1)
 		if d.blocked() {
 			blocked = append(blocked, d)
 			continue
 		}
+
 		if e := w.refuses(d, now); e != nil && w.streak == 0 {
 			w.sign(e, d)
 			w.hub.failed(d, append(d.final, e), now, t)
 			continue
 		}
+
 		if !d.compose(now) {
 			w.hub.drop(d, now, t)
 			continue
@@ -291,6 +299,7 @@ func (w *worker) choose(now time.Time, t *todo) *try {
 		d.at = calling
 		return &try{d, *d.msg, d.only, d.ctx}
 	}
+
 	return nil
 }
 
@@ -308,11 +317,13 @@ func (w *worker) begin(one *try) {
 		w.hub.finish(t)
 		return
 	}
+
 	ctx, cancel := context.WithTimeout(marked(one.ctx), w.r.Timeout)
 	closed := context.AfterFunc(w.hub.life(), cancel)
 	call := &call{}
 	var grace *time.Timer
 	var graceMu sync.Mutex
+
 	watch := context.AfterFunc(ctx, func() {
 		graceMu.Lock()
 		defer graceMu.Unlock()
@@ -331,6 +342,7 @@ func (w *worker) begin(one *try) {
 			w.finish(d, []*Error{e})
 		})
 	})
+
 	go func() {
 		errs := []*Error{goexit("send")}
 		defer func() {
@@ -341,18 +353,21 @@ func (w *worker) begin(one *try) {
 			}
 			graceMu.Unlock()
 			ended := call.end()
+
 			closed()
 			cancel()
 			if ended {
 				w.finish(d, errs)
 				return
 			}
+
 			// The result of an abandoned call comes too late to be used.
 			w.mu.Lock()
 			w.abandoned--
 			w.mu.Unlock()
 			w.pump()
 		}()
+
 		errs = w.call(ctx, one)
 	}()
 }
@@ -412,6 +427,7 @@ func (w *worker) send(ctx context.Context, one *try) error {
 	if dry, err := w.hub.print(w.r, m); dry {
 		return err
 	}
+
 	switch n := w.r.Notifier.(type) {
 	case RecipientNotifier:
 		if one.only != nil {
@@ -430,6 +446,7 @@ func (w *worker) format(m Message) (worded Message) {
 	if w.r.Format == nil {
 		return m
 	}
+
 	log := w.hub.report()
 	defer func() {
 		if p := recover(); p != nil {
@@ -437,11 +454,13 @@ func (w *worker) format(m Message) (worded Message) {
 			worded = m
 		}
 	}()
+
 	worded, err := w.r.Format(m)
 	if err != nil {
 		log.Error("message goes out as it is: Format failed", "receiver", w.r.Name, "message_id", m.ID, "error", err)
 		return m
 	}
+
 	worded.ID, worded.Thread = m.ID, m.Thread
 	return worded
 }

@@ -201,6 +201,7 @@ func (k *call) recover(req *http.Request, info Identity, err error) (*http.Respo
 	if ae, ok := errors.AsType[*attemptError](err); ok {
 		sent = !ae.unsent
 	}
+
 	if !k.body.repeatable() || sent && !isIdempotent(k.req) || k.req.Context().Err() != nil {
 		return nil, info, err
 	}
@@ -289,6 +290,7 @@ func (k *call) spare(res *http.Response) time.Duration {
 		return 0
 	}
 	now := time.Now()
+
 	wait, asked := backoff.RetryAfter(res.Header.Get("Retry-After"), now)
 	if date, err := http.ParseTime(res.Header.Get("Date")); asked && err == nil {
 		// A date is by the site's clock.
@@ -296,12 +298,14 @@ func (k *call) spare(res *http.Response) time.Duration {
 			wait = byClock
 		}
 	}
+
 	wait = min(wait, longestPause)
 	if wait > 0 {
 		k.host.pause(now.Add(wait))
 	} else if res.StatusCode == http.StatusTooManyRequests {
 		k.host.slowDown(now)
 	}
+
 	return wait
 }
 

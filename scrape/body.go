@@ -48,6 +48,7 @@ func codings(header http.Header) ([]string, error) {
 			}
 		}
 	}
+
 	// Each br or zstd layer may take a window of memory.
 	if len(list) > 2 || wide > 1 {
 		return nil, fmt.Errorf("%w %q: too many layers", ErrEncoding, strings.Join(list, ", "))
@@ -69,6 +70,7 @@ func (x *exchange) take(res *http.Response) error {
 			return nil
 		}
 	}
+
 	limit := x.client.opts.Limits.MaxBodyBytes
 	if x.req.Method != http.MethodHead && !x.chain.robots && limit > 0 && res.ContentLength > limit {
 		return fmt.Errorf("%w: %d bytes announced, more than %d (Limits.MaxBodyBytes)", ErrBodyTooLarge, res.ContentLength, limit)
@@ -77,9 +79,11 @@ func (x *exchange) take(res *http.Response) error {
 	if err != nil {
 		return err
 	}
+
 	x.wire.r, x.wire.limit = res.Body, limit
 	b := &x.body
 	b.x, b.wire, b.raw, b.codings, b.limit, b.status = x, &x.wire, res.Body, list, limit, res.StatusCode
+
 	if x.req.Method == http.MethodHead {
 		b.codings = nil
 	} else if len(list) > 0 {
@@ -88,6 +92,7 @@ func (x *exchange) take(res *http.Response) error {
 		res.ContentLength = -1
 		res.Uncompressed = true
 	}
+
 	res.Body = b
 	if x.client.opts.Banned == nil || x.chain.robots || x.chain.answers {
 		return nil
@@ -97,6 +102,7 @@ func (x *exchange) take(res *http.Response) error {
 	if err != nil {
 		return err
 	}
+
 	if x.client.opts.Banned(res, text) {
 		return &attemptError{err: fmt.Errorf("%w: status %d", ErrBanned, res.StatusCode)}
 	}
@@ -176,22 +182,26 @@ func (b *body) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+
 	if b.src == nil {
 		if err := b.open(); err != nil {
 			b.end(err)
 			return 0, b.err
 		}
 	}
+
 	if b.limit > 0 && int64(len(p)) > b.limit-b.n+1 {
 		p = p[:b.limit-b.n+1]
 	}
 	n, err := b.src.Read(p)
 	b.n += int64(n)
+
 	if b.limit > 0 && b.n > b.limit {
 		n -= int(b.n - b.limit)
 		b.n = b.limit
 		err = fmt.Errorf("%w: more than %d bytes decoded (Limits.MaxBodyBytes)", ErrBodyTooLarge, b.limit)
 	}
+
 	if err != nil {
 		b.end(err)
 	}
@@ -280,6 +290,7 @@ func (b *body) open() error {
 			b.src = in // nothing at all, which some servers call gzip
 			return nil
 		}
+
 		switch coding {
 		case "gzip":
 			r, err := newGzip(in)
@@ -300,6 +311,7 @@ func (b *body) open() error {
 			b.free, b.src = r.Close, &zstdReader{r: r}
 		}
 	}
+
 	return nil
 }
 
@@ -329,6 +341,7 @@ func (g *gzipReader) Read(p []byte) (int, error) {
 			}
 			return n, err
 		}
+
 		head, peeked := g.in.Peek(3)
 		if len(head) < 3 || head[0] != 0x1f || head[1] != 0x8b || head[2] != 8 {
 			if peeked != nil && !errors.Is(peeked, io.EOF) {
@@ -336,6 +349,7 @@ func (g *gzipReader) Read(p []byte) (int, error) {
 			}
 			return 0, io.EOF
 		}
+
 		if g.r.Reset(g.in) != nil {
 			return 0, io.EOF // no member, though it begins like one
 		}

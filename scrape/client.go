@@ -151,6 +151,7 @@ func (c *Client) follow(req *http.Request, k *call) (*http.Response, error) {
 		if limit < 0 {
 			return res, nil
 		}
+
 		next, err := redirect(req, res)
 		if err == nil && next == nil {
 			return res, nil
@@ -158,6 +159,7 @@ func (c *Client) follow(req *http.Request, k *call) (*http.Response, error) {
 		if err == nil && hops >= limit {
 			err = fmt.Errorf("%w: more than %d (Limits.MaxRedirects)", ErrTooManyRedirects, limit)
 		}
+
 		drop(res)
 		if err != nil {
 			c.stats.failures.Add(1)
@@ -178,6 +180,7 @@ func (c *Client) roundTrip(req *http.Request, k *call) (*http.Response, error) {
 	if isParked(err) {
 		return nil, err
 	}
+
 	k.body.close()
 	c.stats.failures.Add(1)
 	wrapped, ok := errors.AsType[*Error](err)

@@ -130,6 +130,7 @@ func (v *Visit) AddRequest(r Request) bool {
 	if v.Response != nil && v.Response.Request != nil {
 		base = v.Response.Request.URL
 	}
+
 	u, err := resolve(base, r.URL)
 	if err != nil {
 		return false
@@ -266,12 +267,14 @@ func (k *crawl) inScope(u *url.URL, depth int) bool {
 	if u.Scheme != "http" && u.Scheme != "https" || k.opts.MaxDepth < 0 || k.opts.MaxDepth > 0 && depth > k.opts.MaxDepth {
 		return false
 	}
+
 	host := hostKey(u)
 	if !slices.ContainsFunc(k.scope, func(s string) bool {
 		return host == s || strings.HasPrefix(s, ".") && (strings.HasSuffix(host, s) || host == s[1:])
 	}) {
 		return false
 	}
+
 	path := u.RequestURI()
 	matches := func(pattern string) bool { return robots.Match(path, pattern) }
 	if len(k.opts.Include) > 0 && !slices.ContainsFunc(k.opts.Include, matches) {
@@ -359,16 +362,19 @@ func (k *crawl) begin(it *item) bool {
 		return true
 	}
 	over := ""
+
 	if k.opts.MaxPages > 0 && k.begun >= k.opts.MaxPages {
 		over = fmt.Sprintf("MaxPages %d", k.opts.MaxPages)
 	} else if k.opts.MaxBytes > 0 && k.bytes.Load() >= k.opts.MaxBytes {
 		over = fmt.Sprintf("MaxBytes %d", k.opts.MaxBytes)
 	}
+
 	if over == "" {
 		k.begun++
 		it.begun = true
 		return true
 	}
+
 	if !k.full {
 		k.full = true
 		k.client.log.Warn("crawl ends at its limit", "limit", over, "waiting", k.front.waiting())
@@ -394,16 +400,19 @@ const patience = 20 * time.Millisecond
 func (k *crawl) visit(ctx context.Context, it *item) {
 	c := k.client
 	v := &Visit{Request: it.request, crawl: k}
+
 	if it.bad != nil {
 		c.stats.failures.Add(1)
 		v.Err = &Error{Op: "get", Err: it.bad}
 		k.hand(ctx, it, v)
 		return
 	}
+
 	var body io.Reader
 	if it.request.Body != nil {
 		body = bytes.NewReader(it.request.Body)
 	}
+
 	req, err := http.NewRequestWithContext(ctx, it.request.Method, "", body)
 	if err == nil {
 		req.URL, req.Host = it.url, it.url.Host
@@ -412,26 +421,31 @@ func (k *crawl) visit(ctx context.Context, it *item) {
 		}
 		v.Response, err = c.follow(req, &call{client: c, patience: patience, tries: it.tries})
 	}
+
 	if parked, ok := errors.AsType[*parkedError](err); ok {
 		it.tries = max(it.tries, parked.tries)
 		k.front.park(it, parked.until)
 		return
 	}
+
 	if paused, ok := errors.AsType[*pausedError](err); ok && time.Until(paused.until) <= k.opts.MaxPause {
 		k.front.park(it, paused.until)
 		return
 	}
+
 	if err == nil && k.waits(it, v.Response) {
 		drop(v.Response)
 		it.tries++
 		k.front.park(it, it.queue.host.ready())
 		return
 	}
+
 	if v.Err = err; err != nil {
 		if _, ok := errors.AsType[*Error](err); !ok {
 			v.Err = &Error{Op: "crawl", URL: shownURL(it.url), Err: err}
 		}
 	}
+
 	k.hand(ctx, it, v)
 }
 

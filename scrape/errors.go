@@ -88,14 +88,17 @@ func (e *Error) Temporary() bool {
 			return false
 		}
 	}
+
 	if ae, ok := errors.AsType[*attemptError](e.Err); ok && ae.final {
 		return false
 	}
+
 	for _, passing := range []error{ErrEgressUnavailable, ErrBanned, ErrRetryLater, ErrHangUp, errRobotsUnread, context.DeadlineExceeded} {
 		if errors.Is(e.Err, passing) {
 			return true
 		}
 	}
+
 	if errors.Is(e.Err, ErrRobots) {
 		return false
 	}

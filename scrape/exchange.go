@@ -206,15 +206,18 @@ func (x *exchange) outgoing(body *requestBody) (*http.Request, error) {
 		clean := *out.URL
 		clean.RawQuery, out.URL = query, &clean
 	}
+
 	out.Body = body.next()
 	for _, cookie := range x.id.cookies(x.req) {
 		out.AddCookie(cookie)
 	}
+
 	if hook := x.client.opts.Hooks.OnRequest; hook != nil {
 		if err := hook(out); err != nil {
 			return nil, fmt.Errorf("hook OnRequest: %w", err)
 		}
 	}
+
 	x.agent = out.Header.Get("User-Agent")
 	return out, nil
 }

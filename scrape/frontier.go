@@ -53,6 +53,7 @@ func oneSpelling(s string) string {
 	if !strings.Contains(s, "%") {
 		return s
 	}
+
 	var out strings.Builder
 	for i := 0; i < len(s); i++ {
 		if s[i] != '%' || i+2 >= len(s) {
@@ -66,6 +67,7 @@ func oneSpelling(s string) string {
 		out.WriteString(escape)
 		i += 2
 	}
+
 	return out.String()
 }
 
@@ -120,6 +122,7 @@ func (f *frontier) push(it *item) {
 	if it.url != nil {
 		key = hostKey(it.url)
 	}
+
 	q := f.queues[key]
 	if q == nil {
 		q = &hostQueue{place: -1, loose: key == ""}
@@ -130,6 +133,7 @@ func (f *frontier) push(it *item) {
 		}
 		f.queues[key] = q
 	}
+
 	it.queue = q
 	q.items = append(q.items, it)
 	f.held++
@@ -268,6 +272,7 @@ func (f *frontier) noMore() {
 func (f *frontier) room(ctx context.Context, limit int) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+
 	for f.idle == 0 || f.fresh != nil || f.held >= limit {
 		changed := f.changed
 		f.mu.Unlock()
@@ -280,6 +285,7 @@ func (f *frontier) room(ctx context.Context, limit int) bool {
 			return false
 		}
 	}
+
 	return true
 }
 

@@ -163,11 +163,13 @@ func keyOf(u *url.URL) (laneKey, error) {
 		host = ascii
 		break
 	}
+
 	if port == "" {
 		if port = "80"; u.Scheme == "https" {
 			port = "443"
 		}
 	}
+
 	return laneKey{u.Scheme, net.JoinHostPort(host, port)}, nil
 }
 
@@ -283,6 +285,7 @@ func (g *gate) connect(ctx context.Context, key laneKey, h *host) (*conn, error)
 		}
 		return nil, &attemptError{err: err, unsent: true, final: isFinal(err, t.wire != nil)}
 	}
+
 	g.stats.connections.Add(1)
 	h.connections.Add(1)
 	c := &conn{cc: cc, wire: t.wire, h2: key.scheme == "https" && cc.Available() > 1}
@@ -429,6 +432,7 @@ func (g *gate) prepare(ctx context.Context, key laneKey, h *host) error {
 	if l == nil {
 		l = &lane{key: key}
 	}
+
 	err = g.addLocked(l, c)
 	if err == nil {
 		c.active = 1
@@ -438,6 +442,7 @@ func (g *gate) prepare(ctx context.Context, key laneKey, h *host) error {
 		_ = c.cc.Close() // nobody wants it
 		return err
 	}
+
 	c.cc.Release()
 	g.done(c, false)
 	return nil

@@ -59,30 +59,35 @@ func (g *guard) checkHost(host string) (strict bool, err error) {
 		return false, fmt.Errorf("%w: the host is empty", ErrForbiddenAddress)
 	}
 	last := name[strings.LastIndexByte(name, '.')+1:]
+
 	number := isNumber(last)
 	if number || strings.Contains(name, ":") { // the error for another costs memory
 		if ip, err := netip.ParseAddr(name); err == nil {
 			return false, g.checkAddr(ip, false)
 		}
 	}
+
 	if strings.ContainsAny(name, ":%") {
 		return false, fmt.Errorf("%w: host %q is no name and no address", ErrForbiddenAddress, host)
 	}
 	if number {
 		return false, fmt.Errorf("%w: host %q is a number, which some take for an address; write it as four decimal numbers", ErrForbiddenAddress, host)
 	}
+
 	if last == "onion" {
 		if g.direct {
 			return false, fmt.Errorf("%w: host %q is reached through Tor alone (RFC 7686)", ErrForbiddenAddress, host)
 		}
 		return false, nil
 	}
+
 	local := !strings.Contains(name, ".") && isASCII(name) || slices.ContainsFunc(localNames, func(suffix string) bool {
 		return name == suffix || strings.HasSuffix(name, "."+suffix)
 	})
 	if !local {
 		return false, nil
 	}
+
 	if g.direct && len(g.allow) > 0 {
 		return true, nil
 	}

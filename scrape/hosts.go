@@ -254,6 +254,7 @@ func (h *host) enter(ctx context.Context, waited *atomic.Int64, patience time.Du
 			}
 		}
 	}
+
 	if err := h.turn(ctx, waited, patience); err != nil {
 		h.leave()
 		return err

@@ -126,6 +126,7 @@ func (p *identities) acquire(ctx context.Context, s *slot, host string, robots b
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lastHost = host
+
 	for {
 		if p.closed {
 			return nil, ErrClosed
@@ -432,12 +433,14 @@ func (p *identities) findExit(ctx context.Context, id *identity, host string) (s
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, &timeoutError{limit})
 	defer cancel()
+
 	if w, ok := id.way.egress.(WarmEgress); ok {
 		if err := w.Warm(ctx, id.isolation, host); err != nil {
 			id.way.note(err)
 			return "", err
 		}
 	}
+
 	exit, err := id.way.egress.(ExitEgress).Exit(ctx, id.isolation) // New has checked the type
 	id.way.note(err)
 	return exit, err
@@ -467,6 +470,7 @@ func (p *identities) distance(s *slot, exit string, limit int) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	before := slices.Clone(p.recent)
+
 	if s != nil {
 		for _, spare := range s.spares {
 			if e := spare.exit.Load(); e != nil {
@@ -474,11 +478,13 @@ func (p *identities) distance(s *slot, exit string, limit int) int {
 			}
 		}
 	}
+
 	for i, recent := range slices.Backward(before) {
 		if recent == exit {
 			return min(limit, len(before)-1-i)
 		}
 	}
+
 	return limit
 }
 
@@ -498,6 +504,7 @@ func (p *identities) learned(got, wanted int) {
 			p.apart, p.calm = p.apart+1, 0
 		}
 	}
+
 	first := few && !p.degraded
 	p.degraded = p.degraded || few
 	p.mu.Unlock()
@@ -577,8 +584,10 @@ func (p *identities) openLocked(s *slot, id *identity) {
 	if n < 2 || left > 2*n { // one after another, hardly anything is won
 		return
 	}
+
 	next := s.spares[0]
 	next.opened = true
+
 	c.wg.Go(func() {
 		h := c.hosts.get(key.url())
 		defer c.hosts.put(h)

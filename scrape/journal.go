@@ -38,6 +38,7 @@ func openJournal(dir string) (*journal, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	locked, err := filelock.TryLock(f)
 	if err == nil && !locked {
 		err = errors.New("another crawl uses it")
@@ -55,6 +56,7 @@ func (j *journal) replay(take func(it *item, done bool)) error {
 	found := map[uint64]*item{}
 	done := map[uint64]bool{}
 	r := bufio.NewReaderSize(j.file, 64<<10)
+
 	whole := int64(0)
 	for number := 1; ; number++ {
 		line, err := r.ReadBytes('\n')
@@ -64,6 +66,7 @@ func (j *journal) replay(take func(it *item, done bool)) error {
 		if err != nil {
 			return err
 		}
+
 		var l journalLine
 		if err := json.Unmarshal(line, &l); err != nil {
 			return fmt.Errorf("%s: line %d is damaged: %w; remove the folder to begin anew", j.file.Name(), number, err)
@@ -73,10 +76,12 @@ func (j *journal) replay(take func(it *item, done bool)) error {
 			done[l.ID] = true
 			continue
 		}
+
 		it := &item{request: *l.Request, id: l.ID}
 		found[l.ID] = it
 		order = append(order, it)
 	}
+
 	if err := j.file.Truncate(whole); err != nil {
 		return err
 	}
@@ -95,11 +100,13 @@ func (j *journal) write(done *item, found []*item) error {
 			return err
 		}
 	}
+
 	if done != nil {
 		if err := enc.Encode(journalLine{ID: done.id}); err != nil {
 			return err
 		}
 	}
+
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	_, err := j.file.Write(out.Bytes())

@@ -281,6 +281,7 @@ func (o Options) mistakes() options.Mistakes {
 	if o.Fallback < Never || o.Fallback > DirectWithWarning {
 		wrong.Add("Fallback", "%d is none: use Never or DirectWithWarning", o.Fallback)
 	}
+
 	if o.AgentPer < PerIdentity || o.AgentPer > PerRequest {
 		wrong.Add("AgentPer", "%d is none: use PerIdentity or PerRequest", o.AgentPer)
 	}
@@ -290,21 +291,25 @@ func (o Options) mistakes() options.Mistakes {
 	if o.Retry.Base > o.Retry.Max {
 		wrong.Add("Retry.Base", "%v is more than Retry.Max, %v", o.Retry.Base, o.Retry.Max)
 	}
+
 	for i, status := range o.Retry.Statuses {
 		if status < 400 || status > 599 {
 			wrong.Add(fmt.Sprintf("Retry.Statuses[%d]", i), "%d is no status of an error: give 400 to 599", status)
 		}
 	}
+
 	if o.Contact != "" {
 		if err := validContact(o.Contact); err != nil {
 			wrong.Add("Contact", "%s", err)
 		}
 	}
+
 	for i, p := range o.Allow {
 		if !p.IsValid() {
 			wrong.Add(fmt.Sprintf("Allow[%d]", i), "is no prefix: write 127.0.0.0/8")
 		}
 	}
+
 	return wrong
 }
 
@@ -351,11 +356,13 @@ func (o *Options) withEgress() (wrong options.Mistakes) {
 		wrong.Add("Egress", "is missing: give a *tor.Tor, scrape.SOCKS(addr), scrape.Proxies(urls...), or scrape.Direct() to use your own address")
 		return wrong
 	}
+
 	if v, ok := o.Egress.(validEgress); ok {
 		if err := v.validate(); err != nil {
 			wrong.Add("Egress", "%s", err)
 		}
 	}
+
 	if _, ok := o.Egress.(direct); !ok && o.Contact != "" {
 		wrong.Add("Contact", "tells sites who you are, and the egress hides it: use one of them alone")
 	}

@@ -52,16 +52,19 @@ func refer(header http.Header, req *http.Request) {
 	if before == nil || value == "" {
 		return
 	}
+
 	set := before.Header.Get("Referer")
 	if set == "" {
 		header.Del("Referer") // http.Client added it
 		return
 	}
+
 	to, err := url.Parse(set)
 	if err != nil || to.Scheme == "https" && req.URL.Scheme == "http" {
 		header.Del("Referer")
 		return
 	}
+
 	if originOf(to) != originOf(req.URL) {
 		set = originOf(to).String() + "/"
 	}

@@ -92,6 +92,7 @@ func (e *proxiesEgress) of(isolation string) (*proxy, error) {
 	if p := e.assigned[isolation]; p != nil {
 		return p, nil
 	}
+
 	p := e.list[e.next%len(e.list)]
 	e.next++
 	e.assigned[isolation] = p
@@ -156,6 +157,7 @@ func parseProxy(text string) (*proxy, error) {
 	if port == "" {
 		return nil, fmt.Errorf("scheme %q: use socks5, socks5h, http or https", u.Scheme)
 	}
+
 	if u.Port() != "" {
 		port = u.Port()
 	}
@@ -225,17 +227,20 @@ func (p *proxy) reach(ctx context.Context) (net.Conn, error) {
 	dialer := &net.Dialer{Timeout: connectTimeout}
 	var conn net.Conn
 	var err error
+
 	if p.url.Scheme == "https" {
 		conn, err = (&tls.Dialer{NetDialer: dialer, Config: &tls.Config{ServerName: p.url.Hostname()}}).DialContext(ctx, "tcp", p.addr)
 	} else {
 		conn, err = dialer.DialContext(ctx, "tcp", p.addr)
 	}
+
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 		return nil, fmt.Errorf("%w: proxy %s: %w", ErrEgressUnavailable, p.addr, err)
 	}
+
 	return conn, nil
 }
 
@@ -265,17 +270,20 @@ func (p *proxy) tunnel(conn net.Conn, addr string) (net.Conn, error) {
 	if err := req.Write(conn); err != nil {
 		return nil, fmt.Errorf("%w: proxy %s: %w", ErrEgressUnavailable, p.addr, err)
 	}
+
 	r := bufio.NewReader(io.LimitReader(conn, 64<<10)) // a header is no longer
 	res, err := http.ReadResponse(r, req)
 	if err != nil {
 		return nil, fmt.Errorf("%w: proxy %s: %w", ErrEgressUnavailable, p.addr, err)
 	}
+
 	switch {
 	case res.StatusCode == http.StatusProxyAuthRequired:
 		return nil, fmt.Errorf("%w: proxy %s: user or password refused (%s)", ErrEgressUnavailable, p.addr, res.Status)
 	case res.StatusCode/100 != 2:
 		return nil, fmt.Errorf("proxy %s: connect %s: %s", p.addr, addr, res.Status)
 	}
+
 	if n := r.Buffered(); n > 0 { // the server speaks first
 		head, _ := r.Peek(n) // of what is buffered
 		return &headConn{Conn: conn, head: head}, nil

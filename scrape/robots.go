@@ -53,6 +53,7 @@ func newRobotsCache(limit int) *robotsCache {
 func (r *robotsCache) get(key origin) (entry *robotsEntry, fresh bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	if e := r.entries[key]; e != nil {
 		select {
 		case <-e.ready:
@@ -66,6 +67,7 @@ func (r *robotsCache) get(key origin) (entry *robotsEntry, fresh bool) {
 			return e, false
 		}
 	}
+
 	e := &robotsEntry{key: key, ready: make(chan struct{})}
 	e.place = r.order.PushFront(e)
 	r.entries[key] = e
@@ -99,12 +101,14 @@ func (c *Client) askRobots(k *call) error {
 	if c.opts.Robots.Ignore || k.chain.robots {
 		return nil
 	}
+
 	ctx, key := k.req.Context(), originOf(k.req.URL)
 	for {
 		entry, fresh := c.robots.get(key)
 		if fresh {
 			c.fillRobots(ctx, entry, k)
 		}
+
 		select {
 		case <-entry.ready:
 		case <-ctx.Done():
@@ -112,12 +116,14 @@ func (c *Client) askRobots(k *call) error {
 		case <-c.ctx.Done():
 			return ErrClosed
 		}
+
 		if entry.err != nil {
 			if !fresh && entry.dropped {
 				continue // the one who fetched it gave up; take its place
 			}
 			return entry.err
 		}
+
 		k.host.crawlDelay(entry.rules.Delay())
 		if !entry.rules.Allowed(k.req.URL.RequestURI()) {
 			c.stats.robots.Add(1)
@@ -186,6 +192,7 @@ func (c *Client) followRobots(ctx context.Context, address *url.URL, ch *chain, 
 		if err != nil {
 			return nil, fmt.Errorf("robots.txt: %w", err)
 		}
+
 		status, location := res.StatusCode, res.Header.Get("Location")
 		switch {
 		case status >= 300 && status < 400 && location != "":
@@ -206,16 +213,20 @@ func (c *Client) followRobots(ctx context.Context, address *url.URL, ch *chain, 
 			drop(res)
 			return robots.AllowAll(), nil // there is none
 		}
+
 		data, err := io.ReadAll(io.LimitReader(res.Body, robots.MaxBytes+1))
 		_ = res.Body.Close() // what counts was read
+
 		switch {
 		case errors.Is(err, ErrBodyTooLarge):
 			data = robots.Lines(data)
 		case err != nil:
 			return nil, fmt.Errorf("%w: %w: %w", ErrRobots, errRobotsUnread, err)
 		}
+
 		return robots.Parse(data, c.opts.Robots.Agent), nil
 	}
+
 	return robots.AllowAll(), nil // five redirects led nowhere: there is none
 }
 

@@ -64,6 +64,7 @@ func (p *identities) pinned(ctx context.Context) (*identity, error) {
 	if c.guard.direct {
 		return p.make(c.newRoute(c.ways.list[0], c.guard, newIsolation())), nil
 	}
+
 	if c.opts.Rotation.By == NewNym {
 		return p.make(c.newRoute(c.ways.list[0], c.guard, "")), nil
 	}
@@ -73,6 +74,7 @@ func (p *identities) pinned(ctx context.Context) (*identity, error) {
 	if host == "" { // no host to warm a circuit for: the exit is found out later
 		return p.make(c.newRoute(c.ways.pick(), c.guard, newIsolation())), nil
 	}
+
 	p.grant()
 	return p.draw(ctx, &p.main, host)
 }

@@ -144,6 +144,7 @@ func (c *Client) delivered(x *exchange, page Page) {
 	x.host.pages.Add(1)
 	x.host.bytes.Add(page.Bytes)
 	c.stats.mu.Lock()
+
 	exit := unknownExit
 	if known := id.exit.Load(); known != nil {
 		exit = *known
@@ -152,15 +153,18 @@ func (c *Client) delivered(x *exchange, page Page) {
 	} else {
 		id.unknown++
 	}
+
 	count(&c.stats.exits, exit)
 	count(&c.stats.agents, page.Agent)
 	c.stats.mu.Unlock()
+
 	if page.Err != nil {
 		c.log.Info("page cut short", "url", shownURL(x.req.URL), "bytes", page.Bytes, "error", page.Err)
 	} else if c.log.Enabled(x.ctx, slog.LevelDebug) {
 		c.log.Debug("page", "url", shownURL(x.req.URL), "status", page.Status, "bytes", page.Bytes, "elapsed", page.Elapsed,
 			"identity", id.info.Number, "exit", exit)
 	}
+
 	if c.opts.Hooks.OnPage != nil {
 		page.URL, page.Identity = shownURL(x.req.URL), id.snapshot()
 		c.opts.Hooks.OnPage(page)

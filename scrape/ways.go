@@ -88,6 +88,7 @@ func (w *way) probe(ctx context.Context, limit time.Duration) error {
 	if p, ok := w.egress.(ProbeEgress); ok {
 		check = p.Probe
 	}
+
 	err := check(ctx)
 	switch {
 	case err == nil:
@@ -97,6 +98,7 @@ func (w *way) probe(ctx context.Context, limit time.Duration) error {
 	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded): // the timer may be a moment late
 		return fmt.Errorf("%w: no answer within %v", ErrEgressUnavailable, limit)
 	}
+
 	return nil
 }
 
@@ -156,6 +158,7 @@ func (s *ways) many() bool { return len(s.list) > 1 }
 func (s *ways) pick() *way {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	for i := range s.list {
 		w := s.list[(s.next+i)%len(s.list)]
 		if w.works() {
@@ -163,6 +166,7 @@ func (s *ways) pick() *way {
 			return w
 		}
 	}
+
 	var oldest *way
 	var at time.Time
 	for _, w := range s.list {
@@ -173,6 +177,7 @@ func (s *ways) pick() *way {
 			oldest, at = w, failed
 		}
 	}
+
 	return oldest
 }
 
@@ -275,6 +280,7 @@ func (s *ways) probeLater(w *way) {
 			if s.ctx.Err() != nil {
 				return
 			}
+
 			w.mu.Lock()
 			if err == nil || w.err == nil {
 				w.probing = false
@@ -282,6 +288,7 @@ func (s *ways) probeLater(w *way) {
 				w.note(nil)
 				return
 			}
+
 			w.failures++
 			w.mu.Unlock()
 			wait = min(2*wait, probeMost)

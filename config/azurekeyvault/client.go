@@ -104,25 +104,30 @@ func (r *Resolver) once(ctx context.Context, op, path, target, token string, hea
 		ctx, cancel = context.WithTimeoutCause(ctx, r.opt.Timeout, fmt.Errorf("no answer within %s: %w", r.opt.Timeout, context.DeadlineExceeded))
 		defer cancel()
 	}
+
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
 		failed.Err = errors.New("the path makes no valid URL")
 		return nil, 0, failed
 	}
+
 	for k, v := range header {
 		req.Header.Set(k, v)
 	}
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
+
 	resp, err := r.opt.Client.Do(req)
 	if err != nil {
 		failed.Err = netCause(ctx, err)
 		return nil, 0, failed
 	}
+
 	defer func() { _ = resp.Body.Close() }()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes+1))
 	failed.StatusCode = resp.StatusCode
+
 	switch {
 	case err != nil:
 		failed.StatusCode, failed.Err = 0, netCause(ctx, err)
@@ -137,6 +142,7 @@ func (r *Resolver) once(ctx context.Context, op, path, target, token string, hea
 		}
 		return resp.Header, 0, nil
 	}
+
 	failed.describe(data)
 	wait, _ := backoff.RetryAfter(resp.Header.Get("Retry-After"), time.Now())
 	return resp.Header, wait, failed
@@ -153,6 +159,7 @@ func (e *Error) describe(data []byte) {
 			} `json:"innererror"`
 		} `json:"error"`
 	}
+
 	var identity struct {
 		Error       string `json:"error"`
 		Description string `json:"error_description"`
@@ -166,6 +173,7 @@ func (e *Error) describe(data []byte) {
 	case json.Unmarshal(data, &identity) == nil:
 		e.Code, e.Message = identity.Error, identity.Description
 	}
+
 	switch {
 	case e.Code == "SecretDisabled":
 		e.Err = ErrDisabled

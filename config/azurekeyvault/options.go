@@ -62,6 +62,7 @@ func (o *Options) withDefaults() (Options, error) {
 	bad := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("azurekeyvault: new: "+format, args...))
 	}
+
 	u, err := url.Parse(out.VaultURL)
 	switch {
 	case out.VaultURL == "":
@@ -71,27 +72,32 @@ func (o *Options) withDefaults() (Options, error) {
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
 		bad("VaultURL has more than scheme and host")
 	}
+
 	out.VaultURL = strings.TrimSuffix(out.VaultURL, "/")
 	if out.IdentityEndpoint == "" && out.IdentityHeader.IsZero() {
 		out.IdentityEndpoint, out.IdentityHeader = os.Getenv("IDENTITY_ENDPOINT"), secret.New(os.Getenv("IDENTITY_HEADER"))
 	}
+
 	if out.IdentityEndpoint != "" {
 		if u, err := url.Parse(out.IdentityEndpoint); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			bad("IdentityEndpoint is no http or https URL with a host")
 		}
 	}
+
 	switch {
 	case out.Timeout == 0:
 		out.Timeout = 10 * time.Second
 	case out.Timeout < 0:
 		out.Timeout = 0
 	}
+
 	switch {
 	case out.MaxAttempts == 0:
 		out.MaxAttempts = 3
 	case out.MaxAttempts < 0:
 		out.MaxAttempts = 1
 	}
+
 	client := http.Client{}
 	if out.Client != nil {
 		client = *out.Client
@@ -101,6 +107,7 @@ func (o *Options) withDefaults() (Options, error) {
 	if out.Logger == nil {
 		out.Logger = slog.New(slog.DiscardHandler)
 	}
+
 	out.Logger = out.Logger.With("component", "azurekeyvault")
 	return out, errors.Join(errs...)
 }

@@ -63,6 +63,7 @@ func (r *Resolver) Resolve(ctx context.Context, path, key string) (value string,
 	if err != nil {
 		return "", 0, err
 	}
+
 	if found.Attributes.Enabled != nil && !*found.Attributes.Enabled {
 		return "", 0, &Error{Op: "read", Path: path, StatusCode: http.StatusOK, Err: ErrDisabled}
 	}
@@ -72,6 +73,7 @@ func (r *Resolver) Resolve(ctx context.Context, path, key string) (value string,
 	if key == "" {
 		return found.Value, lease, nil
 	}
+
 	value, err = pick(found.Value, path, key)
 	return value, lease, err
 }
@@ -131,9 +133,11 @@ func (r *Resolver) authorize(ctx context.Context, resource, refused string) (str
 	case <-ctx.Done():
 		return "", fmt.Errorf("azurekeyvault: get token: %w", context.Cause(ctx))
 	}
+
 	if r.token.text != "" && r.token.text != refused && r.token.resource == resource && time.Until(r.token.expires) > 0 {
 		return r.token.text, nil // another call got it meanwhile
 	}
+
 	text, expires, err := r.opt.Token(ctx, resource)
 	switch {
 	case err != nil:
@@ -141,6 +145,7 @@ func (r *Resolver) authorize(ctx context.Context, resource, refused string) (str
 	case text == "" || strings.ContainsAny(text, "\r\n"):
 		return "", errors.New("azurekeyvault: get token: the credential gave no token")
 	}
+
 	r.token = accessToken{text, expires, resource}
 	r.opt.Logger.Debug("got a token", "resource", resource, "expires", expires)
 	return text, nil
@@ -154,6 +159,7 @@ func (r *Resolver) challenge(header http.Header) (string, error) {
 	if !ok {
 		return "", errors.New("the service asks for no bearer token")
 	}
+
 	resource := ""
 	for part := range strings.SplitSeq(parameters, ",") {
 		name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
@@ -167,6 +173,7 @@ func (r *Resolver) challenge(header http.Header) (string, error) {
 			}
 		}
 	}
+
 	u, err := url.Parse(resource)
 	vault, _ := url.Parse(r.opt.VaultURL) // checked by New
 	if err != nil || u.Scheme != "https" || u.Host == "" || !strings.HasSuffix(vault.Hostname(), "."+u.Hostname()) {
@@ -181,6 +188,7 @@ func pick(text, path, key string) (string, error) {
 	if json.Unmarshal([]byte(text), &values) != nil || values == nil {
 		return "", fmt.Errorf("azurekeyvault: read %s: the value is no JSON object, so it has no key %q", path, key)
 	}
+
 	raw, ok := values[key]
 	if !ok || string(raw) == "null" {
 		names := make([]string, 0, len(values))
@@ -190,6 +198,7 @@ func pick(text, path, key string) (string, error) {
 		slices.Sort(names)
 		return "", fmt.Errorf("azurekeyvault: read %s: no key %q (%w); there are: %s", path, key, ErrNotFound, strings.Join(names, ", "))
 	}
+
 	var value string
 	if json.Unmarshal(raw, &value) == nil {
 		return value, nil
@@ -209,6 +218,7 @@ func (r *Resolver) managedIdentity(ctx context.Context, resource string) (string
 		endpoint, version = r.opt.IdentityEndpoint, "2019-08-01"
 		header = map[string]string{"X-IDENTITY-HEADER": r.opt.IdentityHeader.Reveal()}
 	}
+
 	query.Set("api-version", version)
 	var out struct {
 		AccessToken string      `json:"access_token"`
@@ -217,6 +227,7 @@ func (r *Resolver) managedIdentity(ctx context.Context, resource string) (string
 	if _, err := r.call(ctx, "get token from", "managed identity", endpoint+"?"+query.Encode(), "", header, &out); err != nil {
 		return "", time.Time{}, err
 	}
+
 	expires, err := out.ExpiresOn.Int64()
 	if err != nil || out.AccessToken == "" {
 		return "", time.Time{}, errors.New("the managed identity's answer holds no token")

@@ -113,5 +113,6 @@ func value(rv reflect.Value, s *typed.Shape) any {
 	case typed.Secret:
 		return rv.Interface().(secret.Secret).Reveal()
 	}
+
 	return typed.PlainText(rv, s)
 }

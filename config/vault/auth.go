@@ -45,6 +45,7 @@ func (r *Resolver) token(ctx context.Context) (string, error) {
 		}
 		return token, nil
 	}
+
 	s, now := &r.session, time.Now()
 	if s.token == "" && !r.opt.Token.IsZero() {
 		s.token = r.opt.Token.Reveal()
@@ -53,9 +54,11 @@ func (r *Resolver) token(ctx context.Context) (string, error) {
 		err := r.login(ctx)
 		return s.token, err
 	}
+
 	if !s.known { // a token that was given: ask for its life once
 		r.lookup(ctx)
 	}
+
 	due := s.ttl > 0 && now.Sub(s.at) >= s.ttl*2/3
 	if due && s.renewable && s.renewals < maxRenewals && s.left(now) > time.Nanosecond {
 		s.renewals++
@@ -66,6 +69,7 @@ func (r *Resolver) token(ctx context.Context) (string, error) {
 		}
 		r.opt.Logger.Warn("token not renewed", "error", err)
 	}
+
 	if due && r.canLogin() {
 		if err := r.login(ctx); err != nil {
 			if s.left(now) > time.Nanosecond {
@@ -74,6 +78,7 @@ func (r *Resolver) token(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
+
 	return s.token, nil
 }
 
@@ -100,6 +105,7 @@ func (r *Resolver) lookup(ctx context.Context) {
 	if err != nil {
 		return
 	}
+
 	var data struct {
 		TTL       int64 `json:"ttl"`
 		Renewable bool  `json:"renewable"`
@@ -113,6 +119,7 @@ func (r *Resolver) lookup(ctx context.Context) {
 func (r *Resolver) login(ctx context.Context) error {
 	var path string
 	var body map[string]string
+
 	if o := r.opt.AppRole; o.RoleID != "" {
 		path, body = "auth/"+o.Mount+"/login", map[string]string{"role_id": o.RoleID}
 		if !o.SecretID.IsZero() {
@@ -126,6 +133,7 @@ func (r *Resolver) login(ctx context.Context) error {
 		}
 		path, body = "auth/"+o.Mount+"/login", map[string]string{"role": o.Role, "jwt": strings.TrimSpace(string(jwt))}
 	}
+
 	now := time.Now()
 	out, err := r.call(ctx, "login", http.MethodPost, path, "", "", body)
 	if err != nil {
@@ -134,6 +142,7 @@ func (r *Resolver) login(ctx context.Context) error {
 	if out.Auth == nil || out.Auth.ClientToken == "" {
 		return &Error{Op: "login", Path: path, Err: errors.New("the answer holds no token")}
 	}
+
 	r.session = session{
 		token: out.Auth.ClientToken, ttl: seconds(out.Auth.LeaseDuration), at: now,
 		renewable: out.Auth.Renewable, known: true,

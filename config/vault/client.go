@@ -99,6 +99,7 @@ func (r *Resolver) call(ctx context.Context, op, method, path, query, token stri
 			return nil, fmt.Errorf("vault: %s %s: %w", op, path, err)
 		}
 	}
+
 	for attempt := 1; ; attempt++ {
 		out, wait, err := r.once(ctx, op, method, path, query, token, payload)
 		var failed *Error
@@ -119,11 +120,13 @@ func (r *Resolver) once(ctx context.Context, op, method, path, query, token stri
 	fail := func(status int, err error, messages ...string) error {
 		return &Error{Op: op, Path: path, StatusCode: status, Messages: messages, Err: err}
 	}
+
 	if r.opt.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, r.opt.Timeout, fmt.Errorf("no answer within %s: %w", r.opt.Timeout, context.DeadlineExceeded))
 		defer cancel()
 	}
+
 	var body io.Reader
 	if payload != nil {
 		body = bytes.NewReader(payload)
@@ -132,6 +135,7 @@ func (r *Resolver) once(ctx context.Context, op, method, path, query, token stri
 	if query != "" {
 		target += "?" + query
 	}
+
 	req, err := http.NewRequestWithContext(ctx, method, target, body)
 	if err != nil {
 		return nil, 0, fail(0, errors.New("the path makes no valid URL"))
@@ -140,6 +144,7 @@ func (r *Resolver) once(ctx context.Context, op, method, path, query, token stri
 	if token != "" {
 		req.Header.Set("X-Vault-Token", token)
 	}
+
 	if r.opt.Namespace != "" {
 		req.Header.Set("X-Vault-Namespace", r.opt.Namespace)
 	}
@@ -147,6 +152,7 @@ func (r *Resolver) once(ctx context.Context, op, method, path, query, token stri
 	if err != nil {
 		return nil, 0, fail(0, netCause(ctx, err))
 	}
+
 	defer func() { _ = resp.Body.Close() }()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes+1))
 	switch {
@@ -155,14 +161,17 @@ func (r *Resolver) once(ctx context.Context, op, method, path, query, token stri
 	case len(data) > maxAnswerBytes:
 		return nil, 0, fail(resp.StatusCode, fmt.Errorf("the answer is larger than %d bytes", maxAnswerBytes))
 	}
+
 	var out answer
 	decodeErr := json.Unmarshal(data, &out)
+
 	if resp.StatusCode/100 == 2 {
 		if len(data) > 0 && decodeErr != nil {
 			return nil, 0, fail(resp.StatusCode, errors.New("the answer is no JSON; is Address a Vault server?"))
 		}
 		return &out, 0, nil
 	}
+
 	var cause error
 	switch {
 	case resp.StatusCode == http.StatusForbidden:
@@ -172,6 +181,7 @@ func (r *Resolver) once(ctx context.Context, op, method, path, query, token stri
 	case resp.StatusCode == http.StatusServiceUnavailable:
 		cause = ErrSealed
 	}
+
 	messages := append(out.Errors, out.Warnings...)
 	for i, m := range messages { // Vault lists several causes on lines of their own
 		messages[i] = strings.Join(strings.Fields(m), " ")

@@ -82,6 +82,7 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("vault: new: "+format, args...)) }
+
 	rule := safehttp.Rule{Secret: true, AllowPlain: out.AllowPlainHTTP, OptOut: "AllowPlainHTTP"}
 	switch u, err := rule.Parse(out.Address); {
 	case out.Address == "":
@@ -91,6 +92,7 @@ func (o *Options) withDefaults() (Options, error) {
 	case u.RawQuery != "" || u.Fragment != "":
 		bad("Address has more than scheme, host and path")
 	}
+
 	out.Address = strings.TrimSuffix(out.Address, "/")
 	methods := 0
 	for _, set := range []bool{!out.Token.IsZero(), out.TokenFile != "", out.AppRole.RoleID != "", out.Kubernetes.Role != ""} {
@@ -98,6 +100,7 @@ func (o *Options) withDefaults() (Options, error) {
 			methods++
 		}
 	}
+
 	if methods != 1 {
 		bad("%d ways to log in are set, want exactly one of Token, TokenFile, AppRole.RoleID and Kubernetes.Role", methods)
 	}
@@ -107,24 +110,28 @@ func (o *Options) withDefaults() (Options, error) {
 	if out.AppRole.Mount == "" {
 		out.AppRole.Mount = "approle"
 	}
+
 	if out.Kubernetes.Mount == "" {
 		out.Kubernetes.Mount = "kubernetes"
 	}
 	if out.Kubernetes.TokenFile == "" {
 		out.Kubernetes.TokenFile = serviceAccountToken
 	}
+
 	switch {
 	case out.Timeout == 0:
 		out.Timeout = 10 * time.Second
 	case out.Timeout < 0:
 		out.Timeout = 0
 	}
+
 	switch {
 	case out.MaxAttempts == 0:
 		out.MaxAttempts = 3
 	case out.MaxAttempts < 0:
 		out.MaxAttempts = 1
 	}
+
 	if out.Logger == nil {
 		out.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -86,6 +86,7 @@ func (r *Resolver) shared(ctx context.Context, path string) (map[string]json.Raw
 			close(f.done)
 			return f.values, f.lease, f.err
 		}
+
 		r.mu.Unlock()
 		select {
 		case <-f.done:
@@ -125,6 +126,7 @@ func (r *Resolver) read(ctx context.Context, path string) (map[string]json.RawMe
 	if l := r.leases[path]; l != nil && r.keep(ctx, token, l) {
 		return l.values, l.left(), nil
 	}
+
 	delete(r.leases, path)
 	values, l, err := r.fetch(ctx, token, path)
 	if errors.Is(err, ErrForbidden) && r.canLogin() { // the token was revoked
@@ -133,6 +135,7 @@ func (r *Resolver) read(ctx context.Context, path string) (map[string]json.RawMe
 		}
 		values, l, err = r.fetch(ctx, r.session.token, path)
 	}
+
 	if err != nil {
 		return nil, 0, err
 	}
@@ -154,6 +157,7 @@ func (r *Resolver) keep(ctx context.Context, token string, l *lease) bool {
 	if !l.renewable || l.renewals >= maxRenewals || age >= l.duration {
 		return false
 	}
+
 	l.renewals++
 	out, err := r.call(ctx, "renew lease", http.MethodPut, "sys/leases/renew", "", token,
 		map[string]any{"lease_id": l.id, "increment": int64(l.duration / time.Second)})
@@ -161,6 +165,7 @@ func (r *Resolver) keep(ctx context.Context, token string, l *lease) bool {
 		r.opt.Logger.Warn("lease not renewed, reading a new secret", "error", err)
 		return false
 	}
+
 	granted := seconds(out.LeaseDuration)
 	if granted < l.duration/2 { // its longest life is near
 		return false
@@ -179,6 +184,7 @@ func (r *Resolver) fetch(ctx context.Context, token, path string) (map[string]js
 	if err != nil {
 		return nil, nil, explainMissing(err, out, api)
 	}
+
 	values, err := unpack(out.Data)
 	if err != nil {
 		return nil, nil, &Error{Op: "read", Path: api, StatusCode: http.StatusOK, Err: err}
@@ -208,6 +214,7 @@ func explainMissing(err error, out *answer, api string) error {
 	if !errors.As(err, &failed) || failed.StatusCode != http.StatusNotFound || out == nil {
 		return err
 	}
+
 	var body struct {
 		Metadata *struct {
 			DeletionTime string `json:"deletion_time"`
@@ -215,6 +222,7 @@ func explainMissing(err error, out *answer, api string) error {
 			Version      int    `json:"version"`
 		} `json:"metadata"`
 	}
+
 	if json.Unmarshal(out.Data, &body) == nil && body.Metadata != nil {
 		state := "deleted at " + body.Metadata.DeletionTime
 		if body.Metadata.Destroyed {
@@ -223,6 +231,7 @@ func explainMissing(err error, out *answer, api string) error {
 		failed.Messages = []string{fmt.Sprintf("version %d is %s", body.Metadata.Version, state)}
 		return failed
 	}
+
 	if slices.ContainsFunc(out.Warnings, func(w string) bool { return strings.Contains(w, "versioned K/V") }) {
 		mount, rest, _ := strings.Cut(api, "/")
 		failed.Messages = []string{"a KV version 2 engine: write " + mount + "/data/" + rest}
@@ -242,12 +251,14 @@ func unpack(data json.RawMessage) (map[string]json.RawMessage, error) {
 	if !hasData || !hasMeta || len(values) != 2 {
 		return values, nil
 	}
+
 	var version struct {
 		CreatedTime string `json:"created_time"`
 	}
 	if json.Unmarshal(meta, &version) != nil || version.CreatedTime == "" {
 		return values, nil
 	}
+
 	var deeper map[string]json.RawMessage
 	if err := json.Unmarshal(inner, &deeper); err != nil || deeper == nil {
 		return nil, errors.New("the version holds no data")
@@ -265,6 +276,7 @@ func pick(values map[string]json.RawMessage, path, key string) (string, error) {
 	if key == "" && len(names) == 1 {
 		key = names[0]
 	}
+
 	raw, ok := values[key]
 	switch {
 	case key == "":
@@ -272,6 +284,7 @@ func pick(values map[string]json.RawMessage, path, key string) (string, error) {
 	case !ok:
 		return "", fmt.Errorf("vault: read %s: no key %q (%w); there are: %s", path, key, ErrNotFound, strings.Join(names, ", "))
 	}
+
 	var text string
 	if json.Unmarshal(raw, &text) == nil && string(raw) != "null" {
 		return text, nil

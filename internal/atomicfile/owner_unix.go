@@ -18,6 +18,7 @@ func keepOwner(tmp *os.File, path string) {
 	if err != nil {
 		return
 	}
+
 	was, ok := old.Sys().(*syscall.Stat_t)
 	is, also := now.Sys().(*syscall.Stat_t)
 	if !ok || !also || was.Uid == is.Uid && was.Gid == is.Gid {

@@ -62,6 +62,7 @@ func Alternate(b *testing.B, pieces int, size float64, unit string, impls ...Ste
 			for i, impl := range impls {
 				steps[i] = impl.Start(b)
 			}
+
 			for piece := range pieces {
 				for k := range impls {
 					i := (piece + k) % len(impls)
@@ -72,6 +73,7 @@ func Alternate(b *testing.B, pieces int, size float64, unit string, impls ...Ste
 					took[i] += time.Since(start)
 				}
 			}
+
 			for i, impl := range impls {
 				b.Run("impl="+impl.Name, func(b *testing.B) {
 					b.ReportMetric(float64(pieces)*size/took[i].Seconds(), unit)

@@ -142,6 +142,7 @@ func adviseSpace(path string) string {
 	if path == "" {
 		return "the disk is full, or has no inodes left: free some, or use a larger one"
 	}
+
 	// The file may not exist, but a folder above it does.
 	for dir := path; ; dir = filepath.Dir(dir) {
 		if space, inodes, ok := left(dir); ok {
@@ -183,6 +184,7 @@ func user() string {
 func adviseNetwork(err error) string {
 	var timeout bool
 	var text string
+
 	walk(err, func(err error) bool {
 		switch fmt.Sprintf("%T", err) {
 		case "*net.DNSError":
@@ -205,9 +207,11 @@ func adviseNetwork(err error) string {
 		case "*tls.ECHRejectionError":
 			text = "the other side refused the encrypted hello"
 		}
+
 		timeout = timeout || is(err, func(e interface{ Timeout() bool }) bool { return e.Timeout() })
 		return text == ""
 	})
+
 	if text == "" && timeout {
 		return "the other side does not answer in time: see that host and port are right, and whether it is overloaded"
 	}
@@ -272,6 +276,7 @@ func walk(err error, see func(error) bool) bool {
 	if !see(err) {
 		return false
 	}
+
 	switch e := any(err).(type) { // this is the walk itself
 	case interface{ Unwrap() error }:
 		return walk(e.Unwrap(), see)
@@ -282,6 +287,7 @@ func walk(err error, see func(error) bool) bool {
 			}
 		}
 	}
+
 	return true
 }
 

@@ -48,5 +48,6 @@ func causeOf(no syscall.Errno) (int, bool) {
 	case syscall.EADDRINUSE:
 		return addressInUse, true
 	}
+
 	return unknown, false
 }

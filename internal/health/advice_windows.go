@@ -46,5 +46,6 @@ func causeOf(no syscall.Errno) (int, bool) {
 	case 10048: // WSAEADDRINUSE
 		return addressInUse, true
 	}
+
 	return unknown, false
 }

@@ -118,6 +118,7 @@ func (n *Notice) attrs() []slog.Attr {
 	if n.Count > 0 {
 		attrs = append(attrs, slog.Int64("count", n.Count))
 	}
+
 	attrs = append(attrs, slog.String("error", n.Err.Error()))
 	if n.Advice != "" && !n.Over {
 		attrs = append(attrs, slog.String("advice", n.Advice))

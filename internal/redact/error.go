@@ -62,6 +62,7 @@ func (e *cleanError) Is(target error) bool { return errors.Is(e.cause(), target)
 func (e *cleanError) As(target any) bool {
 	into := reflect.ValueOf(target).Elem()
 	found := false
+
 	walk(e.cause(), func(cause error) bool {
 		switch {
 		case found:
@@ -81,6 +82,7 @@ func (e *cleanError) As(target any) bool {
 		}
 		return !found
 	})
+
 	return found
 }
 

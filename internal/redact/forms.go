@@ -161,6 +161,7 @@ func jsonText(s string, escapeHTML bool) string {
 			b.WriteRune(r)
 		}
 	}
+
 	return b.String()
 }
 

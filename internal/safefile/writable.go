@@ -170,6 +170,7 @@ func (w *walker) entry(dir, at string, info fs.FileInfo, above bool) {
 func (w *walker) look(at string, info fs.FileInfo, above bool) {
 	owner, _ := ownerOf(info)
 	f := Finding{Path: at, Mode: info.Mode(), Owner: owner, Above: above}
+
 	sticky := info.IsDir() && info.Mode()&fs.ModeSticky != 0 && above
 	switch mode := info.Mode(); {
 	case mode&0o022 == 0 && trusted(owner), readOnly(at):
@@ -183,6 +184,7 @@ func (w *walker) look(at string, info fs.FileInfo, above bool) {
 	default:
 		return
 	}
+
 	w.add(f)
 }
 

@@ -52,6 +52,7 @@ func (r Rule) Check(u *url.URL) error {
 		}
 		return fmt.Errorf("%w to %s: %s", ErrPlain, Origin(u), help)
 	}
+
 	return nil
 }
 

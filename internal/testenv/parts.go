@@ -77,6 +77,7 @@ func Find(name string) (Part, error) {
 	case "netns":
 		return Part{}, namespaces()
 	}
+
 	return Part{}, fmt.Errorf("no part is called %q", name)
 }
 
@@ -168,6 +169,7 @@ func libraryDirs(root string) ([]string, error) {
 			return nil, err
 		}
 	}
+
 	slices.Sort(dirs)
 	return slices.Compact(dirs), nil
 }

@@ -39,6 +39,7 @@ func run(ctx context.Context, args []string) (err error) {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
@@ -46,21 +47,25 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+
 	dev, err := start(ctx, token)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, dev.core.ShutdownWait()) }()
+
 	if *unsealFile != "" {
 		if err := os.WriteFile(*unsealFile, []byte(dev.unsealKey+"\n"), 0o600); err != nil {
 			return err
 		}
 	}
+
 	if *requests != "" {
 		if err := dev.make(ctx, *requests, token); err != nil {
 			return err
 		}
 	}
+
 	return serve(ctx, *listen, dev.handler)
 }
 
@@ -73,13 +78,16 @@ func serve(ctx context.Context, address string, handler http.Handler) error {
 	}
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	failed := make(chan error, 1)
+
 	go func() { failed <- server.Serve(listener) }()
 	fmt.Printf("listening on http://%s\n", listener.Addr())
+
 	select {
 	case err := <-failed:
 		return err
 	case <-ctx.Done():
 	}
+
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	err = server.Shutdown(limited)

@@ -37,6 +37,7 @@ func start(ctx context.Context, token string) (*development, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	core, err := vault.NewCore(&vault.CoreConfig{
 		Physical: storage,
 		LogicalBackends: map[string]logical.Factory{
@@ -48,6 +49,7 @@ func start(ctx context.Context, token string) (*development, error) {
 		DisableMlock:       true,
 		Logger:             logger,
 	})
+
 	if err != nil {
 		return nil, err
 	}
@@ -55,6 +57,7 @@ func start(ctx context.Context, token string) (*development, error) {
 		Core:           core,
 		ListenerConfig: &configutil.Listener{Type: "tcp"},
 	})}
+
 	initial, err := core.Initialize(ctx, &vault.InitParams{
 		BarrierConfig:  &vault.SealConfig{SecretShares: 1, SecretThreshold: 1, StoredShares: 1},
 		RecoveryConfig: &vault.SealConfig{SecretShares: 1, SecretThreshold: 1},
@@ -62,10 +65,12 @@ func start(ctx context.Context, token string) (*development, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	dev.unsealKey = hex.EncodeToString(initial.SecretShares[0])
 	if unsealed, err := core.Unseal(initial.SecretShares[0]); err != nil || !unsealed {
 		return nil, fmt.Errorf("unseal: %t, %w", unsealed, err)
 	}
+
 	for _, r := range []request{
 		{"POST", "auth/token/create", map[string]any{"id": token, "policies": []string{"root"}, "no_parent": true, "no_default_policy": true}},
 		{"POST", "auth/token/revoke-self", nil},
@@ -74,6 +79,7 @@ func start(ctx context.Context, token string) (*development, error) {
 			return nil, err
 		}
 	}
+
 	return dev, dev.do(ctx, token, request{"POST", "sys/mounts/secret", map[string]any{"type": "kv", "options": map[string]any{"version": "2"}}})
 }
 

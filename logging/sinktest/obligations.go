@@ -25,9 +25,11 @@ func confirms(h *Harness) error {
 	if err := sink.Send(context.Background(), b); err != nil {
 		return fmt.Errorf("the receiver took the batch, Send returned: %w", err)
 	}
+
 	if err := s.got(messages, 1); err != nil {
 		return err
 	}
+
 	// A connection that ends before the answer confirms nothing.
 	cut, sink, err := start(h, func(w http.ResponseWriter, _ *http.Request) bool {
 		conn, _, err := w.(http.Hijacker).Hijack()
@@ -36,15 +38,18 @@ func confirms(h *Harness) error {
 		}
 		return true
 	})
+
 	if err != nil {
 		return err
 	}
 	defer cut.stop()
+
 	if err := sink.Send(context.Background(), b); err == nil {
 		return errors.New("the connection was cut before an answer, Send returned nil")
 	} else if se, ok := errors.AsType[*logging.SinkError](err); ok && se.Kind != logging.KindRetry {
 		return fmt.Errorf("the connection was cut before an answer, the kind is %q, want %q", se.Kind, logging.KindRetry)
 	}
+
 	return nil
 }
 
@@ -66,6 +71,7 @@ func kinds(h *Harness) error {
 		w.WriteHeader(status)
 		return true
 	})
+
 	if err != nil {
 		return err
 	}
@@ -73,6 +79,7 @@ func kinds(h *Harness) error {
 	want := maps.Clone(kindsByDefault)
 	maps.Copy(want, h.Kinds)
 	b, _ := batch("refused", 3)
+
 	var broken []error
 	for _, status = range slices.Sorted(maps.Keys(want)) {
 		err := sink.Send(context.Background(), b)
@@ -87,6 +94,7 @@ func kinds(h *Harness) error {
 			broken = append(broken, fmt.Errorf("status %d: the kind is %q, want %q", status, se.Kind, want[status]))
 		}
 	}
+
 	return errors.Join(broken...)
 }
 
@@ -99,6 +107,7 @@ func retryAfter(h *Harness) error {
 	if err != nil {
 		return err
 	}
+
 	defer s.stop()
 	b, _ := batch("later", 1)
 	err = sink.Send(context.Background(), b)
@@ -115,6 +124,7 @@ const patience = 5 * time.Second
 func cancels(h *Harness) error {
 	arrived := make(chan struct{})
 	release := make(chan struct{})
+
 	s, sink, err := start(h, func(http.ResponseWriter, *http.Request) bool {
 		close(arrived)
 		<-release
@@ -123,6 +133,7 @@ func cancels(h *Harness) error {
 	if err != nil {
 		return err
 	}
+
 	defer s.stop()
 	defer close(release)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -130,11 +141,13 @@ func cancels(h *Harness) error {
 	done := make(chan error, 1)
 	b, _ := batch("stalled", 1)
 	go func() { done <- sink.Send(ctx, b) }()
+
 	select {
 	case <-arrived:
 	case err := <-done:
 		return fmt.Errorf("the sink's Send returned before the receiver answered: %w", err)
 	}
+
 	cancel()
 	select {
 	case err := <-done:
@@ -154,6 +167,7 @@ func leavesBatch(h *Harness) error {
 	}
 	defer s.stop()
 	b, _ := batch("untouched", 10)
+
 	var want [][]byte
 	for i := range b.Events {
 		want = append(want, slices.Clone(b.Events[i].Line))
@@ -161,14 +175,17 @@ func leavesBatch(h *Harness) error {
 		room := append(slices.Clone(b.Events[i].Line), "next"...)
 		b.Events[i].Line = room[:len(room)-4]
 	}
+
 	if err := sink.Send(context.Background(), b); err != nil {
 		return err
 	}
+
 	for i, e := range b.Events {
 		if !bytes.Equal(e.Line, want[i]) || string(e.Line[:len(e.Line)+4][len(e.Line):]) != "next" {
 			return fmt.Errorf("event %d was changed", i)
 		}
 	}
+
 	return nil
 }
 
@@ -192,6 +209,7 @@ func noSecret(h *Harness) error {
 	if h.Secret == "" {
 		return nil
 	}
+
 	s, sink, err := start(h, func(w http.ResponseWriter, r *http.Request) bool {
 		w.WriteHeader(http.StatusForbidden)
 		_, _ = fmt.Fprintf(w, "no access to %s with %v: %s", r.RequestURI, r.Header, h.Secret)
@@ -200,9 +218,11 @@ func noSecret(h *Harness) error {
 	if err != nil {
 		return err
 	}
+
 	b, _ := batch("secret", 1)
 	answered := sink.Send(context.Background(), b)
 	s.stop()
+
 	away := sink.Send(context.Background(), b)
 	for _, err := range []error{answered, away} {
 		if err == nil {
@@ -214,6 +234,7 @@ func noSecret(h *Harness) error {
 			}
 		}
 	}
+
 	return nil
 }
 
@@ -225,6 +246,7 @@ func concurrent(h *Harness) error {
 	defer s.stop()
 	const senders = 8
 	var all []string
+
 	var wg sync.WaitGroup
 	errs := make([]error, senders)
 	for i := range senders {
@@ -232,6 +254,7 @@ func concurrent(h *Harness) error {
 		all = append(all, messages...)
 		wg.Go(func() { errs[i] = sink.Send(context.Background(), b) })
 	}
+
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
 		return err

@@ -49,15 +49,18 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.breach(fmt.Errorf("the body cannot be read: %w", err))
 		return
 	}
+
 	if s.before != nil && s.before(w, r) {
 		return
 	}
+
 	messages, err := s.h.Receive(r, body)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		s.breach(fmt.Errorf("the receiver cannot read the request: %w", err))
 		return
 	}
+
 	s.mu.Lock()
 	for _, m := range messages {
 		s.messages[m]++

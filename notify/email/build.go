@@ -207,16 +207,19 @@ func encodeHeader(name, value string) string {
 			plain = false
 		}
 	}
+
 	for _, r := range value {
 		if r < ' ' || r > '~' {
 			plain = false
 		}
 	}
+
 	if strings.Contains(value, "=?") || strings.Contains(value, "  ") {
 		plain = false
 	}
 	var b strings.Builder
 	column := len(name) + 2
+
 	if plain {
 		for i, word := range strings.Split(value, " ") {
 			switch {
@@ -233,6 +236,7 @@ func encodeHeader(name, value string) string {
 		}
 		return b.String()
 	}
+
 	const perWord = 42 // 42 bytes are 56 in base64; with =?UTF-8?B?…?= 68
 	for first := true; value != ""; first = false {
 		n := min(perWord, len(value))
@@ -245,6 +249,7 @@ func encodeHeader(name, value string) string {
 		b.WriteString("=?UTF-8?B?" + base64.StdEncoding.EncodeToString([]byte(strings.ToValidUTF8(value[:n], "\uFFFD"))) + "?=")
 		value = value[n:]
 	}
+
 	return b.String()
 }
 
@@ -268,6 +273,7 @@ func fileName(name string, i int) string {
 		}
 		name = name[:n] + ext
 	}
+
 	if name == "" || name == "." || name == "/" {
 		name = fmt.Sprintf("attachment-%d", i+1)
 	}

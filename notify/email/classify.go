@@ -21,21 +21,25 @@ func failure(ctx context.Context, op string, err error) *notify.Error {
 	if known, ok := errors.AsType[*notify.Error](err); ok {
 		return notify.NewError(op, known)
 	}
+
 	if ctx.Err() != nil {
 		e := notify.NewError(op, context.Cause(ctx))
 		e.Reason = "no answer from the server in time: " + e.Reason
 		return e
 	}
+
 	e := notify.NewError(op, err)
 	if _, ok := errors.AsType[textproto.ProtocolError](err); ok {
 		e.Reason = "server does not speak SMTP: " + e.Reason
 		return e
 	}
+
 	if e.Class == notify.ClassOther {
 		if _, isAuth := errors.AsType[net.Error](err); op == "AUTH" && !isAuth {
 			e.Class = notify.ClassAuth
 		}
 	}
+
 	return e
 }
 
@@ -82,16 +86,19 @@ func enhanced(text string) string {
 	} else if text[end] > ' ' {
 		return "" // a word that only begins like a status code
 	}
+
 	code := text[:end]
 	class, rest, _ := strings.Cut(code, ".")
 	subject, detail, _ := strings.Cut(rest, ".")
 	if class != "2" && class != "4" && class != "5" {
 		return ""
 	}
+
 	for _, part := range []string{subject, detail} {
 		if len(part) < 1 || len(part) > 3 || strings.Contains(part, ".") {
 			return ""
 		}
 	}
+
 	return code
 }

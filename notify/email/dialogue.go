@@ -224,6 +224,7 @@ func (c *conn) startTLS(ctx context.Context, s *settings) error {
 			Reason: "server offers no STARTTLS, and mail is not sent in plain text: check Host and Port, or set TLS to implicit or none",
 		}
 	}
+
 	if _, err := c.command(ctx, 220, "STARTTLS"); err != nil {
 		return err
 	}
@@ -377,6 +378,7 @@ func heloName(configured string, nc net.Conn) string {
 		return name
 	}
 	host, _, err := net.SplitHostPort(nc.LocalAddr().String())
+
 	ip := net.ParseIP(host)
 	switch {
 	case err != nil || ip == nil:

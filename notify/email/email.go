@@ -145,6 +145,7 @@ func (c *Client) send(ctx context.Context, m notify.Message, to []*address) erro
 	if err != nil {
 		return c.report(m.ID, nil, nil, err)
 	}
+
 	if a == nil {
 		d := c.pool.deliver(ctx, &envelope{
 			id: m.ID, from: c.s.envelope, to: to, dsn: c.s.DSN, utf8: c.s.utf8,
@@ -159,6 +160,7 @@ func (c *Client) send(ctx context.Context, m notify.Message, to []*address) erro
 		a = c.answers.await(m.ID, to, d)
 		go c.confirm(a)
 	}
+
 	return c.wait(ctx, a)
 }
 
@@ -200,6 +202,7 @@ func (c *Client) report(id string, refused []*notify.Error, rest []*address, err
 		e.Partial = err == nil && len(rest) > 0
 		errs = append(errs, c.clean(&e, id))
 	}
+
 	switch {
 	case err == nil:
 	case len(refused) == 0:
@@ -211,6 +214,7 @@ func (c *Client) report(id string, refused []*notify.Error, rest []*address, err
 			errs = append(errs, c.clean(&e, id))
 		}
 	}
+
 	return errors.Join(errs...)
 }
 

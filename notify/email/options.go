@@ -222,6 +222,7 @@ func (s *settings) checkLogin(wrong *options.Mistakes) {
 	if s.Username != "" && !hasKey {
 		wrong.Add("Password", "is empty, and so is Token, but Username is set")
 	}
+
 	if !s.Password.IsZero() && s.Token != nil {
 		wrong.Add("Token", "is set, and so is Password: use one")
 	}
@@ -231,6 +232,7 @@ func (s *settings) checkLogin(wrong *options.Mistakes) {
 	if strings.ContainsRune(s.Password.Reveal(), 0) {
 		wrong.Add("Password", "has a zero byte")
 	}
+
 	if s.TLS == None && s.Username != "" && !loopback.Is(s.Host) {
 		wrong.Add("TLS", "is None and Host is not this machine: the password would be sent in plain text; use Mandatory or Implicit")
 	}
@@ -307,9 +309,11 @@ func (s *settings) tlsConfig(wrong *options.Mistakes) *tls.Config {
 	if c.ServerName == "" {
 		c.ServerName = s.Host
 	}
+
 	if c.ClientSessionCache == nil {
 		c.ClientSessionCache = tls.NewLRUClientSessionCache(0)
 	}
+
 	if s.CAFile != "" {
 		pem, err := os.ReadFile(s.CAFile)
 		if err != nil {
@@ -321,5 +325,6 @@ func (s *settings) tlsConfig(wrong *options.Mistakes) *tls.Config {
 			wrong.Add("CAFile", "%s has no certificate in PEM form", s.CAFile)
 		}
 	}
+
 	return c
 }

@@ -117,19 +117,23 @@ func (p *pool) check(ctx context.Context) error {
 	if err := p.acquire(ctx); err != nil {
 		return err
 	}
+
 	c, err := p.dial(ctx)
 	if err != nil {
 		<-p.slots
 		return err
 	}
+
 	p.mu.Lock()
 	spare := len(p.idle) > 0
 	p.mu.Unlock()
+
 	if spare {
 		c.quit()
 		<-p.slots
 		return nil
 	}
+
 	p.release(c)
 	return nil
 }
@@ -142,6 +146,7 @@ func (p *pool) acquire(ctx context.Context) *notify.Error {
 		e.Reason = fmt.Sprintf("all %d connections are in use: %s", p.s.MaxConns, e.Reason)
 		return e
 	}
+
 	p.mu.Lock()
 	closed := p.closed
 	p.mu.Unlock()

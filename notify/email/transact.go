@@ -160,12 +160,14 @@ func (c *conn) content(ctx context.Context, content []byte, out outcome) outcome
 			return out
 		}
 	}
+
 	c.step(ctx)
 	if err := w.Close(); err != nil {
 		// The dot may have got through.
 		out.err, out.broken, out.handed = failure(ctx, "send data", err), true, true
 		return out
 	}
+
 	out.handed = true
 	return out
 }
@@ -178,6 +180,7 @@ func (c *conn) confirm(wait time.Duration) (err *notify.Error, known, broken boo
 		deadline = time.Now().Add(wait)
 	}
 	_ = c.raw.SetDeadline(deadline)
+
 	_, _, failed := c.text.ReadResponse(250)
 	switch {
 	case failed == nil:
@@ -244,6 +247,7 @@ func (x *exchange) next(ctx context.Context, expect int) error {
 			return err
 		}
 	}
+
 	_, _, err := x.c.text.ReadResponse(expect)
 	x.got++
 	return err
@@ -265,6 +269,7 @@ func (x *exchange) empty(ctx context.Context) error {
 		}
 		return nil
 	}
+
 	x.c.step(ctx)
 	if err := x.c.write(".\r\n"); err != nil {
 		return err
@@ -272,6 +277,7 @@ func (x *exchange) empty(ctx context.Context) error {
 	if _, _, err := x.c.text.ReadResponse(0); err != nil && !isReply(err) {
 		return err
 	}
+
 	x.c.dirty = false
 	return nil
 }

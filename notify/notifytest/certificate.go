@@ -20,6 +20,7 @@ func certificate(wrongName bool) (*tls.Config, []byte, error) {
 		return nil, nil, err
 	}
 	now := time.Now()
+
 	c := &x509.Certificate{
 		SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: "notifytest"},
 		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(24 * time.Hour),
@@ -27,6 +28,7 @@ func certificate(wrongName bool) (*tls.Config, []byte, error) {
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 	}
+
 	if wrongName {
 		c.DNSNames, c.IPAddresses = []string{"elsewhere.test"}, nil
 	}
@@ -34,6 +36,7 @@ func certificate(wrongName bool) (*tls.Config, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+
 	conf := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS12}
 	return conf, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
 }

@@ -53,6 +53,7 @@ func (d *dialogue) run() {
 	if !d.answer(StepGreeting, "", "220 mail.test ESMTP") {
 		return
 	}
+
 	for {
 		line, err := d.r.ReadString('\n')
 		if err != nil {
@@ -165,6 +166,7 @@ func (d *dialogue) hello() string {
 	if !o.NoSTARTTLS && d.tls == nil {
 		list = append(list, "STARTTLS")
 	}
+
 	if o.Username != "" && (d.tls != nil || o.NoSTARTTLS) {
 		list = append(list, "AUTH PLAIN LOGIN")
 	}
@@ -174,9 +176,11 @@ func (d *dialogue) hello() string {
 	if o.DSN {
 		list = append(list, "DSN")
 	}
+
 	if o.MaxBytes > 0 {
 		list = append(list, fmt.Sprintf("SIZE %d", o.MaxBytes))
 	}
+
 	var b strings.Builder
 	for i, l := range list {
 		sep := "-"
@@ -188,6 +192,7 @@ func (d *dialogue) hello() string {
 			b.WriteByte('\n')
 		}
 	}
+
 	return b.String()
 }
 
@@ -215,6 +220,7 @@ func (d *dialogue) auth(line string) bool {
 	if len(parts) < 2 {
 		return d.say("501 5.5.4 which mechanism?")
 	}
+
 	var user, password string
 	ask := func(prompt string) string {
 		if !d.say("334 " + base64.StdEncoding.EncodeToString([]byte(prompt))) {
@@ -224,6 +230,7 @@ func (d *dialogue) auth(line string) bool {
 		plain, _ := base64.StdEncoding.DecodeString(strings.TrimSpace(answer))
 		return string(plain)
 	}
+
 	switch strings.ToUpper(parts[1]) {
 	case "PLAIN":
 		var raw string
@@ -242,6 +249,7 @@ func (d *dialogue) auth(line string) bool {
 	default:
 		return d.say("504 5.5.4 mechanism is not offered")
 	}
+
 	if user != d.s.opts.Username || password != d.s.opts.Password {
 		return d.say("535 5.7.8 wrong credentials")
 	}
@@ -257,9 +265,11 @@ func (d *dialogue) data(line string) bool {
 	if done, goOn := d.inject(f); done {
 		return goOn
 	}
+
 	if !d.say("354 go on") {
 		return false
 	}
+
 	var content bytes.Buffer
 	for {
 		l, err := d.r.ReadBytes('\n')
@@ -271,6 +281,7 @@ func (d *dialogue) data(line string) bool {
 		}
 		content.Write(bytes.TrimPrefix(l, []byte(".")))
 	}
+
 	return d.take(content.Bytes())
 }
 
@@ -283,6 +294,7 @@ func (d *dialogue) take(content []byte) bool {
 	if done, goOn := d.inject(f); done {
 		return goOn
 	}
+
 	if d.s.opts.MaxBytes > 0 && len(m.Data) > d.s.opts.MaxBytes {
 		return d.say("552 5.3.4 too big")
 	}
@@ -290,6 +302,7 @@ func (d *dialogue) take(content []byte) bool {
 	d.s.mails = append(d.s.mails, *m)
 	close(d.s.more)
 	d.s.more = make(chan struct{})
+
 	d.s.mu.Unlock()
 	if f.NoAnswer {
 		return false

@@ -30,11 +30,13 @@ func (r *Recorder) Notify(ctx context.Context, m notify.Message) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+
 	if r.Fail != nil {
 		if err := r.Fail(ctx, m); err != nil {
 			return err
 		}
 	}
+
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.got = append(r.got, m)

@@ -159,6 +159,7 @@ func (s *Slack) Close() {
 func (s *Slack) fault(method string) *SlackFault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	for i, f := range s.faults {
 		if f.Method != "" && f.Method != method {
 			continue
@@ -175,6 +176,7 @@ func (s *Slack) fault(method string) *SlackFault {
 		c := *f
 		return &c
 	}
+
 	return nil
 }
 
@@ -188,12 +190,14 @@ func (s *Slack) serve(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
+
 	rec := &statusRecorder{ResponseWriter: w, status: http.StatusOK}
 	defer func() {
 		s.mu.Lock()
 		s.requests = append(s.requests, SlackRequest{Method: method, Status: rec.status, At: at})
 		s.mu.Unlock()
 	}()
+
 	if f := s.fault(method); f != nil {
 		switch {
 		case f.Silent:
@@ -216,6 +220,7 @@ func (s *Slack) serve(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+
 	if method == "webhook" {
 		s.webhook(rec, r, body)
 		return
@@ -239,6 +244,7 @@ func (s *Slack) webhook(w http.ResponseWriter, r *http.Request, body []byte) {
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, text)
 	}
+
 	if r.URL.Path != webhookPath {
 		refuse(http.StatusNotFound, "no_service")
 		return
@@ -247,6 +253,7 @@ func (s *Slack) webhook(w http.ResponseWriter, r *http.Request, body []byte) {
 		refuse(http.StatusBadRequest, "invalid_payload")
 		return
 	}
+
 	p, problem := parsePayload(body)
 	switch problem {
 	case "":
@@ -257,11 +264,13 @@ func (s *Slack) webhook(w http.ResponseWriter, r *http.Request, body []byte) {
 		refuse(http.StatusBadRequest, problem)
 		return
 	}
+
 	if wait := s.throttle("webhook"); wait > 0 {
 		w.Header().Set("Retry-After", seconds(wait))
 		refuse(http.StatusTooManyRequests, "rate_limited")
 		return
 	}
+
 	s.show("webhook", p, body)
 	w.Header().Set("Content-Type", "text/html")
 	_, _ = io.WriteString(w, "ok")
@@ -273,6 +282,7 @@ func (s *Slack) api(w http.ResponseWriter, r *http.Request, method string, body 
 		w.WriteHeader(status)
 		_ = json.NewEncoder(w).Encode(fields)
 	}
+
 	refuse := func(code string) { answer(http.StatusOK, map[string]any{"ok": false, "error": code}) }
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	switch {
@@ -292,20 +302,24 @@ func (s *Slack) api(w http.ResponseWriter, r *http.Request, method string, body 
 		refuse("invalid_form_data")
 		return
 	}
+
 	p, problem := parsePayload(body)
 	if problem != "" {
 		refuse(problem)
 		return
 	}
+
 	if !slices.Contains(s.opts.Channels, p.Channel) && !strings.HasPrefix(p.Channel, "C0TEST") {
 		refuse("channel_not_found")
 		return
 	}
+
 	if wait := s.throttle(p.Channel); wait > 0 {
 		w.Header().Set("Retry-After", seconds(wait))
 		answer(http.StatusTooManyRequests, map[string]any{"ok": false, "error": "ratelimited"})
 		return
 	}
+
 	if method == "chat.update" {
 		if !s.update(p, body) {
 			refuse("message_not_found")
@@ -314,6 +328,7 @@ func (s *Slack) api(w http.ResponseWriter, r *http.Request, method string, body 
 		answer(http.StatusOK, map[string]any{"ok": true, "channel": p.Channel, "ts": p.TS})
 		return
 	}
+
 	m := s.show(channelID(p.Channel), p, body)
 	answer(http.StatusOK, map[string]any{"ok": true, "channel": m.Channel, "ts": m.TS})
 }
@@ -339,6 +354,7 @@ func (s *Slack) throttle(channel string) time.Duration {
 	if full.Before(now) {
 		full = now
 	}
+
 	if wait := full.Add(-time.Duration(s.opts.Burst-1) * time.Second).Sub(now); wait > 0 {
 		return wait
 	}
@@ -402,9 +418,11 @@ func parsePayload(body []byte) (slackPayload, string) {
 	if p.Text == "" && len(p.Blocks) == 0 {
 		return p, "no_text"
 	}
+
 	if len(p.Blocks) > 50 {
 		return p, "invalid_blocks"
 	}
+
 	sum := 0
 	for _, b := range p.Blocks {
 		n, ok := b.valid()
@@ -413,6 +431,7 @@ func parsePayload(body []byte) (slackPayload, string) {
 		}
 		sum += n
 	}
+
 	if sum > 10_000 {
 		return p, "msg_blocks_too_long"
 	}
@@ -431,6 +450,7 @@ func (b slackBlock) valid() (n int, ok bool) {
 		n += size
 		return slices.Contains(kinds, t.Type) && size >= 1 && size <= limit && strings.TrimSpace(t.Text) != ""
 	}
+
 	switch b.Type {
 	case "header":
 		good := b.Text != nil && check(*b.Text, 150, "plain_text")

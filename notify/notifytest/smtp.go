@@ -238,6 +238,7 @@ func (s *SMTP) Close() {
 func (s *SMTP) fault(step Step, command string) Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	for i, f := range s.faults {
 		if f.Step != step || !strings.Contains(command, f.Match) {
 			continue
@@ -253,6 +254,7 @@ func (s *SMTP) fault(step Step, command string) Fault {
 		}
 		return *f
 	}
+
 	return Fault{}
 }
 
@@ -263,15 +265,18 @@ func (s *SMTP) accept() {
 			return
 		}
 		s.mu.Lock()
+
 		if s.closed {
 			s.mu.Unlock()
 			_ = c.Close()
 			return
 		}
+
 		s.count++
 		n := s.count
 		s.conns[c] = true
 		s.mu.Unlock()
+
 		s.wg.Go(func() {
 			defer func() {
 				s.mu.Lock()

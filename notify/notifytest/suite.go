@@ -127,6 +127,7 @@ func endsWithContext(h Harness, n notify.Notifier) error {
 	if h.Stall == nil {
 		return nil
 	}
+
 	h.Stall()
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
@@ -141,6 +142,7 @@ func timed(ctx context.Context, n notify.Notifier) error {
 	done := make(chan error, 1)
 	begin := time.Now()
 	go func() { done <- n.Send(ctx, subjectOf("late"), "text") }()
+
 	select {
 	case err := <-done:
 		switch {
@@ -165,21 +167,25 @@ func isConcurrent(h Harness, n notify.Notifier) error {
 	for i := range callers {
 		wg.Go(func() { errs[i] = n.Send(ctx, fmt.Sprintf("%s-%d.", subject, i), "text") })
 	}
+
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("%d calls at once: %w", callers, err)
 	}
+
 	for i := range callers {
 		if got := h.count(fmt.Sprintf("%s-%d.", subject, i)); got != 1 {
 			return fmt.Errorf("message %d of %d at once arrived %d times, want once", i, callers, got)
 		}
 	}
+
 	return nil
 }
 
 func classifies(h Harness, n notify.Notifier) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+
 	for _, c := range []struct {
 		name      string
 		arrange   func()
@@ -198,6 +204,7 @@ func classifies(h Harness, n notify.Notifier) error {
 			return fmt.Errorf("the far end %s: Temporary is %v, want %v: %w", c.name, got, c.temporary, err)
 		}
 	}
+
 	if err := n.Send(ctx, subjectOf("healed"), "text"); err != nil {
 		return fmt.Errorf("the far end works again: %w", err)
 	}
@@ -236,6 +243,7 @@ func hidesSecrets(h Harness, n notify.Notifier) error {
 			}
 		}
 	}
+
 	return nil
 }
 
@@ -246,12 +254,14 @@ func repeatsWithID(h Harness, n notify.Notifier) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+
 	message := notify.Message{ID: notify.NewID(), Subject: subjectOf("again"), Text: "text"}
 	for range 2 {
 		if err := m.Notify(ctx, message); err != nil {
 			return fmt.Errorf("the same message again: %w", err)
 		}
 	}
+
 	if got := h.count(message.Subject); got != 1 && got != 2 {
 		return fmt.Errorf("a message sent twice arrived %d times, want once or twice", got)
 	}

@@ -66,12 +66,14 @@ func NewBot(token secret.Secret, channel string, opts *Options) (*Bot, error) {
 	if err := checkToken(token, s.BaseURL); err != nil {
 		wrong.Add("token", "%s", err)
 	}
+
 	switch {
 	case channel == "":
 		wrong.Add("channel", "is empty: give its ID or its name")
 	case strings.ContainsFunc(channel, func(r rune) bool { return r <= ' ' || r == ',' }):
 		wrong.Add("channel", "%q has white space or a comma in it: give one ID or name", channel)
 	}
+
 	if err := wrong.Err("slack: new bot"); err != nil {
 		return nil, err
 	}
@@ -265,6 +267,7 @@ func (b *Bot) remember(p root) {
 		e.Value = &p
 		return
 	}
+
 	b.posts[p.id] = b.order.PushFront(&p)
 	if b.order.Len() > maxPosts {
 		last := b.order.Back()

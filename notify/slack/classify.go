@@ -20,6 +20,7 @@ func statusError(p *post.Poster, op string, a post.Answer, now time.Time) *notif
 	if e.Enhanced = errorCode(a.Body); e.Enhanced == "" {
 		e.Enhanced = readAnswer(a.Body).code()
 	}
+
 	if e.Class == notify.ClassAuth && a.Status == http.StatusForbidden && e.Enhanced != "" {
 		e.Class = notify.ClassRejected // of an archived channel, for instance
 	}

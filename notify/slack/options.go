@@ -127,6 +127,7 @@ func mentions(option string) (string, error) {
 			return "", fmt.Errorf("%q is neither channel, here, everyone nor an ID as U012AB3CD or S012AB3CD", m)
 		}
 	}
+
 	return strings.Join(out, " "), nil
 }
 
@@ -163,6 +164,7 @@ func webhookAddress(address secret.Secret, plain bool) (*url.URL, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	path := strings.Split(strings.Trim(u.Path, "/"), "/")
 	switch {
 	case !isSlack(u.Hostname()):
@@ -176,6 +178,7 @@ func webhookAddress(address secret.Secret, plain bool) (*url.URL, error) {
 	case path[0] != "services" || len(path) != 4 || strings.Contains(u.Path, "//"):
 		return nil, errors.New("is not that of an incoming webhook, as https://hooks.slack.com/services/T…/B…/…" + " (its value is not shown, as it is a secret)")
 	}
+
 	return u, nil
 }
 
@@ -195,5 +198,6 @@ func checkToken(token secret.Secret, base string) error {
 	case err == nil && isSlack(u.Hostname()) && !strings.HasPrefix(text, "xox"):
 		return errors.New("is not one of a bot, which begins with xoxb-")
 	}
+
 	return nil
 }

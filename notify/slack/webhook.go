@@ -52,6 +52,7 @@ func NewWebhook(address secret.Secret, opts *Options) (*Webhook, error) {
 	if err := wrong.Err("slack: new webhook"); err != nil {
 		return nil, err
 	}
+
 	w := &Webhook{s: s, address: u, slack: isSlack(u.Hostname())}
 	name := "Slack"
 	if !w.slack {

@@ -48,6 +48,7 @@ func New(opts *Options) (*Template, error) {
 	}
 	var t Template
 	var errs []error
+
 	parse := func(name, source string) *template.Template {
 		if source == "" {
 			return nil
@@ -58,6 +59,7 @@ func New(opts *Options) (*Template, error) {
 		}
 		return parsed
 	}
+
 	t.subject, t.text = parse("Subject", opts.Subject), parse("Text", opts.Text)
 	if len(errs) == 0 {
 		now := time.Now()
@@ -69,6 +71,7 @@ func New(opts *Options) (*Template, error) {
 			errs = append(errs, err)
 		}
 	}
+
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -85,6 +88,7 @@ func (t *Template) Format(m notify.Message) (notify.Message, error) {
 	for _, f := range m.Fields() {
 		data.Fields[f.Name] = f.Value
 	}
+
 	subject, err := execute(t.subject, data, m.Subject)
 	if err != nil {
 		return m, err
@@ -93,6 +97,7 @@ func (t *Template) Format(m notify.Message) (notify.Message, error) {
 	if err != nil {
 		return m, err
 	}
+
 	m.Subject, m.Text = subject, text
 	return m, nil
 }

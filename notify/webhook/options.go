@@ -63,6 +63,7 @@ func (o Options) mistakes() options.Mistakes {
 			wrong.Add("URL", "%s", err)
 		}
 	}
+
 	for _, name := range slices.Sorted(maps.Keys(o.Headers)) {
 		value := o.Headers[name].Reveal()
 		switch {
@@ -74,11 +75,13 @@ func (o Options) mistakes() options.Mistakes {
 			wrong.Add("Headers", "the value of %s has control characters, often a line end from a file", name)
 		}
 	}
+
 	if o.Body != "" {
 		if _, err := newBody(&o); err != nil {
 			wrong.Add("Body", "%s", err)
 		}
 	}
+
 	return wrong
 }
 

@@ -126,15 +126,18 @@ func (c *Client) post(ctx context.Context, m notify.Message) *notify.Error {
 	if failed != nil {
 		return failed
 	}
+
 	if e := c.poster.StatusError("post", a, time.Now()); e != nil {
 		return e
 	}
+
 	if !strings.Contains(a.Body, c.o.Expect) {
 		return &notify.Error{
 			Op: "post", Code: a.Status, Class: notify.ClassRejected,
 			Reason: fmt.Sprintf("answer does not hold %q: %s", c.o.Expect, c.poster.Reason(a.Body)),
 		}
 	}
+
 	return nil
 }
 

@@ -56,6 +56,7 @@ func Open(ctx context.Context, dir string, opts *Options) (*Cache, error) {
 	if o.MaxBytes == 0 {
 		o.MaxBytes = 256 << 20
 	}
+
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -65,6 +66,7 @@ func Open(ctx context.Context, dir string, opts *Options) (*Cache, error) {
 	if err := safefile.MakeDir(dir, o.policy()); err != nil {
 		return nil, fmt.Errorf("diskcache: open: %w", err)
 	}
+
 	c := &Cache{dir: dir, opts: o, log: o.Logger.With("component", "diskcache")}
 	if err := c.sweep(ctx); err != nil {
 		return nil, fmt.Errorf("diskcache: open %s: %w", dir, err)
@@ -83,11 +85,13 @@ func (c *Cache) RoundTrip(req *http.Request, send func(*http.Request) (*http.Res
 		}
 		return res, false, err
 	}
+
 	e := c.find(key, req.Header)
 	if e != nil && e.mayAnswer(want, time.Now()) {
 		e.touch()
 		return e.response(req, true), true, nil
 	}
+
 	if want.OnlyIfCached { // RFC 9111 §5.2.1.7
 		return nothingStored(req), false, nil
 	}
@@ -95,10 +99,12 @@ func (c *Cache) RoundTrip(req *http.Request, send func(*http.Request) (*http.Res
 	if e != nil {
 		ask = e.conditional(req, c.opts.DisableETag)
 	}
+
 	began := time.Now()
 	if res, err = send(ask); err != nil {
 		return nil, false, err
 	}
+
 	if ask != req && res.StatusCode == http.StatusNotModified {
 		if confirmed := c.confirm(e, res, began); confirmed != nil {
 			return confirmed, true, nil
@@ -110,6 +116,7 @@ func (c *Cache) RoundTrip(req *http.Request, send func(*http.Request) (*http.Res
 			return nil, false, err
 		}
 	}
+
 	c.record(key, e, req, res, began)
 	return res, false, nil
 }
@@ -124,6 +131,7 @@ func (c *Cache) confirm(e *entry, notModified *http.Response, began time.Time) *
 	sent := notModified.Request
 	shared := sent == nil || !isPersonal(sent.Header, notModified.Header)
 	old := e.Header
+
 	e.Header = updated(old, notModified.Header)
 	res := e.response(sent, false)
 	res.TLS = notModified.TLS
@@ -131,6 +139,7 @@ func (c *Cache) confirm(e *entry, notModified *http.Response, began time.Time) *
 		res.Header.Add("Set-Cookie", cookie)
 	}
 	e.Requested, e.Received = began, time.Now()
+
 	verdict := judge(sent, e.Status, e.Header, e.Received)
 	switch {
 	case !shared:
@@ -143,6 +152,7 @@ func (c *Cache) confirm(e *entry, notModified *http.Response, began time.Time) *
 	default:
 		e.touch()
 	}
+
 	return res
 }
 
@@ -153,6 +163,7 @@ func (c *Cache) record(key string, old *entry, req *http.Request, res *http.Resp
 		sent = req
 	}
 	now := time.Now()
+
 	names, ok := varies(res.Header)
 	if !ok || !worthStoring(sent, res, now) || c.tooLarge(res.ContentLength) {
 		if old != nil && res.StatusCode < 500 {
@@ -160,16 +171,19 @@ func (c *Cache) record(key string, old *entry, req *http.Request, res *http.Resp
 		}
 		return
 	}
+
 	e := &entry{meta: meta{
 		Status: res.StatusCode, Header: storedHeader(res.Header), Decoded: res.Uncompressed, Requested: began, Received: now,
 		Vary: names, Selecting: selecting(names, sent.Header),
 	}}
 	e.path = c.slot(key, e)
+
 	r, err := c.newRecorder(e, res)
 	if err != nil {
 		c.log.Warn("answer not kept", "error", err)
 		return
 	}
+
 	res.Body = r
 }
 

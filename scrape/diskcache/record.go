@@ -40,6 +40,7 @@ func (r *recorder) Read(p []byte) (int, error) {
 		return n, err
 	}
 	r.entry.Sum = crc32.Update(r.entry.Sum, castagnoli, p[:n])
+
 	r.entry.Bytes += int64(n)
 	if _, werr := r.tmp.Write(p[:n]); werr != nil {
 		r.drop(werr)
@@ -50,6 +51,7 @@ func (r *recorder) Read(p []byte) (int, error) {
 	} else if err != nil {
 		r.drop(nil) // the reader is told
 	}
+
 	return n, err
 }
 

@@ -48,11 +48,13 @@ func wishesOf(req *http.Request) (*cacheobject.RequestCacheDirectives, bool) {
 	if req.Method != "" && req.Method != http.MethodGet || req.Body != nil && req.Body != http.NoBody || req.URL.User != nil {
 		return nil, false
 	}
+
 	for _, name := range []string{"Authorization", "Cookie", "Range", "If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since", "If-Range"} {
 		if len(req.Header[name]) > 0 {
 			return nil, false
 		}
 	}
+
 	text := joined(req.Header, "Cache-Control")
 	if text == "" && strings.Contains(joined(req.Header, "Pragma"), "no-cache") { // RFC 9111 §5.4
 		text = "no-cache"
@@ -96,9 +98,11 @@ func judge(sent *http.Request, status int, got http.Header, received time.Time) 
 		RespDirectives: directives, RespHeaders: got, RespStatusCode: status, ReqHeaders: http.Header{}, ReqMethod: http.MethodGet,
 		NowUTC: received.UTC(),
 	}
+
 	if sent != nil {
 		object.ReqHeaders = sent.Header
 	}
+
 	// An Expires that is no date, as "0", means stale, and so does the zero time.
 	if expires, err := http.ParseTime(got.Get("Expires")); err == nil {
 		object.RespExpiresHeader = expires.UTC()
@@ -106,6 +110,7 @@ func judge(sent *http.Request, status int, got http.Header, received time.Time) 
 	object.RespDateHeader = dateOf(got, received)
 	var results cacheobject.ObjectResults
 	cacheobject.CachableObject(&object, &results)
+
 	v := verdict{storable: len(results.OutReasons) == 0 && slices.Contains(storable, status), directives: directives}
 	// Last-Modified is not given, by which it would guess.
 	cacheobject.ExpirationObject(&object, &results)
@@ -237,6 +242,7 @@ func (e *entry) conditional(req *http.Request, withoutETag bool) *http.Request {
 	if etag == "" && date == "" {
 		return req
 	}
+
 	ask := req.WithContext(req.Context())
 	ask.Header = maps.Clone(req.Header)
 	if etag != "" {

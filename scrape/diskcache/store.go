@@ -119,6 +119,7 @@ func (c *Cache) read(path string, want func(*meta) bool) (e *entry, err error) {
 		}
 		return nil, err
 	}
+
 	defer func() {
 		_ = file.Close() // only read
 		if errors.Is(err, errDamaged) {
@@ -126,6 +127,7 @@ func (c *Cache) read(path string, want func(*meta) bool) (e *entry, err error) {
 			_ = os.Remove(path) // another may have done so
 		}
 	}()
+
 	info, err := file.Stat()
 	if err != nil {
 		return nil, err
@@ -134,6 +136,7 @@ func (c *Cache) read(path string, want func(*meta) bool) (e *entry, err error) {
 	if err := e.readMeta(file, info.Size()); err != nil {
 		return nil, err
 	}
+
 	if !want(&e.meta) {
 		return nil, nil
 	}
@@ -141,6 +144,7 @@ func (c *Cache) read(path string, want func(*meta) bool) (e *entry, err error) {
 	if _, err := file.ReadAt(e.body, 0); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
+
 	if crc32.Checksum(e.body, castagnoli) != e.Sum {
 		return nil, fmt.Errorf("%w: wrong checksum of the body", errDamaged)
 	}
@@ -156,6 +160,7 @@ func (e *entry) readMeta(file io.ReaderAt, size int64) error {
 	if _, err := file.ReadAt(foot, size-int64(len(foot))); err != nil {
 		return err
 	}
+
 	length := int64(binary.BigEndian.Uint32(foot[4:]))
 	if string(foot[8:]) != mark || length > maxMeta || length > size-int64(len(foot)) {
 		return fmt.Errorf("%w: no foot", errDamaged)
@@ -164,6 +169,7 @@ func (e *entry) readMeta(file io.ReaderAt, size int64) error {
 	if _, err := file.ReadAt(text, size-int64(len(foot))-length); err != nil {
 		return err
 	}
+
 	if crc32.Checksum(text, castagnoli) != binary.BigEndian.Uint32(foot) {
 		return fmt.Errorf("%w: wrong checksum of the header", errDamaged)
 	}
@@ -211,6 +217,7 @@ func (c *Cache) slot(key string, e *entry) string {
 			oldest, since = path, info.ModTime()
 		}
 	}
+
 	return cmp.Or(free, oldest, c.file(key, 0))
 }
 
@@ -233,6 +240,7 @@ func (c *Cache) commit(tmp *os.File, e *entry) error {
 	if err == nil {
 		_, err = tmp.Write(end)
 	}
+
 	if err = errors.Join(err, tmp.Close()); err == nil {
 		added := e.Bytes + int64(len(end))
 		if info, err := os.Stat(e.path); err == nil {
@@ -241,6 +249,7 @@ func (c *Cache) commit(tmp *os.File, e *entry) error {
 		c.grow(added)
 		err = os.Rename(tmp.Name(), e.path)
 	}
+
 	if err != nil {
 		return errors.Join(err, os.Remove(tmp.Name()))
 	}
@@ -289,6 +298,7 @@ func (c *Cache) evict(ctx context.Context, added, limit int64) error {
 		return err
 	}
 	var files []fs.FileInfo
+
 	total := added
 	for _, entry := range entries {
 		if ctx.Err() != nil {
@@ -308,6 +318,7 @@ func (c *Cache) evict(ctx context.Context, added, limit int64) error {
 			total += info.Size()
 		}
 	}
+
 	if limit >= 0 && total > limit {
 		slices.SortFunc(files, func(a, b fs.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
 		for _, info := range files {
@@ -319,6 +330,7 @@ func (c *Cache) evict(ctx context.Context, added, limit int64) error {
 			}
 		}
 	}
+
 	c.size.bytes = total
 	return nil
 }

@@ -41,11 +41,13 @@ func Hostile() http.Handler {
 		w.Header().Set("Content-Length", "1073741824")
 		pour(w, r)
 	})
+
 	page("/endless", pour)
 	page("/bomb", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Encoding", "gzip")
 		_, _ = w.Write(zeros) // the client may have enough
 	})
+
 	page("/drip", func(w http.ResponseWriter, r *http.Request) {
 		tick := time.NewTicker(50 * time.Millisecond)
 		defer tick.Stop()
@@ -59,12 +61,14 @@ func Hostile() http.Handler {
 			}
 		}
 	})
+
 	page("/hang", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	page("/headers", func(w http.ResponseWriter, _ *http.Request) {
 		for i := range 100_000 {
 			w.Header().Add("X-Line", fmt.Sprint(i))
 		}
 	})
+
 	page("/garbage", raw("\x00\x01\x02 this is no HTTP\r\n\r\n"))
 	page("/cut", raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this"))
 	page("/not-gzip", func(w http.ResponseWriter, _ *http.Request) {
@@ -72,6 +76,7 @@ func Hostile() http.Handler {
 		_, _ = io.WriteString(w, "this is no gzip") // the client may have enough
 	})
 	page("/loop", redirect("/loop"))
+
 	page("/inside", redirect("http://169.254.169.254/latest/meta-data/"))
 	page("/scheme", redirect("file:///etc/passwd"))
 	page("/later", func(w http.ResponseWriter, _ *http.Request) {

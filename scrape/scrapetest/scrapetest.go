@@ -101,6 +101,7 @@ func newSite() (*site, error) {
 		return nil, err
 	}
 	s := &site{listener: l}
+
 	s.wg.Go(func() {
 		for {
 			conn, err := l.Accept()
@@ -112,6 +113,7 @@ func newSite() (*site, error) {
 			_ = conn.Close()
 		}
 	})
+
 	return s, nil
 }
 
@@ -141,6 +143,7 @@ func read(ctx context.Context, e scrape.Egress, isolation, addr string) error {
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
+
 	text, err := io.ReadAll(conn)
 	if err != nil {
 		return err
@@ -185,6 +188,7 @@ func passesNames(h *Harness) error {
 	if h.Asked == nil {
 		return nil
 	}
+
 	return h.with(func(ctx context.Context, e scrape.Egress, s *site) error {
 		_, port, err := net.SplitHostPort(h.address(s))
 		if err != nil {
@@ -209,12 +213,14 @@ func keys(h *Harness) error {
 				return fmt.Errorf("key %q: %w", key, err)
 			}
 		}
+
 		exits, ok := e.(interface {
 			Exit(ctx context.Context, isolation string) (string, error)
 		})
 		if control, depends := e.(interface{ HasControl() bool }); !ok || depends && !control.HasControl() {
 			return nil
 		}
+
 		first, err := exits.Exit(ctx, "key-a")
 		if err != nil {
 			return fmt.Errorf("exit of a key: %w", err)
@@ -234,6 +240,7 @@ func unavailable(h *Harness) error {
 	if err != nil {
 		return fmt.Errorf("from Harness.Down: %w", err)
 	}
+
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
 	began := time.Now()
@@ -244,6 +251,7 @@ func unavailable(h *Harness) error {
 	if err == nil {
 		_ = conn.Close()
 	}
+
 	if !errors.Is(err, scrape.ErrEgressUnavailable) {
 		return fmt.Errorf("what DialContext gives is not ErrEgressUnavailable: %w", orNil(err))
 	}
@@ -281,6 +289,7 @@ func cancels(h *Harness) error {
 	ended := func(e scrape.Egress, how string, wait time.Duration) error {
 		reason := errors.New("the caller has had enough")
 		ctx, cancel := context.WithCancelCause(context.Background())
+
 		if wait == 0 {
 			cancel(reason)
 		} else {
@@ -288,12 +297,14 @@ func cancels(h *Harness) error {
 			defer timer.Stop()
 		}
 		defer cancel(nil)
+
 		began := time.Now()
 		conn, err := e.DialContext(ctx, "cancel", "tcp", "192.0.2.1:80")
 		if err == nil {
 			_ = conn.Close()
 			return fmt.Errorf("%s: DialContext succeeded", how)
 		}
+
 		if took := time.Since(began); took > wait+patience {
 			return fmt.Errorf("%s: DialContext returned %v after ctx had ended", how, took-wait)
 		}
@@ -302,6 +313,7 @@ func cancels(h *Harness) error {
 		}
 		return nil
 	}
+
 	e, err := h.New()
 	if err != nil {
 		return fmt.Errorf("from Harness.New: %w", err)
@@ -309,6 +321,7 @@ func cancels(h *Harness) error {
 	if err := ended(e, "ended before", 0); err != nil || h.Hang == nil {
 		return err
 	}
+
 	if e, err = h.Hang(); err != nil {
 		return fmt.Errorf("from Harness.Hang: %w", err)
 	}

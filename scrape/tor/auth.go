@@ -36,6 +36,7 @@ func (c *controller) open(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	var info *control.ProtocolInfo
 	if err := s.within(ctx, c.timeout, func() error {
 		info, err = s.bine.ProtocolInfo()
@@ -44,6 +45,7 @@ func (c *controller) open(ctx context.Context) (*session, error) {
 		s.close()
 		return nil, fmt.Errorf("control port %s: greeting: %w", c.addr, err)
 	}
+
 	methods, failures := c.methods(info)
 	for _, m := range methods {
 		if s == nil {
@@ -62,6 +64,7 @@ func (c *controller) open(ctx context.Context) (*session, error) {
 		}
 		failures = append(failures, m.name+": "+err.Error())
 	}
+
 	if s != nil {
 		s.close()
 	}
@@ -84,9 +87,11 @@ func (c *controller) methods(info *control.ProtocolInfo) (list []method, failure
 			return err
 		}
 	}
+
 	if offers("NULL") {
 		list = append(list, method{"NULL", authenticate("")})
 	}
+
 	if offers("HASHEDPASSWORD") {
 		if c.password.IsZero() {
 			failures = append(failures, "password: none given (Options.Password)")
@@ -94,6 +99,7 @@ func (c *controller) methods(info *control.ProtocolInfo) (list []method, failure
 			list = append(list, method{"password", authenticate(hex.EncodeToString([]byte(c.password.Reveal())))})
 		}
 	}
+
 	if offers("SAFECOOKIE") || offers("COOKIE") {
 		path := c.cookieFile
 		if path == "" {
@@ -111,6 +117,7 @@ func (c *controller) methods(info *control.ProtocolInfo) (list []method, failure
 			list = append(list, method{"COOKIE", authenticate(hex.EncodeToString(cookie))})
 		}
 	}
+
 	return list, failures
 }
 
@@ -142,6 +149,7 @@ func (c *controller) safeCookie(ctx context.Context, s *session, cookie []byte) 
 	if err != nil {
 		return err
 	}
+
 	var serverHash, serverNonce []byte
 	for field := range strings.FieldsSeq(res.Reply) {
 		key, value, _ := strings.Cut(field, "=")
@@ -155,6 +163,7 @@ func (c *controller) safeCookie(ctx context.Context, s *session, cookie []byte) 
 			return errProof
 		}
 	}
+
 	digest := func(key string) []byte {
 		mac := hmac.New(sha256.New, []byte(key))
 		mac.Write(cookie)
@@ -162,6 +171,7 @@ func (c *controller) safeCookie(ctx context.Context, s *session, cookie []byte) 
 		mac.Write(serverNonce)
 		return mac.Sum(nil)
 	}
+
 	if !hmac.Equal(digest(serverKey), serverHash) {
 		return errProof
 	}

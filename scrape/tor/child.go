@@ -69,6 +69,7 @@ func (c *child) set(t *Tor, p *process, at Options, err error) {
 func (c *child) supervise(t *Tor) {
 	defer close(c.done)
 	policy := backoff.Policy{Base: time.Second, Max: restartMax}
+
 	failures := 0
 	for {
 		p, began := c.process, time.Now() // set by this goroutine alone
@@ -79,6 +80,7 @@ func (c *child) supervise(t *Tor) {
 			p.stop()
 			return
 		}
+
 		err := fmt.Errorf("%w: Tor has ended (%w) and is run again: %s", ErrStart, p.exitErr, p.log.String())
 		c.set(t, nil, Options{}, err)
 		t.log.Warn("tor ended", "error", err)
@@ -86,11 +88,13 @@ func (c *child) supervise(t *Tor) {
 		if time.Since(began) > steadyAfter {
 			failures = 0
 		}
+
 		next, at, ok := c.runAgain(t, policy, &failures)
 		if !ok {
 			c.set(t, nil, Options{}, errClosed)
 			return
 		}
+
 		c.set(t, next, at, nil)
 		t.log.Info("tor runs again", "socks", at.SOCKS)
 	}
@@ -109,6 +113,7 @@ func (c *child) runAgain(t *Tor, policy backoff.Policy, failures *int) (*process
 				return nil, Options{}, false
 			}
 		}
+
 		*failures++
 		ctx, cancel := context.WithTimeout(c.ctx, restartLimit)
 		p, at, err := run(ctx, c.binary, c.dir, c.opts)
@@ -116,6 +121,7 @@ func (c *child) runAgain(t *Tor, policy backoff.Policy, failures *int) (*process
 		if err == nil {
 			return p, at, true
 		}
+
 		if c.ctx.Err() != nil {
 			return nil, Options{}, false
 		}

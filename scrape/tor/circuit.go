@@ -33,6 +33,7 @@ func parseCircuit(line string) (circuit, bool) {
 	if err != nil {
 		return circuit{}, false
 	}
+
 	c := circuit{id: id, status: words[1], fields: map[string]string{}}
 	for _, word := range words[2:] {
 		if key, value, ok := strings.Cut(word, "="); ok && !strings.HasPrefix(word, "$") {
@@ -42,6 +43,7 @@ func parseCircuit(line string) (circuit, bool) {
 		if c.path != nil {
 			return circuit{}, false
 		}
+
 		for hop := range strings.SplitSeq(word, ",") {
 			hop, ok := strings.CutPrefix(hop, "$")
 			if !ok {
@@ -55,6 +57,7 @@ func parseCircuit(line string) (circuit, bool) {
 			c.path = append(c.path, fingerprint)
 		}
 	}
+
 	return c, true
 }
 
@@ -84,6 +87,7 @@ func splitQuoted(line string) []string {
 			inWord = true
 		}
 	}
+
 	if inWord {
 		words = append(words, word.String())
 	}
@@ -106,6 +110,7 @@ func (t *Tor) Exit(ctx context.Context, isolation string) (string, error) {
 	if err != nil {
 		return "", named.Wrap("tor", "exit", err)
 	}
+
 	var newest circuit
 	for _, c := range circuits {
 		if c.status == "BUILT" && len(c.path) > 0 && c.fields["SOCKS_USERNAME"] == isolation && c.id >= newest.id &&
@@ -113,6 +118,7 @@ func (t *Tor) Exit(ctx context.Context, isolation string) (string, error) {
 			newest = c
 		}
 	}
+
 	if len(newest.path) == 0 {
 		return "", named.Wrap("tor", "", fmt.Errorf("exit: %w of this identity is open", ErrNoCircuit))
 	}
@@ -129,6 +135,7 @@ func (t *Tor) Exits(ctx context.Context) (int, error) {
 	t.mu.Lock()
 	n, at := t.exits, t.exitsAt
 	t.mu.Unlock()
+
 	if n > 0 && time.Since(at) < exitsAge {
 		return n, nil
 	}
@@ -136,6 +143,7 @@ func (t *Tor) Exits(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, named.Wrap("tor", "exits", err)
 	}
+
 	n = 0
 	for line := range strings.Lines(info["ns/all"]) {
 		flags, ok := strings.CutPrefix(strings.TrimRight(line, "\r\n"), "s ")
@@ -144,6 +152,7 @@ func (t *Tor) Exits(ctx context.Context) (int, error) {
 			n++
 		}
 	}
+
 	t.mu.Lock()
 	t.exits, t.exitsAt = n, time.Now()
 	t.mu.Unlock()

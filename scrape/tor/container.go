@@ -91,6 +91,7 @@ type inspection struct {
 func findContainer(ctx context.Context, name string, o Options) (*places, error) {
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
+
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", o.DockerSocket)
@@ -98,10 +99,12 @@ func findContainer(ctx context.Context, name string, o Options) (*places, error)
 		DisableKeepAlives:      true,
 		MaxResponseHeaderBytes: 64 << 10,
 	}
+
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker/containers/"+url.PathEscape(name)+"/json", nil)
 	if err != nil {
 		return nil, err
 	}
+
 	res, err := transport.RoundTrip(req)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
@@ -109,6 +112,7 @@ func findContainer(ctx context.Context, name string, o Options) (*places, error)
 		}
 		return nil, fmt.Errorf("%w: %w %s: Docker Engine at %s: %w", scrape.ErrEgressUnavailable, ErrContainer, name, o.DockerSocket, err)
 	}
+
 	defer func() { _ = res.Body.Close() }() // what counts was read
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxInspect))
 	switch {
@@ -119,6 +123,7 @@ func findContainer(ctx context.Context, name string, o Options) (*places, error)
 	case res.StatusCode != http.StatusOK:
 		return nil, fmt.Errorf("%w: %w %s: Docker Engine at %s answered %s", scrape.ErrEgressUnavailable, ErrContainer, name, o.DockerSocket, res.Status)
 	}
+
 	var found inspection
 	if err := json.Unmarshal(body, &found); err != nil {
 		return nil, fmt.Errorf("%w: %w %s: Docker Engine at %s: %w", scrape.ErrEgressUnavailable, ErrContainer, name, o.DockerSocket, err)
@@ -147,6 +152,7 @@ func (i *inspection) places() *places {
 			p.published[number] = append(p.published[number], net.JoinHostPort(ip.String(), b.HostPort))
 		}
 	}
+
 	for _, network := range i.NetworkSettings.Networks {
 		for _, ip := range []string{network.IPAddress, network.GlobalIPv6Address} {
 			if _, err := netip.ParseAddr(ip); err == nil {
@@ -154,6 +160,7 @@ func (i *inspection) places() *places {
 			}
 		}
 	}
+
 	slices.Sort(p.hosts) // of a map
 	if i.HostConfig.NetworkMode == "host" {
 		p.hosts = append(p.hosts, "127.0.0.1")
@@ -177,6 +184,7 @@ func (p *places) probe(ctx context.Context, o Options, port string) (string, err
 		return "", fmt.Errorf("%w has no address and does not publish port %s: docker run -p 127.0.0.1:%s:%s, or share a network with it",
 			ErrContainer, port, port, port)
 	}
+
 	var failures []error
 	for _, addr := range list {
 		client := socks.Client{Addr: addr, HandshakeTimeout: o.Timeout}
@@ -189,6 +197,7 @@ func (p *places) probe(ctx context.Context, o Options, port string) (string, err
 			break
 		}
 	}
+
 	return "", fmt.Errorf("no SOCKS port answers (is SocksPort 0.0.0.0:%s set in its torrc, and published or on a shared network?): %w",
 		port, errors.Join(failures...))
 }

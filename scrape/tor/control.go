@@ -62,6 +62,7 @@ func (s *session) within(ctx context.Context, limit time.Duration, f func() erro
 		defer close(done)
 		_ = s.net.SetDeadline(time.Unix(1, 0)) // fails only if closed, which ends f too
 	})
+
 	err := f()
 	if !stop() {
 		<-done
@@ -69,6 +70,7 @@ func (s *session) within(ctx context.Context, limit time.Duration, f func() erro
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return fmt.Errorf("no answer within %v: %w", limit, context.DeadlineExceeded)
 	}
@@ -81,12 +83,14 @@ func (c *controller) command(ctx context.Context, line string) (*control.Respons
 	if i := strings.IndexFunc(line, func(r rune) bool { return r < ' ' || r == 0x7f }); i >= 0 {
 		return nil, fmt.Errorf("%w: control character at position %d: it would end the command", ErrCommand, i)
 	}
+
 	select {
 	case <-c.turn:
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
 	defer c.release()
+
 	for {
 		kept := c.conn != nil
 		if !kept {
@@ -96,6 +100,7 @@ func (c *controller) command(ctx context.Context, line string) (*control.Respons
 			}
 			c.conn = s
 		}
+
 		res, err := c.conn.send(ctx, c.timeout, line)
 		var refusal *textproto.Error
 		switch {
@@ -104,6 +109,7 @@ func (c *controller) command(ctx context.Context, line string) (*control.Respons
 		case errors.As(err, &refusal): // Tor answered: the connection is good
 			return res, fmt.Errorf("%w %s: Tor answered %d %s", ErrCommand, word(line), refusal.Code, refusal.Msg)
 		}
+
 		c.conn.close()
 		c.conn = nil
 		if kept && isGone(err) && ctx.Err() == nil {
@@ -184,16 +190,19 @@ func (c *controller) info(ctx context.Context, keys ...string) (map[string]strin
 	if err != nil {
 		return nil, err
 	}
+
 	values := make(map[string]string, len(keys))
 	for _, line := range res.Data {
 		if key, value, ok := strings.Cut(line, "="); ok {
 			values[key] = strings.TrimPrefix(value, "\r\n")
 		}
 	}
+
 	for _, key := range keys {
 		if _, ok := values[key]; !ok {
 			return nil, fmt.Errorf("control port %s: GETINFO: no value for %q in the answer", c.addr, key)
 		}
 	}
+
 	return values, nil
 }

@@ -28,6 +28,7 @@ func (c *controller) listen(ctx context.Context, codes ...control.EventCode) (*e
 	for _, code := range codes {
 		words = append(words, string(code))
 	}
+
 	if _, err := s.send(ctx, c.timeout, strings.Join(words, " ")); err != nil {
 		s.close()
 		return nil, fmt.Errorf("control port %s: SETEVENTS: %w", c.addr, err)
@@ -36,6 +37,7 @@ func (c *controller) listen(ctx context.Context, codes ...control.EventCode) (*e
 		s.close()
 		return nil, err
 	}
+
 	e := &events{session: s, lines: make(chan string, 64), done: make(chan struct{}), stop: make(chan struct{})}
 	go e.read()
 	return e, nil

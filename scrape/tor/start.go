@@ -73,6 +73,7 @@ func start(ctx context.Context, o Options) (*Tor, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	p, at, err := run(ctx, binary, dir, o)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir)) // nothing runs that could use it
@@ -80,6 +81,7 @@ func start(ctx context.Context, o Options) (*Tor, error) {
 	c := &child{binary: binary, opts: o, dir: dir, process: p, at: at, done: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.Background()) // ends with Close
 	t := newTor(at, "Tor of this process", c.locate)
+
 	t.child = c
 	go c.supervise(t)
 	return t, nil
@@ -120,6 +122,7 @@ func (p *process) start(binary string, o Options) error {
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return err
 	}
+
 	quote := func(path string) string { return `"` + strings.ReplaceAll(filepath.ToSlash(path), `"`, `\"`) + `"` }
 	lines := append([]string{
 		"SocksPort 127.0.0.1:auto",
@@ -133,6 +136,7 @@ func (p *process) start(binary string, o Options) error {
 		"RunAsDaemon 0",
 		"ShutdownWaitLength 0",
 	}, o.countries()...)
+
 	lines = append(lines, o.Torrc...)
 	if err := os.WriteFile(p.file("torrc"), []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 		return err
@@ -140,11 +144,13 @@ func (p *process) start(binary string, o Options) error {
 	if err := os.WriteFile(p.file("defaults"), nil, 0o600); err != nil {
 		return err
 	}
+
 	for _, name := range []string{"control", "cookie"} { // of the one before
 		if err := os.Remove(p.file(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
+
 	p.cmd = exec.Command(binary, "--defaults-torrc", p.file("defaults"), "-f", p.file("torrc"))
 	p.cmd.Env = childEnviron()
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
@@ -152,6 +158,7 @@ func (p *process) start(binary string, o Options) error {
 	if err := p.cmd.Start(); err != nil {
 		return err
 	}
+
 	go func() {
 		defer close(p.ended)
 		p.exitErr = p.cmd.Wait()
@@ -191,6 +198,7 @@ func (p *process) ready(ctx context.Context, o Options) (Options, error) {
 	}); err != nil {
 		return o, err
 	}
+
 	o.Control, o.CookieFile = addr, p.file("cookie")
 	c := newController(addr, o.Password, o.CookieFile, o.Timeout)
 	owner, err := c.open(ctx)
@@ -198,6 +206,7 @@ func (p *process) ready(ctx context.Context, o Options) (Options, error) {
 		return o, err
 	}
 	p.owner = owner
+
 	if _, err := owner.send(ctx, o.Timeout, "TAKEOWNERSHIP"); err != nil {
 		return o, fmt.Errorf("TAKEOWNERSHIP: %w", err)
 	}
@@ -205,6 +214,7 @@ func (p *process) ready(ctx context.Context, o Options) (Options, error) {
 		return o, err
 	}
 	listeners, err := c.info(ctx, "net/listeners/socks")
+
 	c.close()
 	if err != nil {
 		return o, err
@@ -213,8 +223,10 @@ func (p *process) ready(ctx context.Context, o Options) (Options, error) {
 	if _, _, err := net.SplitHostPort(o.SOCKS); err != nil {
 		return o, fmt.Errorf("Tor opened no SOCKS port: %s", p.log.String())
 	}
+
 	t := newTor(o, "", nil)
 	defer t.at.Load().control.close()
+
 	last := error(ErrNotReady)
 	if err := p.await(ctx, "a circuit", func() (bool, error) {
 		err := t.ready(ctx)
@@ -225,6 +237,7 @@ func (p *process) ready(ctx context.Context, o Options) (Options, error) {
 	}); err != nil {
 		return o, fmt.Errorf("%w; %w", last, err)
 	}
+
 	return o, t.Check(ctx)
 }
 
@@ -232,6 +245,7 @@ func (p *process) ready(ctx context.Context, o Options) (Options, error) {
 func (p *process) await(ctx context.Context, what string, done func() (bool, error)) error {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
+
 	for {
 		ok, err := done()
 		if ok || err != nil {

@@ -75,9 +75,11 @@ func (s *streams) see(line string) {
 	source := field(line, "SOURCE_ADDR")
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	if source != "" && len(s.source) < maxStreams {
 		s.source[stream] = source
 	}
+
 	switch status {
 	case "SUCCEEDED":
 		id, err := strconv.ParseUint(words[3], 10, 64)
@@ -93,6 +95,7 @@ func (s *streams) see(line string) {
 	default:
 		return
 	}
+
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
@@ -130,15 +133,18 @@ func (t *Tor) followed(ctx context.Context) (*streams, *controller, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+
 	select {
 	case <-t.following:
 	case <-ctx.Done():
 		return nil, nil, context.Cause(ctx)
 	}
 	defer func() { t.following <- struct{}{} }()
+
 	if t.closed.Load() {
 		return nil, nil, net.ErrClosed
 	}
+
 	if t.streams != nil {
 		select {
 		case <-t.streams.done:
@@ -148,6 +154,7 @@ func (t *Tor) followed(ctx context.Context) (*streams, *controller, error) {
 			return t.streams, c, nil
 		}
 	}
+
 	t.streams, err = c.followStreams(ctx)
 	return t.streams, c, err
 }
@@ -184,11 +191,13 @@ func (c *controller) exitOf(ctx context.Context, s *streams, conn net.Conn) (str
 	if err != nil {
 		return "", err
 	}
+
 	for _, circuit := range circuits {
 		if circuit.id == id && len(circuit.path) > 0 {
 			return circuit.path[len(circuit.path)-1], nil
 		}
 	}
+
 	return "", fmt.Errorf("%w %d any more", ErrNoCircuit, id)
 }
 

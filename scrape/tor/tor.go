@@ -97,6 +97,7 @@ func (o Options) mistakes() options.Mistakes {
 	if o.Container != "" && !isContainerName(o.Container) {
 		wrong.Add("Container", "%q is no name and no id: letters, digits, _, . and - only", o.Container)
 	}
+
 	for _, field := range []struct{ name, addr string }{{"SOCKS", o.SOCKS}, {"Control", o.Control}} {
 		if field.addr == "" {
 			continue
@@ -105,16 +106,19 @@ func (o Options) mistakes() options.Mistakes {
 			wrong.Add(field.name, "%s", err)
 		}
 	}
+
 	for i, country := range o.ExitCountries {
 		if len(country) != 2 || strings.Trim(strings.ToLower(country), "abcdefghijklmnopqrstuvwxyz") != "" {
 			wrong.Add(fmt.Sprintf("ExitCountries[%d]", i), "%q is no country: write two letters, as de", country)
 		}
 	}
+
 	for i, line := range o.Torrc {
 		if strings.ContainsAny(line, "\r\n") {
 			wrong.Add(fmt.Sprintf("Torrc[%d]", i), "holds more than one line")
 		}
 	}
+
 	return wrong
 }
 
@@ -129,6 +133,7 @@ func (o *Options) withDefaults() (Options, error) {
 	if err := wrong.Err("tor: new"); err != nil {
 		return c, err
 	}
+
 	options.Fill(&c)
 	if c.Timeout < 0 {
 		c.Timeout = time.Minute
@@ -196,12 +201,14 @@ func (t *Tor) where(ctx context.Context) (*place, error) {
 	if p := t.at.Load(); p != nil {
 		return p, nil
 	}
+
 	select {
 	case <-t.search:
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
 	defer func() { t.search <- struct{}{} }()
+
 	if p := t.at.Load(); p != nil { // found meanwhile
 		return p, nil
 	}
@@ -209,6 +216,7 @@ func (t *Tor) where(ctx context.Context) (*place, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	t.log.InfoContext(ctx, "tor found", "name", t.name, "socks", p.socks.Addr)
 	t.at.Store(p)
 	return p, nil
@@ -258,6 +266,7 @@ func Dial(ctx context.Context, opts *Options) (*Tor, error) {
 	if o.Container != "" {
 		t = newContainer(o.Container, o)
 	}
+
 	if o.DisableStartCheck {
 		return t, nil
 	}
@@ -370,6 +379,7 @@ func (t *Tor) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, named.Wrap("tor", "status", err)
 	}
+
 	phase := info["status/bootstrap-phase"]
 	s := Status{
 		Version: info["version"], Summary: field(phase, "SUMMARY"),
@@ -379,6 +389,7 @@ func (t *Tor) Status(ctx context.Context) (Status, error) {
 	if t.child != nil {
 		s.Restarts = t.child.restarts()
 	}
+
 	for listener := range strings.FieldsSeq(info["net/listeners/socks"]) {
 		s.SOCKSListeners = append(s.SOCKSListeners, strings.Trim(listener, `"`))
 	}
@@ -445,11 +456,13 @@ func (t *Tor) Warm(ctx context.Context, isolation, host string) error {
 	if err != nil {
 		return err
 	}
+
 	if _, parse := netip.ParseAddr(host); parse == nil {
 		err = p.socks.ResolvePTR(ctx, isolation, "x", host)
 	} else {
 		_, err = p.socks.Resolve(ctx, isolation, "x", host)
 	}
+
 	if _, ok := errors.AsType[*socks.ReplyError](err); ok {
 		return nil // the exit answered: there is a circuit
 	}

@@ -49,6 +49,7 @@ func Parse(s string) (Agent, bool) {
 	}
 	a.Platform = platform(s)
 	a.Mobile = strings.Contains(s, " Mobile/") || strings.Contains(s, " Mobile ") || strings.Contains(s, "; Mobile;")
+
 	engine := version(s, " Chrome/")
 	switch {
 	case strings.Contains(s, "Trident/"), strings.Contains(s, " Edge/"), strings.Contains(s, "PhantomJS"):
@@ -74,6 +75,7 @@ func Parse(s string) (Agent, bool) {
 	default:
 		return Agent{String: s}, false
 	}
+
 	a.Engine = a.Major
 	if a.IsChromium() {
 		a.Engine = engine
@@ -129,6 +131,7 @@ func platform(s string) string {
 	case strings.Contains(system, "Linux"):
 		return "Linux"
 	}
+
 	return ""
 }
 
@@ -155,6 +158,7 @@ func (a Agent) Header(secure bool) http.Header {
 	if secure {
 		encodings = "gzip, deflate, br"
 	}
+
 	switch {
 	case a.IsChromium():
 		h.Set("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7")
@@ -185,12 +189,14 @@ func (a Agent) Header(secure bool) http.Header {
 		h.Set("Accept-Encoding", "gzip, deflate, br, zstd")
 		return h
 	}
+
 	h.Set("Accept-Encoding", encodings)
 	if secure {
 		h.Set("Sec-Fetch-Dest", "document")
 		h.Set("Sec-Fetch-Mode", "navigate")
 		h.Set("Sec-Fetch-Site", "none")
 	}
+
 	return h
 }
 
@@ -203,6 +209,7 @@ func (a Agent) brands() string {
 	grease := `"Not` + string(chars[seed%11]) + "A" + string(chars[(seed+1)%11]) + `Brand";v="` +
 		[3]string{"8", "99", "24"}[seed%3] + `"`
 	engine := `"Chromium";v="` + strconv.Itoa(a.Engine) + `"`
+
 	var brand string
 	switch a.Family {
 	case Chrome:
@@ -219,6 +226,7 @@ func (a Agent) brands() string {
 		}
 		return engine + ", " + grease
 	}
+
 	var list [3]string
 	order := [6][3]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}}[seed%6]
 	list[order[0]], list[order[1]], list[order[2]] = grease, engine, brand

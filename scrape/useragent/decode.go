@@ -59,6 +59,7 @@ func Decode(data []byte) ([]Entry, error) {
 	}
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	trimmed := bytes.TrimSpace(data)
+
 	var (
 		entries []Entry
 		err     error
@@ -75,6 +76,7 @@ func Decode(data []byte) ([]Entry, error) {
 	default:
 		entries, err = decodeText(string(data))
 	}
+
 	if err != nil {
 		return nil, named.Wrap("useragent", "decode", err)
 	}
@@ -200,6 +202,7 @@ func decodeElement(raw []byte) (Entry, error) {
 		}
 		return e, valid(e.Agent)
 	}
+
 	var object struct {
 		UserAgent string  `json:"userAgent"` // in any case
 		UA        string  `json:"ua"`
@@ -207,6 +210,7 @@ func decodeElement(raw []byte) (Entry, error) {
 		Weight    float64 `json:"weight"`
 		Percent   float64 `json:"percent"`
 	}
+
 	if err := json.Unmarshal(raw, &object); err != nil {
 		return e, err
 	}
@@ -214,6 +218,7 @@ func decodeElement(raw []byte) (Entry, error) {
 	if err := valid(e.Agent); err != nil {
 		return e, err
 	}
+
 	if e.Weight < 0 || e.Weight > maxWeight || math.IsNaN(e.Weight) {
 		return e, fmt.Errorf("weight %v: must be from 0 to %g", e.Weight, maxWeight)
 	}
@@ -259,6 +264,7 @@ func decodeHTML(page string) []Entry {
 			}
 		}
 	}
+
 	return entries
 }
 
@@ -285,6 +291,7 @@ func valid(s string) error {
 	if len(s) > maxAgentBytes {
 		return fmt.Errorf("user agent has %d bytes, more than %d", len(s), maxAgentBytes)
 	}
+
 	depth := 0
 	for i := range len(s) {
 		switch c := s[i]; {
@@ -299,6 +306,7 @@ func valid(s string) error {
 			break
 		}
 	}
+
 	if depth != 0 {
 		return fmt.Errorf("user agent %q has unbalanced parentheses: was it cut?", s)
 	}

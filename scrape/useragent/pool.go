@@ -142,6 +142,7 @@ func (p *Pool) store(entries []Entry) {
 	for _, e := range entries {
 		weighted = weighted || e.Weight > 0
 	}
+
 	for _, e := range entries {
 		if weighted {
 			if e.Weight <= 0 {
@@ -152,6 +153,7 @@ func (p *Pool) store(entries []Entry) {
 		}
 		d.agents = append(d.agents, e.Agent)
 	}
+
 	p.current.Store(d)
 }
 
@@ -183,6 +185,7 @@ func (p *Pool) read() error {
 		return named.Wrap("useragent", "", fmt.Errorf("load %s: %w", p.path, pathCause(err)))
 	}
 	defer func() { _ = file.Close() }() // only read
+
 	info, err := file.Stat()
 	if err != nil {
 		return named.Wrap("useragent", "", fmt.Errorf("load %s: %w", p.path, pathCause(err)))
@@ -191,6 +194,7 @@ func (p *Pool) read() error {
 	if stamp == p.stamp && p.current.Load() != nil {
 		return p.Err()
 	}
+
 	data, err := io.ReadAll(io.LimitReader(file, maxListBytes+1))
 	if err != nil {
 		return named.Wrap("useragent", "", fmt.Errorf("load %s: %w", p.path, pathCause(err)))
@@ -200,6 +204,7 @@ func (p *Pool) read() error {
 	if err != nil {
 		return named.Wrap("useragent", "", fmt.Errorf("load %s: %w", p.path, err))
 	}
+
 	p.store(entries)
 	p.date = stamp.modTime
 	return nil

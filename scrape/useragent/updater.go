@@ -75,6 +75,7 @@ func NewUpdater(pool *Pool, url string, opts *UpdaterOptions) *Updater {
 	if u.opts.Every == 0 {
 		u.opts.Every = defaultEvery
 	}
+
 	if u.opts.Timeout == 0 {
 		u.opts.Timeout = defaultTimeout
 	}
@@ -84,6 +85,7 @@ func NewUpdater(pool *Pool, url string, opts *UpdaterOptions) *Updater {
 	if u.opts.Logger == nil {
 		u.opts.Logger = slog.New(slog.DiscardHandler)
 	}
+
 	u.log = u.opts.Logger.With("component", "useragent")
 	return u
 }
@@ -111,6 +113,7 @@ func (u *Updater) Run(ctx context.Context) error {
 		return named.Wrap("useragent", "updater", ErrRunning)
 	}
 	defer u.running.Store(false)
+
 	failures := 0
 	for {
 		wait := u.opts.Every
@@ -127,9 +130,11 @@ func (u *Updater) Run(ctx context.Context) error {
 		default:
 			failures = 0
 		}
+
 		if wait < 0 {
 			return nil
 		}
+
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
@@ -162,6 +167,7 @@ func (u *Updater) update(ctx context.Context) error {
 		ctx, cancel = context.WithTimeoutCause(ctx, u.opts.Timeout, fmt.Errorf("not finished within %v: %w", u.opts.Timeout, context.DeadlineExceeded))
 		defer cancel()
 	}
+
 	data, err := u.fetch(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -169,6 +175,7 @@ func (u *Updater) update(ctx context.Context) error {
 		}
 		return err
 	}
+
 	entries, err := Decode(data)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrRejected, err)
@@ -177,11 +184,13 @@ func (u *Updater) update(ctx context.Context) error {
 	if entries, err = u.accept(entries, endless); err != nil {
 		return fmt.Errorf("%w: %w", ErrRejected, err)
 	}
+
 	if u.opts.File != "" {
 		if err := atomicfile.Write(u.opts.File, encodeList(entries), 0o644); err != nil {
 			return err
 		}
 	}
+
 	address, _ := url.Parse(u.url) // validated
 	u.pool.reload.Lock()
 	u.pool.store(entries)
@@ -197,6 +206,7 @@ func (u *Updater) fetch(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, errors.New("the address is no http or https URL")
 	}
+
 	res, err := (&http.Client{Transport: u.opts.Transport}).Do(req)
 	if err != nil {
 		if ue, ok := errors.AsType[*url.Error](err); ok {
@@ -204,6 +214,7 @@ func (u *Updater) fetch(ctx context.Context) ([]byte, error) {
 		}
 		return nil, err
 	}
+
 	defer func() { _ = res.Body.Close() }() // what counts was read
 	if res.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("status %s", res.Status)
@@ -212,6 +223,7 @@ func (u *Updater) fetch(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	if len(data) > maxListBytes {
 		return nil, fmt.Errorf("%w: more than %d bytes", ErrRejected, maxListBytes)
 	}
@@ -227,6 +239,7 @@ func (u *Updater) accept(entries []Entry, endless bool) ([]Entry, error) {
 			names = append(names, e.Agent)
 		}
 	}
+
 	keep := map[string]bool{}
 	for _, s := range Filter(names) {
 		keep[s] = true
@@ -234,15 +247,18 @@ func (u *Updater) accept(entries []Entry, endless bool) ([]Entry, error) {
 	if len(keep) < minAgents {
 		return nil, fmt.Errorf("%d of %d entries are browsers in use, fewer than %d", len(keep), len(entries), minAgents)
 	}
+
 	var kept []Entry
 	for _, e := range entries {
 		if keep[e.Agent] {
 			kept = append(kept, e)
 		}
 	}
+
 	if last := entries[len(entries)-1].Agent; endless && !keep[last] {
 		return nil, fmt.Errorf("it ends with %q: was it cut?", last)
 	}
+
 	now, then := newestVersions(believable(names)), newestVersions(u.pool.Agents())
 	for _, family := range []Family{Chrome, Firefox, Safari} {
 		if now[family] == 0 || then[family] == 0 {
@@ -253,6 +269,7 @@ func (u *Updater) accept(entries []Entry, endless bool) ([]Entry, error) {
 		}
 		break
 	}
+
 	return kept, nil
 }
 
@@ -263,12 +280,14 @@ func encodeList(entries []Entry) []byte {
 	for _, e := range entries {
 		weighted = weighted || e.Weight > 0
 	}
+
 	if !weighted {
 		for _, e := range entries {
 			out.WriteString(e.Agent + "\n")
 		}
 		return out.Bytes()
 	}
+
 	type object struct {
 		UserAgent string  `json:"userAgent"`
 		Weight    float64 `json:"weight"`
@@ -277,6 +296,7 @@ func encodeList(entries []Entry) []byte {
 	for _, e := range entries {
 		list = append(list, object{e.Agent, e.Weight})
 	}
+
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", " ")

@@ -33,6 +33,7 @@ func elementsOf(n *Node) (x elements, ok bool) {
 		}
 		return elements{n.lay.begins, n.lay.ends}, !ok
 	}
+
 	for i, item := range n.Items {
 		begin := item.Start
 		if n.Kind == Map {
@@ -43,6 +44,7 @@ func elementsOf(n *Node) (x elements, ok bool) {
 		}
 		x.begins, x.ends = append(x.begins, begin), append(x.ends, item.End)
 	}
+
 	return x, true
 }
 
@@ -73,6 +75,7 @@ func (e *editor) rebuild(old *Node, order []int, fresh *Node, path []string, mar
 			order = append(order, -1)
 		}
 	}
+
 	x, ok := elementsOf(old)
 	switch {
 	case old.lay != nil && old.lay.block:
@@ -83,6 +86,7 @@ func (e *editor) rebuild(old *Node, order []int, fresh *Node, path []string, mar
 	case !ok || old.End < 0:
 		return refuse(path, "where its parts end was not found")
 	}
+
 	return e.rebuildBrackets(old, x, order, fresh, mark)
 }
 
@@ -108,6 +112,7 @@ type brackets struct {
 func (e *editor) rebuildBrackets(old *Node, x elements, order []int, fresh *Node, mark int) error {
 	was := e.takeApart(old, x, e.take(mark))
 	pieces := make([]piece, 0, len(order))
+
 	next := 0
 	for _, i := range order {
 		if i >= 0 {
@@ -121,6 +126,7 @@ func (e *editor) rebuildBrackets(old *Node, x elements, order []int, fresh *Node
 		next++
 		pieces = append(pieces, piece{head: was.headLike(), body: text, comma: -1})
 	}
+
 	e.patch(old.Start+1, old.End-1, e.lines(was.join(pieces, e.comment())))
 	return nil
 }
@@ -217,12 +223,14 @@ func (e *editor) splitGap(gap string) (comma, split int) {
 			}
 		}
 	}
+
 	switch {
 	case line >= 0:
 		return comma, line
 	case comma >= 0:
 		return comma, comma + 1
 	}
+
 	return comma, len(strings.TrimRight(gap, " \t"))
 }
 
@@ -308,5 +316,6 @@ func endsInComment(text, mark string) bool {
 			text = text[i+end+2:]
 		}
 	}
+
 	return strings.Contains(text, mark)
 }

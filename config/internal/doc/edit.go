@@ -298,6 +298,7 @@ func (e *editor) firstKeys(old, want *Node) error {
 		e.insertLines(len(e.data), yamlMembers(want, 0))
 		return nil
 	}
+
 	text, err := JSONText(want)
 	if err != nil {
 		return err
@@ -306,6 +307,7 @@ func (e *editor) firstKeys(old, want *Node) error {
 		e.patch(len(e.data), len(e.data), text+e.eol)
 		return nil
 	}
+
 	e.patch(old.Start, old.End, text)
 	return nil
 }
@@ -350,6 +352,7 @@ func (e *editor) members(old, want *Node, path []string, table func(i int, value
 		item := old.Items[i]
 		full := append(path[:len(path):len(path)], k.Text)
 		j := wanted(k.Text)
+
 		merged := item.Alias && old.lay != nil && !slices.Contains(old.lay.owner, i)
 		switch {
 		case j >= 0 && Same(item, want.Items[j]):
@@ -376,11 +379,13 @@ func (e *editor) members(old, want *Node, path []string, table func(i int, value
 			}
 		}
 	}
+
 	for j, k := range want.Names {
 		if have(k.Text) < 0 {
 			added = adding(added, k, want.Items[j])
 		}
 	}
+
 	return removed, added, nil
 }
 
@@ -401,6 +406,7 @@ func (e *editor) list(old, want *Node, path []string) error {
 	if err != nil {
 		return err
 	}
+
 	mark := len(e.patches)
 	if err := e.changePaired(old, want, order, path); err != nil {
 		return err
@@ -408,6 +414,7 @@ func (e *editor) list(old, want *Node, path []string) error {
 	if inPlace(order, len(old.Items)) {
 		return nil
 	}
+
 	e.noteTwins(old, order, path)
 	fresh := &Node{Kind: List}
 	for i, j := range order {
@@ -415,6 +422,7 @@ func (e *editor) list(old, want *Node, path []string) error {
 			fresh.Items = append(fresh.Items, want.Items[i])
 		}
 	}
+
 	return e.rebuild(old, order, fresh, path, mark)
 }
 
@@ -470,6 +478,7 @@ func (e *editor) noteTwins(old *Node, order []int, path []string) {
 			kept[j] = true
 		}
 	}
+
 	for j, item := range old.Items {
 		if kept[j] {
 			continue
@@ -545,6 +554,7 @@ func byKey(items []*Node, key string) map[string]int {
 func fingerprint(n *Node) string {
 	var b strings.Builder
 	var write func(n *Node)
+
 	write = func(n *Node) {
 		switch {
 		case empty(n):
@@ -577,6 +587,7 @@ func fingerprint(n *Node) string {
 			b.WriteByte('}')
 		}
 	}
+
 	write(n)
 	return b.String()
 }
@@ -646,6 +657,7 @@ func (e *editor) cut(from, to int, patches []patch) string {
 	}
 	var b strings.Builder
 	i := sort.Search(len(patches), func(i int) bool { return patches[i].from >= from })
+
 	at := from
 	for ; i < len(patches) && patches[i].to <= to && patches[i].from <= to; i++ {
 		p := patches[i]
@@ -660,6 +672,7 @@ func (e *editor) cut(from, to int, patches []patch) string {
 		b.WriteString(p.text)
 		at = p.to
 	}
+
 	b.Write(e.data[at:to])
 	return b.String()
 }
@@ -689,6 +702,7 @@ func (e *editor) whyNot(old, want, now *Node, changes []Change, mistakes []Mista
 	if differs := difference(want, now, nil); len(mistakes) == 0 && differs != nil {
 		path = differs
 	}
+
 	if e.yaml != nil {
 		for _, c := range changes {
 			if name, user := e.yaml.sharedAt(c.Path); name != "" {
@@ -696,6 +710,7 @@ func (e *editor) whyNot(old, want, now *Node, changes []Change, mistakes []Mista
 			}
 		}
 	}
+
 	if len(mistakes) > 0 {
 		return refuse(path, "the result would not be readable")
 	}

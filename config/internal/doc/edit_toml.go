@@ -97,6 +97,7 @@ func (e *editor) vanished(old, want *Node) *Node {
 	}
 	out, find := *want, old.Finder()
 	out.Names, out.Items = nil, nil
+
 	for i, item := range want.Items {
 		was := (*Node)(nil)
 		if j := find(want.Names[i].Text); j >= 0 {
@@ -109,6 +110,7 @@ func (e *editor) vanished(old, want *Node) *Node {
 		}
 		out.Names, out.Items = append(out.Names, want.Names[i]), append(out.Items, item)
 	}
+
 	return &out
 }
 
@@ -234,6 +236,7 @@ func (e *editor) insertKey(table *Node, name string, value *Node, path []string)
 		return fmt.Errorf("key %s: %w", Dotted(append(path[:len(path):len(path)], name)), err)
 	}
 	root := len(path) == 0
+
 	after, dotted, header := -1, -1, -1
 	for i, l := range e.toml.lines {
 		switch {
@@ -245,6 +248,7 @@ func (e *editor) insertKey(table *Node, name string, value *Node, path []string)
 			dotted = i
 		}
 	}
+
 	line := func(i int, prefix string) {
 		at := e.toml.lines[i]
 		first := lineStart(e.data, at.start)
@@ -267,6 +271,7 @@ func (e *editor) insertKey(table *Node, name string, value *Node, path []string)
 	default:
 		e.insertTable(table, "["+tomlKeyPath(tomlPath(path))+"]\n"+tomlKey(name)+" = "+text)
 	}
+
 	return nil
 }
 
@@ -373,6 +378,7 @@ func (e *editor) spaceTables(slots []blockPiece, order []int, patches []patch, f
 	var out strings.Builder
 	next := 0
 	floated := make([]bool, len(slots))
+
 	float := func(i int) {
 		text := string(e.data[slots[i].float:slots[i].near])
 		if !floated[i] && strings.TrimSpace(text) != "" {
@@ -380,6 +386,7 @@ func (e *editor) spaceTables(slots []blockPiece, order []int, patches []patch, f
 			out.WriteString(text)
 		}
 	}
+
 	for k, i := range order {
 		block := ""
 		if i < 0 {
@@ -399,6 +406,7 @@ func (e *editor) spaceTables(slots []blockPiece, order []int, patches []patch, f
 		}
 		out.WriteString(block)
 	}
+
 	for i := range slots {
 		float(i)
 	}
@@ -423,6 +431,7 @@ func (e *editor) slots(list *Node) (slots []blockPiece, together bool) {
 		last = at[len(at)-1]
 		slots = append(slots, s)
 	}
+
 	return slots, together
 }
 
@@ -438,11 +447,13 @@ func (e *editor) scatteredTables(slots []blockPiece, order []int, text func(i in
 			kept[j], last = true, j
 		}
 	}
+
 	for j, s := range slots {
 		if !kept[j] {
 			e.patch(s.near, s.end, "")
 		}
 	}
+
 	for i, j := range order {
 		if j < 0 {
 			block, err := text(i)
@@ -452,6 +463,7 @@ func (e *editor) scatteredTables(slots []blockPiece, order []int, text func(i in
 			e.insertLines(slots[len(slots)-1].end, "\n"+block)
 		}
 	}
+
 	return nil
 }
 
@@ -480,6 +492,7 @@ func tomlTables(path []string, n *Node) (string, error) {
 		}
 		return strings.Join(blocks, "\n\n"), nil
 	}
+
 	body, err := tomlBody(path, n)
 	if strings.HasPrefix(body, "\n\n") { // tables alone, which name this one
 		return body[2:], err
@@ -507,6 +520,7 @@ func tomlBody(path []string, n *Node) (string, error) {
 		}
 		keys.WriteString("\n" + tomlKey(k.Text) + " = " + text)
 	}
+
 	return keys.String() + tables.String(), nil
 }
 
@@ -526,6 +540,7 @@ func (e *editor) tomlStyled(n, old *Node) (string, error) {
 		return text, err
 	}
 	was := e.data[old.Start:old.End]
+
 	literal := !strings.ContainsFunc(n.Text, func(r rune) bool { return r != '\n' && r != '\t' && unprintable(r) })
 	switch {
 	case bytes.HasPrefix(was, []byte("'''")):
@@ -540,5 +555,6 @@ func (e *editor) tomlStyled(n, old *Node) (string, error) {
 			return "'" + n.Text + "'", nil
 		}
 	}
+
 	return text, nil
 }

@@ -30,6 +30,7 @@ func (e *editor) readYAML() (*Node, []Mistake) {
 	if err != nil || top == nil || len(top.Content) == 0 {
 		return nil, nil
 	}
+
 	e.yaml = &yamlLayout{
 		data: e.data, lines: newLineIndex(e.data),
 		anchors: map[string][]string{}, aliases: map[string][][]string{},
@@ -37,6 +38,7 @@ func (e *editor) readYAML() (*Node, []Mistake) {
 	if bytes.HasPrefix(e.data, []byte("\ufeff")) { // the library does not count it
 		e.yaml.lines.starts[0] = len("\ufeff")
 	}
+
 	r := &yamlReader{left: maxNodes}
 	root := r.node(top.Content[0], "", 0, false)
 	e.yaml.place(top.Content[0], root, spot{after: -1, indent: -1}, nil)
@@ -61,6 +63,7 @@ func (l *yamlLayout) place(y *yaml.Node, n *Node, at spot, path []string) {
 	if n.lay.tagged && !isAbsent(y) {
 		n.Start = skipYAML(l.data, n.Start) // the value may stand below its anchor
 	}
+
 	switch y.Kind {
 	case yaml.AliasNode:
 		n.lay.alias = y.Value
@@ -148,6 +151,7 @@ func (l *yamlLayout) placeMap(y *yaml.Node, n *Node, path []string) {
 	for j := 0; j+1 < len(y.Content); j += 2 {
 		k, v := y.Content[j], y.Content[j+1]
 		value, owner := (*Node)(nil), -1
+
 		if k.Value == "<<" && k.Tag == "!!merge" {
 			value = &Node{Items: make([]*Node, 0)}
 			l.placeMerge(v, path)
@@ -155,6 +159,7 @@ func (l *yamlLayout) placeMap(y *yaml.Node, n *Node, path []string) {
 			owner, value = next, n.Items[next]
 			next++
 		}
+
 		begin := l.wholeStart(k)
 		if j == 0 && n.lay.block {
 			n.lay.column = begin - lineStart(l.data, begin)
@@ -162,6 +167,7 @@ func (l *yamlLayout) placeMap(y *yaml.Node, n *Node, path []string) {
 		}
 		colon := l.colon(k, !n.lay.block)
 		end := colon
+
 		at := spot{after: colon, indent: n.lay.column, flow: !n.lay.block}
 		if owner >= 0 {
 			name := k.Value
@@ -179,9 +185,11 @@ func (l *yamlLayout) placeMap(y *yaml.Node, n *Node, path []string) {
 			l.place(v, value, at, nil)
 			end = value.End
 		}
+
 		n.lay.begins, n.lay.ends = append(n.lay.begins, begin), append(n.lay.ends, end)
 		n.lay.owner, n.lay.colons = append(n.lay.owner, owner), append(n.lay.colons, colon)
 	}
+
 	if !n.lay.block {
 		n.End = l.closing(n)
 		return
@@ -217,6 +225,7 @@ func (l *yamlLayout) colon(k *yaml.Node, flow bool) int {
 		}
 		i = end
 	}
+
 	for i < len(l.data) && (l.data[i] == ' ' || l.data[i] == '\t') {
 		i++
 	}
@@ -235,6 +244,7 @@ func (l *yamlLayout) closing(n *Node) int {
 		}
 		i = end
 	}
+
 	for i < len(l.data) {
 		switch c := l.data[i]; {
 		case c == '}' || c == ']':
@@ -247,6 +257,7 @@ func (l *yamlLayout) closing(n *Node) int {
 			return -1
 		}
 	}
+
 	return -1
 }
 
@@ -321,6 +332,7 @@ func (e *yamlLayout) scalarEnd(n *yaml.Node, i int, flow bool, indent int) (int,
 	if i >= len(e.data) {
 		return i, nil
 	}
+
 	switch {
 	case n.Style&yaml.DoubleQuotedStyle != 0:
 		for j := i + 1; j < len(e.data); j++ {
@@ -347,6 +359,7 @@ func (e *yamlLayout) scalarEnd(n *yaml.Node, i int, flow bool, indent int) (int,
 	case n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
 		return e.blockScalarEnd(i, indent), nil
 	}
+
 	return e.plainEnd(n.Value, i, flow)
 }
 
@@ -355,6 +368,7 @@ func (e *yamlLayout) scalarEnd(n *yaml.Node, i int, flow bool, indent int) (int,
 func (e *yamlLayout) blockScalarEnd(i, indent int) int {
 	line := nextLine(e.data, i)
 	keep := bytes.IndexByte(e.data[i:line], '+') >= 0
+
 	end := len(bytes.TrimRight(e.data[:line], "\r\n"))
 	for line < len(e.data) {
 		next := nextLine(e.data, line)
@@ -368,6 +382,7 @@ func (e *yamlLayout) blockScalarEnd(i, indent int) int {
 		}
 		line = next
 	}
+
 	return end
 }
 
@@ -378,6 +393,7 @@ func (e *yamlLayout) plainEnd(value string, i int, flow bool) (int, error) {
 	for at := i; at < len(e.data); {
 		next := nextLine(e.data, at)
 		end := at + plainLine(e.data[at:next], flow)
+
 		text := string(bytes.TrimSpace(e.data[at:end]))
 		switch {
 		case text == "":
@@ -390,6 +406,7 @@ func (e *yamlLayout) plainEnd(value string, i int, flow bool) (int, error) {
 		default:
 			folded += " " + text
 		}
+
 		if folded == value {
 			return at + len(bytes.TrimRight(e.data[at:end], " \t\r\n")), nil
 		}
@@ -398,6 +415,7 @@ func (e *yamlLayout) plainEnd(value string, i int, flow bool) (int, error) {
 		}
 		at = next
 	}
+
 	return 0, errNoEnd
 }
 
@@ -477,6 +495,7 @@ func (e *editor) joinBlock(pieces []blockPiece, order []int, patches []patch, fr
 	}
 	var out strings.Builder
 	floated := make([]bool, len(pieces))
+
 	float := func(i int, blank bool) {
 		p := pieces[i]
 		text := string(e.data[p.float:p.near])
@@ -486,6 +505,7 @@ func (e *editor) joinBlock(pieces []blockPiece, order []int, patches []patch, fr
 		floated[i] = true
 		out.WriteString(text)
 	}
+
 	next := 0
 	for _, i := range order {
 		if i < 0 {
@@ -496,6 +516,7 @@ func (e *editor) joinBlock(pieces []blockPiece, order []int, patches []patch, fr
 			next++
 			continue
 		}
+
 		for j := range i {
 			float(j, false)
 		}
@@ -505,11 +526,13 @@ func (e *editor) joinBlock(pieces []blockPiece, order []int, patches []patch, fr
 		if i == 0 && inline {
 			text = strings.Repeat(" ", column) + text
 		}
+
 		if !strings.HasSuffix(text, "\n") {
 			text += e.eol
 		}
 		out.WriteString(text)
 	}
+
 	for j := range pieces {
 		float(j, false)
 	}
@@ -547,6 +570,7 @@ func (e *editor) freshBlock(old *Node, x elements, fresh *Node, i int) string {
 	if old.Kind == Map {
 		return yamlMember(fresh.Names[i].Text, fresh.Items[i], column)
 	}
+
 	gap, flow := 1, false
 	for j, item := range old.Items {
 		if item.Start > x.begins[j] && item.Start < nextLine(e.data, x.begins[j]) && !item.lay.absent && !item.lay.tagged {
@@ -554,6 +578,7 @@ func (e *editor) freshBlock(old *Node, x elements, fresh *Node, i int) string {
 		}
 		flow = item.Kind == Map && item.lay.alias == "" && !item.lay.block
 	}
+
 	dash := strings.Repeat(" ", column) + "-" + strings.Repeat(" ", gap)
 	item := fresh.Items[i]
 	if item.Kind == Map && len(item.Items) > 0 && !flow {

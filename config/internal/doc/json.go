@@ -93,6 +93,7 @@ func (p *jsonParser) space() *jsonError {
 			return nil
 		}
 	}
+
 	return nil
 }
 
@@ -100,6 +101,7 @@ func (p *jsonParser) comment() *jsonError {
 	if p.at+1 >= len(p.data) {
 		return p.fail("a single slash", "comments begin with // or /*")
 	}
+
 	switch p.data[p.at+1] {
 	case '/':
 		for p.at < len(p.data) && p.data[p.at] != '\n' {
@@ -115,6 +117,7 @@ func (p *jsonParser) comment() *jsonError {
 		}
 		return p.fail("a comment that does not end", "close it with */")
 	}
+
 	return p.fail("a single slash", "comments begin with // or /*")
 }
 
@@ -128,6 +131,7 @@ func (p *jsonParser) value(depth int) (*Node, *jsonError) {
 	if depth > maxDepth {
 		return nil, p.fail(fmt.Sprintf("nested deeper than %d", maxDepth), "")
 	}
+
 	if p.count++; p.count > maxNodes {
 		m := tooMany(0, 0)
 		return nil, p.fail(m.Message, m.Hint)
@@ -137,6 +141,7 @@ func (p *jsonParser) value(depth int) (*Node, *jsonError) {
 	if p.places {
 		n.Line, n.Column = p.lines.at(p.at)
 	}
+
 	var err *jsonError
 	switch c := p.data[p.at]; {
 	case c == '{':
@@ -155,6 +160,7 @@ func (p *jsonParser) value(depth int) (*Node, *jsonError) {
 	default:
 		err = p.word(n)
 	}
+
 	n.End = p.at
 	return n, err
 }
@@ -180,6 +186,7 @@ func (p *jsonParser) number() *jsonError {
 		}
 		return p.at > from
 	}
+
 	peek := func() byte {
 		if p.at < len(p.data) {
 			return p.data[p.at]
@@ -189,6 +196,7 @@ func (p *jsonParser) number() *jsonError {
 	if peek() == '-' {
 		p.at++
 	}
+
 	if peek() == '0' {
 		p.at++
 		if c := peek(); c >= '0' && c <= '9' || c == 'x' {
@@ -197,12 +205,14 @@ func (p *jsonParser) number() *jsonError {
 	} else if !digits() {
 		return p.fail("an incomplete number", "")
 	}
+
 	if peek() == '.' {
 		p.at++
 		if !digits() {
 			return p.fail("an incomplete number", "")
 		}
 	}
+
 	if c := peek(); c == 'e' || c == 'E' {
 		p.at++
 		if c := peek(); c == '+' || c == '-' {
@@ -212,6 +222,7 @@ func (p *jsonParser) number() *jsonError {
 			return p.fail("an incomplete number", "")
 		}
 	}
+
 	return nil
 }
 
@@ -241,6 +252,7 @@ func (p *jsonParser) str() (string, *jsonError) {
 		case c >= utf8.RuneSelf:
 		}
 	}
+
 	return "", p.fail("a string that does not end", "close it with a quote")
 }
 
@@ -258,11 +270,13 @@ func (p *jsonParser) object(n *Node, depth int) *jsonError {
 			p.at++
 			return nil
 		}
+
 		if !first {
 			if done, err := p.comma('}'); done || err != nil {
 				return err
 			}
 		}
+
 		if p.data[p.at] != '"' {
 			return p.fail("want a key", "keys stand in double quotes")
 		}
@@ -270,6 +284,7 @@ func (p *jsonParser) object(n *Node, depth int) *jsonError {
 		if p.places {
 			k.Line, k.Column = p.lines.at(p.at)
 		}
+
 		var err *jsonError
 		if k.Text, err = p.str(); err != nil {
 			return err
@@ -278,6 +293,7 @@ func (p *jsonParser) object(n *Node, depth int) *jsonError {
 		if err := p.space(); err != nil {
 			return err
 		}
+
 		if p.at == len(p.data) || p.data[p.at] != ':' {
 			return p.fail("want a colon after the key", "")
 		}
@@ -287,6 +303,7 @@ func (p *jsonParser) object(n *Node, depth int) *jsonError {
 		if err != nil {
 			return err
 		}
+
 		if first := addKey(n, k, v, &seen); first != nil {
 			p.mistakes = note(p.mistakes, duplicate(strings.Join(p.path, "."), k, *first))
 		}
@@ -305,9 +322,11 @@ func (p *jsonParser) comma(closing byte) (done bool, err *jsonError) {
 	if err := p.space(); err != nil {
 		return false, err
 	}
+
 	if p.at == len(p.data) {
 		return false, p.fail("the document ends after a comma", "")
 	}
+
 	if p.data[p.at] == closing {
 		if !p.comments {
 			p.at = comma
@@ -316,6 +335,7 @@ func (p *jsonParser) comma(closing byte) (done bool, err *jsonError) {
 		p.at++
 		return true, nil
 	}
+
 	return false, nil
 }
 
@@ -332,11 +352,13 @@ func (p *jsonParser) array(n *Node, depth int) *jsonError {
 			p.at++
 			return nil
 		}
+
 		if !first {
 			if done, err := p.comma(']'); done || err != nil {
 				return err
 			}
 		}
+
 		v, err := p.value(depth + 1)
 		if err != nil {
 			return err
@@ -362,15 +384,18 @@ func addKey(n *Node, k Name, v *Node, seen *map[string]int) (first *Name) {
 			}
 		}
 	}
+
 	if n.Names == nil {
 		n.Names, n.Items = make([]Name, 0, 8), make([]*Node, 0, 8)
 	}
 	n.Names, n.Items = append(n.Names, k), append(n.Items, v)
+
 	if *seen == nil && len(n.Names) == large {
 		*seen = make(map[string]int, 2*large)
 		for i := range n.Names {
 			(*seen)[n.Names[i].Text] = i
 		}
 	}
+
 	return nil
 }

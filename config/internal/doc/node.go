@@ -92,10 +92,12 @@ func (n *Node) Finder() func(name string) int {
 			return slices.IndexFunc(n.Names, func(k Name) bool { return k.Text == name })
 		}
 	}
+
 	at := make(map[string]int, len(n.Names))
 	for i, k := range n.Names {
 		at[k.Text] = i
 	}
+
 	return func(name string) int {
 		if i, ok := at[name]; ok {
 			return i
@@ -152,6 +154,7 @@ func (n *Node) Any() any {
 		}
 		return out
 	}
+
 	if n.Plain {
 		switch n.Text {
 		case "true", "True", "TRUE":
@@ -171,6 +174,7 @@ func (n *Node) Any() any {
 			}
 		}
 	}
+
 	return n.Text
 }
 

@@ -70,10 +70,12 @@ func Parse(f Format, data []byte, mark any) (*Node, []Mistake) {
 		withoutMark(root, mistakes)
 		return root, mistakes
 	}
+
 	if !utf8.Valid(data) {
 		line, col := invalidPlace(data)
 		return nil, []Mistake{syntax(line, col, "the file is not UTF-8 text", "save it as UTF-8")}
 	}
+
 	switch f {
 	case YAML:
 		return parseYAML(data, mark)
@@ -82,6 +84,7 @@ func Parse(f Format, data []byte, mark any) (*Node, []Mistake) {
 	case TOML:
 		return parseTOML(data, mark)
 	}
+
 	return nil, []Mistake{syntax(0, 0, "unknown format", "")}
 }
 
@@ -100,6 +103,7 @@ func withoutMark(root *Node, mistakes []Mistake) {
 			}
 		}
 	})
+
 	for i := range mistakes {
 		if mistakes[i].Line == 1 {
 			mistakes[i].Column = max(1, mistakes[i].Column-len(spacesForMark))

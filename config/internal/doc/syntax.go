@@ -106,6 +106,7 @@ func noticedAt(lines [][]byte, message string) int {
 			low = mid
 		}
 	}
+
 	if high == len(lines) && high > 1 && len(bytes.TrimSpace(lines[high-1])) == 0 {
 		high-- // the line break at the end
 	}
@@ -130,6 +131,7 @@ func causeIn(message string, text []byte) int {
 	case strings.Contains(message, "end of stream"), strings.Contains(message, "document indicator"), strings.Contains(message, "escape"):
 		return bytes.IndexAny(text, `'"`)
 	}
+
 	return -1
 }
 
@@ -168,6 +170,7 @@ func tomlMistake(message string) (text, hint string) {
 	case strings.Contains(text, "start of key"):
 		hint = "a key with other characters than letters, digits, _ and - stands in quotes"
 	}
+
 	if i := strings.IndexByte(text, '"'); i >= 0 && strings.HasPrefix(text, "expected keyword") {
 		text = "want a value"
 	}

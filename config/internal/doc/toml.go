@@ -46,6 +46,7 @@ func readTOML(data []byte, mark any, layout *tomlLayout) (root *Node, mistakes [
 	r.root = r.nodes.new(Map)
 	r.root.Line, r.root.Column, r.root.End = 1, 1, len(data)
 	r.parser.Reset(data)
+
 	table, tableKey := r.root, ""
 	for r.parser.NextExpression() {
 		switch e := r.parser.Expression(); e.Kind {
@@ -59,6 +60,7 @@ func readTOML(data []byte, mark any, layout *tomlLayout) (root *Node, mistakes [
 			}
 		}
 	}
+
 	if err := r.parser.Error(); err != nil {
 		line, col := 0, 0
 		var at *unstable.ParserError
@@ -68,6 +70,7 @@ func readTOML(data []byte, mark any, layout *tomlLayout) (root *Node, mistakes [
 		message, hint := tomlMistake(err.Error())
 		return nil, append(r.mistakes, syntax(line, col, "invalid TOML: "+message, hint))
 	}
+
 	return r.root, r.mistakes
 }
 
@@ -127,6 +130,7 @@ func (r *tomlReader) header(e *unstable.Node) (*Node, string) {
 		k := r.name(it.Node())
 		key = JoinKey(key, k.Text)
 		at, have := r.find(table, k.Text)
+
 		last := it.IsLast()
 		switch {
 		case last && e.Kind == unstable.ArrayTable:
@@ -159,8 +163,10 @@ func (r *tomlReader) header(e *unstable.Node) (*Node, string) {
 		case last:
 			r.state[have] = tomlHeader
 		}
+
 		table = have
 	}
+
 	return table, key
 }
 
@@ -172,6 +178,7 @@ func (r *tomlReader) keyValue(table *Node, key string, e *unstable.Node, depth i
 		k := r.name(it.Node())
 		key = JoinKey(key, k.Text)
 		at, have := r.find(table, k.Text)
+
 		if it.IsLast() {
 			if have != nil {
 				r.mistakes = note(r.mistakes, duplicate(key, k, table.Names[at]))
@@ -181,6 +188,7 @@ func (r *tomlReader) keyValue(table *Node, key string, e *unstable.Node, depth i
 			r.add(table, k, v)
 			return table, v
 		}
+
 		switch {
 		case have == nil:
 			have = r.nodes.new(Map)
@@ -191,8 +199,10 @@ func (r *tomlReader) keyValue(table *Node, key string, e *unstable.Node, depth i
 			r.mistakes = note(r.mistakes, duplicate(key, k, table.Names[at]))
 			return nil, nil
 		}
+
 		table = have
 	}
+
 	return nil, nil
 }
 
@@ -218,6 +228,7 @@ func (r *tomlReader) value(v *unstable.Node, key string, start, depth int) *Node
 		r.mistakes = note(r.mistakes, syntax(n.Line, n.Column, fmt.Sprintf("nested deeper than %d", maxDepth), ""))
 		return n
 	}
+
 	switch v.Kind {
 	case unstable.Array:
 		n.Kind = List
@@ -251,6 +262,7 @@ func (r *tomlReader) value(v *unstable.Node, key string, start, depth int) *Node
 			n.Style = 'f' // inf and nan are no words here
 		}
 	}
+
 	return n
 }
 
@@ -303,6 +315,7 @@ func crowdedTOML(data []byte) *Mistake {
 		case '\n':
 			dots = 0
 		}
+
 		if depth <= maxDepth && dots <= maxDepth && values <= maxNodes {
 			continue
 		}
@@ -313,6 +326,7 @@ func crowdedTOML(data []byte) *Mistake {
 		}
 		return &m
 	}
+
 	return nil
 }
 
@@ -322,6 +336,7 @@ func skipString(data []byte, i int) int {
 	if long := bytes.Repeat(quote, 3); bytes.HasPrefix(data[i:], long) {
 		quote = long
 	}
+
 	for i += len(quote); i < len(data); i++ {
 		switch {
 		case data[i] == '\\' && quote[0] == '"':
@@ -332,5 +347,6 @@ func skipString(data []byte, i int) int {
 			return i + len(quote)
 		}
 	}
+
 	return len(data)
 }

@@ -25,6 +25,7 @@ func JSONText(n *Node) (string, error) {
 		}
 		return QuoteJSON(n.Text), nil
 	}
+
 	parts := make([]string, len(n.Items))
 	for i, item := range n.Items {
 		text, err := JSONText(item)
@@ -36,6 +37,7 @@ func JSONText(n *Node) (string, error) {
 		}
 		parts[i] = text
 	}
+
 	if n.Kind == Map {
 		return "{" + strings.Join(parts, ", ") + "}", nil
 	}
@@ -52,6 +54,7 @@ func IsJSONNumber(text string) bool { return jsonNumber.MatchString(text) }
 func QuoteJSON(text string) string {
 	var b strings.Builder
 	b.WriteByte('"')
+
 	for _, r := range text {
 		switch {
 		case r == '"' || r == '\\':
@@ -69,6 +72,7 @@ func QuoteJSON(text string) string {
 			b.WriteRune(r)
 		}
 	}
+
 	b.WriteByte('"')
 	return b.String()
 }
@@ -84,6 +88,7 @@ func tomlText(n *Node) (string, error) {
 		}
 		return QuoteJSON(n.Text), nil
 	}
+
 	parts := make([]string, len(n.Items))
 	for i, item := range n.Items {
 		text, err := tomlText(item)
@@ -95,6 +100,7 @@ func tomlText(n *Node) (string, error) {
 		}
 		parts[i] = text
 	}
+
 	if n.Kind == Map {
 		return "{ " + strings.Join(parts, ", ") + " }", nil
 	}
@@ -135,6 +141,7 @@ func yamlText(n *Node, quote byte, flow bool) string {
 		}
 		return yamlString(n.Text, quote, flow)
 	}
+
 	parts := make([]string, len(n.Items))
 	for i, item := range n.Items {
 		parts[i] = yamlText(item, 0, true)
@@ -142,6 +149,7 @@ func yamlText(n *Node, quote byte, flow bool) string {
 			parts[i] = yamlString(n.Names[i].Text, 0, true) + ": " + parts[i]
 		}
 	}
+
 	if n.Kind == Map {
 		return "{" + strings.Join(parts, ", ") + "}"
 	}
@@ -159,6 +167,7 @@ func plainWord(n *Node) string {
 	if everyNumber.MatchString(n.Text) {
 		return n.Text
 	}
+
 	switch v := n.Any().(type) {
 	case bool, int64, uint64:
 		return fmt.Sprint(v)
@@ -181,6 +190,7 @@ func plainWord(n *Node) string {
 		}
 		return mantissa
 	}
+
 	return n.Text
 }
 
@@ -213,11 +223,13 @@ func yamlPlain(text string, flow bool) bool {
 	if strings.HasSuffix(text, " ") || strings.HasSuffix(text, ":") || strings.Contains(text, ": ") || strings.Contains(text, " #") {
 		return false
 	}
+
 	if plainUnit.MatchString(text) {
 		_, intErr := strconv.ParseInt(text, 0, 64)
 		f, floatErr := strconv.ParseFloat(text, 64)
 		return intErr != nil && floatErr != nil && !math.IsInf(f, 0)
 	}
+
 	if flow {
 		return plainFlow.MatchString(text)
 	}
@@ -270,6 +282,7 @@ func blockScalar(text string, style byte, indent int) (string, bool) {
 	if body == "" || strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && r != '\t' && unprintable(r) }) {
 		return "", false
 	}
+
 	lines := strings.Split(body, "\n")
 	for _, line := range lines {
 		// A first line that begins with a space would set the indent, and what
@@ -278,9 +291,11 @@ func blockScalar(text string, style byte, indent int) (string, bool) {
 			return "", false
 		}
 	}
+
 	if lines[0] == "" {
 		return "", false
 	}
+
 	chomp := ""
 	switch trailing := len(text) - len(body); {
 	case trailing == 0:
@@ -288,9 +303,11 @@ func blockScalar(text string, style byte, indent int) (string, bool) {
 	case trailing > 1:
 		return "", false // its empty lines would look like the document's own
 	}
+
 	var out strings.Builder
 	out.WriteByte(style)
 	out.WriteString(chomp)
+
 	for i, line := range lines {
 		if style == '>' && i > 0 && line != "" {
 			out.WriteByte('\n') // one break alone would be read as a space
@@ -300,6 +317,7 @@ func blockScalar(text string, style byte, indent int) (string, bool) {
 			out.WriteString(strings.Repeat(" ", indent) + line)
 		}
 	}
+
 	return out.String(), true
 }
 

@@ -27,6 +27,7 @@ func parseYAML(data []byte, mark any) (root *Node, mistakes []Mistake) {
 	if err != nil {
 		return nil, []Mistake{yamlMistake(data, err)}
 	}
+
 	if doc == nil || len(doc.Content) == 0 {
 		return nil, nil
 	}
@@ -36,6 +37,7 @@ func parseYAML(data []byte, mark any) (root *Node, mistakes []Mistake) {
 	if r.left <= 0 {
 		return nil, []Mistake{syntax(top.Line, top.Column, fmt.Sprintf("aliases expand to more than %d values", maxNodes), "")}
 	}
+
 	if root.Kind != Map && root.Kind != Null {
 		return nil, append(r.mistakes, syntax(top.Line, top.Column, "the document is "+root.Kind.String()+", want keys at the top", ""))
 	}
@@ -69,6 +71,7 @@ func crowdedYAML(data []byte) int {
 		case ',', '[', '{':
 			values++
 		}
+
 		if c != '-' && c != '?' {
 			lead = false
 		}
@@ -76,6 +79,7 @@ func crowdedYAML(data []byte) int {
 			return line
 		}
 	}
+
 	return 0
 }
 
@@ -86,6 +90,7 @@ func yamlDocument(data []byte) (doc *yaml.Node, err error) {
 			doc, err = nil, errors.New("yaml: cannot be read")
 		}
 	}()
+
 	doc = new(yaml.Node)
 	if !bytes.Contains(data, []byte("---")) && !bytes.Contains(data, []byte("...")) {
 		// A block mapping goes on to the end of the document; other things may
@@ -95,6 +100,7 @@ func yamlDocument(data []byte) (doc *yaml.Node, err error) {
 		}
 		doc = new(yaml.Node)
 	}
+
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	if err := dec.Decode(doc); err != nil {
 		if errors.Is(err, io.EOF) {
@@ -102,6 +108,7 @@ func yamlDocument(data []byte) (doc *yaml.Node, err error) {
 		}
 		return nil, err
 	}
+
 	var next yaml.Node
 	if err := dec.Decode(&next); !errors.Is(err, io.EOF) {
 		if err != nil {
@@ -109,6 +116,7 @@ func yamlDocument(data []byte) (doc *yaml.Node, err error) {
 		}
 		return nil, fmt.Errorf("yaml: line %d: more text after the end of the document; settings are one document", next.Line)
 	}
+
 	return doc, nil
 }
 
@@ -140,18 +148,21 @@ func (r *yamlReader) node(y *yaml.Node, key string, depth int, alias bool) *Node
 	n := r.nodes.new(Null)
 	n.Line, n.Column, n.Alias = y.Line, y.Column, alias
 	r.left--
+
 	if depth > maxDepth || r.left <= 0 {
 		if r.left > 0 {
 			r.mistakes = note(r.mistakes, syntax(y.Line, y.Column, fmt.Sprintf("nested deeper than %d", maxDepth), ""))
 		}
 		return n
 	}
+
 	if y.Style&yaml.FlowStyle != 0 {
 		n.Style = '{'
 	}
 	if !r.tag(y) {
 		return n
 	}
+
 	switch y.Kind {
 	case yaml.AliasNode:
 		if y.Alias == nil {
@@ -172,6 +183,7 @@ func (r *yamlReader) node(y *yaml.Node, key string, depth int, alias bool) *Node
 		n.Kind = Map
 		r.mapping(n, y, key, depth, alias)
 	}
+
 	return n
 }
 
@@ -182,6 +194,7 @@ func (r *yamlReader) tag(y *yaml.Node) bool {
 		return true
 	}
 	short := y.ShortTag()
+
 	fits := true
 	switch {
 	case short == "!" || short == "!!str" || short == "!!timestamp" || short == "!!binary":
@@ -204,6 +217,7 @@ func (r *yamlReader) tag(y *yaml.Node) bool {
 			"quote a value that begins with !; the tags are !!str, !!int, !!float, !!bool, !!null, !!map, !!seq, !!timestamp and !!binary"))
 		return false
 	}
+
 	if !fits {
 		r.mistakes = note(r.mistakes, syntax(y.Line, y.Column, "a value that is not what its tag "+short+" says", ""))
 	}
@@ -259,6 +273,7 @@ func (r *yamlReader) mapping(n *Node, y *yaml.Node, key string, depth int, alias
 	n.Names = make([]Name, 0, len(y.Content)/2)
 	n.Items = make([]*Node, 0, len(y.Content)/2)
 	var merges []*yaml.Node
+
 	var seen map[string]int
 	for i := 0; i+1 < len(y.Content); i += 2 {
 		k, v := y.Content[i], y.Content[i+1]
@@ -269,6 +284,7 @@ func (r *yamlReader) mapping(n *Node, y *yaml.Node, key string, depth int, alias
 			r.mistakes = note(r.mistakes, syntax(k.Line, k.Column, "a key that is not a single value", ""))
 			continue
 		}
+
 		if !r.tag(k) {
 			continue
 		}
@@ -276,6 +292,7 @@ func (r *yamlReader) mapping(n *Node, y *yaml.Node, key string, depth int, alias
 			r.mistakes = note(r.mistakes, syntax(k.Line, k.Column, "a key that is empty", "write the key before the colon"))
 			continue
 		}
+
 		if k.Value == "<<" && k.Tag == "!!merge" {
 			merges = append(merges, v)
 			continue
@@ -287,6 +304,7 @@ func (r *yamlReader) mapping(n *Node, y *yaml.Node, key string, depth int, alias
 			r.mistakes = note(r.mistakes, duplicate(full, at, *first))
 		}
 	}
+
 	for _, m := range merges {
 		r.merge(n, m, key, depth)
 	}
@@ -298,6 +316,7 @@ func (r *yamlReader) merge(n *Node, m *yaml.Node, key string, depth int) {
 	if m.Kind == yaml.SequenceNode {
 		sources = m.Content
 	}
+
 	for _, src := range sources {
 		line, col := src.Line, src.Column
 		if src.Kind == yaml.AliasNode && src.Alias != nil {

@@ -148,6 +148,7 @@ func fromKind(rv reflect.Value, n *doc.Node, rules AnyRules) (*doc.Node, error) 
 		}
 		return FromMap(values, rules)
 	}
+
 	return nil, fmt.Errorf("a value of type %s has no text", rv.Type())
 }
 

@@ -218,6 +218,7 @@ func Equal(a, b reflect.Value, s *Shape) bool {
 	case Any: // an int and the int64 that a file gives are one value
 		return equalAny(a, b)
 	}
+
 	if !a.CanInterface() {
 		return true // of an embedded type that is not exported, and no key
 	}

@@ -68,10 +68,12 @@ func (d *Decoder) Value(rv reflect.Value, s *Shape, n *doc.Node, key string) boo
 		}
 		return d.Value(rv.Elem(), s.Elem, n, key)
 	}
+
 	switch s.Code {
 	case Slice, Array, Map, Any, Struct:
 		return d.composite(rv, s, n, key)
 	}
+
 	switch n.Kind {
 	case doc.Null:
 		return true // as below: the value stays
@@ -82,6 +84,7 @@ func (d *Decoder) Value(rv reflect.Value, s *Shape, n *doc.Node, key string) boo
 		}
 		return want == ""
 	}
+
 	d.Wrong(n, s, key, s.Describe(), "")
 	return false
 }
@@ -95,12 +98,14 @@ func (d *Decoder) composite(rv reflect.Value, s *Shape, n *doc.Node, key string)
 		}
 		n = expanded
 	}
+
 	if n.Kind == doc.Null {
 		if s.Code == Slice || s.Code == Map || s.Code == Any {
 			rv.SetZero()
 		}
 		return true
 	}
+
 	switch s.Code {
 	case Slice, Array:
 		return d.list(rv, s, n, key)
@@ -118,6 +123,7 @@ func (d *Decoder) composite(rv reflect.Value, s *Shape, n *doc.Node, key string)
 		rv.Set(reflect.ValueOf(n.Any()))
 		return true
 	}
+
 	d.Wrong(n, s, key, s.Describe(), "")
 	return false
 }
@@ -131,6 +137,7 @@ func (d *Decoder) list(rv reflect.Value, s *Shape, n *doc.Node, key string) bool
 		d.Wrong(n, s, key, s.Describe(), hint)
 		return false
 	}
+
 	if s.Code == Array && len(n.Items) != rv.Len() {
 		d.Wrong(n, s, key, s.Describe(), fmt.Sprintf("there are %d", len(n.Items)))
 		return false
@@ -138,6 +145,7 @@ func (d *Decoder) list(rv reflect.Value, s *Shape, n *doc.Node, key string) bool
 	if s.Code == Slice {
 		rv.Set(reflect.MakeSlice(s.Type, len(n.Items), len(n.Items)))
 	}
+
 	ok := true
 	for i, item := range n.Items {
 		ok = d.Value(rv.Index(i), s.Elem, item, key+"["+strconv.Itoa(i)+"]") && ok
@@ -150,6 +158,7 @@ func (d *Decoder) mapping(rv reflect.Value, s *Shape, n *doc.Node, key string) b
 		rv.Set(reflect.MakeMapWithSize(s.Type, len(n.Names)))
 	}
 	ok := true
+
 	spelled := make(map[any]*doc.Node, len(n.Names))
 	for i, k := range n.Names {
 		item, full := n.Items[i], doc.JoinKey(key, k.Text)
@@ -159,11 +168,13 @@ func (d *Decoder) mapping(rv reflect.Value, s *Shape, n *doc.Node, key string) b
 			ok = false
 			continue
 		}
+
 		if first, twice := spelled[kv.Interface()]; twice && first.Mark == item.Mark {
 			d.Mistakes = append(d.Mistakes, Mistake{Node: item, Name: k, Key: full, Got: k.Text, Want: "each key once", Hint: "it is another spelling of a key above"})
 			ok = false
 			continue
 		}
+
 		spelled[kv.Interface()] = item
 		if item.Kind == doc.Null {
 			rv.SetMapIndex(kv, reflect.Value{})
@@ -173,12 +184,14 @@ func (d *Decoder) mapping(rv reflect.Value, s *Shape, n *doc.Node, key string) b
 		if old := rv.MapIndex(kv); old.IsValid() {
 			ev.Set(Copy(old, s.Elem))
 		}
+
 		if d.Value(ev, s.Elem, item, full) {
 			rv.SetMapIndex(kv, ev)
 		} else {
 			ok = false
 		}
 	}
+
 	return ok
 }
 
@@ -187,6 +200,7 @@ func (d *Decoder) structure(rv reflect.Value, s *Shape, n *doc.Node, key string)
 	before := len(d.Mistakes)
 	failed := map[string]bool{}
 	Fill(rv, s)
+
 	for i, k := range n.Names {
 		f := s.Struct.Names[k.Text]
 		if f == nil {
@@ -200,10 +214,12 @@ func (d *Decoder) structure(rv reflect.Value, s *Shape, n *doc.Node, key string)
 		}
 		failed[k.Text] = !d.Value(fv, f.Shape, n.Items[i], full)
 	}
+
 	for _, k := range SortedKeys(s.Struct.Names) {
 		f := s.Struct.Names[k]
 		fv, reachable := ReadPath(rv, f.Path)
 		item := n.Child(k)
+
 		full := doc.JoinKey(key, k)
 		switch {
 		case !reachable:
@@ -224,6 +240,7 @@ func (d *Decoder) structure(rv reflect.Value, s *Shape, n *doc.Node, key string)
 			}
 		}
 	}
+
 	return len(d.Mistakes) == before
 }
 
@@ -366,6 +383,7 @@ func setText(rv reflect.Value, s *Shape, text string) (want, hint string, cause 
 	default:
 		return s.Describe(), "", nil
 	}
+
 	return "", "", nil
 }
 
@@ -415,6 +433,7 @@ func Expand(n *doc.Node, s *Shape) (*doc.Node, error) {
 	if s.Code != Map && s.Code != Struct && !list {
 		return n, nil
 	}
+
 	var out *doc.Node
 	switch {
 	case list && text == "":
@@ -434,6 +453,7 @@ func Expand(n *doc.Node, s *Shape) (*doc.Node, error) {
 		}
 		out = v
 	}
+
 	stamp(out, n)
 	return out, nil
 }
@@ -540,6 +560,7 @@ func (s *Shape) Describe() string {
 		}
 		return "the text of a " + s.Type.String()
 	}
+
 	return "a single value"
 }
 
@@ -549,6 +570,7 @@ func ParseURL(text string) (*url.URL, error) {
 	if text == "" {
 		return &url.URL{}, nil
 	}
+
 	u, err := url.Parse(text)
 	if err != nil {
 		var detail *url.Error
@@ -562,6 +584,7 @@ func ParseURL(text string) (*url.URL, error) {
 		}
 		return nil, err
 	}
+
 	if u.Scheme == "" || u.Host == "" && u.Opaque == "" && u.Path == "" {
 		return nil, errors.New("not absolute; want scheme://host/path")
 	}

@@ -63,6 +63,7 @@ func (e encoder) value(rv reflect.Value, s *Shape) (*doc.Node, error) {
 			return nil, ErrSecret
 		}
 	}
+
 	return &doc.Node{Kind: doc.Text, Text: PlainText(rv, s)}, nil
 }
 

@@ -11,6 +11,7 @@ import (
 func Nearest(text string, candidates []string) string {
 	slices.Sort(candidates)
 	best, distance := "", len(text)/3+2
+
 	fold := foldKey(text)
 	for _, c := range candidates {
 		d := 0
@@ -21,6 +22,7 @@ func Nearest(text string, candidates []string) string {
 			best, distance = c, d
 		}
 	}
+
 	if best == "" {
 		return ""
 	}
@@ -59,6 +61,7 @@ func editDistance(a, b string, limit int) int {
 	for j := range prev {
 		prev[j] = j
 	}
+
 	for i := 1; i <= len(a); i++ {
 		row[0] = i
 		for j := 1; j <= len(b); j++ {
@@ -73,5 +76,6 @@ func editDistance(a, b string, limit int) int {
 		}
 		before, prev, row = prev, row, before
 	}
+
 	return prev[len(b)]
 }

@@ -38,9 +38,11 @@ func parseRules(tag reflect.StructTag, f *Field) (r Rules, errs []string) {
 		}
 		r.Required = v
 	}
+
 	if text, ok := tag.Lookup("oneof"); ok {
 		r.OneOf = strings.Split(text, "|")
 	}
+
 	for _, side := range []struct {
 		name string
 		into **Bound
@@ -56,6 +58,7 @@ func parseRules(tag reflect.StructTag, f *Field) (r Rules, errs []string) {
 		}
 		*side.into = b
 	}
+
 	return r, errs
 }
 
@@ -63,6 +66,7 @@ func parseBound(text string, s *Shape) (b *Bound, err error) {
 	for s.Code == Pointer {
 		s = s.Elem
 	}
+
 	b = &Bound{Text: text}
 	switch {
 	case s.Code == Duration:
@@ -90,6 +94,7 @@ func parseBound(text string, s *Shape) (b *Bound, err error) {
 	default:
 		return nil, fmt.Errorf("type %s has no order", s.Type)
 	}
+
 	if err != nil {
 		return nil, fmt.Errorf("not a limit for type %s", s.Type)
 	}
@@ -104,6 +109,7 @@ func (r Rules) Check(rv reflect.Value, s *Shape) (want string) {
 		}
 		rv, s = rv.Elem(), s.Elem
 	}
+
 	if len(r.OneOf) > 0 {
 		texts := []string{PlainText(rv, s)}
 		if s.Code == Slice || s.Code == Array {
@@ -118,6 +124,7 @@ func (r Rules) Check(rv reflect.Value, s *Shape) (want string) {
 			}
 		}
 	}
+
 	low := r.Min != nil && compare(rv, s, r.Min) < 0
 	high := r.Max != nil && compare(rv, s, r.Max) > 0
 	if rv.CanFloat() && math.IsNaN(rv.Float()) { // in no range
@@ -134,6 +141,7 @@ func (r Rules) Limits(s *Shape) string {
 	for s.Code == Pointer {
 		s = s.Elem
 	}
+
 	unit := ""
 	switch s.Code {
 	case String, Secret:
@@ -143,6 +151,7 @@ func (r Rules) Limits(s *Shape) string {
 	case Slice, Map, Array:
 		unit = "a number of items of "
 	}
+
 	switch {
 	case r.Min != nil && r.Max != nil:
 		unit = strings.TrimSuffix(unit, "of ")
@@ -152,6 +161,7 @@ func (r Rules) Limits(s *Shape) string {
 	case r.Max != nil:
 		return fmt.Sprintf("%sat most %s", unit, r.Max.Text)
 	}
+
 	return ""
 }
 
@@ -165,6 +175,7 @@ func compare(rv reflect.Value, s *Shape, b *Bound) int {
 		}
 		return 0
 	}
+
 	switch {
 	case rv.CanInt():
 		return cmp(rv.Int(), b.i)
@@ -189,5 +200,6 @@ func compare(rv reflect.Value, s *Shape, b *Bound) int {
 	case s.Code == String:
 		return cmp(int64(utf8.RuneCountInString(rv.String())), b.i)
 	}
+
 	return cmp(int64(rv.Len()), b.i)
 }

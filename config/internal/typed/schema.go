@@ -158,6 +158,7 @@ func (b *schemaBuilder) section(e *Entry, s *Shape, flat *Entry) {
 	b.stack = append(b.stack, s.Type)
 	defer func() { b.stack = b.stack[:len(b.stack)-1] }()
 	e.Children = make([]*Entry, 0, len(s.Struct.Fields))
+
 	for _, f := range s.Struct.Fields {
 		inner, pointers := f.Shape, 0
 		for inner.Code == Pointer {
@@ -168,6 +169,7 @@ func (b *schemaBuilder) section(e *Entry, s *Shape, flat *Entry) {
 		if f.Name != "" {
 			child.Key = doc.JoinKey(flat.Key, f.Name)
 		}
+
 		if inner.Code == Struct {
 			child.Section, child.Pointers, child.Shape = true, pointers, inner
 			child.Names = make(map[string]*Entry, len(inner.Struct.Fields))
@@ -181,6 +183,7 @@ func (b *schemaBuilder) section(e *Entry, s *Shape, flat *Entry) {
 			child.End = child.ID + 1
 			b.out.Leaves = append(b.out.Leaves, child)
 		}
+
 		e.Children = append(e.Children, child)
 		if f.Name == "" {
 			continue
@@ -189,6 +192,7 @@ func (b *schemaBuilder) section(e *Entry, s *Shape, flat *Entry) {
 			b.errs = append(b.errs, fmt.Sprintf("key %q is there twice: by fields %s and %s", child.Key, other.Field.GoName, f.GoName))
 			continue
 		}
+
 		flat.Names[f.Name] = child
 		b.out.ByKey[child.Key] = child
 	}
@@ -202,6 +206,7 @@ func (b *schemaBuilder) shape(rt reflect.Type) *Shape {
 	}
 	s := &Shape{Type: rt}
 	b.shapes[rt] = s
+
 	switch {
 	case rt == reflect.TypeFor[secret.Secret]():
 		s.Code = Secret
@@ -219,6 +224,7 @@ func (b *schemaBuilder) shape(rt reflect.Type) *Shape {
 	default:
 		b.byKind(s)
 	}
+
 	s.Validate = rt.Kind() != reflect.Pointer && rt.Kind() != reflect.Interface && reflect.PointerTo(rt).Implements(validatorType)
 	return s
 }
@@ -286,6 +292,7 @@ func (b *schemaBuilder) structShape(s *Shape) {
 	}
 	s.Code = Struct // set first: the type may contain itself
 	s.Struct = &StructShape{Names: map[string]*Field{}}
+
 	for i := range rt.NumField() {
 		sf := rt.Field(i)
 		tag, tagged := sf.Tag.Lookup("koanf")
@@ -293,6 +300,7 @@ func (b *schemaBuilder) structShape(s *Shape) {
 		if label == "-" || !sf.IsExported() && !sf.Anonymous {
 			continue
 		}
+
 		fs := b.shape(sf.Type)
 		if fs.Code == None {
 			if tagged && label != "" {
@@ -300,12 +308,14 @@ func (b *schemaBuilder) structShape(s *Shape) {
 			}
 			continue
 		}
+
 		f := &Field{Name: label, GoName: rt.Name() + "." + sf.Name, Index: i, Shape: fs, Doc: sf.Tag.Get("doc")}
 		embedded := sf.Anonymous && label == "" || options == "squash"
 		inner := fs
 		for inner.Code == Pointer {
 			inner = inner.Elem
 		}
+
 		if embedded && inner.Code == Struct {
 			if !sf.IsExported() && sf.Type.Kind() == reflect.Pointer {
 				continue // reflection cannot set it
@@ -321,6 +331,7 @@ func (b *schemaBuilder) structShape(s *Shape) {
 			}
 			continue
 		}
+
 		if !sf.IsExported() {
 			continue
 		}
@@ -330,18 +341,22 @@ func (b *schemaBuilder) structShape(s *Shape) {
 		if strings.ContainsAny(f.Name, ". \t\n") {
 			b.errs = append(b.errs, fmt.Sprintf("field %s: key %q holds a dot or a space", f.GoName, f.Name))
 		}
+
 		f.Path = []int{i}
 		f.Tags.Doc = f.Doc
+
 		if ruled(string(sf.Tag)) {
 			var errs []string
 			f.Rules, errs = parseRules(sf.Tag, f)
 			b.errs = append(b.errs, errs...)
 			b.defaults(f, sf)
 		}
+
 		s.Struct.Fields = append(s.Struct.Fields, f)
 		s.Struct.Order = append(s.Struct.Order, f.Name)
 		s.Struct.Names[f.Name] = f
 	}
+
 	if len(s.Struct.Fields) == 0 {
 		s.Code, s.Struct = None, nil
 		return
@@ -349,6 +364,7 @@ func (b *schemaBuilder) structShape(s *Shape) {
 	if len(s.Struct.Order) == len(s.Struct.Names) {
 		return
 	}
+
 	s.Struct.Order = Keys(s.Struct.Names) // with those of embedded structs
 	slices.SortFunc(s.Struct.Order, func(a, b string) int {
 		return slices.Compare(s.Struct.Names[a].Path, s.Struct.Names[b].Path)
@@ -431,14 +447,17 @@ func (s *Shape) search(seen map[*Shape]bool, is func(*Shape) bool) bool {
 		return true
 	}
 	seen[s] = true
+
 	if s.Code != Struct {
 		return s.Elem.search(seen, is)
 	}
+
 	for _, f := range s.Struct.Fields {
 		if f.Shape.search(seen, is) {
 			return true
 		}
 	}
+
 	return false
 }
 
@@ -448,11 +467,13 @@ func (s *Schema) Shown(key string) string {
 	if key == "" {
 		return ""
 	}
+
 	shape, shown := s.Root.Shape, ""
 	for part := range strings.SplitSeq(key, ".") {
 		for shape != nil && shape.Code == Pointer {
 			shape = shape.Elem
 		}
+
 		name, _, indexed := strings.Cut(part, "[")
 		switch {
 		case shape == nil:
@@ -467,11 +488,13 @@ func (s *Schema) Shown(key string) string {
 		default:
 			shape = nil
 		}
+
 		for indexed && shape != nil && (shape.Code == Slice || shape.Code == Array || shape.Code == Pointer) {
 			shape = shape.Elem
 		}
 		shown = doc.JoinKey(shown, part)
 	}
+
 	return shown
 }
 
@@ -497,6 +520,7 @@ func (s *Shape) Word() string {
 	case Map, Struct:
 		return "json"
 	}
+
 	if s.special != nil && strings.Contains(s.special.Want, "size") {
 		return "size"
 	}

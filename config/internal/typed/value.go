@@ -21,6 +21,7 @@ func PlainText(rv reflect.Value, s *Shape) string {
 		}
 		rv, s = rv.Elem(), s.Elem
 	}
+
 	switch s.Code {
 	case String:
 		return rv.String()
@@ -51,6 +52,7 @@ func PlainText(rv reflect.Value, s *Shape) string {
 		}
 		return marshalText(rv)
 	}
+
 	return fmt.Sprint(rv.Interface())
 }
 
@@ -62,11 +64,13 @@ func marshalText(rv reflect.Value) string {
 		v = reflect.New(rv.Type())
 		v.Elem().Set(rv)
 	}
+
 	if m, ok := v.Interface().(encoding.TextMarshaler); ok {
 		if text, err := m.MarshalText(); err == nil {
 			return string(text)
 		}
 	}
+
 	if st, ok := v.Interface().(fmt.Stringer); ok {
 		return st.String()
 	}
@@ -82,6 +86,7 @@ func IsEmpty(rv reflect.Value, s *Shape) bool {
 		}
 		rv, s = rv.Elem(), s.Elem
 	}
+
 	switch s.Code {
 	case String, Raw, Slice, Map:
 		return rv.Len() == 0
@@ -90,5 +95,6 @@ func IsEmpty(rv reflect.Value, s *Shape) bool {
 	case Text: // a zero that has a name, such as a level, says something
 		return rv.IsZero() && PlainText(rv, s) == ""
 	}
+
 	return false
 }

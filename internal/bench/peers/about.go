@@ -24,6 +24,7 @@ func about(ctx context.Context, command string, now time.Time) string {
 	var sb strings.Builder
 	fmt.Fprintf(&sb, "- Date: %s\n- Command: `%s`\n- Machine: %s, %d CPUs for Go, %s/%s, %s\n- Load at the end: %s\n",
 		now.UTC().Format(time.DateOnly), command, cpuModel(), runtime.GOMAXPROCS(0), runtime.GOOS, runtime.GOARCH, runtime.Version(), load())
+
 	versions := modules(ctx)
 	for _, tool := range []struct {
 		name    string
@@ -52,6 +53,7 @@ func about(ctx context.Context, command string, now time.Time) string {
 			}
 		}
 	}
+
 	fmt.Fprintf(&sb, "- Peers: %s\n", strings.Join(versions, ", "))
 	return sb.String()
 }

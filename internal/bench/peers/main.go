@@ -46,6 +46,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	pattern := flags.String("bench", ".", "run only the benchmarks that match `regexp`")
 	in := flags.String("in", "", "report on the results in `file` instead of running anything")
 	out := flags.String("out", "", "keep the results in `file`, for benchstat -col /impl -ignore /round")
+
 	write := flags.String("write", "", "write the report to `file` too")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -53,6 +54,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if *rounds < 1 {
 		return fmt.Errorf("-rounds is %d: at least 1 is needed", *rounds)
 	}
+
 	chosen := flags.Args()
 	if *write != "" && (len(chosen) > 0 || *pattern != ".") {
 		return errors.New("-write keeps a report on everything: leave -bench and the folders out")
@@ -60,6 +62,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(chosen) == 0 {
 		chosen = folders
 	}
+
 	var results []byte
 	if *in != "" {
 		var err error
@@ -79,11 +82,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			results = append(results, aboutPrefix+note...)
 		}
 	}
+
 	if *out != "" {
 		if err := os.WriteFile(*out, results, 0o644); err != nil {
 			return err
 		}
 	}
+
 	measured, notes, err := parse(bytes.NewReader(results))
 	if err != nil {
 		return err
@@ -92,6 +97,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if _, err := io.WriteString(stdout, text); err != nil {
 		return err
 	}
+
 	if *write != "" {
 		return os.WriteFile(*write, []byte(text), 0o644)
 	}

@@ -36,6 +36,7 @@ func report(all results, about string) string {
 		"CPU time hardly depends on what else the machine does; rates and times do, and their extremes show how much.\n")
 	sb.WriteString("Before anything is timed, an assertion shows that all do the same work.\n")
 	writeBars(&sb, all)
+
 	for _, folder := range folders {
 		began := false
 		for _, c := range all {
@@ -49,6 +50,7 @@ func report(all results, about string) string {
 			writeComparison(&sb, c)
 		}
 	}
+
 	return sb.String()
 }
 
@@ -68,6 +70,7 @@ func writeBars(sb *strings.Builder, all results) {
 		}
 		rows = append(rows, fmt.Sprintf("| %s | %s | %s | %s | %s | %s |\n", b.folder, b.what, peer, b.limit(), s, verdict))
 	}
+
 	if len(rows) == 0 {
 		return
 	}
@@ -86,6 +89,7 @@ func writeComparison(sb *strings.Builder, c *comparison) {
 	if len(units) == 0 {
 		return
 	}
+
 	fmt.Fprintf(sb, "\n**%s**\n\n| ours ÷ |", c.name)
 	for _, unit := range units {
 		better := "less is better"
@@ -97,6 +101,7 @@ func writeComparison(sb *strings.Builder, c *comparison) {
 		}
 		fmt.Fprintf(sb, " %s (%s) |", unit, better)
 	}
+
 	sb.WriteString("\n|---|" + strings.Repeat("---|", len(units)) + "\n")
 	for _, impl := range slices.Sorted(slices.Values(c.impls)) {
 		if impl == "ours" {

@@ -51,19 +51,23 @@ func parse(r io.Reader) (all results, about string, err error) {
 			about += note + "\n"
 			continue
 		}
+
 		m := line.FindStringSubmatch(lines.Text())
 		if m == nil {
 			continue
 		}
+
 		c := all.find(folder, m[1])
 		if c == nil {
 			c = &comparison{folder: folder, name: m[1], values: map[string]map[string][]float64{}}
 			all = append(all, c)
 		}
+
 		if err := c.add(m[2], strings.Fields(m[3])); err != nil {
 			return nil, "", fmt.Errorf("%w in %q", err, lines.Text())
 		}
 	}
+
 	return all, about, lines.Err()
 }
 
@@ -76,6 +80,7 @@ func (c *comparison) add(impl string, pairs []string) error {
 		c.values[impl] = map[string][]float64{}
 		c.impls = append(c.impls, impl)
 	}
+
 	for pair := range slices.Chunk(pairs, 2) {
 		value, err := strconv.ParseFloat(pair[0], 64)
 		if err != nil {
@@ -87,6 +92,7 @@ func (c *comparison) add(impl string, pairs []string) error {
 		}
 		c.values[impl][unit] = append(c.values[impl][unit], value)
 	}
+
 	return nil
 }
 

@@ -123,6 +123,7 @@ func (p *Process) Await(ctx context.Context, t testing.TB, ready func() error) {
 func (p *Process) await(ctx context.Context, ready func() error) error {
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
+
 	for {
 		err := ready()
 		if err == nil {

@@ -195,6 +195,7 @@ func (s *Server) layOut(o owners) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -361,6 +362,7 @@ func (s *Server) Wait(ctx context.Context, t testing.TB, count int) []Mail {
 	t.Helper()
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
+
 	for {
 		mails, err := s.Mails()
 		if err != nil {

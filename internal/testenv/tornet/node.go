@@ -186,6 +186,7 @@ func (n *node) tail() string {
 func (n *node) wait(ctx context.Context, lacks func(*control) ([]string, error)) error {
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
+
 	for {
 		missing, err := n.ask(ctx, lacks)
 		if err == nil && len(missing) == 0 {

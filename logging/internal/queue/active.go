@@ -210,6 +210,7 @@ func (q Queue) Written() bool {
 	if err != nil {
 		return false
 	}
+
 	for _, e := range entries {
 		if !q.isActive(e.Name()) || !e.Type().IsRegular() {
 			continue
@@ -223,6 +224,7 @@ func (q Queue) Written() bool {
 			return true
 		}
 	}
+
 	return false
 }
 

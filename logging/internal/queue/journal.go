@@ -69,6 +69,7 @@ func parseJournal(data string) expected {
 		if !whole || !ok || strings.ContainsAny(rest, `/\`) {
 			continue
 		}
+
 		switch verb {
 		case "open":
 			e.open[rest] = true
@@ -83,6 +84,7 @@ func parseJournal(data string) expected {
 			}
 		}
 	}
+
 	return e
 }
 

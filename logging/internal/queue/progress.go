@@ -76,6 +76,7 @@ func parseProgress(line string) (seq string, p Progress, ok bool) {
 	if p.At, err = strconv.ParseInt(words[1], 10, 64); err != nil || p.At < 0 {
 		return "", Progress{}, false
 	}
+
 	if len(words) == 4 {
 		for text := range strings.SplitSeq(words[2], ",") {
 			off, err := strconv.ParseInt(text, 10, 64)
@@ -85,6 +86,7 @@ func parseProgress(line string) (seq string, p Progress, ok bool) {
 			p.Held = append(p.Held, off)
 		}
 	}
+
 	return words[0], p, line == progressLine(words[0], p)
 }
 

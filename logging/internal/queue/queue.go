@@ -88,6 +88,7 @@ func CheckPath(path string) error {
 	case strings.HasPrefix(q.Name, ".") && strings.HasSuffix(q.Name, markerSuffix):
 		return fmt.Errorf("%q looks like a queue's mark: choose another name", path)
 	}
+
 	return nil
 }
 

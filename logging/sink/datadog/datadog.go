@@ -71,18 +71,22 @@ func New(opts *Options) (*Sink, error) {
 	if o.URL == "" {
 		o.URL = "https://http-intake.logs." + o.Site
 	}
+
 	header := http.Header{"Content-Type": {"application/json"}, "Dd-Api-Key": {o.APIKey.Reveal()}}
 	p, bad := post.New("datadog", post.Options{HTTP: o.HTTP, URL: o.URL, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.APIKey}})
 	post.Token(&wrong, "APIKey", o.APIKey, false)
+
 	for i, t := range o.Tags {
 		if t == "" || strings.Contains(t, ",") {
 			wrong.Add(fmt.Sprintf("Tags[%d]", i), "%q is empty or holds a comma: give one tag, such as env:prod", t)
 		}
 	}
+
 	wrong = append(wrong, bad...)
 	if err := wrong.Err("datadog: new"); err != nil {
 		return nil, err
 	}
+
 	var meta []byte
 	for _, m := range []struct{ key, value string }{{"ddsource", o.Source}, {"ddtags", strings.Join(o.Tags, ",")}, {"hostname", o.Hostname}, {"service", o.Service}} {
 		if m.value != "" {
@@ -90,6 +94,7 @@ func New(opts *Options) (*Sink, error) {
 			meta = append(post.AppendString(meta, m.value), ',')
 		}
 	}
+
 	return &Sink{
 		post: p,
 		url:  p.URL().JoinPath("api/v2/logs"),
@@ -116,6 +121,7 @@ func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
 		body.Bytes = s.appendEntry(body.Bytes, e)
 		body.Keep(i, from)
 	}
+
 	body.Bytes = append(body.Bytes, ']')
 	if err := body.Check(s.post, s.url); err != nil {
 		return err

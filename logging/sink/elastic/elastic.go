@@ -68,6 +68,7 @@ func New(opts *Options) (*Sink, error) {
 	options.Fill(&o)
 	wrong := options.Check(o)
 	header := http.Header{"Content-Type": {"application/x-ndjson"}}
+
 	post.Token(&wrong, "APIKey", o.APIKey, true)
 	post.Basic(&wrong, header, o.Username, o.Password)
 	if o.Index == "" || o.Index != strings.ToLower(o.Index) || strings.ContainsAny(o.Index, "\\/*?\"<>| ,#:") || strings.ContainsAny(o.Index[:1], "-_+.") {
@@ -76,6 +77,7 @@ func New(opts *Options) (*Sink, error) {
 	if !o.APIKey.IsZero() && o.Username != "" {
 		wrong.Add("APIKey", "is set, and Username too: use one")
 	}
+
 	if !o.APIKey.IsZero() {
 		header.Set("Authorization", "ApiKey "+o.APIKey.Reveal())
 	}
@@ -84,14 +86,17 @@ func New(opts *Options) (*Sink, error) {
 	if err := wrong.Err("elastic: new"); err != nil {
 		return nil, err
 	}
+
 	u := p.URL().JoinPath("_bulk")
 	u.RawQuery = "filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason"
 	action := append([]byte(`{"create":{"_index":`), post.AppendString(nil, o.Index)...)
+
 	s := &Sink{
 		post:   p,
 		url:    u,
 		action: string(action) + `,"_id":"`,
 	}
+
 	// The action with an ID, and "@timestamp" with a time in front of the line.
 	overhead := len(s.action) + 48 + 4 + 52
 	s.limits = logging.Limits{MaxBatchBytes: o.MaxBatchBytes, MaxEventBytes: o.MaxBatchBytes - overhead - 1, Overhead: overhead}
@@ -133,6 +138,7 @@ func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
 	for _, e := range b.Events {
 		size += len(e.Line) + s.limits.Overhead + 1
 	}
+
 	body := post.Body{Bytes: make([]byte, 0, size), MaxBatchBytes: s.limits.MaxBatchBytes}
 	for i, e := range b.Events {
 		from := len(body.Bytes)
@@ -140,6 +146,7 @@ func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
 		body.Bytes = append(appendDocument(body.Bytes, e), '\n')
 		body.Keep(i, from)
 	}
+
 	if err := body.Check(s.post, s.url); err != nil {
 		return err
 	}
@@ -147,6 +154,7 @@ func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
 	if err != nil {
 		return err
 	}
+
 	if got.Cut && len(b.Events) > 1 {
 		// Half of the events make half of an answer.
 		return s.post.Fail(logging.KindTooLarge, s.url, "the answer is too long to be read")
@@ -180,12 +188,15 @@ func (s *Sink) read(body []byte, events int) error {
 	if !*a.Errors {
 		return nil
 	}
+
 	if len(a.Items) != events {
 		return s.post.Fail(logging.KindRetry, s.url, fmt.Sprintf("the answer has %d items for %d events", len(a.Items), events))
 	}
+
 	// Among items that can be taken later, those that cannot are sent once more
 	// too; then they are alone, and told apart.
 	var failed []logging.Rejection
+
 	kind := logging.KindRejected
 	for i, item := range a.Items {
 		status, reason := item.outcome()
@@ -202,6 +213,7 @@ func (s *Sink) read(body []byte, events int) error {
 		}
 		failed = append(failed, logging.Rejection{Index: i, Reason: s.post.Clean(reason)})
 	}
+
 	if failed == nil {
 		return nil
 	}

@@ -75,6 +75,7 @@ func New(opts *Options) (*Sink, error) {
 	if o.ContentType == "" {
 		o.ContentType = "application/x-ndjson"
 	}
+
 	// By hand: the reader of tags would weigh more than the rest of this sink.
 	var wrong options.Mistakes
 	for _, f := range []struct {
@@ -85,6 +86,7 @@ func New(opts *Options) (*Sink, error) {
 			wrong.Add(f.name, "%d is below 0: use 0 for no limit", f.value)
 		}
 	}
+
 	header := o.Header.Clone()
 	if header == nil {
 		header = http.Header{}
@@ -93,8 +95,10 @@ func New(opts *Options) (*Sink, error) {
 	if !o.Token.IsZero() {
 		header.Set("Authorization", "Bearer "+o.Token.Reveal())
 	}
+
 	p, bad := post.New("httpjson", post.Options{HTTP: o.HTTP, URL: o.URL, Header: header, Gzip: o.Gzip, Secrets: []secret.Secret{o.Token}})
 	wrong = append(wrong, bad...)
+
 	s := &Sink{
 		post:    p,
 		url:     p.URL(),
@@ -102,17 +106,20 @@ func New(opts *Options) (*Sink, error) {
 		raw:     o.IDField == "",
 		limits:  logging.Limits{MaxBatchBytes: o.MaxBatchBytes, MaxBatchEvents: o.MaxBatchEvents, MaxEventBytes: o.MaxEventBytes},
 	}
+
 	if s.idField != "" {
 		s.limits.Overhead = len(post.AppendString(nil, s.idField)) + idBytes
 		if s.limits.MaxEventBytes > 0 {
 			s.limits.MaxEventBytes -= s.limits.Overhead
 		}
 	}
+
 	if l := s.limits; o.MaxEventBytes > 0 && l.MaxEventBytes < 1 {
 		wrong.Add("MaxEventBytes", "%d has no room for an event: its ID alone takes %d bytes", o.MaxEventBytes, l.Overhead)
 	} else if l.MaxBatchBytes > 0 && l.MaxBatchBytes < l.Overhead+2 {
 		wrong.Add("MaxBatchBytes", "%d has no room for an event: its ID alone takes %d bytes", o.MaxBatchBytes, l.Overhead)
 	}
+
 	if err := wrong.Err("httpjson: new"); err != nil {
 		return nil, err
 	}
@@ -137,11 +144,13 @@ func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
 	if s.limits.MaxEventBytes > 0 {
 		body.MaxEventBytes = s.limits.MaxEventBytes + s.limits.Overhead + 1
 	}
+
 	for i, e := range b.Events {
 		from := len(body.Bytes)
 		body.Bytes = append(post.AppendObject(body.Bytes, e, s.idField), '\n')
 		body.Keep(i, from)
 	}
+
 	if err := body.Check(s.post, s.url); err != nil {
 		return err
 	}

@@ -59,6 +59,7 @@ func New(opts *Options) (*Sink, error) {
 		o = *opts
 	}
 	options.Fill(&o)
+
 	wrong := options.Check(o)
 	switch token := o.Token.Reveal(); {
 	case token == "":
@@ -66,6 +67,7 @@ func New(opts *Options) (*Sink, error) {
 	case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r == '/' || r >= 0x7f }):
 		wrong.Add("Token", "holds a space, a slash or a character that is not ASCII: give the customer token alone")
 	}
+
 	for i, t := range o.Tags {
 		if t == "" || strings.ContainsFunc(t, func(r rune) bool {
 			return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_.", r))
@@ -73,6 +75,7 @@ func New(opts *Options) (*Sink, error) {
 			wrong.Add(fmt.Sprintf("Tags[%d]", i), `%q is not made of letters, digits, "-", "_" and "."`, t)
 		}
 	}
+
 	p, bad := post.New("loggly", post.Options{
 		HTTP: o.HTTP, URL: o.URL, Gzip: !o.DisableGzip,
 		Header: http.Header{"Content-Type": {"text/plain"}}, Secrets: []secret.Secret{o.Token},
@@ -81,12 +84,14 @@ func New(opts *Options) (*Sink, error) {
 	if err := wrong.Err("loggly: new"); err != nil {
 		return nil, err
 	}
+
 	path := []string{"bulk", o.Token.Reveal()}
 	if len(o.Tags) > 0 {
 		path = append(path, "tag", strings.Join(o.Tags, ","))
 	}
 	u := p.URL().JoinPath(path...)
 	u.Path += "/"
+
 	return &Sink{
 		post:    p,
 		url:     u,
@@ -113,6 +118,7 @@ func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
 		body.Bytes = append(appendEvent(body.Bytes, e, s.idField), '\n')
 		body.Keep(i, from)
 	}
+
 	if err := body.Check(s.post, s.url); err != nil {
 		return err
 	}
@@ -120,12 +126,14 @@ func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
 	if err != nil {
 		return err
 	}
+
 	var said struct {
 		Response string `json:"response"`
 	}
 	if err := json.Unmarshal(answer.Body, &said); err != nil || said.Response != "ok" {
 		return s.post.Fail(logging.KindRetry, s.url, `the answer is not {"response" : "ok"}`)
 	}
+
 	return body.Left(s.post, s.url)
 }
 

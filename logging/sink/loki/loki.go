@@ -83,6 +83,7 @@ func New(opts *Options) (*Sink, error) {
 	options.Fill(&o)
 	wrong := options.Check(o)
 	header := http.Header{"Content-Type": {"application/json"}}
+
 	post.Token(&wrong, "Token", o.Token, true)
 	post.Basic(&wrong, header, o.Username, o.Password)
 	count := len(o.Labels)
@@ -92,9 +93,11 @@ func New(opts *Options) (*Sink, error) {
 	if len(o.Labels) == 0 {
 		wrong.Add("Labels", `is missing: Loki asks for at least one, such as {"service": "shop"}`)
 	}
+
 	if count > maxLabels {
 		wrong.Add("Labels", "%d with the level are more than the %d that Loki takes: give fewer", count, maxLabels)
 	}
+
 	var labels []byte
 	for i, name := range slices.Sorted(maps.Keys(o.Labels)) {
 		value, field := o.Labels[name], fmt.Sprintf("Labels[%q]", name)
@@ -112,6 +115,7 @@ func New(opts *Options) (*Sink, error) {
 		labels = append(post.AppendString(labels, name), ':')
 		labels = post.AppendString(labels, value)
 	}
+
 	if !o.Token.IsZero() && o.Username != "" {
 		wrong.Add("Token", "is set, and Username too: use one")
 	}
@@ -121,11 +125,13 @@ func New(opts *Options) (*Sink, error) {
 	if o.Tenant != "" {
 		header.Set("X-Scope-OrgID", o.Tenant)
 	}
+
 	p, bad := post.New("loki", post.Options{HTTP: o.HTTP, URL: o.URL, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.Token, o.Password}})
 	wrong = append(wrong, bad...)
 	if err := wrong.Err("loki: new"); err != nil {
 		return nil, err
 	}
+
 	return &Sink{
 		post:    p,
 		url:     p.URL().JoinPath("loki/api/v1/push"),
@@ -151,12 +157,14 @@ func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
 		if s.level {
 			level = levelOf(e)
 		}
+
 		values, ok := streams[level]
 		if !ok {
 			order = append(order, level)
 		} else {
 			values = append(values, ',')
 		}
+
 		values = append(values, '[', '"')
 		values = strconv.AppendInt(values, post.Time(e).UnixNano(), 10)
 		values = append(values, '"', ',')
@@ -165,8 +173,10 @@ func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
 			values = append(post.AppendString(append(values, ',', '{'), s.idField), ':')
 			values = append(post.AppendString(values, e.ID), '}')
 		}
+
 		streams[level] = append(values, ']')
 	}
+
 	body := []byte(`{"streams":[`)
 	for i, level := range order {
 		if i > 0 {
@@ -180,6 +190,7 @@ func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
 		body = append(append(body, `},"values":[`...), streams[level]...)
 		body = append(body, ']', '}')
 	}
+
 	body = append(body, ']', '}')
 	_, err := s.post.Post(ctx, s.url, body)
 	return err

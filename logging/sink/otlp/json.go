@@ -22,6 +22,7 @@ func (s *Sink) appendJSON(b []byte, batch *logging.Batch) []byte {
 		}
 		b = appendJSONAttribute(b, a.key, a.value)
 	}
+
 	b = append(b, `]},"scopeLogs":[{"scope":{"name":"`+scope+`"},"logRecords":[`...)
 	for i, e := range batch.Events {
 		if i > 0 {
@@ -29,6 +30,7 @@ func (s *Sink) appendJSON(b []byte, batch *logging.Batch) []byte {
 		}
 		b = appendJSONRecord(b, e)
 	}
+
 	return append(b, `]}]}]}`...)
 }
 
@@ -42,6 +44,7 @@ func appendJSONRecord(b []byte, e logging.Event) []byte {
 	if r.Level != "" {
 		b = post.AppendString(append(b, `,"severityText":`...), r.Level)
 	}
+
 	b = append(post.AppendString(append(b, `,"body":{"stringValue":`...), r.Message), '}')
 	b = append(b, `,"attributes":[`...)
 	for _, f := range r.Fields {
@@ -51,6 +54,7 @@ func appendJSONRecord(b []byte, e logging.Event) []byte {
 		b = append(post.AppendString(append(b, `{"key":`...), f.Key), `,"value":`...)
 		b = append(appendJSONValue(b, decode(f.Raw)), '}', ',')
 	}
+
 	b = append(appendJSONAttribute(b, uid, e.ID), ']')
 	if r.Trace != "" {
 		b = post.AppendString(append(b, `,"traceId":`...), strings.ToLower(r.Trace))
@@ -102,6 +106,7 @@ func appendJSONValue(b []byte, v any) []byte {
 		}
 		return append(b, `]}}`...)
 	}
+
 	return append(b, '{', '}')
 }
 

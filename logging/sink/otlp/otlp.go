@@ -69,6 +69,7 @@ func New(opts *Options) (*Sink, error) {
 	options.Fill(&o)
 	wrong := options.Check(o)
 	post.Token(&wrong, "Token", o.Token, true)
+
 	contentType := "application/x-protobuf"
 	if o.Encoding == "json" {
 		contentType = "application/json"
@@ -77,6 +78,7 @@ func New(opts *Options) (*Sink, error) {
 	if header == nil {
 		header = http.Header{}
 	}
+
 	header.Set("Content-Type", contentType)
 	if !o.Token.IsZero() {
 		header.Set("Authorization", "Bearer "+o.Token.Reveal())
@@ -86,6 +88,7 @@ func New(opts *Options) (*Sink, error) {
 	if err := wrong.Err("otlp: new"); err != nil {
 		return nil, err
 	}
+
 	s := &Sink{
 		post:   p,
 		url:    p.URL().JoinPath("v1/logs"),
@@ -95,6 +98,7 @@ func New(opts *Options) (*Sink, error) {
 	for _, k := range slices.Sorted(maps.Keys(o.Resource)) {
 		s.resource = append(s.resource, attribute{k, o.Resource[k]})
 	}
+
 	return s, nil
 }
 
@@ -109,20 +113,24 @@ func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
 	} else {
 		body = s.appendProto(nil, b)
 	}
+
 	answer, err := s.post.Post(ctx, s.url, body)
 	if err != nil {
 		return err
 	}
 	var rejected int64
 	var message string
+
 	if s.json {
 		rejected, message, err = readJSON(answer.Body)
 	} else {
 		rejected, message, err = readProto(answer.Body)
 	}
+
 	if err != nil {
 		return s.post.Fail(logging.KindRetry, s.url, "the answer is no export response: "+err.Error())
 	}
+
 	if rejected > 0 {
 		se := s.post.Fail(logging.KindRejected, s.url, fmt.Sprintf("%d of %d records rejected: %s", rejected, len(b.Events), message))
 		for i := range b.Events {
@@ -132,6 +140,7 @@ func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
 		}
 		return se
 	}
+
 	return nil
 }
 
@@ -151,6 +160,7 @@ func readJSON(p []byte) (rejected int64, message string, err error) {
 	if err := json.Unmarshal(p, &r); err != nil {
 		return 0, "", errors.New("no JSON")
 	}
+
 	if raw := r.PartialSuccess.RejectedLogRecords; len(raw) > 0 && string(raw) != "null" {
 		text := string(raw)
 		if raw[0] == '"' {
@@ -160,5 +170,6 @@ func readJSON(p []byte) (rejected int64, message string, err error) {
 			return 0, "", errors.New("rejectedLogRecords is no number")
 		}
 	}
+
 	return rejected, r.PartialSuccess.ErrorMessage, nil
 }

@@ -96,6 +96,7 @@ func (s *Sink) appendProto(b []byte, batch *logging.Batch) []byte {
 	for _, e := range batch.Events {
 		records = appendMessage(records, scopeLogsLogRecords, func(b []byte) []byte { return appendRecord(b, e) })
 	}
+
 	return appendMessage(b, requestResourceLogs, func(b []byte) []byte {
 		b = appendMessage(b, resourceLogsResource, func(b []byte) []byte {
 			for _, a := range s.resource {
@@ -120,6 +121,7 @@ func appendRecord(b []byte, e logging.Event) []byte {
 	if r.Level != "" {
 		b = appendBytes(b, recordSeverityText, r.Level)
 	}
+
 	b = appendMessage(b, recordBody, func(b []byte) []byte { return appendBytes(b, valueString, utf8(r.Message)) })
 	for _, f := range r.Fields {
 		if f.Key == uid {
@@ -130,6 +132,7 @@ func appendRecord(b []byte, e logging.Event) []byte {
 			return appendMessage(b, keyValueValue, func(b []byte) []byte { return appendValue(b, decode(f.Raw)) })
 		})
 	}
+
 	b = appendStringAttribute(b, recordAttributes, uid, e.ID)
 	if id, err := hex.DecodeString(r.Trace); err == nil && len(id) == 16 {
 		b = appendBytes(b, recordTraceID, id)
@@ -180,6 +183,7 @@ func appendValue(b []byte, v any) []byte {
 			return b
 		})
 	}
+
 	return b // null: an empty value
 }
 
@@ -201,6 +205,7 @@ func readProto(p []byte) (rejected int64, message string, err error) {
 			return nil
 		})
 	})
+
 	return rejected, message, err
 }
 
@@ -214,6 +219,7 @@ func fields(p []byte, visit func(field int, v uint64, data []byte) error) error 
 		}
 		p = p[n:]
 		var v uint64
+
 		var data []byte
 		switch tag & 7 {
 		case varint:
@@ -240,9 +246,11 @@ func fields(p []byte, visit func(field int, v uint64, data []byte) error) error 
 		default:
 			return errProto
 		}
+
 		if err := visit(int(tag>>3), v, data); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }

@@ -67,6 +67,7 @@ func New(opts *Options) (*Sink, error) {
 	options.Fill(&o)
 	wrong := options.Check(o)
 	header := http.Header{"Content-Type": {"application/json"}, "Authorization": {"Splunk " + o.Token.Reveal()}}
+
 	if o.Channel != "" {
 		header.Set("X-Splunk-Request-Channel", o.Channel)
 	}
@@ -76,6 +77,7 @@ func New(opts *Options) (*Sink, error) {
 	if err := wrong.Err("splunk: new"); err != nil {
 		return nil, err
 	}
+
 	var meta []byte
 	for _, m := range []struct{ key, value string }{{"host", o.Host}, {"index", o.Index}, {"source", o.Source}, {"sourcetype", o.SourceType}} {
 		if m.value != "" {
@@ -83,6 +85,7 @@ func New(opts *Options) (*Sink, error) {
 			meta = post.AppendString(meta, m.value)
 		}
 	}
+
 	return &Sink{
 		post: p,
 		url:  p.URL().JoinPath("services/collector/event"),
@@ -150,6 +153,7 @@ func (s *Sink) send(ctx context.Context, events []logging.Event) error {
 		batch.Bytes = s.appendEvent(batch.Bytes, e)
 		batch.Keep(i, from)
 	}
+
 	if err := batch.Check(s.post, s.url); err != nil {
 		return err
 	}
@@ -157,6 +161,7 @@ func (s *Sink) send(ctx context.Context, events []logging.Event) error {
 	if err != nil {
 		return s.classify(err, len(events))
 	}
+
 	var said struct {
 		Code *int   `json:"code"`
 		Text string `json:"text"`
@@ -164,6 +169,7 @@ func (s *Sink) send(ctx context.Context, events []logging.Event) error {
 	if err := json.Unmarshal(answer.Body, &said); err != nil || said.Code == nil || *said.Code != 0 {
 		return s.post.Fail(logging.KindRetry, s.url, "the answer is not code 0: "+said.Text)
 	}
+
 	return nil
 }
 
@@ -176,11 +182,13 @@ func (s *Sink) appendEvent(body []byte, e logging.Event) []byte {
 	micros := strconv.Itoa(1_000_000 + t.Nanosecond()/1000)
 	body = append(body, micros[1:]...)
 	body = append(body, `,"event":`...)
+
 	if post.IsObject(e.Line) && json.Valid(e.Line) {
 		body = append(body, e.Line...)
 	} else {
 		body = post.AppendString(body, string(e.Line))
 	}
+
 	if s.id {
 		body = append(body, `,"fields":{"event_id":`...)
 		body = append(post.AppendString(body, e.ID), '}')
@@ -196,6 +204,7 @@ func (s *Sink) classify(err error, events int) error {
 	if !ok || !has || se.Kind != logging.KindRejected {
 		return err
 	}
+
 	var said struct {
 		Code   int    `json:"code"`
 		Text   string `json:"text"`
@@ -204,6 +213,7 @@ func (s *Sink) classify(err error, events int) error {
 	if json.Unmarshal(answer.Body, &said) != nil {
 		return se
 	}
+
 	switch said.Code {
 	case 7, 10, 11, 14: // incorrect index, data channel, acknowledgements
 		se.Kind = logging.KindConfig
@@ -212,5 +222,6 @@ func (s *Sink) classify(err error, events int) error {
 			se.Rejected = []logging.Rejection{{Index: *said.Number, Reason: s.post.Clean(said.Text)}}
 		}
 	}
+
 	return se
 }

@@ -33,6 +33,7 @@ func (l *Limiter) Wait(ctx context.Context) *notify.Error {
 	if l.next.Before(now) {
 		l.next = now
 	}
+
 	wait := l.next.Add(-time.Duration(l.Burst-1) * l.Per).Sub(now)
 	if deadline, ok := ctx.Deadline(); ok && wait > time.Until(deadline) {
 		l.mu.Unlock() // no token taken: it would come too late
@@ -41,6 +42,7 @@ func (l *Limiter) Wait(ctx context.Context) *notify.Error {
 		e.Reason = fmt.Sprintf("the next message may go out in %v, which is too late", wait.Round(time.Millisecond))
 		return e
 	}
+
 	l.next = l.next.Add(l.Per)
 	l.mu.Unlock()
 	if wait <= 0 {
@@ -48,6 +50,7 @@ func (l *Limiter) Wait(ctx context.Context) *notify.Error {
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
+
 	select {
 	case <-timer.C:
 		return nil

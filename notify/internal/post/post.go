@@ -121,6 +121,7 @@ func (p *Poster) StatusError(op string, a Answer, now time.Time) *notify.Error {
 		return nil
 	}
 	e := &notify.Error{Op: op, Code: a.Status, Class: notify.ClassRejected, Reason: p.Reason(a.Body)}
+
 	after, asked := backoff.RetryAfter(a.Header.Get("Retry-After"), now)
 	switch {
 	case a.Status == http.StatusTooManyRequests:
@@ -136,6 +137,7 @@ func (p *Poster) StatusError(op string, a Answer, now time.Time) *notify.Error {
 	case a.Status == http.StatusUnauthorized, a.Status == http.StatusForbidden, a.Status == http.StatusProxyAuthRequired:
 		e.Class = notify.ClassAuth
 	}
+
 	return e
 }
 
@@ -177,6 +179,7 @@ func Address(address secret.Secret, plain bool) (*url.URL, error) {
 	case strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f || r == 0xa0 }):
 		return nil, errors.New("has white space in it" + hidden)
 	}
+
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
@@ -184,6 +187,7 @@ func Address(address secret.Secret, plain bool) (*url.URL, error) {
 	case u.User != nil:
 		return nil, errors.New("has a user in it, which belongs into a header" + hidden)
 	}
+
 	if err := (safehttp.Rule{Secret: true, AllowPlain: plain, OptOut: "AllowPlainHTTP in a network of your own"}).Check(u); err != nil {
 		return nil, fmt.Errorf("will not do: %w", err)
 	}

@@ -68,6 +68,7 @@ func Parse(data []byte, agent string) *Rules {
 	}
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	agent = productToken(agent)
+
 	var (
 		sitemaps          []string
 		own, everyone     group
@@ -82,6 +83,7 @@ func Parse(data []byte, agent string) *Rules {
 			}
 		}
 	)
+
 	for len(data) > 0 {
 		var line []byte
 		if end := bytes.IndexAny(data, "\r\n"); end >= 0 {
@@ -89,6 +91,7 @@ func Parse(data []byte, agent string) *Rules {
 		} else {
 			line, data = data, nil
 		}
+
 		key, value := split(line[:min(len(line), maxLine)])
 		switch directive(key) {
 		case "user-agent":
@@ -119,6 +122,7 @@ func Parse(data []byte, agent string) *Rules {
 			}
 		}
 	}
+
 	if own.seen {
 		return &Rules{rules: own.rules, delay: own.delay, sitemaps: sitemaps}
 	}
@@ -139,6 +143,7 @@ func (r *Rules) Allowed(path string) bool {
 	if path == "/robots.txt" {
 		return true
 	}
+
 	best, allowed := -1, true
 	for _, rule := range r.rules {
 		if len(rule.pattern) < best || len(rule.pattern) == best && !rule.allow {
@@ -152,6 +157,7 @@ func (r *Rules) Allowed(path string) bool {
 			best, allowed = len(folder)+2, true
 		}
 	}
+
 	return allowed
 }
 
@@ -182,9 +188,11 @@ func match(path, pattern string) bool {
 		return false
 	}
 	path = path[len(parts[0]):]
+
 	if len(parts) == 1 {
 		return !anchored || path == ""
 	}
+
 	last := len(parts) - 1
 	for _, part := range parts[1:last] { // the first fit leaves the most room
 		i := strings.Index(path, part)
@@ -193,6 +201,7 @@ func match(path, pattern string) bool {
 		}
 		path = path[i+len(part):]
 	}
+
 	if anchored {
 		return strings.HasSuffix(path, parts[last])
 	}
@@ -262,12 +271,14 @@ func normalize(s string) string {
 			break
 		}
 	}
+
 	if plain {
 		return s
 	}
 	const digits = "0123456789ABCDEF"
 	var out strings.Builder
 	out.Grow(len(s) + 8)
+
 	for i := 0; i < len(s); i++ {
 		c := s[i]
 		if c == '%' && i+2 < len(s) {
@@ -282,12 +293,14 @@ func normalize(s string) string {
 				continue
 			}
 		}
+
 		if c >= 0x80 || c <= ' ' {
 			out.WriteString("%" + string(digits[c>>4]) + string(digits[c&15]))
 			continue
 		}
 		out.WriteByte(c)
 	}
+
 	return out.String()
 }
 

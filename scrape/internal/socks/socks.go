@@ -171,6 +171,7 @@ func (c *Client) greet(ctx context.Context, user, password string) (net.Conn, er
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext
 	}
+
 	network, addr := "tcp", c.Addr
 	if path, ok := strings.CutPrefix(c.Addr, "unix:"); ok {
 		network, addr = "unix", path
@@ -179,6 +180,7 @@ func (c *Client) greet(ctx context.Context, user, password string) (net.Conn, er
 	if err != nil {
 		return nil, c.proxyError(ctx, err)
 	}
+
 	if err := within(handshake, conn, func() error { return authenticate(conn, user, password) }); err != nil {
 		_ = conn.Close() // the handshake's error is the one to report
 		return nil, c.proxyError(ctx, err)
@@ -205,10 +207,12 @@ func authenticate(conn net.Conn, user, password string) error {
 	if _, err := conn.Write([]byte{version, 1, method}); err != nil {
 		return err
 	}
+
 	var reply [2]byte
 	if _, err := io.ReadFull(conn, reply[:]); err != nil {
 		return fmt.Errorf("greeting: %w", err)
 	}
+
 	switch {
 	case reply[0] != version:
 		return fmt.Errorf("greeting: %w but begins with %q: is something else listening there?", errProtocol, reply)
@@ -221,6 +225,7 @@ func authenticate(conn net.Conn, user, password string) error {
 	case method == noAuth:
 		return nil
 	}
+
 	message := append([]byte{1, byte(len(user))}, user...)
 	message = append(append(message, byte(len(password))), password...)
 	if _, err := conn.Write(message); err != nil {
@@ -229,6 +234,7 @@ func authenticate(conn net.Conn, user, password string) error {
 	if _, err := io.ReadFull(conn, reply[:]); err != nil {
 		return fmt.Errorf("authentication: %w", err)
 	}
+
 	if reply[1] != 0 {
 		return errors.New("authentication: user name or password refused")
 	}
@@ -247,8 +253,10 @@ func request(ctx context.Context, conn net.Conn, command byte, host string, port
 	} else {
 		message = append(append(message, 3, byte(len(host))), host...)
 	}
+
 	message = append(message, byte(port>>8), byte(port))
 	var bound netip.Addr
+
 	err := within(ctx, conn, func() error {
 		if _, err := conn.Write(message); err != nil {
 			return err
@@ -257,6 +265,7 @@ func request(ctx context.Context, conn net.Conn, command byte, host string, port
 		bound, err = readReply(conn, target)
 		return err
 	})
+
 	return bound, err
 }
 
@@ -268,9 +277,11 @@ func readReply(r io.Reader, target string) (netip.Addr, error) {
 	if head[0] != version {
 		return netip.Addr{}, fmt.Errorf("reply: %w", errProtocol)
 	}
+
 	if head[1] != 0 {
 		return netip.Addr{}, &ReplyError{Target: target, Code: head[1]}
 	}
+
 	size := 0
 	switch head[3] {
 	case 1:
@@ -286,6 +297,7 @@ func readReply(r io.Reader, target string) (netip.Addr, error) {
 	default:
 		return netip.Addr{}, fmt.Errorf("reply: %w: address type %#x", errProtocol, head[3])
 	}
+
 	rest := make([]byte, size+2)
 	if _, err := io.ReadFull(r, rest); err != nil {
 		return netip.Addr{}, fmt.Errorf("reply: %w", err)
@@ -303,6 +315,7 @@ func within(ctx context.Context, conn net.Conn, f func() error) error {
 		defer close(done)
 		_ = conn.SetDeadline(time.Unix(1, 0)) // fails only if closed, which ends f too
 	})
+
 	err := f()
 	if !stop() {
 		<-done
@@ -310,6 +323,7 @@ func within(ctx context.Context, conn net.Conn, f func() error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+
 	if err != nil {
 		return err
 	}

@@ -73,6 +73,7 @@ func (s *Server) Listen(addr string) error {
 	s.mu.Lock()
 	s.listener, s.Addr = l, l.Addr().String()
 	s.mu.Unlock()
+
 	s.wg.Go(func() {
 		for {
 			conn, err := l.Accept()
@@ -82,6 +83,7 @@ func (s *Server) Listen(addr string) error {
 			s.wg.Go(func() { s.serve(conn) })
 		}
 	})
+
 	return nil
 }
 
@@ -162,6 +164,7 @@ func (s *Server) talk(conn net.Conn, fault Fault) error {
 	if _, err := io.ReadFull(conn, methods); err != nil {
 		return err
 	}
+
 	var r Request
 	switch {
 	case fault == HangAccept:
@@ -200,6 +203,7 @@ func (s *Server) talk(conn net.Conn, fault Fault) error {
 			return err
 		}
 	}
+
 	return s.request(conn, fault, r)
 }
 
@@ -210,6 +214,7 @@ func (s *Server) request(conn net.Conn, fault Fault, r Request) error {
 	}
 	r.Command = head[1]
 	size := map[byte]int{1: 4, 4: 16}[head[3]]
+
 	if head[3] == 3 {
 		var n [1]byte
 		if _, err := io.ReadFull(conn, n[:]); err != nil {
@@ -217,6 +222,7 @@ func (s *Server) request(conn net.Conn, fault Fault, r Request) error {
 		}
 		size = int(n[0])
 	}
+
 	rest := make([]byte, size+2)
 	if _, err := io.ReadFull(conn, rest); err != nil {
 		return err
@@ -225,10 +231,12 @@ func (s *Server) request(conn net.Conn, fault Fault, r Request) error {
 	if head[3] != 3 {
 		r.Host = net.IP(rest[:size]).String()
 	}
+
 	r.Port = binary.BigEndian.Uint16(rest[size:])
 	s.mu.Lock()
 	s.requests = append(s.requests, r)
 	s.mu.Unlock()
+
 	reply := []byte{5, 0, 0, 1, 127, 0, 0, 1, 0, 0}
 	switch fault {
 	case HangRequest:
@@ -242,6 +250,7 @@ func (s *Server) request(conn net.Conn, fault Fault, r Request) error {
 	case ReplyGeneral, ReplyHost, ReplyOnionGone:
 		reply[1] = map[Fault]byte{ReplyGeneral: 1, ReplyHost: 4, ReplyOnionGone: 0xf0}[fault]
 	}
+
 	if r.Command == 0xf0 || reply[1] != 0 {
 		_, err := conn.Write(reply)
 		return err
@@ -250,12 +259,14 @@ func (s *Server) request(conn net.Conn, fault Fault, r Request) error {
 	if s.Lookup != nil {
 		target = s.Lookup(r.Host, r.Port)
 	}
+
 	far, err := net.Dial("tcp", target)
 	if err != nil {
 		reply[1] = 5
 		_, err := conn.Write(reply)
 		return err
 	}
+
 	s.track(far)
 	defer s.untrack(far)
 	if _, err := conn.Write(reply); err != nil {
@@ -263,11 +274,13 @@ func (s *Server) request(conn net.Conn, fault Fault, r Request) error {
 	}
 	_ = conn.SetDeadline(time.Time{})
 	done := make(chan struct{})
+
 	go func() {
 		defer close(done)
 		_, _ = io.Copy(far, conn)
 		_ = far.Close()
 	}()
+
 	_, err = io.Copy(conn, far)
 	_ = conn.Close()
 	<-done

@@ -27,6 +27,7 @@ func AppendObject(b []byte, e logging.Event, idField string) []byte {
 		b = append(AppendString(b, idField), ':')
 		b = append(AppendString(b, e.ID), ',')
 	}
+
 	if !object {
 		b = append(b, `"message":`...)
 		return append(AppendString(b, string(e.Line)), '}')
@@ -34,6 +35,7 @@ func AppendObject(b []byte, e logging.Event, idField string) []byte {
 	if rest := e.Line[1:]; !blank(rest[:len(rest)-1]) {
 		return append(b, rest...)
 	}
+
 	if b[len(b)-1] == ',' {
 		b = b[:len(b)-1]
 	}
@@ -81,6 +83,7 @@ func appendUnique(b, p []byte) []byte {
 		})
 		return append(b, ']')
 	}
+
 	return append(b, p...)
 }
 
@@ -108,6 +111,7 @@ func blank(b []byte) bool {
 func AppendString(b []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	b = append(b, '"')
+
 	start := 0
 	for i := 0; i < len(s); {
 		c := s[i]
@@ -127,7 +131,9 @@ func AppendString(b []byte, s string) []byte {
 			b = append(append(b, s[start:i]...), '\\', 'u', '0', '0', hex[c>>4], hex[c&0xf])
 			start = i + 1
 		}
+
 		i++
 	}
+
 	return append(append(b, s[start:]...), '"')
 }

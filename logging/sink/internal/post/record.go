@@ -36,6 +36,7 @@ func Parse(e logging.Event) Record {
 		r.Time = sealed(e.ID)
 		return r
 	}
+
 	members(e.Line, func(key string, raw []byte) {
 		text, isText := text(raw)
 		switch key {
@@ -65,8 +66,10 @@ func Parse(e logging.Event) Record {
 				return
 			}
 		}
+
 		r.Fields = append(r.Fields, Field{Key: key, Raw: raw})
 	})
+
 	if r.Time.IsZero() {
 		r.Time = sealed(e.ID)
 	}
@@ -128,6 +131,7 @@ func timeOf(raw []byte, text string, isText bool) (time.Time, bool) {
 	if err != nil || f <= 0 || f > math.MaxInt64 {
 		return time.Time{}, false
 	}
+
 	if n, err := strconv.ParseInt(string(raw), 10, 64); err == nil {
 		switch {
 		case n > 1e17:
@@ -139,6 +143,7 @@ func timeOf(raw []byte, text string, isText bool) (time.Time, bool) {
 		}
 		return time.Unix(n, 0).UTC(), true
 	}
+
 	if f > 1e11 {
 		f /= 1e3 // milliseconds
 	}
@@ -172,12 +177,14 @@ func members(p []byte, visit func(key string, raw []byte)) {
 			return
 		}
 		end := stringEnd(p, i)
+
 		key, _ := text(p[i:end])
 		i = end
 		for i < len(p) && (p[i] == ':' || space(p[i])) {
 			i++
 		}
 		from, depth := i, 0
+
 	value:
 		for i < len(p) {
 			switch p[i] {
@@ -198,6 +205,7 @@ func members(p []byte, visit func(key string, raw []byte)) {
 			}
 			i++
 		}
+
 		visit(key, bytes.TrimSpace(p[from:i]))
 	}
 }
@@ -244,6 +252,7 @@ func space(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n'
 func Severity(level string) int {
 	name := strings.ToUpper(level)
 	offset := 0
+
 	if i := strings.IndexAny(name, "+-"); i > 0 {
 		n, err := strconv.Atoi(name[i:])
 		if err != nil {
@@ -251,6 +260,7 @@ func Severity(level string) int {
 		}
 		name, offset = name[:i], n
 	}
+
 	base := map[string]int{
 		"TRACE": 1, "DEBUG": 5, "INFO": 9, "WARN": 13, "WARNING": 13, "ERROR": 17,
 		"DPANIC": 18, "PANIC": 19, "FATAL": 21,
@@ -258,6 +268,7 @@ func Severity(level string) int {
 	if base == 0 {
 		return 0
 	}
+
 	return min(24, max(1, base+offset))
 }
 
