@@ -20,7 +20,7 @@ import (
 func TestSettingsLoad(t *testing.T) {
 	t.Parallel()
 	type settings struct {
-		Notify notify.Config
+		Notify notify.Options
 		Mail   email.Options
 		Slack  slack.Options
 	}
@@ -28,8 +28,8 @@ func TestSettingsLoad(t *testing.T) {
 	const text = `
 notify:
   receivers:
-    ops-mail: {min_level: WARN, timeout: 20s, fallback: ops-slack, retry: {attempts: 3, base: 2s, max_elapsed: 1h}}
-    ops-slack: {rate: {per: 1s, burst: 4}, concurrency: 2}
+    - {name: ops-mail, min_level: WARN, timeout: 20s, fallback: ops-slack, retry: {attempts: 3, base: 2s, max_elapsed: 1h}}
+    - {name: ops-slack, rate: {per: 1s, burst: 4}, concurrency: 2}
   group: {interval: 10m, repeat: 2h, by: [host], max_groups: 50}
   outbox: {dir: /var/lib/shop/outbox, max_bytes: 1000000, max_age: 12h}
 mail:
@@ -56,11 +56,19 @@ slack:
 		t.Fatal(err)
 	}
 	got := store.Get()
-	want := notify.Config{
-		Receivers: map[string]notify.ReceiverConfig{
-			"ops-mail":  {MinLevel: slog.LevelWarn, Timeout: 20 * time.Second, Fallback: "ops-slack", Retry: notify.Retry{Attempts: 3, Base: 2 * time.Second, MaxElapsed: time.Hour}},
-			"ops-slack": {Rate: notify.Rate{Per: time.Second, Burst: 4}, Concurrency: 2},
+	want := notify.Options{
+		Receivers: []notify.Receiver{
+			{
+				Name: "ops-mail", MinLevel: slog.LevelWarn, Timeout: 20 * time.Second, Fallback: "ops-slack", FallbackAfter: 2 * time.Minute,
+				Rate: notify.Rate{Per: time.Minute, Burst: 20}, Concurrency: 1,
+				Retry: notify.Retry{Attempts: 3, Base: 2 * time.Second, Max: 5 * time.Minute, MaxElapsed: time.Hour},
+			},
+			{
+				Name: "ops-slack", Timeout: 30 * time.Second, FallbackAfter: 2 * time.Minute, Rate: notify.Rate{Per: time.Second, Burst: 4},
+				Concurrency: 2, Retry: notify.Retry{Base: time.Second, Max: 5 * time.Minute},
+			},
 		},
+		StuckAfter: time.Minute, CloseTimeout: 5 * time.Second,
 		Group:  notify.Group{Interval: 10 * time.Minute, Repeat: 2 * time.Hour, By: []string{"host"}, MaxGroups: 50},
 		Outbox: notify.Outbox{Dir: "/var/lib/shop/outbox", MaxBytes: 1_000_000, MaxAge: 12 * time.Hour},
 	}
@@ -80,15 +88,21 @@ slack:
 		t.Errorf("slack: %+v", got.Slack)
 	}
 	got.Notify.Outbox.Dir = t.TempDir()
-	hub, err := notify.New(got.Notify.Options(map[string]notify.Notifier{"ops-mail": mail, "ops-slack": &fake{}}))
+	bound := got.Notify
+	bound.Bind(map[string]notify.Notifier{"ops-mail": mail, "ops-slack": &fake{}, "more": &fake{}})
+	hub, err := notify.New(&bound)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := hub.Close(); err != nil {
 		t.Error(err)
 	}
-	_, err = notify.New(got.Notify.Options(map[string]notify.Notifier{"ops-mail": mail}))
-	if err == nil || !strings.Contains(err.Error(), `receiver "ops-slack": Notifier is nil`) {
+	if n := len(hub.Stats().Receivers); n != 3 {
+		t.Errorf("%d receivers, want those of the settings and one more", n)
+	}
+	got.Notify.Bind(map[string]notify.Notifier{"ops-mail": mail})
+	_, err = notify.New(&got.Notify)
+	if err == nil || err.Error() != `notify: new: Receivers[1].Notifier: is nil: give what sends for "ops-slack"` {
 		t.Errorf("a name without a notifier: %v", err)
 	}
 }
@@ -97,7 +111,7 @@ slack:
 func TestSettingsOutOfRange(t *testing.T) {
 	t.Parallel()
 	type settings struct {
-		Notify notify.Config
+		Notify notify.Options
 		Mail   email.Options
 		Slack  slack.Options
 	}
@@ -105,9 +119,11 @@ func TestSettingsOutOfRange(t *testing.T) {
 	const text = `
 notify:
   receivers:
-    a: {concurrency: -1}
-    b: {rate: {burst: -1}, retry: {base: -1s}}
-    c: {retry: {max: -1s}}
+    - {name: a, concurrency: -1}
+    - {name: b, rate: {burst: -1}, retry: {base: -1s}}
+    - {name: c, retry: {max: -1s}}
+    - {name: c, retry: {base: 1h, max: 1s}}
+    - {timeout: 0, fallback_after: -1s}
   group: {wait: -1s, max_groups: -1}
   outbox: {max_bytes: -1}
 mail: {port: 70000, max_conns: -1, max_per_conn: -1, max_conn_age: -1s}
@@ -121,7 +137,8 @@ slack: {burst: -1}
 		t.Fatal("loaded")
 	}
 	for _, key := range []string{
-		"notify.receivers.a.concurrency", "notify.receivers.b.rate.burst", "notify.receivers.b.retry.base", "notify.receivers.c.retry.max",
+		"notify.receivers[0].concurrency", "notify.receivers[1].rate.burst", "notify.receivers[1].retry.base", "notify.receivers[2].retry.max",
+		"notify.receivers[4].name", "notify.receivers[4].timeout", "notify.receivers[4].fallback_after",
 		"notify.group.wait", "notify.group.max_groups", "notify.outbox.max_bytes",
 		"mail.port", "mail.max_conns", "mail.max_per_conn", "mail.max_conn_age", "slack.burst",
 	} {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -64,10 +63,10 @@ func (o *outbox) appendDead(line []byte) error {
 func (h *Hub) Redrive(ctx context.Context) (n int, err error) {
 	h.health.Used()
 	if h.isClosed() {
-		return 0, closedError("redrive")
+		return 0, NewError("redrive", ErrClosed)
 	}
 	if !h.durable() {
-		return 0, fmt.Errorf("notify: redrive: there is no outbox that can be used")
+		return 0, NewError("redrive", errors.New("there is no outbox that can be used"))
 	}
 	o := h.out
 	o.deadFile.Lock()
@@ -77,7 +76,7 @@ func (h *Hub) Redrive(ctx context.Context) (n int, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	} else if err != nil {
-		return 0, fmt.Errorf("notify: redrive: %w", err)
+		return 0, NewError("redrive", err)
 	}
 
 	again, rest := newReplay(), []byte(nil)
@@ -96,10 +95,10 @@ func (h *Hub) Redrive(ctx context.Context) (n int, err error) {
 
 	// Stored first: a crash in between sends a message twice and loses none.
 	if err := h.load(again); err != nil {
-		return 0, fmt.Errorf("notify: redrive: %w", err)
+		return 0, NewError("redrive", err)
 	}
 	if err := atomicfile.Write(path, rest, 0o600); err != nil {
-		return n, fmt.Errorf("notify: redrive: %w", err)
+		return n, NewError("redrive", err)
 	}
 	return n, nil
 }

@@ -1,8 +1,20 @@
 // Package notify sends messages to the operators of a service: by mail, to
 // Slack, to anything with a Send method. They arrive, once, and never flood.
 //
-//	mail, err := email.New(&email.Options{Host: "mail.example.com", From: "shop@example.com", To: []string{"ops@example.com"}})
-//	…
+//	func main() {
+//		mail, mailErr := email.New(&email.Options{Host: "mail.example.com", From: "shop@example.com", To: []string{"ops@example.com"}})
+//		chat, chatErr := slack.NewWebhook(secret.New(os.Getenv("SLACK_WEBHOOK")), nil)
+//		hub, hubErr := notify.To(mail, chat)
+//		if err := errors.Join(mailErr, chatErr, hubErr); err != nil {
+//			log.Fatal(err)
+//		}
+//		if err := hub.Send(context.Background(), "price changed", "Tea costs 4.20 now."); err != nil {
+//			log.Fatal(err)
+//		}
+//	}
+//
+// A service says more, and keeps what waits on disk:
+//
 //	hub, err := notify.New(&notify.Options{
 //		Receivers: []notify.Receiver{{Name: "ops-mail", Notifier: mail, MinLevel: slog.LevelWarn}},
 //		Outbox:    notify.Outbox{Dir: "/var/lib/shop/outbox"},
@@ -11,7 +23,7 @@
 //	defer hub.Close()
 //	err = hub.Send(ctx, "price changed", "Tea costs 4.20 now.")
 //
-// Most readers want [New], [Hub.Notify] and [NewHandler]. The receivers are in
+// Most readers want [To] or [New], [Hub.Notify] and [NewHandler]. The receivers are in
 // notify/email and notify/slack; the services of github.com/nikoksr/notify are
 // receivers as they are, and so is every other [Notifier]. notify/notifytest
 // has receivers for tests.

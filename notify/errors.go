@@ -21,29 +21,29 @@ import (
 var (
 	// ErrNoReceiver means that no receiver takes a message of this level and
 	// content: it went nowhere.
-	ErrNoReceiver = errors.New("no receiver takes the message")
+	ErrNoReceiver = errors.New("notify: no receiver takes the message")
 	// ErrClosed is returned by every method but Stats after Close.
-	ErrClosed = errors.New("hub is closed")
+	ErrClosed = errors.New("notify: hub is closed")
 	// ErrRunning is returned by a second concurrent Run.
-	ErrRunning = errors.New("hub is running already")
+	ErrRunning = errors.New("notify: hub is running already")
 	// ErrNotDurable means that the outbox could not store the message, for
 	// instance on a full disk. The Hub keeps it in memory and delivers it from
 	// there: it is lost if the process ends first.
-	ErrNotDurable = errors.New("message is held in memory only")
+	ErrNotDurable = errors.New("notify: message is held in memory only")
 	// ErrUnresponsive means that a receiver ignored the end of its context.
 	// Its call goes on in a goroutine that nobody waits for.
-	ErrUnresponsive = errors.New("receiver does not respond")
+	ErrUnresponsive = errors.New("notify: receiver does not respond")
 	// ErrStopped means that the receiver is out of use for some minutes after
 	// it refused the credentials.
-	ErrStopped = errors.New("receiver is stopped")
+	ErrStopped = errors.New("notify: receiver is stopped")
 	// ErrRemaining means that messages did not go out before the hub closed.
-	ErrRemaining = errors.New("messages remain")
+	ErrRemaining = errors.New("notify: messages remain")
 	// ErrLost means that messages are lost, or cannot be stored.
-	ErrLost = errors.New("messages are lost")
+	ErrLost = errors.New("notify: messages are lost")
 	// ErrStuck means that messages wait and none is lost.
-	ErrStuck = errors.New("messages wait")
+	ErrStuck = errors.New("notify: messages wait")
 	// ErrQueueFull means that too many messages wait for one receiver already.
-	ErrQueueFull = errors.New("queue is full")
+	ErrQueueFull = errors.New("notify: queue is full")
 )
 
 // Class says what kind of failure an [*Error] is.
@@ -88,8 +88,8 @@ const (
 type Error struct {
 	// Receiver is the name of the receiver.
 	Receiver string
-	// Op is what failed: "send", "check", "store", or the step of a protocol,
-	// as "STARTTLS".
+	// Op is what failed: "send", "check", "store", "close", or the step of a
+	// protocol, as "STARTTLS".
 	Op string
 	// Recipient is the recipient within the receiver, if one failed alone.
 	Recipient string
@@ -102,8 +102,8 @@ type Error struct {
 	// Enhanced is the enhanced SMTP status (RFC 3463), as "5.1.1", or Slack's
 	// error code, as "channel_not_found".
 	Enhanced string
-	// RetryAfter is the wait that the receiver asked for, or 0.
-	RetryAfter time.Duration
+	// Wait is how long the receiver asked to be left alone, or 0.
+	Wait time.Duration
 	// Attempts is the number of tries so far.
 	Attempts int
 	// Remaining is the number of messages that did not go out before the hub
@@ -138,11 +138,11 @@ func NewError(op string, err error) *Error {
 		return &e
 	}
 
-	e := &Error{Op: op, Class: classOf(err), Reason: redact.Reason(err.Error())}
+	e := &Error{Op: op, Class: classOf(err), Reason: redact.Reason(strings.ReplaceAll(err.Error(), "notify: ", ""))}
 	for _, s := range []error{
 		context.DeadlineExceeded, context.Canceled, os.ErrDeadlineExceeded, net.ErrClosed,
 		io.EOF, io.ErrUnexpectedEOF, fs.ErrPermission, fs.ErrNotExist, http.ErrHandlerTimeout,
-		ErrUnresponsive, ErrClosed, ErrNoReceiver, ErrNotDurable, ErrQueueFull, ErrStopped,
+		ErrUnresponsive, ErrClosed, ErrRunning, ErrNoReceiver, ErrNotDurable, ErrQueueFull, ErrStopped,
 	} {
 		if errors.Is(err, s) {
 			e.causes = append(e.causes, s)
@@ -157,7 +157,7 @@ func NewError(op string, err error) *Error {
 		error
 		RetryAfter() time.Duration
 	}](err); ok {
-		e.RetryAfter = max(0, after.RetryAfter())
+		e.Wait = max(0, after.RetryAfter())
 	}
 
 	return e
@@ -165,11 +165,17 @@ func NewError(op string, err error) *Error {
 
 // classOf reads what a foreign error says about itself by methods.
 func classOf(err error) Class {
-	if errors.Is(err, context.Canceled) {
-		return ClassCanceled
-	}
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
-		return ClassTimeout
+	for _, known := range []struct {
+		err   error
+		class Class
+	}{
+		{context.Canceled, ClassCanceled}, {ErrStopped, ClassAuth}, {ErrQueueFull, ClassStorage},
+		{ErrNotDurable, ClassStorage}, {ErrNoReceiver, ClassInvalid}, {ErrUnresponsive, ClassTimeout}, {context.DeadlineExceeded, ClassTimeout},
+		{os.ErrDeadlineExceeded, ClassTimeout},
+	} {
+		if errors.Is(err, known.err) {
+			return known.class
+		}
 	}
 
 	if t, ok := errors.AsType[interface {
@@ -255,6 +261,9 @@ func (e *Error) Temporary() bool {
 	}
 }
 
+// RetryAfter returns Wait: how long the receiver asked to be left alone, or 0.
+func (e *Error) RetryAfter() time.Duration { return e.Wait }
+
 // Timeout reports whether the receiver was too slow.
 func (e *Error) Timeout() bool { return e.Class == ClassTimeout }
 
@@ -280,7 +289,7 @@ func (e *Error) LogValue() slog.Value {
 
 // Errors returns every [*Error] within err, which [Hub.Notify] and the
 // receivers' methods return joined: one per receiver or recipient that failed.
-// It is empty for nil and for an error that concerns no receiver.
+// One of the hub itself, as ErrClosed, names no receiver. It is empty for nil.
 func Errors(err error) []*Error {
 	var found []*Error
 	collect(err, &found)

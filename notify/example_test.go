@@ -218,13 +218,12 @@ func ExampleHub_Stats() {
 	// notify: send chat: no such channel
 }
 
-// Settings of a service hold a Config; code adds what sends.
-func ExampleConfig() {
-	settings := notify.Config{Receivers: map[string]notify.ReceiverConfig{
-		"ops": {MinLevel: slog.LevelError, Timeout: 10 * time.Second},
-	}}
+// Settings of a service hold the Options; code adds what sends.
+func ExampleOptions_Bind() {
+	settings := notify.Options{Receivers: []notify.Receiver{{Name: "ops", MinLevel: slog.LevelError, Timeout: 10 * time.Second}}}
 	var ops notifytest.Recorder
-	hub, err := notify.New(settings.Options(map[string]notify.Notifier{"ops": &ops}))
+	settings.Bind(map[string]notify.Notifier{"ops": &ops})
+	hub, err := notify.New(&settings)
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -105,6 +106,24 @@ func New(opts *Options) (*Hub, error) {
 	return h, nil
 }
 
+// To returns a Hub with the defaults and one receiver for each of notifiers, which
+// is called after its package, as "slack", and from the second of a kind on
+// "slack-2". It tells of a notifier that is nil, so that the errors of all
+// constructors may be looked at together.
+func To(notifiers ...Notifier) (*Hub, error) {
+	var o Options
+	count := map[string]int{}
+	for _, n := range notifiers {
+		name, _, _ := strings.Cut(strings.TrimLeft(fmt.Sprintf("%T", n), "*"), ".")
+		count[name]++
+		if count[name] > 1 {
+			name = fmt.Sprintf("%s-%d", name, count[name])
+		}
+		o.Receivers = append(o.Receivers, Receiver{Name: name, Notifier: n})
+	}
+	return New(&o)
+}
+
 // Send delivers a message of level [slog.LevelError]. See [Hub.Notify].
 func (h *Hub) Send(ctx context.Context, subject, message string) error {
 	return h.Notify(ctx, Message{Level: slog.LevelError, Subject: subject, Text: message})
@@ -167,7 +186,7 @@ func (h *Hub) repeat(takers []*worker, key groupKey, m *Message, now time.Time) 
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
-		return nil, true, closedError("send")
+		return nil, true, NewError("send", ErrClosed)
 	}
 
 	for _, w := range takers {
@@ -214,7 +233,7 @@ func (h *Hub) accept(ctx context.Context, m Message, key groupKey, grouped, hidd
 	h.mu.Lock()
 	if h.closed {
 		h.mu.Unlock()
-		return closedError("send")
+		return NewError("send", ErrClosed)
 	}
 	known := false
 	var sent []*delivery
@@ -247,7 +266,9 @@ func (h *Hub) accept(ctx context.Context, m Message, key groupKey, grouped, hidd
 		if h.out != nil && m.Resolved {
 			return nil // told to nobody, as nobody heard the start
 		}
-		return fmt.Errorf("notify: send %s at level %v: %w", m.ID, m.Level, ErrNoReceiver)
+		e := NewError("send", fmt.Errorf("%w of level %v", ErrNoReceiver, m.Level))
+		e.MessageID = m.ID
+		return e
 	}
 	err := h.store(sent, now, t)
 	var w *waiter
@@ -381,7 +402,6 @@ func (h *Hub) dispatch(d *delivery, hidden bool, now time.Time, t *todo) {
 	w := d.w
 	if len(d.waiters) == 0 && !d.stored && len(w.ready) >= maxQueued {
 		e := NewError("queue", ErrQueueFull)
-		e.Class = ClassStorage
 		w.sign(e, d)
 		h.failed(d, []*Error{e}, now, t)
 		return
@@ -997,8 +1017,6 @@ func (h *Hub) isClosed() bool {
 	defer h.mu.Unlock()
 	return h.closed
 }
-
-func closedError(op string) error { return fmt.Errorf("notify: %s: %w", op, ErrClosed) }
 
 // todo is what is done once the hub's mutex is free.
 type todo struct {

@@ -145,6 +145,7 @@ func TestNewReportsEveryMistake(t *testing.T) {
 			{Notifier: f},
 			{Name: "b"},
 			{Name: "c", Notifier: f, Rate: notify.Rate{Burst: -1}, Retry: notify.Retry{Base: time.Minute, Max: time.Second}, Concurrency: -1},
+			{Name: "d", Notifier: (*fake)(nil)},
 		},
 		Group: notify.Group{Wait: -1, MaxGroups: -1}, Outbox: notify.Outbox{MaxBytes: -1},
 	})
@@ -152,8 +153,9 @@ func TestNewReportsEveryMistake(t *testing.T) {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
-		`receiver "a": Fallback "nobody"`, "Name is taken", "Receivers[2].Name is empty", `receiver "b": Notifier is nil`,
-		"Rate.Burst", "Retry.Base", "Concurrency", "Group.Wait", "MaxGroups", "MaxBytes",
+		`Receivers[0].Fallback: "nobody" is no receiver`, `Receivers[1].Name: "a" is taken`, "Receivers[2].Name: is missing",
+		"Receivers[3].Notifier: is nil", "Receivers[4].Rate.Burst", "Receivers[4].Retry.Base", "Receivers[4].Concurrency",
+		"Group.Wait", "Group.MaxGroups", "Outbox.MaxBytes", "Receivers[5].Notifier: is a nil *notify_test.fake",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error does not mention %q:\n%v", want, err)

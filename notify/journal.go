@@ -23,12 +23,11 @@ import (
 // the length of the payload and its CRC-32C, both 32 bits and little-endian,
 // then the payload, a JSON object. Zeros at the end are room for more.
 const (
-	journalMagic  = "notifyj1"
-	journalName   = "journal"
-	frameHead     = 8
-	maxRecord     = 1 << 28
-	truncateAbove = 256 << 10 // an empty journal is cut above this size
-	rewriteAbove  = 1 << 20   // a journal is rewritten above this size
+	journalMagic = "notifyj1"
+	journalName  = "journal"
+	frameHead    = 8
+	maxRecord    = 1 << 28
+	rewriteAbove = 256 << 10 // a journal that is mostly history is written anew above this size
 	// growBy is what a journal grows by, in zeros: to force data to the disk
 	// takes two to three times as long when the file has become longer.
 	growBy = 128 << 10
@@ -232,31 +231,19 @@ func (j *journal) cut() {
 	}
 }
 
-// compact replaces the file by one that holds what waits alone, if it is mostly
-// history. live returns what waits, and false if nothing does.
-func (j *journal) compact(live func() ([]*record, error)) error {
+// compact replaces the file by one that holds what waits and was told alone, if
+// it is mostly history. To gather that takes longer than many records, so live is
+// called only when the file is written anew.
+func (j *journal) compact(live func() []*record) error {
 	j.commit.Lock()
 	defer j.commit.Unlock()
-	if j.f == nil || j.size <= truncateAbove || j.size <= 4*j.whole {
-		return nil
-	}
-	records, err := live()
-	if err != nil {
-		return err
-	}
-
-	j.mu.Lock()
-	pending := j.next != nil
-	j.mu.Unlock()
-	if len(records) == 0 && !pending {
-		return j.empty()
-	}
-	if j.size <= rewriteAbove {
+	if j.f == nil || j.size <= max(rewriteAbove, 4*j.whole) {
 		return nil
 	}
 
 	var frames []byte
-	for _, r := range records {
+	var err error
+	for _, r := range live() {
 		if frames, err = appendFrame(frames, r); err != nil {
 			return err
 		}
@@ -302,16 +289,6 @@ func writeJournal(path string, frames []byte) error {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return errors.Join(err, os.Remove(path))
 	}
-	return nil
-}
-
-// empty cuts the file to its head. The caller holds commit.
-func (j *journal) empty() error {
-	if err := j.f.Truncate(int64(len(journalMagic))); err != nil {
-		return err
-	}
-	j.size = int64(len(journalMagic))
-	j.grown, j.whole, j.forced = j.size, 0, 0
 	return nil
 }
 

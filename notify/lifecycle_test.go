@@ -158,7 +158,7 @@ func TestCloseEndsNotify(t *testing.T) {
 		Receivers: []notify.Receiver{
 			{Name: "down", Retry: notify.Retry{Base: time.Hour, Max: time.Hour, MaxElapsed: -1}, Notifier: sendFunc(func(context.Context, string, string) error {
 				tried <- struct{}{}
-				return &notify.Error{Class: notify.ClassThrottled, RetryAfter: time.Hour, Reason: "down"}
+				return &notify.Error{Class: notify.ClassThrottled, Wait: time.Hour, Reason: "down"}
 			})},
 			{Name: "slow", Timeout: -1, Notifier: sendFunc(func(ctx context.Context, _, _ string) error {
 				tried <- struct{}{}

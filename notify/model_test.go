@@ -7,8 +7,10 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -98,16 +100,22 @@ func TestModel(t *testing.T) {
 	if !testenv.Soak() {
 		runs, steps = runs/10, 200
 	}
-	for run := range runs {
-		seed := uint64(run)
-		if failed := modelRun(t, seed, steps); failed {
-			t.Fatalf("seed %d", seed)
-		}
+	var next atomic.Int64
+	for worker := range runtime.GOMAXPROCS(0) {
+		t.Run(fmt.Sprint(worker), func(t *testing.T) {
+			t.Parallel()
+			for seed := next.Add(1) - 1; int(seed) < runs; seed = next.Add(1) - 1 {
+				if failed := modelRun(t, uint64(seed), steps); failed {
+					t.Fatalf("seed %d", seed)
+				}
+			}
+		})
 	}
 }
 
 func modelRun(t *testing.T, seed uint64, steps int) (failed bool) {
-	root := t.TempDir()
+	root := testenv.MemDir(t)
+	defer func() { _ = os.RemoveAll(root) }() // each run leaves some
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{rng: rand.New(rand.NewPCG(seed, 7)), seen: map[string]bool{}}
 		var away [modelReceivers]bool

@@ -209,7 +209,7 @@ func (h *Hub) noteMore(w *worker, t *todo) {
 }
 
 // live returns all that waits and was told, for a journal that is written anew.
-func (h *Hub) live() ([]*record, error) {
+func (h *Hub) live() []*record {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 
@@ -238,7 +238,7 @@ func (h *Hub) live() ([]*record, error) {
 		}
 	}
 
-	return list, nil
+	return list
 }
 
 // adoptLeft takes over what processes left that are gone, now and again.
@@ -411,7 +411,7 @@ func (h *Hub) unload(ds []*delivery) {
 func (h *Hub) remaining(left, lost int, closing error) error {
 	if left+lost == 0 {
 		if closing != nil {
-			return fmt.Errorf("notify: close: %w", closing)
+			return NewError("close", closing)
 		}
 		return nil
 	}

@@ -100,7 +100,7 @@ func (h *Hub) matches(w *worker, m *Message) (takes bool) {
 func (h *Hub) Check(ctx context.Context) error {
 	h.health.Used()
 	if h.isClosed() {
-		return closedError("check")
+		return NewError("check", ErrClosed)
 	}
 	all := make([][]*Error, len(h.workers))
 	done := make(chan struct{}, len(h.workers))

@@ -17,10 +17,10 @@ func (h *Hub) Run(ctx context.Context) error {
 	switch {
 	case h.closed:
 		h.mu.Unlock()
-		return closedError("run")
+		return NewError("run", ErrClosed)
 	case h.running:
 		h.mu.Unlock()
-		return fmt.Errorf("notify: run: %w", ErrRunning)
+		return NewError("run", ErrRunning)
 	}
 	h.running = true
 	h.mu.Unlock()
@@ -43,13 +43,13 @@ func (h *Hub) Run(ctx context.Context) error {
 func (h *Hub) Flush(ctx context.Context) error {
 	h.health.Used()
 	if h.isClosed() {
-		return closedError("flush")
+		return NewError("flush", ErrClosed)
 	}
 	if err := h.flush(ctx); err != nil {
 		h.mu.Lock()
 		n := h.busy
 		h.mu.Unlock()
-		return fmt.Errorf("notify: flush: %d deliveries wait: %w", n, context.Cause(ctx))
+		return NewError("flush", fmt.Errorf("%d deliveries wait: %w", n, context.Cause(ctx)))
 	}
 	return nil
 }

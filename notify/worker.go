@@ -148,7 +148,6 @@ func (w *worker) refuses(d *delivery, now time.Time) *Error {
 
 	if w.abandoned >= maxAbandoned && len(d.waiters) > 0 {
 		e := NewError("send", ErrUnresponsive)
-		e.Class = ClassTimeout
 		e.Reason = fmt.Sprintf("%d calls have not returned", w.abandoned)
 		return e
 	}
@@ -163,13 +162,12 @@ func (w *worker) refuses(d *delivery, now time.Time) *Error {
 
 	if w.stopped.After(now) {
 		e := NewError("send", ErrStopped)
-		e.Class = ClassAuth
 		e.Reason = fmt.Sprintf("stopped until %s, as it was refused", w.stopped.UTC().Format("15:04:05 UTC"))
 		return e
 	}
 
 	return &Error{
-		Op: "send", Class: ClassThrottled, RetryAfter: at.Sub(now),
+		Op: "send", Class: ClassThrottled, Wait: at.Sub(now),
 		Reason: "receiver pauses until " + at.UTC().Format("2006-01-02 15:04:05 UTC") + ", which is too late for this message",
 	}
 }
@@ -332,7 +330,6 @@ func (w *worker) begin(one *try) {
 				return
 			}
 			e := NewError("send", ErrUnresponsive)
-			e.Class = ClassTimeout
 			e.Reason = "call ignores the end of its context and was abandoned"
 			w.mu.Lock()
 			w.abandoned++
@@ -524,7 +521,7 @@ func (w *worker) end(d *delivery, errs []*Error, now time.Time, t *todo) {
 // sign completes an error.
 func (w *worker) sign(e *Error, d *delivery) {
 	e.Receiver, e.MessageID, e.Attempts = w.r.Name, d.base.ID, d.attempts
-	e.RetryAfter = min(e.RetryAfter, maxPause)
+	e.Wait = min(e.Wait, maxPause)
 	w.hub.cleanError(e)
 }
 
@@ -553,8 +550,8 @@ func (w *worker) judge(d *delivery, errs []*Error, now time.Time, t *todo) {
 			w.stopped = latest(w.stopped, now.Add(authPause))
 			whole = true
 			w.hub.report().later(t, "receiver refuses the credentials or its certificate is not trusted; it is stopped", "receiver", w.r.Name, "error", e, "until", now.Add(authPause))
-		case e.RetryAfter > 0:
-			w.paused = latest(w.paused, now.Add(e.RetryAfter))
+		case e.Wait > 0:
+			w.paused = latest(w.paused, now.Add(e.Wait))
 		case e.Temporary() && e.Recipient == "":
 			whole = true
 		}
@@ -576,7 +573,7 @@ func (w *worker) judge(d *delivery, errs []*Error, now time.Time, t *todo) {
 
 	at := now.Add(w.wait(d, whole, now))
 	for _, e := range again {
-		at = latest(at, now.Add(e.RetryAfter))
+		at = latest(at, now.Add(e.Wait))
 	}
 	at = latest(at, w.stopped)
 	// A caller who will not be there for the next try is told now, and a

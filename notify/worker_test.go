@@ -40,7 +40,7 @@ func TestReceiverEndsItsGoroutine(t *testing.T) {
 func TestRetryBeyondContext(t *testing.T) {
 	t.Parallel()
 	throttled := sendFunc(func(context.Context, string, string) error {
-		return &notify.Error{Class: notify.ClassThrottled, RetryAfter: time.Hour, Reason: "slow down"}
+		return &notify.Error{Class: notify.ClassThrottled, Wait: time.Hour, Reason: "slow down"}
 	})
 	var backup notifytest.Recorder
 	hub := newHub(t, &notify.Options{
@@ -54,7 +54,7 @@ func TestRetryBeyondContext(t *testing.T) {
 	defer cancel()
 	begin := time.Now()
 	err := hub.Send(ctx, "s", "m")
-	if errs := notify.Errors(err); len(errs) != 1 || errs[0].Receiver != "alone" || errs[0].RetryAfter != time.Hour {
+	if errs := notify.Errors(err); len(errs) != 1 || errs[0].Receiver != "alone" || errs[0].Wait != time.Hour {
 		t.Errorf("error %v", err)
 	}
 	if took := time.Since(begin); took > 5*time.Second || len(backup.Messages()) != 1 {
@@ -70,7 +70,7 @@ func TestPauseBeyondMaxElapsed(t *testing.T) {
 	throttled := func(name string) notify.Notifier {
 		return sendFunc(func(context.Context, string, string) error {
 			tries[name].Add(1)
-			return &notify.Error{Class: notify.ClassThrottled, RetryAfter: 1<<63 - 1, Reason: "slow down"}
+			return &notify.Error{Class: notify.ClassThrottled, Wait: 1<<63 - 1, Reason: "slow down"}
 		})
 	}
 	var backup notifytest.Recorder
@@ -83,7 +83,7 @@ func TestPauseBeyondMaxElapsed(t *testing.T) {
 	})
 	for i := range 3 {
 		errs := notify.Errors(hub.Send(t.Context(), fmt.Sprint("s", i), "m"))
-		if len(errs) != 1 || errs[0].Receiver != "alone" || errs[0].Class != notify.ClassThrottled || errs[0].RetryAfter < 23*time.Hour || errs[0].RetryAfter > 24*time.Hour {
+		if len(errs) != 1 || errs[0].Receiver != "alone" || errs[0].Class != notify.ClassThrottled || errs[0].Wait < 23*time.Hour || errs[0].Wait > 24*time.Hour {
 			t.Errorf("errors %v", errs)
 		}
 	}

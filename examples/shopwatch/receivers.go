@@ -112,12 +112,13 @@ func openHub(cfg settings.Settings, r *receivers, logger *slog.Logger) (hub *not
 	if err := errors.Join(errs...); err != nil || len(notifiers) == 0 {
 		return nil, nil, nil, err
 	}
-	options := cfg.Notify.Options(notifiers)
+	options := cfg.Notify
+	options.Bind(notifiers)
 	options.Logger = logger
-	options.CloseTimeout = cmp.Or(options.CloseTimeout, part(cfg.ShutdownTimeout, deliverPart))
+	options.CloseTimeout = part(cfg.ShutdownTimeout, deliverPart)
 	options.Secrets = cfg.Secrets()
 	options.Outbox.Dir = cmp.Or(options.Outbox.Dir, filepath.Join(cfg.DataDir, "outbox"))
-	if hub, err = notify.New(options); err != nil {
+	if hub, err = notify.New(&options); err != nil {
 		return nil, nil, nil, fmt.Errorf("%w (the receivers are those that have settings; the outbox is in data_dir)", err)
 	}
 	return hub, shown, func() error {

@@ -26,6 +26,23 @@ func Reps(full int) int {
 	return max(1, full/10)
 }
 
+// MemDir returns a folder for t that lies in memory where the system has room for
+// one, and is removed at the end: to force data to a disk takes most of the time
+// of a test that does it ten thousand times. Elsewhere it is t.TempDir.
+func MemDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "svcblocks-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
 // Slow skips t with -short: it takes more than a second or builds programs.
 func Slow(t testing.TB) {
 	t.Helper()

@@ -73,7 +73,7 @@ func ExampleSlack() {
 	}
 	ctx := context.Background()
 	for _, e := range notify.Errors(hook.Send(ctx, "s", "t")) {
-		fmt.Println(e.Class, e.RetryAfter == 2*time.Second)
+		fmt.Println(e.Class, e.Wait == 2*time.Second)
 	}
 	_ = hook.Send(ctx, "s", "t")
 	var shown []notifytest.SlackMessage = server.Messages()

@@ -65,10 +65,10 @@ func FuzzAnswers(f *testing.F) {
 		if e == nil {
 			return
 		}
-		if e.Class == "" || len(e.Error()) > 600 || strings.ContainsAny(e.Error(), "\r\n\x00") || e.RetryAfter < 0 {
+		if e.Class == "" || len(e.Error()) > 600 || strings.ContainsAny(e.Error(), "\r\n\x00") || e.Wait < 0 {
 			t.Errorf("%+v", e)
 		}
-		if code == 429 && (e.Class != notify.ClassThrottled || e.RetryAfter == 0 && strings.Trim(header, "0 ") != "" && header == "") {
+		if code == 429 && (e.Class != notify.ClassThrottled || e.Wait == 0 && strings.Trim(header, "0 ") != "" && header == "") {
 			t.Errorf("%+v", e)
 		}
 		if code >= 500 && !e.Temporary() || code >= 300 && code < 400 && e.Temporary() {

@@ -123,8 +123,8 @@ func TestWebhookAnswers(t *testing.T) {
 			if e.Class != tc.class || e.Temporary() != tc.temporary || e.Code != tc.status || !strings.Contains(e.Error(), tc.text) {
 				t.Errorf("got %+v", e)
 			}
-			if tc.status == 429 && e.RetryAfter != 30*time.Second {
-				t.Errorf("RetryAfter %v without a header", e.RetryAfter)
+			if tc.status == 429 && e.Wait != 30*time.Second {
+				t.Errorf("RetryAfter %v without a header", e.Wait)
 			}
 			if n := len(s.Requests()); n != 1 {
 				t.Errorf("%d requests, want 1", n)
@@ -317,7 +317,7 @@ func TestRateIsKept(t *testing.T) {
 	defer cancel()
 	begin := time.Now()
 	err := w.Send(ctx, "s", "m")
-	if errs := notify.Errors(err); len(errs) != 1 || errs[0].Class != notify.ClassThrottled || errs[0].RetryAfter < 100*time.Millisecond || !errors.Is(err, context.DeadlineExceeded) {
+	if errs := notify.Errors(err); len(errs) != 1 || errs[0].Class != notify.ClassThrottled || errs[0].Wait < 100*time.Millisecond || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("wait beyond ctx: %v", err)
 	}
 	if ctx.Err() != nil {

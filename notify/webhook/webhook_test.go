@@ -169,7 +169,7 @@ func TestAnswers(t *testing.T) {
 		})
 		err := c.Notify(t.Context(), notify.Message{ID: "m1", Subject: "s"})
 		errs := notify.Errors(err)
-		if len(errs) != 1 || errs[0].Class != tc.class || errs[0].Temporary() != tc.temporary || errs[0].RetryAfter != tc.after || errs[0].Code != tc.status || errs[0].MessageID != "m1" {
+		if len(errs) != 1 || errs[0].Class != tc.class || errs[0].Temporary() != tc.temporary || errs[0].Wait != tc.after || errs[0].Code != tc.status || errs[0].MessageID != "m1" {
 			t.Errorf("%d: %+v", tc.status, errs)
 		}
 		if strings.Contains(fmt.Sprintf("%v %+v %#v", err, err, err), "canary") {
@@ -253,7 +253,7 @@ func TestRate(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	err := c.Send(ctx, "s", "t")
-	if errs := notify.Errors(err); len(errs) != 1 || errs[0].Class != notify.ClassThrottled || errs[0].RetryAfter < 59*time.Minute || !errors.Is(err, context.DeadlineExceeded) {
+	if errs := notify.Errors(err); len(errs) != 1 || errs[0].Class != notify.ClassThrottled || errs[0].Wait < 59*time.Minute || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("third message: %v", err)
 	}
 }

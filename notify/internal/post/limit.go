@@ -38,7 +38,7 @@ func (l *Limiter) Wait(ctx context.Context) *notify.Error {
 	if deadline, ok := ctx.Deadline(); ok && wait > time.Until(deadline) {
 		l.mu.Unlock() // no token taken: it would come too late
 		e := notify.NewError("wait for the rate limit", context.DeadlineExceeded)
-		e.Class, e.RetryAfter = notify.ClassThrottled, wait
+		e.Class, e.Wait = notify.ClassThrottled, wait
 		e.Reason = fmt.Sprintf("the next message may go out in %v, which is too late", wait.Round(time.Millisecond))
 		return e
 	}

@@ -126,11 +126,11 @@ func (p *Poster) StatusError(op string, a Answer, now time.Time) *notify.Error {
 	switch {
 	case a.Status == http.StatusTooManyRequests:
 		e.Class = notify.ClassThrottled
-		if e.RetryAfter = after; !asked {
-			e.RetryAfter = defaultPause
+		if e.Wait = after; !asked {
+			e.Wait = defaultPause
 		}
 	case a.Status >= 500, a.Status == http.StatusRequestTimeout, a.Status == http.StatusTooEarly:
-		e.Class, e.RetryAfter = notify.ClassServer, after
+		e.Class, e.Wait = notify.ClassServer, after
 	case a.Status >= 300 && a.Status < 400:
 		e.Class = notify.ClassInvalid
 		e.Reason = p.Service + "'s address answers with a redirect, which is not followed: check the address"
@@ -144,8 +144,8 @@ func (p *Poster) StatusError(op string, a Answer, now time.Time) *notify.Error {
 // Throttle marks e as a request for fewer messages.
 func Throttle(e *notify.Error) {
 	e.Class = notify.ClassThrottled
-	if e.RetryAfter == 0 {
-		e.RetryAfter = defaultPause
+	if e.Wait == 0 {
+		e.Wait = defaultPause
 	}
 }
 

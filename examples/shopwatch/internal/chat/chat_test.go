@@ -236,8 +236,8 @@ func TestRefused(t *testing.T) {
 					continue
 				}
 				e := all[0]
-				if e.Class != tt.class || e.Code != tt.status || e.RetryAfter != tt.after || !strings.Contains(e.Reason, tt.wording) {
-					t.Errorf("%s: %s %d after %v: %s", name, e.Class, e.Code, e.RetryAfter, e.Reason)
+				if e.Class != tt.class || e.Code != tt.status || e.Wait != tt.after || !strings.Contains(e.Reason, tt.wording) {
+					t.Errorf("%s: %s %d after %v: %s", name, e.Class, e.Code, e.Wait, e.Reason)
 				}
 				if strings.Contains(err.Error(), canary) {
 					t.Errorf("%s: the secret shows: %v", name, err)

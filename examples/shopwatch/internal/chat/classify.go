@@ -69,7 +69,7 @@ func refusal(res *http.Response, body []byte) error {
 			wait = s // not so for NaN
 		}
 		const most = 3600 // an hour; a wait beyond it is a mistake
-		e.RetryAfter = time.Duration(min(wait, most) * float64(time.Second))
+		e.Wait = time.Duration(min(wait, most) * float64(time.Second))
 	case res.StatusCode == http.StatusUnauthorized, res.StatusCode == http.StatusForbidden, res.StatusCode == http.StatusNotFound:
 		e.Class = notify.ClassAuth // the token, or the webhook, is not known there
 	case res.StatusCode >= 500, res.StatusCode == http.StatusRequestTimeout:

@@ -125,7 +125,7 @@ func (r *Receiver) deliver(f func(notify.MessageNotifier) error) error {
 // for refused credentials.
 func (no *refusal) error() error {
 	return &notify.Error{
-		Op: "send", Class: notify.ClassThrottled, RetryAfter: retryAfter,
+		Op: "send", Class: notify.ClassThrottled, Wait: retryAfter,
 		Reason: fmt.Sprintf("not tried until %s or until there are new settings: %s", no.until.UTC().Format("15:04:05 UTC"), no.why),
 	}
 }

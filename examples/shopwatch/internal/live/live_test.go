@@ -167,7 +167,7 @@ func TestRefusedCredentials(t *testing.T) {
 			return e
 		}
 		for range 3 {
-			if e := send(); e == nil || !e.Temporary() || e.Class == notify.ClassAuth || e.RetryAfter != 5*time.Second || !strings.Contains(e.Reason, "535") {
+			if e := send(); e == nil || !e.Temporary() || e.Class == notify.ClassAuth || e.Wait != 5*time.Second || !strings.Contains(e.Reason, "535") {
 				t.Errorf("Notify = %+v", e)
 			}
 		}

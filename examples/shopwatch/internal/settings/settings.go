@@ -43,7 +43,7 @@ type Settings struct {
 	Telegram        chat.Telegram   `koanf:"telegram"`
 	Discord         chat.Discord    `koanf:"discord"`
 	Teams           chat.Teams      `koanf:"teams"`
-	Notify          notify.Config   `koanf:"notify"` // receivers are called mail, slack, telegram, discord and teams
+	Notify          notify.Options  `koanf:"notify"` // receivers are called mail, slack, telegram, discord and teams
 	Server          Server          `koanf:"server"`
 	Auth            auth.Config     `koanf:"auth"` // without an issuer page and API are open
 	Profiling       Profiling       `koanf:"profiling"`
