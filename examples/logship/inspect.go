@@ -23,6 +23,12 @@ import (
 // digits.
 var segment = regexp.MustCompile(`^(.+)-([0-9]{20})-[0-9]{6}(\.[^.]+)?$`)
 
+// sealedAt returns when a segment was sealed, by the digits of its name.
+func sealedAt(digits string) (time.Time, bool) {
+	at, err := time.Parse("20060102150405.000000", digits[:14]+"."+digits[14:])
+	return at, err == nil
+}
+
 // inspect lists the segments, the active files and the quarantine in dir.
 func inspect(dir, name string, w io.Writer) error {
 	entries, err := os.ReadDir(dir)
@@ -37,7 +43,7 @@ func inspect(dir, name string, w io.Writer) error {
 		switch m := segment.FindStringSubmatch(e.Name()); {
 		case m != nil && (name == "" || m[1]+m[3] == name):
 			state = "waiting"
-			if at, err := time.Parse("20060102150405.000000", m[2][:14]+"."+m[2][14:]); err == nil {
+			if at, ok := sealedAt(m[2]); ok {
 				sealed = at.Local().Format(time.DateTime)
 			}
 		case strings.HasSuffix(e.Name(), quarantineSuffix) && (name == "" || e.Name() == name+quarantineSuffix):

@@ -1,7 +1,9 @@
 // Command logship shows what waits in the folder of a log, and ships it by
 // hand: what a process left that will not come back, or on a machine without a
-// network, from a copy of the folder.
+// network, from a copy of the folder. Its tail shows the log itself, which is
+// many files, as one.
 //
+//	logship tail -f -dir var/log -level warn                # read it
 //	logship -dir var/log                                    # what is there
 //	logship -dir var/log -to httpjson -url https://…/ingest # ship it
 //	logship -dir var/log -requeue                           # try quarantined events again
@@ -44,6 +46,9 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	if len(args) > 0 && args[0] == "tail" {
+		return tail(ctx, args[1:], stdout, stderr)
+	}
 	flags := flag.NewFlagSet("logship", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	dir := flags.String("dir", "", "the folder of the log")
@@ -59,14 +64,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if *dir == "" {
-		flags.Usage()
-		return errors.New("-dir is required: the folder of the log, such as var/log")
-	}
-	if info, err := os.Stat(*dir); err != nil {
+	if err := checkDir(flags, *dir); err != nil {
 		return err
-	} else if !info.IsDir() {
-		return fmt.Errorf("-dir %s is no folder", *dir)
 	}
 	if *requeue {
 		if err := requeueAll(*dir, *name, stdout); err != nil {
@@ -83,6 +82,21 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	ctx, cancel := context.WithTimeoutCause(ctx, *timeout, fmt.Errorf("not done within %v", *timeout))
 	defer cancel()
 	return drain(ctx, *dir, *name, sink, stdout, stderr)
+}
+
+func checkDir(flags *flag.FlagSet, dir string) error {
+	if dir == "" {
+		flags.Usage()
+		return errors.New("-dir is required: the folder of the log, such as var/log")
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("-dir %s is no folder", dir)
+	}
+	return nil
 }
 
 func newSink(to, url, index, service, idField string, plain bool, token secret.Secret) (logging.Sink, error) {
