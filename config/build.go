@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"reflect"
 	"slices"
 	"strconv"
@@ -15,38 +13,34 @@ import (
 	"github.com/svcblocks/svcblocks/config/internal/doc"
 	"github.com/svcblocks/svcblocks/config/internal/typed"
 	tags "github.com/svcblocks/svcblocks/internal/options"
+	"github.com/svcblocks/svcblocks/internal/redact"
 )
-
-// snapshot is one complete reading of the settings.
-type snapshot struct {
-	rv         reflect.Value // pointer to the settings
-	heads      []*doc.Node   // by leaf id: the value that won, nil for the default
-	ignored    []Entry       // names that Ignore let be there
-	layers     []*layer
-	warnings   []Problem
-	inputs     []input
-	references map[string][]string // reference text to the keys that use it
-	at         time.Time
-}
 
 // builder makes a snapshot.
 type builder struct {
 	*reading
 	typed.Decoder
+	engine     *engine
 	found      []Problem // of the values that won
 	heads      []*doc.Node
 	references map[string][]string
 }
 
-// build reads all layers, resolves references, decodes and checks. With data
-// for the writable file, that is taken in place of what the file holds.
-func (e *engine) build(ctx context.Context, replaced []byte) (*snapshot, error) {
-	b := &builder{reading: &reading{opt: e.opt, schema: e.schema, environ: e.opt.environ()}}
-	b.Decoder = *newDecoder(e.opt.lenient)
-	b.heads = make([]*doc.Node, len(e.schema.Leaves))
-	b.references = map[string][]string{}
-	b.replaced, b.before = replaced, e.filled()
-	b.anew = replaced != nil && e.writableGone()
+func newBuilder(e *engine, replaced []byte) *builder {
+	return &builder{
+		engine: e,
+		reading: &reading{
+			opt: e.opt, schema: e.schema, environ: e.opt.environ(), before: e.filled(),
+			replaced: replaced, anew: replaced != nil && e.writableGone(),
+		},
+		Decoder:    *newDecoder(e.opt.lenient),
+		heads:      make([]*doc.Node, len(e.schema.Leaves)),
+		references: map[string][]string{},
+	}
+}
+
+// build reads all layers, resolves references, decodes and checks.
+func (b *builder) build(ctx context.Context) (*snapshot, error) {
 	b.run()
 	for _, l := range b.layers {
 		b.apply(l)
@@ -54,16 +48,16 @@ func (e *engine) build(ctx context.Context, replaced []byte) (*snapshot, error) 
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("config: load: %w", context.Cause(ctx))
 	}
-	b.defaultReferences(e.defaults)
-	e.resolveAll(ctx, b)
+	b.defaultReferences()
+	b.resolveAll(ctx)
 	b.checkWritable()
 
-	rv := reflect.New(e.schema.Type)
-	rv.Elem().Set(typed.Copy(e.defaults, e.schema.Root.Shape))
-	b.section(e.schema.Root, rv.Elem())
+	rv := reflect.New(b.schema.Type)
+	rv.Elem().Set(typed.Copy(b.engine.defaults, b.schema.Root.Shape))
+	b.section(b.schema.Root, rv.Elem())
 	problems := slices.Concat(b.problems, problemsOf(b.Mistakes), b.found)
-	problems = append(problems, b.validateTree(rv.Elem(), e.schema.Root.Shape, "", problems)...)
-	b.collectSecrets(rv.Elem(), e.schema.Root.Shape)
+	problems = append(problems, b.validateTree(rv.Elem(), b.schema.Root.Shape, "", problems)...)
+	b.collectSecrets(rv.Elem(), b.schema.Root.Shape)
 	warnings := append(b.reading.warnings, problemsOf(b.Decoder.Warnings)...)
 	if more := len(warnings) - maxProblems; more > 0 {
 		warnings = append(warnings[:maxProblems:maxProblems], Problem{Message: fmt.Sprintf("and %d more warnings", more)})
@@ -71,18 +65,7 @@ func (e *engine) build(ctx context.Context, replaced []byte) (*snapshot, error) 
 	b.scrub.problems(warnings)
 
 	if len(problems) > 0 {
-		rank := map[string]int{}
-		for i, l := range b.layers {
-			rank[l.describe()] = i
-		}
-		sortProblems(problems, rank)
-		r := &Report{Problems: problems}
-		if r.More = len(problems) - maxProblems; r.More > 0 {
-			r.Problems = problems[:maxProblems:maxProblems]
-		}
-		r.More = max(0, r.More)
-		b.scrub.problems(r.Problems)
-		return &snapshot{inputs: sortedInputs(b.inputs), warnings: warnings}, r
+		return &snapshot{inputs: sortedInputs(b.inputs), warnings: warnings}, b.report(problems)
 	}
 	return &snapshot{
 		rv: rv, heads: b.heads, layers: b.layers, warnings: warnings,
@@ -90,25 +73,21 @@ func (e *engine) build(ctx context.Context, replaced []byte) (*snapshot, error) 
 	}, nil
 }
 
-// writableGone reports that the writable file does not exist.
-func (e *engine) writableGone() bool {
-	return slices.ContainsFunc(e.opt.sources, func(s sourceSpec) bool {
-		_, err := os.Stat(s.path)
-		return s.writable && errors.Is(err, fs.ErrNotExist)
-	})
-}
-
-// filled lists the files that held something in the current snapshot.
-func (e *engine) filled() map[string]bool {
-	out := map[string]bool{}
-	if snap := e.snapshot(); snap != nil {
-		for _, l := range snap.layers {
-			if len(l.data) > 0 {
-				out[l.name] = true
-			}
-		}
+// report orders problems by layer and place, bounds their number and takes
+// secrets out.
+func (b *builder) report(problems []Problem) *Report {
+	rank := map[string]int{}
+	for i, l := range b.layers {
+		rank[l.describe()] = i
 	}
-	return out
+	sortProblems(problems, rank)
+
+	r := &Report{Problems: problems}
+	if r.More = max(0, len(problems)-maxProblems); r.More > 0 {
+		r.Problems = problems[:maxProblems:maxProblems]
+	}
+	b.scrub.problems(r.Problems)
+	return r
 }
 
 // apply lays one layer over those before it.
@@ -197,6 +176,96 @@ func (b *builder) keyHint(section *typed.Entry, key string) string {
 	}
 
 	return ""
+}
+
+// defaultReferences gives defaults that are references a node of their own.
+func (b *builder) defaultReferences() {
+	var visit func(e *typed.Entry, rv reflect.Value)
+	visit = func(e *typed.Entry, rv reflect.Value) {
+		for _, child := range e.Children {
+			fv := rv.Field(child.Index)
+			for fv.Kind() == reflect.Pointer && !fv.IsNil() {
+				fv = fv.Elem()
+			}
+			switch {
+			case fv.Kind() == reflect.Pointer:
+			case child.Section:
+				visit(child, fv)
+			case b.heads[child.ID] == nil && (child.Shape.Code == typed.String || child.Shape.Code == typed.Secret):
+				if text := typed.PlainText(fv, child.Shape); isReference(text) {
+					b.heads[child.ID] = &doc.Node{Kind: doc.Text, Text: text, Mark: noOrigin}
+				}
+			}
+		}
+	}
+
+	visit(b.schema.Root, b.engine.defaults)
+}
+
+// resolveAll replaces the references of the values that won. Values that are
+// known are taken from before, so that an outage does not stop a reload.
+func (b *builder) resolveAll(ctx context.Context) {
+	type use struct {
+		n   *doc.Node
+		key string
+		s   *typed.Shape
+	}
+
+	uses := map[string][]use{}
+	var order []string
+	var find func(n *doc.Node, key string, s *typed.Shape)
+
+	find = func(n *doc.Node, key string, s *typed.Shape) {
+		if !mayRefer(n) {
+			return // most values do not, and need no key
+		}
+		if n.Kind == doc.Text && isReference(n.Text) {
+			if uses[n.Text] == nil {
+				order = append(order, n.Text)
+			}
+			uses[n.Text] = append(uses[n.Text], use{n, key, s})
+			return
+		}
+		for i, item := range n.Items {
+			full := fmt.Sprintf("%s[%d]", key, i)
+			if n.Kind == doc.Map {
+				full = doc.JoinKey(key, n.Names[i].Text)
+			}
+			find(item, full, s)
+		}
+	}
+
+	for i, n := range b.heads {
+		find(n, b.schema.Leaves[i].Key, b.schema.Leaves[i].Shape)
+	}
+	if len(order) == 0 {
+		return
+	}
+
+	for _, text := range order {
+		if r, err := parseReference(text); err == nil && isLocal(b.opt.resolvers[r.scheme]) && r.scheme == "file" {
+			b.inputs = append(b.inputs, currentInput(r.path, false)) // before it is resolved
+		}
+	}
+
+	results := b.engine.refs.get(ctx, b.opt.resolvers, order)
+	for i, text := range order {
+		for _, u := range uses[text] {
+			b.references[text] = append(b.references[text], u.key)
+			if results[i].err != nil {
+				p := problemAt(u.n, u.key)
+				p.Kind = KindUnresolved
+				p.Message = fmt.Sprintf("cannot resolve %s: %s", showReference(text), redact.Reason(results[i].err.Error()))
+				p.Err = results[i].err
+				b.fail(p)
+				skip(u.n)
+				continue
+			}
+			b.scrub.add(results[i].value)
+			u.n.Text, u.n.Plain = results[i].value, false
+			remark(u.n, func(o *origin) { o.ref, o.tainted = text, true })
+		}
+	}
 }
 
 // section decodes the leaves below e into the struct rv.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/svcblocks/svcblocks/config/internal/typed"
 )
@@ -33,7 +32,7 @@ const usage = `Usage: config <command>
   check                  load the settings and report every mistake
   explain [-json] [key]  list keys with their values, origins and what was overridden
   get <key>              print one value (a secret stays redacted)
-  set <key> <value>      change one key in the writable file
+  set <key> <value>      change one key in the writable file, such as mail.port or items[0].port
   unset <key>            take one key out of that file: back to the layer below
   schema                 print a JSON Schema of the settings files
   env                    print an example .env file
@@ -159,16 +158,6 @@ func generateCommand[T any](name string, defaults T, stdout, stderr io.Writer, o
 	}
 	fmt.Fprint(stdout, out)
 	return ExitOK
-}
-
-// under keeps the entries of a key, of its section or of its map.
-func (x Explanation) under(key string) (out Explanation) {
-	for _, e := range x {
-		if e.Key == key || strings.HasPrefix(e.Key, key+".") {
-			out = append(out, e)
-		}
-	}
-	return out
 }
 
 func unknownKey(x Explanation, key string, stderr io.Writer) int {

@@ -10,17 +10,25 @@ import (
 	"github.com/svcblocks/svcblocks/config/internal/typed"
 )
 
-func (e *engine) leafEdits(base *snapshot, leaf *typed.Entry, ov, nv reflect.Value, texts map[string]*doc.Node) ([]doc.Change, error) {
-	if _, named := texts[leaf.Key]; !ov.IsValid() && nv.IsZero() && !named {
-		return nil, nil
+// differ collects the changes below one leaf.
+type differ struct {
+	*engine
+	base *snapshot
+	leaf *typed.Entry
+	out  []doc.Change
+
+	resolved map[string]bool // texts of the leaf that are held elsewhere
+}
+
+// leafValues compares the two values of the leaf.
+func (d *differ) leafValues(ov, nv reflect.Value) error {
+	if !ov.IsValid() && nv.IsZero() {
+		return nil
 	}
-	d := &differ{engine: e, base: base, leaf: leaf, texts: texts}
-	path := strings.Split(leaf.Key, ".")
-	if leaf.Shape.Code == typed.Map && !ov.IsValid() {
-		ov = reflect.Zero(leaf.Shape.Type)
+	if d.leaf.Shape.Code == typed.Map && !ov.IsValid() {
+		ov = reflect.Zero(d.leaf.Shape.Type)
 	}
-	err := d.value(leaf.Shape, base.heads[leaf.ID], ov, nv, path)
-	return d.out, err
+	return d.value(d.leaf.Shape, d.base.heads[d.leaf.ID], ov, nv, strings.Split(d.leaf.Key, "."))
 }
 
 // mapEdits edits the entries of a map one by one, and within an entry the keys
@@ -56,27 +64,12 @@ func (d *differ) mapEdits(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, pat
 	return nil
 }
 
-// differ collects the edits below one leaf.
-type differ struct {
-	engine *engine
-	base   *snapshot
-	leaf   *typed.Entry
-	texts  map[string]*doc.Node
-	out    []doc.Change
-
-	resolved map[string]bool // texts of the leaf that are held elsewhere
-}
-
 // value compares one value, whose node in the layers is n; an invalid
 // reflect.Value stands for an entry that is not there.
 func (d *differ) value(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, path []string) error {
 	key := doc.Dotted(path)
-	text, named := d.texts[key]
-	if ov.IsValid() && nv.IsValid() && !named {
+	if ov.IsValid() && nv.IsValid() {
 		if typed.Equal(ov, nv, s) || (s.Code == typed.Slice || s.Code == typed.Map) && ov.Len() == 0 && nv.Len() == 0 {
-			if s.Code == typed.Map {
-				return d.mapEdits(s, n, ov, nv, path) // an entry may be named
-			}
 			return nil
 		}
 
@@ -103,23 +96,21 @@ func (d *differ) value(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, path [
 		}
 	}
 
-	if err := d.engine.mayWrite(d.base, key, n); err != nil {
+	if err := d.base.mayWrite(key, n); err != nil {
 		return err
 	}
 
 	x := doc.Change{Path: path}
 	switch {
-	case named:
-		x.Value = asQuoted(n, text, s)
 	case nv.IsValid():
 		var err error
 		if x.Value, err = d.encode(s, n, ov, nv, key); err != nil {
 			return err
 		}
 		if d.holdsResolved(x.Value, true) {
-			return fmt.Errorf("config: update %s: a value in it is held elsewhere: %w", key, ErrSecret)
+			return refuse(ErrSecret, "update %s: a value in it is held elsewhere", key)
 		}
-	case n == nil || from(n).over != nil || !from(n).layer.writable || d.engine.defaultHas(d.leaf, path[len(path)-1]):
+	case n == nil || from(n).over != nil || !from(n).layer.writable || d.defaultHas(path[len(path)-1]):
 		x.Value = &doc.Node{Kind: doc.Null} // set below the file: take it away there
 	}
 
@@ -128,30 +119,18 @@ func (d *differ) value(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, path [
 }
 
 // defaultHas reports whether the default of a map has the entry.
-func (e *engine) defaultHas(leaf *typed.Entry, k string) bool {
-	copied := typed.Copy(e.defaults, e.schema.Root.Shape)
-	m := e.leafValue(copied, leaf)
+func (d *differ) defaultHas(k string) bool {
+	copied := typed.Copy(d.defaults, d.schema.Root.Shape)
+	m := d.leafValue(copied, d.leaf)
 	if m.Kind() != reflect.Map {
 		return false
 	}
 	for it := m.MapRange(); it.Next(); {
-		if typed.PlainText(it.Key(), leaf.Shape.Key) == k {
+		if typed.PlainText(it.Key(), d.leaf.Shape.Key) == k {
 			return true
 		}
 	}
 	return false
-}
-
-// mayWrite refuses a key whose value comes from a layer above the file.
-func (e *engine) mayWrite(base *snapshot, key string, n *doc.Node) error {
-	if from(n) == noOrigin {
-		return nil
-	}
-	file := slices.IndexFunc(base.layers, func(l *layer) bool { return l.writable })
-	if slices.Index(base.layers, from(n).layer) > file {
-		return &OverriddenError{Key: key, Origin: publicOrigin(n)}
-	}
-	return nil
 }
 
 // encode makes the node to write for a value. What did not change keeps the
@@ -169,7 +148,7 @@ func (d *differ) encode(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, key s
 	}
 
 	if ref := from(n).ref; ref != "" {
-		return nil, fmt.Errorf("config: update %s: its value is held at %s: %w", key, showReference(ref), ErrSecret)
+		return nil, refuse(ErrSecret, "update %s: its value is held at %s", key, showReference(ref))
 	}
 
 	switch s.Code {
@@ -181,7 +160,7 @@ func (d *differ) encode(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, key s
 
 	text, err := typed.Encode(nv, s)
 	if err != nil {
-		return nil, fmt.Errorf("config: update %s: %w", key, err)
+		return nil, encodeError("update", key, err)
 	}
 	return asQuoted(n, text, s), nil
 }
@@ -192,7 +171,7 @@ func asQuoted(n, value *doc.Node, s *typed.Shape) *doc.Node {
 	for s.Code == typed.Pointer {
 		s = s.Elem
 	}
-	if s.Code == typed.Any || n == nil || n.Kind != doc.Text || n.Plain || !value.Plain || !from(n).writable() {
+	if s.Code == typed.Any || n == nil || n.Kind != doc.Text || n.Plain || value == nil || !value.Plain || !from(n).writable() {
 		return value
 	}
 	quoted := *value
@@ -252,7 +231,7 @@ func (d *differ) structure(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, ke
 		f := s.Struct.Names[k]
 		nf, ok := typed.ReadPath(nv, f.Path)
 		item := n.Find(k)
-		if !ok || nf.IsZero() && item == nil {
+		if !ok || nf.IsZero() && item == nil && !f.Tags.HasDefault {
 			continue
 		}
 		var of reflect.Value

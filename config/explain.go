@@ -105,13 +105,19 @@ func (x Explanation) Find(key string) (Entry, bool) {
 	return x[i], true
 }
 
-// Explain lists the value of every key of the current snapshot, where it comes
-// from and what it overrode. Secrets are redacted.
-func (s *Store[T]) Explain() Explanation { return s.engine.explain() }
+// under keeps the entries of a key, of its section or of its map.
+func (x Explanation) under(key string) (out Explanation) {
+	for _, e := range x {
+		if e.Key == key || strings.HasPrefix(e.Key, key+".") {
+			out = append(out, e)
+		}
+	}
+	return out
+}
 
-func (e *engine) explain() Explanation {
-	snap := e.snapshot()
-	out := make(Explanation, 0, len(e.schema.Leaves))
+// explain lists the keys of a snapshot.
+func explain(schema *typed.Schema, snap *snapshot, defaults reflect.Value) Explanation {
+	out := make(Explanation, 0, len(schema.Leaves))
 	var visit func(section *typed.Entry, rv, def reflect.Value)
 
 	visit = func(section *typed.Entry, rv, def reflect.Value) {
@@ -125,7 +131,7 @@ func (e *engine) explain() Explanation {
 		}
 	}
 
-	visit(e.schema.Root, snap.rv.Elem(), e.defaults)
+	visit(schema.Root, snap.rv.Elem(), defaults)
 	return append(out, snap.ignored...)
 }
 

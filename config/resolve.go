@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -94,72 +93,6 @@ type resolved struct {
 	retryAt time.Time
 }
 
-// resolveAll replaces the references of the values that won. Values that are
-// known are taken from before, so that an outage does not stop a reload.
-func (e *engine) resolveAll(ctx context.Context, b *builder) {
-	type use struct {
-		n   *doc.Node
-		key string
-		s   *typed.Shape
-	}
-
-	uses := map[string][]use{}
-	var order []string
-	var find func(n *doc.Node, key string, s *typed.Shape)
-
-	find = func(n *doc.Node, key string, s *typed.Shape) {
-		if !mayRefer(n) {
-			return // most values do not, and need no key
-		}
-		if n.Kind == doc.Text && isReference(n.Text) {
-			if uses[n.Text] == nil {
-				order = append(order, n.Text)
-			}
-			uses[n.Text] = append(uses[n.Text], use{n, key, s})
-			return
-		}
-		for i, item := range n.Items {
-			full := fmt.Sprintf("%s[%d]", key, i)
-			if n.Kind == doc.Map {
-				full = doc.JoinKey(key, n.Names[i].Text)
-			}
-			find(item, full, s)
-		}
-	}
-
-	for i, n := range b.heads {
-		find(n, b.schema.Leaves[i].Key, b.schema.Leaves[i].Shape)
-	}
-	if len(order) == 0 {
-		return
-	}
-
-	for _, text := range order {
-		if r, err := parseReference(text); err == nil && isLocal(e.opt.resolvers[r.scheme]) && r.scheme == "file" {
-			b.inputs = append(b.inputs, currentInput(r.path, false)) // before it is resolved
-		}
-	}
-
-	results := e.refs.get(ctx, e.opt.resolvers, order)
-	for i, text := range order {
-		for _, u := range uses[text] {
-			b.references[text] = append(b.references[text], u.key)
-			if results[i].err != nil {
-				p := problemAt(u.n, u.key)
-				p.Kind = KindUnresolved
-				p.Message = fmt.Sprintf("cannot resolve %s: %s", showReference(text), redact.Reason(results[i].err.Error()))
-				p.Err = results[i].err
-				b.fail(p)
-				skip(u.n)
-				continue
-			}
-			b.scrub.add(results[i].value)
-			u.n.Text, u.n.Plain = results[i].value, false
-			remark(u.n, func(o *origin) { o.ref, o.tainted = text, true })
-		}
-	}
-}
-
 // mayRefer reports whether a reference is in n.
 func mayRefer(n *doc.Node) bool {
 	switch {
@@ -186,30 +119,6 @@ func isLocal(r Resolver) bool {
 		return true
 	}
 	return false
-}
-
-// defaultReferences gives defaults that are references a node of their own.
-func (b *builder) defaultReferences(defaults reflect.Value) {
-	var visit func(e *typed.Entry, rv reflect.Value)
-	visit = func(e *typed.Entry, rv reflect.Value) {
-		for _, child := range e.Children {
-			fv := rv.Field(child.Index)
-			for fv.Kind() == reflect.Pointer && !fv.IsNil() {
-				fv = fv.Elem()
-			}
-			switch {
-			case fv.Kind() == reflect.Pointer:
-			case child.Section:
-				visit(child, fv)
-			case b.heads[child.ID] == nil && (child.Shape.Code == typed.String || child.Shape.Code == typed.Secret):
-				if text := typed.PlainText(fv, child.Shape); isReference(text) {
-					b.heads[child.ID] = &doc.Node{Kind: doc.Text, Text: text, Mark: noOrigin}
-				}
-			}
-		}
-	}
-
-	visit(b.schema.Root, defaults)
 }
 
 // references keeps what resolvers gave, across reloads.

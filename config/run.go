@@ -32,46 +32,6 @@ const (
 	refreshTimeout = 30 * time.Second
 )
 
-// Run follows the files of all layers and the leases of references, and
-// reloads what changed, until ctx ends; then it returns nil. A reload that
-// fails keeps the last good settings, is logged once and shown by
-// [Store.Stats], and by [Store.Check] when it lasts. Run returns [ErrRunning]
-// if it runs already, and [ErrClosed] after Close.
-func (s *Store[T]) Run(ctx context.Context) error {
-	s.engine.health.Used()
-	return s.engine.run(ctx)
-}
-
-func (e *engine) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	done := make(chan struct{})
-	e.mu.Lock()
-
-	switch {
-	case e.closed:
-		e.mu.Unlock()
-		return ErrClosed
-	case e.running:
-		e.mu.Unlock()
-		return ErrRunning
-	}
-
-	e.running, e.stop, e.done = true, cancel, done
-	e.mu.Unlock()
-	defer func() {
-		e.mu.Lock()
-		e.running, e.stop, e.stats.Watching = false, nil, ""
-		e.mu.Unlock()
-		close(done)
-	}()
-
-	f := &follower{engine: e, watch: newFileWatch(e.opt.noEvents)}
-	defer f.watch.close()
-	f.loop(ctx)
-	return nil
-}
-
 // follower is the state of one Run.
 type follower struct {
 	*engine

@@ -3,15 +3,10 @@ package config
 import (
 	"context"
 	"errors"
-	"fmt"
 	"reflect"
-	"slices"
-	"sync"
 	"sync/atomic"
-	"time"
 
-	"github.com/svcblocks/svcblocks/config/internal/typed"
-	"github.com/svcblocks/svcblocks/internal/health"
+	"github.com/svcblocks/svcblocks/config/internal/doc"
 )
 
 // Errors that a caller may branch on.
@@ -33,28 +28,6 @@ var (
 type Store[T any] struct {
 	current atomic.Pointer[T]
 	engine  *engine
-}
-
-// engine is the part of a Store that does not depend on the type.
-type engine struct {
-	opt      *options
-	schema   *typed.Schema
-	defaults reflect.Value
-	refs     references
-	publish  func(rv reflect.Value)
-	health   *health.Monitor // of what Check tells
-
-	building chan struct{} // holds one token while a build, write or swap is on
-	mu       sync.Mutex    // guards what follows
-	snap     *snapshot
-	stats    Stats
-	reported string // the failure that was last logged
-	closed   bool
-	running  bool
-	stop     context.CancelCauseFunc
-	done     chan struct{}
-	wake     chan struct{} // tells Run of a new snapshot or failure
-	changes  changes
 }
 
 // Load reads all layers, as they are, into a Store. defaults, a struct, is the value of keys
@@ -85,60 +58,6 @@ func Load[T any](ctx context.Context, defaults T, opts ...Option) (*Store[T], er
 	return s, nil
 }
 
-func newEngine(defaults reflect.Value, o *options) (*engine, error) {
-	schema, errs := typed.NewSchema(defaults.Type(), specials())
-	if len(errs) == 0 {
-		errs = o.checkIgnore(schema)
-	}
-
-	if len(errs) > 0 {
-		joined := make([]error, len(errs))
-		for i, text := range errs {
-			joined[i] = errors.New("config: load: " + text)
-		}
-		return nil, errors.Join(joined...)
-	}
-
-	filled := reflect.New(schema.Type).Elem()
-	filled.Set(typed.Copy(defaults, schema.Root.Shape))
-	typed.Fill(filled, schema.Root.Shape)
-	monitor := newHealth(o)
-
-	return &engine{
-		opt: o, schema: schema, defaults: filled,
-		health: monitor,
-		refs:   references{known: map[string]*resolved{}, every: o.refresh, health: monitor}, wake: make(chan struct{}, 1), building: make(chan struct{}, 1),
-	}, nil
-}
-
-// install makes snap the current one and queues what OnChange has to know.
-func (e *engine) install(snap *snapshot) {
-	e.mu.Lock()
-	old := e.snap
-	e.snap = snap
-	e.stats.Generation++
-	e.stats.LoadedAt = snap.at
-	e.stats.Err, e.stats.FailedAt = nil, time.Time{}
-	e.reported = ""
-
-	e.publish(snap.rv)
-	if old != nil {
-		e.changes.push(old.rv, snap.rv)
-	}
-	e.mu.Unlock()
-	e.refs.prune(snap.references)
-	e.health.OK(reloadKey)
-
-	e.signal()
-}
-
-func (e *engine) signal() {
-	select {
-	case e.wake <- struct{}{}:
-	default:
-	}
-}
-
 // Get returns the current snapshot. It is shared and must not be changed; take
 // one per piece of work, so that all of it sees the same settings. It costs one
 // atomic load.
@@ -151,171 +70,6 @@ func (s *Store[T]) Get() *T { return s.current.Load() }
 // resolved already are not resolved again; see [Store.Refresh].
 func (s *Store[T]) Reload(ctx context.Context) error { return s.engine.reload(ctx) }
 
-// exclusive waits for its turn to build, write or swap, does the work and tells
-// of the changes. A panic in the work, such as of a function of the caller,
-// gives the turn back.
-func (e *engine) exclusive(ctx context.Context, op string, work func() error) error {
-	e.health.Used()
-	select {
-	case e.building <- struct{}{}:
-	case <-ctx.Done():
-		return fmt.Errorf("config: %s: %w", op, context.Cause(ctx))
-	}
-
-	err := func() error {
-		defer func() { <-e.building }()
-		if e.isClosed() {
-			return ErrClosed
-		}
-		return work()
-	}()
-
-	e.changes.deliver()
-	return err
-}
-
-func (e *engine) reload(ctx context.Context) error { return e.reloadIf(ctx, nil) }
-
-// reloadIf reloads. With inputs expected, it gives an [*unsettledError] where
-// those that it reads are others.
-func (e *engine) reloadIf(ctx context.Context, expected []input) error {
-	return e.exclusive(ctx, "reload", func() error { return e.reloadLocked(ctx, expected) })
-}
-
-// unsettledError says that files changed while they were read, or that some
-// were read which nobody has seen at rest.
-type unsettledError struct{ joined []input }
-
-func (e *unsettledError) Error() string { return "config: reload: files are changing" }
-
-func (e *engine) reloadLocked(ctx context.Context, expected []input) error {
-	snap, err := e.buildAtRest(ctx, expected)
-	var u *unsettledError
-	if errors.As(err, &u) {
-		return err
-	}
-	if err != nil {
-		e.failed(ctx, snap, err)
-		return err
-	}
-
-	e.logWarnings(snap)
-	if old := e.snapshot(); old != nil && typed.Equal(old.rv.Elem(), snap.rv.Elem(), e.schema.Root.Shape) {
-		snap.rv = old.rv // the same values: keep the pointer that readers hold
-	}
-	recovered := e.lastErr() != nil
-	e.install(snap)
-	if recovered {
-		e.opt.logger.Info("settings are right again")
-	}
-	return nil
-}
-
-// buildAtRest builds a snapshot from files that are not being written. Run says
-// which files it has seen at rest. Other callers wait here, for what was
-// written in the last settleTime.
-func (e *engine) buildAtRest(ctx context.Context, expected []input) (*snapshot, error) {
-	if expected != nil {
-		snap, err := e.build(ctx, nil)
-		if snap == nil {
-			return nil, err
-		}
-		joined := without(snap.inputs, expected)
-		if len(joined) > 0 || !consistent(expected, snap.inputs) {
-			return nil, &unsettledError{joined}
-		}
-		return snap, err
-	}
-
-	for begun := time.Now(); ; {
-		at := time.Now()
-		snap, err := e.build(ctx, nil)
-		if snap == nil {
-			return nil, err
-		}
-		wait, path := restless(at, e.snapshot().inputs, snap.inputs)
-		if wait <= 0 {
-			return snap, err
-		}
-		if err := awaitRest(ctx, begun, wait, path); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// awaitRest sleeps until the file at path may have come to rest.
-func awaitRest(ctx context.Context, begun time.Time, wait time.Duration, path string) error {
-	if time.Since(begun) > settleMax {
-		return fmt.Errorf("config: %s has been changing for %s; try again when it is written", path, settleMax)
-	}
-
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("config: %s is being written: %w", path, context.Cause(ctx))
-	}
-}
-
-// failed notes a reload that kept the last good snapshot, and logs it once.
-func (e *engine) failed(ctx context.Context, snap *snapshot, err error) {
-	e.mu.Lock()
-	e.stats.Err, e.stats.FailedAt = err, time.Now()
-	e.stats.Failures++
-
-	if snap != nil && e.snap != nil {
-		kept := *e.snap // what to watch is what was read last
-		kept.inputs = mergeInputs(snap.inputs, kept.inputs)
-		e.snap = &kept
-	}
-
-	again := e.reported == err.Error()
-	e.reported = err.Error()
-	e.mu.Unlock()
-	if !gaveUp(ctx) {
-		e.health.Fail(reloadKey, within(err))
-	}
-	if !again {
-		e.opt.logger.Warn("reload failed, the last good settings stay", "error", err)
-	}
-
-	e.signal()
-}
-
-func (e *engine) logWarnings(snap *snapshot) {
-	before := map[string]bool{}
-	if old := e.snapshot(); old != nil {
-		for _, w := range old.warnings {
-			before[w.Error()] = true
-		}
-	}
-	for _, w := range snap.warnings {
-		if !before[w.Error()] {
-			e.opt.logger.Warn("settings", "warning", w.Error())
-		}
-	}
-}
-
-func (e *engine) snapshot() *snapshot {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.snap
-}
-
-func (e *engine) lastErr() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.stats.Err
-}
-
-func (e *engine) isClosed() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.closed
-}
-
 // Refresh resolves all references again and reads all layers. A reference that
 // cannot be resolved keeps its last good value; the error names it, and
 // [Stats] shows it until it works again.
@@ -323,43 +77,75 @@ func (s *Store[T]) Refresh(ctx context.Context) error {
 	return errors.Join(s.engine.refreshIf(ctx, nil, nil))
 }
 
-// refreshIf resolves the given references again, or all for nil, and reloads as
-// reloadIf does.
-func (e *engine) refreshIf(ctx context.Context, texts []string, expected []input) (resolving, reloading error) {
-	reloading = e.exclusive(ctx, "refresh", func() error {
-		if texts == nil {
-			texts = typed.SortedKeys(e.snapshot().references)
+// Run follows the files of all layers and the leases of references, and
+// reloads what changed, until ctx ends; then it returns nil. A reload that
+// fails keeps the last good settings, is logged once and shown by
+// [Store.Stats], and by [Store.Check] when it lasts. Run returns [ErrRunning]
+// if it runs already, and [ErrClosed] after Close.
+func (s *Store[T]) Run(ctx context.Context) error {
+	s.engine.health.Used()
+	return s.engine.run(ctx)
+}
+
+// Set changes one key, by name, to what the text means for the key's type: a
+// list is separated by commas or JSON, a map is JSON and replaces the map's
+// entries that it names. The names are those that reports print: map.entry is a
+// map's entry, items[0] an item of a list, items[0].port a key in one; the index
+// after the last adds an item. A list that another layer gives is written to the
+// file as a whole. The rest is as for [Store.Update].
+func (s *Store[T]) Set(ctx context.Context, key, value string) error {
+	e := s.engine
+	return e.update(ctx, "set "+key, func(base *snapshot, rv reflect.Value) ([]doc.Change, error) {
+		x, err := findNamed(e, "set", key, base, rv.Elem())
+		if err != nil {
+			return nil, err
 		}
-		var errs []error
-		for i, r := range resolveMany(ctx, e.opt.resolvers, texts) {
-			if err := e.refs.renewed(ctx, texts[i], r); err != nil {
-				errs = append(errs, fmt.Errorf("config: refresh %s: %w", showReference(texts[i]), err))
-			}
-		}
-		resolving = errors.Join(errs...)
-		return e.reloadLocked(ctx, expected)
+		return x.set(value)
 	})
-	return resolving, reloading
+}
+
+// Unset takes one key out of the [Writable] file, so that the layer below gives
+// its value again, in the end the default. Names are as for [Store.Set]; an item
+// of a list goes with its comments. A key that the file does not set stays as it
+// is. The rest is as for [Store.Update].
+func (s *Store[T]) Unset(ctx context.Context, key string) error {
+	e := s.engine
+	return e.update(ctx, "unset "+key, func(base *snapshot, rv reflect.Value) ([]doc.Change, error) {
+		x, err := findNamed(e, "unset", key, base, rv.Elem())
+		if err != nil {
+			return nil, err
+		}
+		return x.unset()
+	})
+}
+
+// Update changes several keys at once. It reads all layers, runs change on a
+// copy of the settings, checks the whole, and writes the keys that differ to
+// the [Writable] file, whose other lines stay as they are; then the new
+// snapshot becomes current. It holds an advisory lock meanwhile, so that
+// concurrent writers of all processes lose nothing. All or nothing: on an error
+// the file and the settings are as before.
+//
+// The errors are what change returns, a [*Report] if the result is not valid,
+// an [*OverriddenError], a [*WriteError], [ErrNotWritable], or one that wraps
+// [ErrSecret].
+func (s *Store[T]) Update(ctx context.Context, change func(*T) error) error {
+	return s.engine.update(ctx, "update", func(_ *snapshot, rv reflect.Value) ([]doc.Change, error) {
+		return nil, changeError(change(rv.Interface().(*T)))
+	})
+}
+
+// Explain lists the value of every key of the current snapshot, where it comes
+// from and what it overrode. Secrets are redacted.
+func (s *Store[T]) Explain() Explanation {
+	e := s.engine
+	return explain(e.schema, e.snapshot(), e.defaults)
 }
 
 // Close ends a running [Store.Run] and waits for it. Get keeps working; what
 // would read or write returns [ErrClosed]. Closing again does nothing.
 func (s *Store[T]) Close() error {
-	e := s.engine
-	e.health.Used()
-	e.mu.Lock()
-	e.closed = true
-	stop, done := e.stop, e.done
-	e.mu.Unlock()
-	if stop != nil {
-		stop(ErrClosed)
-		<-done
-	}
-
-	// A callback that does not return must not keep the process.
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
-	e.health.Close(ctx)
+	s.engine.close()
 	return nil
 }
 
@@ -370,27 +156,10 @@ func (s *Store[T]) Close() error {
 // [ErrClosed] after Close. Only [Store.Run] follows files and leases: without it
 // Check tells of the reloads that the program makes itself.
 func (s *Store[T]) Check(ctx context.Context) error {
-	e := s.engine
-	e.health.Used()
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case e.isClosed():
-		return ErrClosed
-	}
-	return e.health.Check()
+	return s.engine.check(ctx)
 }
 
 // Stats returns how current the settings are. It holds no secret.
 func (s *Store[T]) Stats() Stats {
-	e := s.engine
-	e.health.Used()
-	e.mu.Lock()
-	out, snap := e.stats, e.snap
-	e.mu.Unlock()
-	out.Warnings = slices.Clone(snap.warnings)
-	for _, text := range typed.SortedKeys(snap.references) {
-		out.References = append(out.References, e.refs.status(text, snap.references[text]))
-	}
-	return out
+	return s.engine.status()
 }

@@ -41,11 +41,14 @@ func refuse(path []string, format string, args ...any) error {
 // so in a list.
 func IndexPart(i int) string { return "\x00" + strconv.Itoa(i) }
 
-// itemOf returns the index that part names, at most n.
-func itemOf(part string, n int) (i int, ok bool) {
+// ItemOf returns the index that a part of a path names.
+func ItemOf(part string) (i int, ok bool) {
 	text, ok := strings.CutPrefix(part, "\x00")
+	if !ok {
+		return 0, false
+	}
 	i, err := strconv.Atoi(text)
-	return i, ok && err == nil && i >= 0 && i <= n
+	return i, err == nil && i >= 0
 }
 
 // Dotted writes a path as a key: s[0].port.
@@ -101,6 +104,9 @@ func Edit(f Format, data []byte, changes []Change) ([]byte, []Note, error) {
 		return nil, nil, err
 	}
 	out := e.cut(0, len(data), e.take(0))
+	if f == TOML && strings.TrimSpace(out) == "" { // an empty file looks like one that is being written
+		out = "# nothing is set here" + e.eol
+	}
 
 	now, mistakes := Parse(f, []byte(out), nil)
 	if now == nil {
@@ -120,8 +126,8 @@ func withChange(n *Node, path, rest []string, value *Node) (*Node, error) {
 	}
 	at := path[:len(path)-len(rest)]
 	if n != nil && n.Kind == List {
-		i, ok := itemOf(rest[0], len(n.Items))
-		if !ok || i == len(n.Items) && value == nil {
+		i, ok := ItemOf(rest[0])
+		if !ok || i > len(n.Items) || i == len(n.Items) && value == nil {
 			return nil, fmt.Errorf("key %s: the list %s has %d items", Dotted(path), Dotted(at), len(n.Items))
 		}
 		return withItem(n, i, path, rest, value)

@@ -607,6 +607,12 @@ func (e *editor) replaceYAML(old, want *Node, path []string) error {
 			e.patches[len(e.patches)-1] = patch{after, after, " " + yamlText(want, 0, true)}
 		}
 		return nil
+	case after < 0 && want.Kind == Map && len(old.Items) == 0: // {} alone
+		e.patch(old.Start, old.End, e.lines(yamlMembers(want, 0)))
+		return nil
+	case after < 0 && empty(want): // a document without text is a mistake
+		e.patch(old.Start, old.End, "{}")
+		return nil
 	case after < 0:
 		return refuse(path, "its place in the document was not found")
 	}

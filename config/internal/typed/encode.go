@@ -90,7 +90,7 @@ func (e encoder) structure(rv reflect.Value, s *Shape) (*doc.Node, error) {
 	for _, k := range s.Struct.Order {
 		f := s.Struct.Names[k]
 		fv, ok := ReadPath(rv, f.Path)
-		if !ok || fv.IsZero() {
+		if !ok || fv.IsZero() && !f.Tags.HasDefault { // a zero would be read as its default
 			continue
 		}
 		item, err := e.value(fv, f.Shape)
