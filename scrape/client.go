@@ -142,31 +142,44 @@ func (c *Client) do(req *http.Request, s *Session) (*http.Response, error) {
 
 // follow makes the call k of req, and one for each redirect.
 func (c *Client) follow(req *http.Request, k *call) (*http.Response, error) {
-	s, limit := k.chain.session, c.opts.Limits.MaxRedirects
+	s := k.chain.session
 	for hops := 0; ; hops++ {
 		res, err := c.roundTrip(req, k)
 		if err != nil {
 			return nil, err
 		}
-		if limit < 0 {
-			return res, nil
-		}
-
-		next, err := redirect(req, res)
-		if err == nil && next == nil {
-			return res, nil
-		}
-		if err == nil && hops >= limit {
-			err = fmt.Errorf("%w: more than %d (Limits.MaxRedirects)", ErrTooManyRedirects, limit)
-		}
-
-		drop(res)
+		next, err := c.hop(req, res, hops)
 		if err != nil {
-			c.stats.failures.Add(1)
-			return nil, &Error{Op: opOf(req), URL: shownURL(req.URL), Err: fmt.Errorf("redirect: %w", err)}
+			drop(res)
+			return nil, err
 		}
+		if next == nil {
+			return res, nil
+		}
+		drop(res)
 		req, k = next, &call{client: c, chain: chain{session: s}}
 	}
+}
+
+// hop returns the request that an answer leads to after some redirects, nil if
+// the answer is the result.
+func (c *Client) hop(req *http.Request, res *http.Response, hops int) (*http.Request, error) {
+	limit := c.opts.Limits.MaxRedirects
+	if limit < 0 {
+		return nil, nil
+	}
+	next, err := redirect(req, res)
+	if err == nil && next == nil {
+		return nil, nil
+	}
+	if err == nil && hops >= limit {
+		err = fmt.Errorf("%w: more than %d (Limits.MaxRedirects)", ErrTooManyRedirects, limit)
+	}
+	if err != nil {
+		c.stats.failures.Add(1)
+		return nil, &Error{Op: opOf(req), URL: shownURL(req.URL), Err: fmt.Errorf("redirect: %w", err)}
+	}
+	return next, nil
 }
 
 // roundTrip makes one call, and counts its failure.

@@ -1,14 +1,12 @@
 package scrape
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -16,7 +14,6 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/internal/options"
-	"github.com/svcblocks/svcblocks/scrape/internal/robots"
 )
 
 // ErrSkip is what the function of [Client.Crawl] returns for a page that did
@@ -52,6 +49,24 @@ type CrawlOptions struct {
 	// of Include, or Include is empty, and none of Exclude.
 	Include []string `doc:"patterns of paths in scope; all if empty"`
 	Exclude []string `doc:"patterns of paths out of scope"`
+	// Rewrite may change an address that was found before it is compared with
+	// those that are known: drop the id of a session, or the words of a campaign.
+	// It is called concurrently, with an address of its own. Defaults to none.
+	Rewrite func(u *url.URL) `koanf:"-"`
+	// Canonical takes pages that name the same canonical address for one: the
+	// function sees the first of them, and the address itself is not fetched any
+	// more. Off, which loses nothing on sites that name a wrong one, only the
+	// address decides; [Visit.Canonical] has what the page says.
+	Canonical bool `doc:"take pages with the same canonical address for one"`
+	// IgnoreNoFollow follows the links of pages whose site asks not to.
+	IgnoreNoFollow bool `doc:"follow the links of pages that say nofollow"`
+	// Sitemaps adds the pages of the sitemaps of each seed's site: those that
+	// robots.txt names, else /sitemap.xml. They may be indexes, compressed, or a
+	// line for each page; they count as linked to by a seed. At most 10,000
+	// sitemaps of 50,000 pages and 50 MiB are read, each within
+	// Limits.MaxBodyBytes. One that cannot be read is logged. Off, a crawl knows
+	// its seeds and what fn adds.
+	Sitemaps bool `doc:"add the pages of the sites' sitemaps"`
 	// MaxDepth is how many links away from a seed a page may be. Defaults to no
 	// limit; negative: the seeds alone.
 	MaxDepth int `doc:"links from a seed to a page at most; no limit if 0, negative is the seeds alone"`
@@ -61,14 +76,20 @@ type CrawlOptions struct {
 	// MaxBytes bounds the bodies that are read, all together. Defaults to no
 	// limit.
 	MaxBytes int64 `doc:"bound of all bodies together; none if 0" min:"0"`
+	// MaxElapsed is the time after which no more pages begin. Those that wait for
+	// their host are left. Defaults to no limit.
+	MaxElapsed time.Duration `doc:"time after which no more pages begin; no limit if 0" min:"0"`
 	// MaxPause is the longest pause of a host that is waited for, while other
 	// hosts go on. A page of a host that asks for more gets ErrRetryLater.
 	// Defaults to 10m.
 	MaxPause time.Duration `doc:"longest pause of a host that is waited for" default:"10m" min:"1ns" zero:"default"`
 	// Dir is a folder for the journal, by which a crawl that was cut short goes
 	// on: at most the pages that were under way are fetched again. One crawl at a
-	// time uses it. Defaults to none.
+	// time uses it. It also holds the pages that wait, beyond 10,000, which are in
+	// memory without it. Defaults to none.
 	Dir string `doc:"folder of the journal of a crawl that can be resumed; none if empty"`
+	// Shared allows that others may write Dir, or that a stranger owns it.
+	Shared bool `doc:"allow a folder that others may write"`
 	// OnProgress is called after each page, by one goroutine at a time.
 	OnProgress func(Progress) `koanf:"-"`
 }
@@ -83,82 +104,19 @@ func (o CrawlOptions) Validate() error {
 // Progress is how far a crawl has come.
 type Progress struct {
 	// Done counts the pages that are over, Skipped those of them that failed or
-	// for which the function returned ErrSkip; Waiting those that are known and
-	// not yet begun.
-	Done, Skipped, Waiting int
+	// for which the function returned ErrSkip, Duplicates those that turned out to
+	// be a page that was known; Waiting those that are known and not yet begun.
+	Done, Skipped, Duplicates, Waiting int
 	// Hosts counts the hosts that have pages waiting.
 	Hosts int
+	// Host is the host of the page that is over now; HostDone and HostWaiting
+	// count for it alone.
+	Host                  string
+	HostDone, HostWaiting int
 	// Bytes counts bodies, decoded.
 	Bytes int64
-}
-
-// Visit is one page of a crawl in the hands of the caller's function.
-type Visit struct {
-	// Request is what was asked for.
-	Request Request
-	// Response is the answer, nil with Err. Its body is closed when the function
-	// returns.
-	Response *http.Response
-	// Err is why there is no answer, an *Error.
-	Err error
-
-	crawl *crawl
-	found []*item
-}
-
-// Add adds the pages at these addresses, which may be relative to this one.
-// What is out of scope, known already or no address is passed over, and
-// everything if the site says nofollow (X-Robots-Tag). It returns how many were
-// added.
-func (v *Visit) Add(addresses ...string) int {
-	n := 0
-	for _, address := range addresses {
-		if v.AddRequest(Request{URL: address}) {
-			n++
-		}
-	}
-	return n
-}
-
-// AddRequest adds a request, and reports whether it is new and in scope. A
-// request of another method than GET is known by its body as well.
-func (v *Visit) AddRequest(r Request) bool {
-	base, err := url.Parse(v.Request.URL)
-	if err != nil || v.noFollow() {
-		return false
-	}
-	if v.Response != nil && v.Response.Request != nil {
-		base = v.Response.Request.URL
-	}
-
-	u, err := resolve(base, r.URL)
-	if err != nil {
-		return false
-	}
-	r.Depth = v.Request.Depth + 1
-	it := v.crawl.admit(u, r, false)
-	if it != nil {
-		v.found = append(v.found, it)
-	}
-	return it != nil
-}
-
-// noFollow reports whether the site asks not to follow the links of the page.
-func (v *Visit) noFollow() bool {
-	if v.Response == nil {
-		return false
-	}
-	for _, value := range v.Response.Header.Values("X-Robots-Tag") {
-		for word := range strings.SplitSeq(value, ",") {
-			if _, rule, ok := strings.Cut(word, ":"); ok { // for one agent
-				word = rule
-			}
-			if word = strings.ToLower(strings.TrimSpace(word)); word == "nofollow" || word == "none" {
-				return true
-			}
-		}
-	}
-	return false
+	// Limit is the limit by which no more pages begin, "" while there is none.
+	Limit string
 }
 
 // Crawl fetches the seeds and what fn adds, each page once, and calls fn with
@@ -168,10 +126,12 @@ func (v *Visit) noFollow() bool {
 // keeps no worker from the others.
 //
 // A page is done when fn has returned nil or ErrSkip and the journal has it, if
-// there is one. Pages are the same if their normalised URLs are: the fragment
-// does not count. A panic of fn is passed on to the caller. When MaxPages or
-// MaxBytes is reached, no more pages begin, the log says so, and Crawl returns
-// nil.
+// there is one. Pages are the same if their normalised URLs are, the fragment
+// does not count, or if redirects lead to the same one: fn is called once. A
+// redirect of a seed to another host of its site, as to www, brings that host
+// into scope if Hosts is empty. A panic of fn is passed on to the caller. When
+// MaxPages, MaxBytes or MaxElapsed is reached, no more pages begin, the log and
+// Progress say so, and Crawl returns nil; with Dir, a later one with more goes on.
 func (c *Client) Crawl(ctx context.Context, seeds []Request, opts *CrawlOptions, fn func(*Visit) error) error {
 	var o CrawlOptions
 	if opts != nil {
@@ -183,31 +143,19 @@ func (c *Client) Crawl(ctx context.Context, seeds []Request, opts *CrawlOptions,
 	options.Fill(&o)
 	k := newCrawl(c, o, fn)
 	if o.Dir != "" {
-		journal, err := openJournal(filepath.Clean(o.Dir))
+		journal, err := openJournal(o.Dir, o.Shared)
 		if err != nil {
 			return &Error{Op: "crawl", Err: err}
 		}
 		defer journal.close()
-		k.journal = journal
-		if err := journal.replay(k.resume); err != nil {
+		k.journal, k.front.journal = journal, journal
+		if err := journal.replay(k); err != nil {
 			return &Error{Op: "crawl", Err: err}
 		}
 	}
 
-	for i, r := range seeds {
-		u, err := parseAddress(r.URL)
-		if err != nil {
-			return &Error{Op: "crawl", Err: fmt.Errorf("seed %d: %w", i, err)}
-		}
-		if len(o.Hosts) == 0 {
-			k.scope = append(k.scope, hostKey(u))
-		}
-		if it := k.admit(u, r, true); it != nil {
-			if err := k.note(nil, []*item{it}); err != nil {
-				return &Error{Op: "crawl", Err: err}
-			}
-			k.front.push(it)
-		}
+	if err := k.seed(seeds); err != nil {
+		return &Error{Op: "crawl", Err: err}
 	}
 	k.front.noMore()
 	return k.run(ctx, o.Workers)
@@ -223,11 +171,12 @@ type crawl struct {
 	each    bool // no discovery: each request counts, however often it comes
 
 	mu       sync.Mutex
-	scope    []string
-	seen     map[uint64]struct{} // the first bytes of a hash of each known page
+	scope    scope
+	seen     seen
+	sitemaps int // that are known
 	begun    int
 	progress Progress
-	full     bool
+	hostDone map[string]int // for Progress
 
 	bytes   atomic.Int64
 	ended   sync.Once
@@ -238,75 +187,104 @@ type crawl struct {
 }
 
 func newCrawl(c *Client, o CrawlOptions, fn func(*Visit) error) *crawl {
-	scope := slices.Clone(o.Hosts)
-	for i := range scope {
-		scope[i] = strings.ToLower(scope[i])
+	hosts := slices.Clone(o.Hosts)
+	for i := range hosts {
+		hosts[i] = strings.ToLower(hosts[i])
 	}
-	return &crawl{client: c, opts: o, fn: fn, front: newFrontier(c, o.MaxPause), scope: scope, seen: map[uint64]struct{}{}}
+	return &crawl{
+		client: c, opts: o, fn: fn, front: newFrontier(c, o.MaxPause), hostDone: map[string]int{},
+		scope: scope{hosts: hosts, include: o.Include, exclude: o.Exclude, maxDepth: o.MaxDepth},
+	}
+}
+
+// seed takes in the seeds, and the sitemaps of their sites.
+func (k *crawl) seed(seeds []Request) error {
+	for i, r := range seeds {
+		u, err := parseAddress(r.URL)
+		if err != nil {
+			return fmt.Errorf("seed %d: %w", i, err)
+		}
+		if len(k.opts.Hosts) == 0 {
+			k.scope.hosts = append(k.scope.hosts, hostKey(u))
+		}
+		r.Depth = 0
+		if it := k.admit(u, r, true); it != nil {
+			if err := k.take([]*item{it}); err != nil {
+				return err
+			}
+		}
+		if k.opts.Sitemaps {
+			if err := k.addSitemaps(u); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // admit returns a new item for a request, nil if it is known or out of scope.
 func (k *crawl) admit(u *url.URL, r Request, seed bool) *item {
+	if !seed && k.opts.Rewrite != nil {
+		u = new(*u)
+		k.opts.Rewrite(u)
+	}
 	normal := normalURL(u)
-	it := &item{request: r, url: normal, id: idOf(r.Method, normal, r.Body)}
+	it := &item{request: r, id: idOf(r.Method, normal, r.Body)}
 	it.request.URL = normal.String()
+
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if !seed && !k.inScope(normal, r.Depth) {
+	if !seed && !k.scope.has(normal, r.Depth) || !k.seen.add(it.id) {
 		return nil
 	}
-	if _, known := k.seen[it.id]; known {
-		return nil
-	}
-	k.seen[it.id] = struct{}{}
 	return it
 }
 
-// inScope reports whether a page that was found may be fetched. k.mu is held.
-func (k *crawl) inScope(u *url.URL, depth int) bool {
-	if u.Scheme != "http" && u.Scheme != "https" || k.opts.MaxDepth < 0 || k.opts.MaxDepth > 0 && depth > k.opts.MaxDepth {
-		return false
+// take records what was found, and then has it wait for its turn.
+func (k *crawl) take(found []*item) error {
+	if len(found) == 0 {
+		return nil
 	}
+	if err := k.note(found); err != nil {
+		return err
+	}
+	for _, it := range found {
+		k.push(it)
+	}
+	return nil
+}
 
-	host := hostKey(u)
-	if !slices.ContainsFunc(k.scope, func(s string) bool {
-		return host == s || strings.HasPrefix(s, ".") && (strings.HasSuffix(host, s) || host == s[1:])
-	}) {
-		return false
+// push has an item wait for its turn.
+func (k *crawl) push(it *item) {
+	u, err := parseAddress(it.request.URL)
+	if err != nil {
+		it.bad, u = err, nil
 	}
-
-	path := u.RequestURI()
-	matches := func(pattern string) bool { return robots.Match(path, pattern) }
-	if len(k.opts.Include) > 0 && !slices.ContainsFunc(k.opts.Include, matches) {
-		return false
-	}
-	return !slices.ContainsFunc(k.opts.Exclude, matches)
+	k.front.push(it, u)
 }
 
 // resume takes up what a journal holds: known pages, and those of them that are
 // not done.
 func (k *crawl) resume(it *item, done bool) {
-	k.seen[it.id] = struct{}{}
-	if done {
+	k.seen.add(it.id)
+	switch {
+	case it.sitemap > 0:
+		k.sitemaps++
+	case done:
 		k.begun++
 		k.progress.Done++
-		return
 	}
-	u, err := url.Parse(it.request.URL)
-	if err != nil {
-		return // it was written by admit
+	if !done {
+		k.push(it)
 	}
-	it.url = u
-	k.front.push(it)
 }
 
-// note records a page that is done and what was found on it, before either
-// counts.
-func (k *crawl) note(done *item, found []*item) error {
+// note records what was found, then that pages are done, before either counts.
+func (k *crawl) note(found []*item, done ...uint64) error {
 	if k.journal == nil {
 		return nil
 	}
-	if err := k.journal.write(done, found); err != nil {
+	if err := k.journal.note(found, done...); err != nil {
 		k.client.health.Broken("crawl journal", err)
 		return fmt.Errorf("%w: journal: %w", ErrLost, err)
 	}
@@ -318,6 +296,11 @@ func (k *crawl) note(done *item, found []*item) error {
 func (k *crawl) run(ctx context.Context, workers int) error {
 	ctx, k.stop = context.WithCancelCause(ctx)
 	defer k.stop(nil)
+	if limit := k.opts.MaxElapsed; limit > 0 {
+		timer := time.AfterFunc(limit, func() { k.limit(fmt.Sprintf("MaxElapsed %v", limit), true) })
+		defer timer.Stop()
+	}
+
 	var wg sync.WaitGroup
 	for range max(1, workers) {
 		wg.Go(func() {
@@ -326,11 +309,17 @@ func (k *crawl) run(ctx context.Context, workers int) error {
 				if it == nil {
 					return
 				}
-				if !k.begin(it) {
+				switch {
+				case it.lost != nil:
+					k.end(&Error{Op: "crawl", Err: fmt.Errorf("%w: journal: %w", ErrLost, it.lost)}, nil)
 					k.front.done(it)
-					continue
+				case !k.begin(it):
+					k.front.done(it)
+				case it.sitemap > 0:
+					k.visitSitemap(ctx, it)
+				default:
+					k.visit(ctx, it)
 				}
-				k.visit(ctx, it)
 			}
 		})
 	}
@@ -353,33 +342,45 @@ func (k *crawl) run(ctx context.Context, workers int) error {
 	return nil
 }
 
-// begin reports whether a page may begin within the limits, and says once when
-// it may not.
+// begin reports whether a page may begin within the limits.
 func (k *crawl) begin(it *item) bool {
 	k.mu.Lock()
-	defer k.mu.Unlock()
-	if it.tries > 0 || it.begun {
-		return true
-	}
-	over := ""
-
-	if k.opts.MaxPages > 0 && k.begun >= k.opts.MaxPages {
+	over := k.progress.Limit
+	switch {
+	case it.begun:
+		over = ""
+	case over != "":
+	case k.opts.MaxPages > 0 && k.begun >= k.opts.MaxPages && it.sitemap == 0:
 		over = fmt.Sprintf("MaxPages %d", k.opts.MaxPages)
-	} else if k.opts.MaxBytes > 0 && k.bytes.Load() >= k.opts.MaxBytes {
+	case k.opts.MaxBytes > 0 && k.bytes.Load() >= k.opts.MaxBytes:
 		over = fmt.Sprintf("MaxBytes %d", k.opts.MaxBytes)
-	}
-
-	if over == "" {
+	case it.sitemap == 0:
 		k.begun++
-		it.begun = true
-		return true
 	}
+	k.mu.Unlock()
 
-	if !k.full {
-		k.full = true
-		k.client.log.Warn("crawl ends at its limit", "limit", over, "waiting", k.front.waiting())
+	it.begun = over == ""
+	if !it.begun {
+		k.front.leave()
+		k.limit(over, false)
 	}
-	return false
+	return it.begun
+}
+
+// limit lets no more pages begin, and says so once. Those that have begun and
+// wait are left too if all are.
+func (k *crawl) limit(name string, all bool) {
+	k.mu.Lock()
+	first := k.progress.Limit == ""
+	if first {
+		k.progress.Limit = name
+	}
+	k.mu.Unlock()
+
+	waiting := k.front.stop(all)
+	if first {
+		k.client.log.Warn("crawl ends at its limit", "limit", name, "waiting", waiting)
+	}
 }
 
 // end stops the crawl. The first reason counts.
@@ -398,55 +399,117 @@ const patience = 20 * time.Millisecond
 // visit fetches a page and hands it to the caller's function. A page that has to
 // wait goes back to where it came from.
 func (k *crawl) visit(ctx context.Context, it *item) {
-	c := k.client
 	v := &Visit{Request: it.request, crawl: k}
-
 	if it.bad != nil {
-		c.stats.failures.Add(1)
+		k.client.stats.failures.Add(1)
 		v.Err = &Error{Op: "get", Err: it.bad}
 		k.hand(ctx, it, v)
 		return
 	}
 
-	var body io.Reader
-	if it.request.Body != nil {
-		body = bytes.NewReader(it.request.Body)
-	}
-
-	req, err := http.NewRequestWithContext(ctx, it.request.Method, "", body)
-	if err == nil {
-		req.URL, req.Host = it.url, it.url.Host
-		if it.request.Header != nil {
-			req.Header = it.request.Header.Clone()
-		}
-		v.Response, err = c.follow(req, &call{client: c, patience: patience, tries: it.tries})
-	}
-
-	if parked, ok := errors.AsType[*parkedError](err); ok {
-		it.tries = max(it.tries, parked.tries)
-		k.front.park(it, parked.until)
+	res, parked, err := k.fetch(ctx, it)
+	if parked {
 		return
 	}
-
-	if paused, ok := errors.AsType[*pausedError](err); ok && time.Until(paused.until) <= k.opts.MaxPause {
-		k.front.park(it, paused.until)
-		return
-	}
-
-	if err == nil && k.waits(it, v.Response) {
-		drop(v.Response)
-		it.tries++
-		k.front.park(it, it.queue.host.ready())
-		return
-	}
-
+	v.Response = res
 	if v.Err = err; err != nil {
 		if _, ok := errors.AsType[*Error](err); !ok {
-			v.Err = &Error{Op: "crawl", URL: shownURL(it.url), Err: err}
+			v.Err = &Error{Op: "crawl", Err: err}
 		}
 	}
-
 	k.hand(ctx, it, v)
+}
+
+// fetch makes the requests of an item: the first, and one for each redirect. One
+// that has to wait is parked, with its item.
+func (k *crawl) fetch(ctx context.Context, it *item) (res *http.Response, parked bool, err error) {
+	c := k.client
+	req, err := it.next(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	for {
+		res, err := c.roundTrip(req, &call{client: c, patience: patience, tries: it.tries})
+		if until, parks := k.parks(it, res, err); parks {
+			if res != nil {
+				drop(res)
+				it.tries++
+			}
+			it.hop = req
+			k.front.park(it, req.URL, until)
+			return nil, true, nil
+		}
+		if err != nil {
+			return nil, false, err
+		}
+
+		next, err := c.hop(req, res, it.hops)
+		if err != nil {
+			drop(res)
+			return nil, false, err
+		}
+		if next == nil || !k.follows(it, next.URL) {
+			return res, false, nil
+		}
+		drop(res)
+		req = next
+		it.hops++
+		it.tries = 0
+	}
+}
+
+// parks reports whether a request has to wait that other hosts' need not wait
+// for, and until when.
+func (k *crawl) parks(it *item, res *http.Response, err error) (until time.Time, parks bool) {
+	if parked, ok := errors.AsType[*parkedError](err); ok {
+		it.tries = max(it.tries, parked.tries)
+		return parked.until, true
+	}
+	if paused, ok := errors.AsType[*pausedError](err); ok {
+		return paused.until, time.Until(paused.until) <= k.opts.MaxPause
+	}
+	if err == nil && res != nil && k.waits(it, res) {
+		u := res.Request.URL
+		h := k.client.hosts.get(u)
+		defer k.client.hosts.put(h)
+		return h.ready(), true
+	}
+	return time.Time{}, false
+}
+
+// follows reports whether a redirect is followed: into the scope. One of a seed
+// to another host of its site brings that host into scope, if the caller named
+// none.
+func (k *crawl) follows(it *item, u *url.URL) bool {
+	if k.each || it.sitemap > 0 {
+		return true
+	}
+	seed, err := parseAddress(it.request.URL)
+	if err != nil {
+		return false
+	}
+
+	k.mu.Lock()
+	isSeed, in := it.request.Depth == 0, k.scope.has(u, it.request.Depth)
+	if isSeed {
+		in = k.scope.hasHost(u)
+	}
+	widen := !in && isSeed && len(k.opts.Hosts) == 0 && sameSite(seed, u)
+	if widen {
+		k.scope.hosts = append(k.scope.hosts, hostKey(u))
+	}
+	k.mu.Unlock()
+	if !widen {
+		return in
+	}
+
+	if k.journal != nil {
+		if _, err := k.journal.write(journalLine{Host: hostKey(u)}); err != nil {
+			k.end(&Error{Op: "crawl", Err: fmt.Errorf("%w: journal: %w", ErrLost, err)}, nil)
+			return false
+		}
+	}
+	return true
 }
 
 // waits reports whether an answer only asks for a pause that is waited for.
@@ -454,46 +517,93 @@ func (k *crawl) waits(it *item, res *http.Response) bool {
 	if res.StatusCode != http.StatusTooManyRequests && res.StatusCode != http.StatusServiceUnavailable || k.each {
 		return false
 	}
-	left := time.Until(it.queue.host.ready())
+	h := k.client.hosts.get(res.Request.URL)
+	defer k.client.hosts.put(h)
+	left := time.Until(h.ready())
 	return left > patience && left <= k.opts.MaxPause && it.tries+1 < k.client.opts.Retry.Attempts
 }
 
-// hand calls the caller's function.
+// aliases returns the other names of the page that was fetched: where redirects
+// led to, and its canonical address if that counts. It reports false if one of
+// them was known before.
+func (k *crawl) aliases(it *item, v *Visit) (ids []uint64, isNew bool) {
+	if k.each || v.Response == nil || v.Response.Request == nil {
+		return nil, true
+	}
+	names := []*url.URL{v.Response.Request.URL}
+	if u := v.canonical(); k.opts.Canonical && u != nil {
+		names = append(names, u)
+	}
+
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for i, u := range names {
+		if i > 0 && !k.scope.has(u, 0) {
+			continue
+		}
+		id := idOf(v.Response.Request.Method, normalURL(u), it.request.Body)
+		if id == it.id || slices.Contains(ids, id) {
+			continue
+		}
+		if !k.seen.add(id) {
+			return ids, false
+		}
+		ids = append(ids, id)
+	}
+	return ids, true
+}
+
+// hand calls the caller's function, but for a page that it has seen under
+// another name.
 func (k *crawl) hand(ctx context.Context, it *item, v *Visit) {
+	defer k.front.done(it)
 	if v.Response != nil {
-		counted := &countedBody{ReadCloser: v.Response.Body, n: &k.bytes}
-		v.Response.Body = counted
-		defer func() { _ = counted.Close() }() // what the function wanted of it, it has read
+		v.Response.Body = &countedBody{ReadCloser: v.Response.Body, n: &k.bytes}
+		if !k.each {
+			v.head = readHead(v.Response, k.client.opts.Robots.Agent)
+		}
+		body := v.Response.Body
+		defer func() { _ = body.Close() }() // what the function wanted of it, it has read
 	}
 	if k.stopped(ctx) {
 		return
 	}
+	aliases, isNew := k.aliases(it, v)
+	skip := false
+	if isNew {
+		var ok bool
+		if skip, ok = k.call(v); !ok {
+			return
+		}
+	}
+
+	// What was found is known before the page is done: neither is lost.
+	if err := k.note(v.found, append(aliases, it.id)...); err != nil {
+		k.end(err, nil)
+		return
+	}
+	for _, found := range v.found {
+		k.push(found)
+	}
+	k.report(it, skip || v.Err != nil, !isNew)
+}
+
+// call calls the caller's function, and reports whether the page is to be
+// skipped and whether the crawl goes on.
+func (k *crawl) call(v *Visit) (skip, ok bool) {
 	returned := false
 	defer func() {
 		if !returned {
 			k.end(errEachEnded, recover())
-			k.front.done(it)
 		}
 	}()
 	err := k.fn(v)
 	returned = true
 	if err != nil && !errors.Is(err, ErrSkip) {
 		k.end(err, nil)
-		k.front.done(it)
-		return
+		return false, false
 	}
-
-	// What was found is known before the page is done: neither is lost.
-	if err := k.note(it, v.found); err != nil {
-		k.end(err, nil)
-		k.front.done(it)
-		return
-	}
-	for _, found := range v.found {
-		k.front.push(found)
-	}
-	k.front.done(it)
-	k.report(err != nil || v.Err != nil)
+	return err != nil, true
 }
 
 // stopped reports whether fn has ended the crawl, so that it is not called for
@@ -502,17 +612,24 @@ func (k *crawl) stopped(ctx context.Context) bool {
 	return k.failed.Load() || ctx.Err() != nil && !k.each
 }
 
-// report counts a page that is done.
-func (k *crawl) report(skipped bool) {
+// report counts a page that is done, under its item's turn.
+func (k *crawl) report(it *item, skipped, duplicate bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.progress.Done++
 	if skipped {
 		k.progress.Skipped++
 	}
+	if duplicate {
+		k.progress.Duplicates++
+	}
+
 	if k.opts.OnProgress != nil {
 		p := k.progress
-		p.Waiting, p.Hosts = k.front.counts()
+		p.Host = it.queue.host.key
+		k.hostDone[p.Host]++
+		p.HostDone = k.hostDone[p.Host]
+		p.Waiting, p.Hosts, p.HostWaiting = k.front.counts(it)
 		p.Bytes = k.bytes.Load()
 		k.opts.OnProgress(p)
 	}

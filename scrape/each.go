@@ -6,7 +6,8 @@ import (
 	"net/http"
 )
 
-// maxWaiting is how many URLs of [Client.Each] may wait for their hosts.
+// maxWaiting is how many pages may wait for their hosts in memory: Each takes no
+// more, Crawl has the others in its journal.
 const maxWaiting = 10_000
 
 // Each fetches many pages with the given number of workers, at least 1, and
@@ -47,7 +48,7 @@ func (c *Client) Each(ctx context.Context, urls iter.Seq[string], workers int, f
 			if err != nil {
 				u = nil
 			}
-			k.front.push(&item{request: Request{URL: address}, url: u, bad: err})
+			k.front.push(&item{request: Request{URL: address}, bad: err}, u)
 			if !k.front.room(ctx, maxWaiting) {
 				return
 			}

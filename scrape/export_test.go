@@ -25,3 +25,21 @@ func CheckHost(host string) error {
 	_, err := (&guard{}).checkHost(host)
 	return err
 }
+
+// Seen is the set of pages that a crawl knows.
+type Seen struct{ seen }
+
+// Add adds a page, and reports whether it is new.
+func (s *Seen) Add(id uint64) bool { return s.add(id) }
+
+// Has reports whether a page is in the set.
+func (s *Seen) Has(id uint64) bool { return s.has(id) }
+
+// Bytes returns what the set takes.
+func (s *Seen) Bytes() int {
+	n := 0
+	for i := range s.parts {
+		n += 8 * len(s.parts[i].slots)
+	}
+	return n
+}

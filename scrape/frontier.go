@@ -1,10 +1,13 @@
 package scrape
 
 import (
+	"bytes"
 	"container/heap"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"io"
+	"net/http"
 	"net/url"
 	"strings"
 	"sync"
@@ -14,12 +17,49 @@ import (
 // item is a request in a frontier.
 type item struct {
 	request Request
-	url     *url.URL
 	id      uint64
-	tries   int
+	at      int64 // where it stands in the journal; 0: nowhere
+	sitemap int   // what it is if it is no page: see sitemap.go
+	tries   int   // attempts at its latest hop
+	hops    int   // redirects that were followed
+	hop     *http.Request
 	begun   bool
 	bad     error // the URL cannot be read
+	lost    error // the journal cannot be read
 	queue   *hostQueue
+}
+
+// next returns the request that comes next: the first, or the redirect that had
+// to wait.
+func (it *item) next(ctx context.Context) (*http.Request, error) {
+	if req := it.hop; req != nil {
+		if req.GetBody != nil { // an attempt may have read it
+			body, err := req.GetBody()
+			if err != nil {
+				return nil, err
+			}
+			req.Body = body
+		}
+		return req, nil
+	}
+
+	u, err := parseAddress(it.request.URL)
+	if err != nil {
+		return nil, err
+	}
+	var body io.Reader
+	if it.request.Body != nil {
+		body = bytes.NewReader(it.request.Body)
+	}
+	req, err := http.NewRequestWithContext(ctx, it.request.Method, "", body)
+	if err != nil {
+		return nil, err
+	}
+	req.URL, req.Host = u, u.Host
+	if it.request.Header != nil {
+		req.Header = it.request.Header.Clone()
+	}
+	return req, nil
 }
 
 // idOf is what two requests for the same page have in common.
@@ -80,23 +120,55 @@ func isUnreserved(c byte) bool {
 // hostQueue is the requests that wait for one host, first come first served.
 type hostQueue struct {
 	host   *host
+	parked []*item // begun, and first in line
 	items  []*item
+	rest   []int64 // places in the journal, for which memory has no room
 	active int
+	filled bool      // some wait
 	loose  bool      // no host of the table
 	at     time.Time // not before
 	place  int       // in the heap, -1: not in it
 }
 
+// len returns how many requests wait.
+func (q *hostQueue) len() int { return len(q.parked) + len(q.items) + len(q.rest) }
+
+// first takes the first request out of the queue.
+func (q *hostQueue) first(j *journal) *item {
+	for _, list := range []*[]*item{&q.parked, &q.items} {
+		if len(*list) > 0 {
+			it := (*list)[0]
+			(*list)[0] = nil
+			*list = (*list)[1:]
+			return it
+		}
+	}
+
+	it, err := j.load(q.rest[0])
+	if err != nil {
+		it = &item{lost: err}
+	}
+	q.rest = q.rest[1:]
+	it.queue = q
+	return it
+}
+
 // frontier hands out requests, those of hosts that have to wait later.
 type frontier struct {
-	client *Client
-	limit  int           // requests under way to one host; 0: none
-	most   time.Duration // a longer pause is not waited for: the request fails at once
+	client  *Client
+	journal *journal      // nil: none
+	limit   int           // requests under way to one host; 0: none
+	most    time.Duration // a longer pause is not waited for: the request fails at once
 
 	mu      sync.Mutex
 	queues  map[string]*hostQueue
 	heap    queueHeap
 	held    int   // requests that wait
+	loaded  int   // of them in memory
+	left    int   // requests that will not begin
+	filled  int   // queues in which some wait
+	stopped bool  // none begins any more
+	ended   bool  // none goes on either
 	active  int   // requests under way
 	idle    int   // workers that wait
 	fresh   *item // pushed last, and no worker has looked at it yet
@@ -114,37 +186,53 @@ func (f *frontier) signal() {
 	f.changed = make(chan struct{})
 }
 
-// push adds a request.
-func (f *frontier) push(it *item) {
+// push adds a request for a host; nil is for one that fails at once. Memory has
+// room for maxWaiting where there is a journal to read the others from.
+func (f *frontier) push(it *item, u *url.URL) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	key := ""
-	if it.url != nil {
-		key = hostKey(it.url)
+	if f.stopped {
+		f.left++
+		return
 	}
-
-	q := f.queues[key]
-	if q == nil {
-		q = &hostQueue{place: -1, loose: key == ""}
-		if q.loose { // no address: the request fails at once
-			q.host = &host{table: f.client.hosts}
-		} else {
-			q.host = f.client.hosts.get(it.url)
-		}
-		f.queues[key] = q
-	}
-
+	q := f.queue(u)
 	it.queue = q
-	q.items = append(q.items, it)
 	f.held++
+
+	if it.at > 0 && (f.loaded >= maxWaiting || len(q.rest) > 0) {
+		q.rest = append(q.rest, it.at)
+	} else {
+		q.items = append(q.items, it)
+		f.loaded++
+	}
 	f.fresh = it
 	f.place(q)
 	f.signal()
 }
 
+// queue returns the queue of a host. f.mu is held.
+func (f *frontier) queue(u *url.URL) *hostQueue {
+	key := ""
+	if u != nil {
+		key = hostKey(u)
+	}
+	if q := f.queues[key]; q != nil {
+		return q
+	}
+
+	q := &hostQueue{place: -1, loose: key == ""}
+	if q.loose { // no address: the request fails at once
+		q.host = &host{table: f.client.hosts}
+	} else {
+		q.host = f.client.hosts.get(u)
+	}
+	f.queues[key] = q
+	return q
+}
+
 // place puts q where it belongs. f.mu is held.
 func (f *frontier) place(q *hostQueue) {
-	wanted := len(q.items) > 0 && (f.limit == 0 || q.active < f.limit)
+	wanted := q.len() > 0 && (f.limit == 0 || q.active < f.limit)
 	switch {
 	case wanted && q.place < 0:
 		heap.Push(&f.heap, q)
@@ -153,7 +241,15 @@ func (f *frontier) place(q *hostQueue) {
 	case q.place >= 0:
 		heap.Remove(&f.heap, q.place)
 	}
-	if len(q.items) == 0 && q.active == 0 { // no page of the host is left
+	if filled := q.len() > 0; filled != q.filled {
+		q.filled = filled
+		if filled {
+			f.filled++
+		} else {
+			f.filled--
+		}
+	}
+	if q.len() == 0 && q.active == 0 { // no page of the host is left
 		delete(f.queues, q.host.key)
 		f.release(q)
 	}
@@ -218,13 +314,14 @@ func (f *frontier) next(ctx context.Context) *item {
 
 // take takes the first request of q. f.mu is held.
 func (f *frontier) take(q *hostQueue) *item {
-	it := q.items[0]
+	if len(q.parked)+len(q.items) > 0 {
+		f.loaded--
+	}
+	it := q.first(f.journal)
 	if it == f.fresh {
 		f.fresh = nil
 		f.signal() // whoever feeds may go on, for the next worker
 	}
-	q.items[0] = nil
-	q.items = q.items[1:]
 	q.active++
 	f.held--
 	f.active++
@@ -242,20 +339,68 @@ func (f *frontier) done(it *item) {
 	f.signal()
 }
 
-// park puts a request back, first in its host's line, until then.
-func (f *frontier) park(it *item, until time.Time) {
+// park puts a request back, before those that have not begun, until then. u is
+// where it goes next, which may be another host by now.
+func (f *frontier) park(it *item, u *url.URL, until time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	q := it.queue
-	q.items = append([]*item{it}, q.items...)
-	q.active--
+	before := it.queue
+	before.active--
+	f.active--
+	if f.ended {
+		f.left++
+		f.place(before)
+		f.signal()
+		return
+	}
+
+	q := f.queue(u)
+	it.queue = q
+	q.parked = append(q.parked, it)
 	if until.After(q.at) {
 		q.at = until
 	}
 	f.held++
-	f.active--
+	f.loaded++
 	f.place(q)
+	if before != q {
+		f.place(before)
+	}
 	f.signal()
+}
+
+// stop lets nothing begin any more. What has begun and waits goes on, unless
+// all of it is to be left. It returns how many are left.
+func (f *frontier) stop(all bool) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stopped = true
+	f.ended = f.ended || all
+	for _, q := range f.queues {
+		if all {
+			f.drop(len(q.parked), len(q.parked))
+			q.parked = nil
+		}
+		f.drop(len(q.items)+len(q.rest), len(q.items))
+		q.items, q.rest = nil, nil
+		f.place(q)
+	}
+	f.signal()
+	return f.left
+}
+
+// leave counts a request that was taken and does not begin.
+func (f *frontier) leave() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.left++
+}
+
+// drop counts requests as left. f.mu is held.
+func (f *frontier) drop(n, loaded int) {
+	f.held -= n
+	f.loaded -= loaded
+	f.left += n
 }
 
 // noMore says that nothing comes but what is found on pages.
@@ -306,17 +451,12 @@ func (f *frontier) close() {
 	clear(f.queues)
 }
 
-func (f *frontier) waiting() int {
+// counts returns how many requests wait or are left, for how many hosts, and how
+// many wait for the one of it.
+func (f *frontier) counts(it *item) (waiting, hosts, beside int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.held
-}
-
-// counts returns how many requests wait, and for how many hosts.
-func (f *frontier) counts() (waiting, hosts int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.held, len(f.queues)
+	return f.held + f.left, f.filled, it.queue.len()
 }
 
 // queueHeap orders the queues by when they may go on.

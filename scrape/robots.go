@@ -101,7 +101,20 @@ func (c *Client) askRobots(k *call) error {
 	if c.opts.Robots.Ignore || k.chain.robots {
 		return nil
 	}
+	rules, err := c.rulesFor(k)
+	if err != nil {
+		return err
+	}
+	k.host.crawlDelay(rules.Delay())
+	if !rules.Allowed(k.req.URL.RequestURI()) {
+		c.stats.robots.Add(1)
+		return fmt.Errorf("%w of %s (Options.Robots.Ignore passes over it)", ErrRobots, originOf(k.req.URL))
+	}
+	return nil
+}
 
+// rulesFor returns the rules of the site that k's request is for.
+func (c *Client) rulesFor(k *call) (*robots.Rules, error) {
 	ctx, key := k.req.Context(), originOf(k.req.URL)
 	for {
 		entry, fresh := c.robots.get(key)
@@ -112,24 +125,15 @@ func (c *Client) askRobots(k *call) error {
 		select {
 		case <-entry.ready:
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		case <-c.ctx.Done():
-			return ErrClosed
+			return nil, ErrClosed
 		}
 
-		if entry.err != nil {
-			if !fresh && entry.dropped {
-				continue // the one who fetched it gave up; take its place
-			}
-			return entry.err
+		if entry.err != nil && !fresh && entry.dropped {
+			continue // the one who fetched it gave up; take its place
 		}
-
-		k.host.crawlDelay(entry.rules.Delay())
-		if !entry.rules.Allowed(k.req.URL.RequestURI()) {
-			c.stats.robots.Add(1)
-			return fmt.Errorf("%w of %s (Options.Robots.Ignore passes over it)", ErrRobots, key)
-		}
-		return nil
+		return entry.rules, entry.err
 	}
 }
 
