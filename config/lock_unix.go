@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/svcblocks/svcblocks/internal/health"
 )
 
 // openLock opens what the lock of the file at path is held on: its folder.
@@ -19,12 +21,10 @@ func writeError(path string, err error) *WriteError {
 	switch {
 	case errors.Is(err, syscall.EBUSY):
 		out.Hint = "the file is a mount of its own, as a single file mounted by Docker is; mount its folder instead"
-	case errors.Is(err, syscall.EROFS):
-		out.Hint = "the file system is read-only"
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		out.Hint = "the disk is full"
 	case errors.Is(err, fs.ErrPermission):
 		out.Hint = "the process needs write permission on the file's folder"
+	default:
+		out.Hint = health.Advice(err)
 	}
 	return out
 }

@@ -162,7 +162,7 @@ func checkMounts(dir string) error {
 		_, err = filler.Write(make([]byte, 512))
 	}
 	_ = filler.Close()
-	if err := refused(full, syscall.ENOSPC, "the disk is full"); err != nil {
+	if err := refused(full, syscall.ENOSPC, "is full: free some space"); err != nil {
 		return err
 	}
 

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/svcblocks/svcblocks/internal/health"
 	"github.com/svcblocks/svcblocks/internal/redact"
 )
 
@@ -116,6 +117,7 @@ type Error struct {
 	Reason string
 
 	causes []error
+	advice string
 }
 
 // NewError makes an [*Error] of an error that a protocol step gave. It keeps
@@ -138,7 +140,7 @@ func NewError(op string, err error) *Error {
 		return &e
 	}
 
-	e := &Error{Op: op, Class: classOf(err), Reason: redact.Reason(strings.ReplaceAll(err.Error(), "notify: ", ""))}
+	e := &Error{Op: op, Class: classOf(err), Reason: redact.Reason(strings.ReplaceAll(err.Error(), "notify: ", "")), advice: health.Advice(err)}
 	for _, s := range []error{
 		context.DeadlineExceeded, context.Canceled, os.ErrDeadlineExceeded, net.ErrClosed,
 		io.EOF, io.ErrUnexpectedEOF, fs.ErrPermission, fs.ErrNotExist, http.ErrHandlerTimeout,
@@ -263,6 +265,10 @@ func (e *Error) Temporary() bool {
 
 // RetryAfter returns Wait: how long the receiver asked to be left alone, or 0.
 func (e *Error) RetryAfter() time.Duration { return e.Wait }
+
+// Advice says what to do about it, or "" where nothing better than the text is
+// known.
+func (e *Error) Advice() string { return e.advice }
 
 // Timeout reports whether the receiver was too slow.
 func (e *Error) Timeout() bool { return e.Class == ClassTimeout }

@@ -239,16 +239,23 @@ func (c *Client) Rotate(ctx context.Context) (Identity, error) {
 // Check reports whether a request could be made now: nil if a way out works, or
 // if none does and requests would fall back to this machine's own address; Stats
 // tells which. It contacts no site. Without a deadline in ctx it takes 15 s at
-// most. Its error matches [ErrStuck] and [ErrEgressUnavailable], or [ErrClosed].
+// most. Its error matches [ErrStuck] and [ErrEgressUnavailable], or [ErrClosed];
+// what OnError was told of, and what lasts, is in it too.
 func (c *Client) Check(ctx context.Context) error {
 	c.health.Used()
 	if c.ctx.Err() != nil {
 		return ErrClosed
 	}
-	if err := c.check(ctx); err != nil {
-		return &Error{Op: "check", Err: fmt.Errorf("%w: %w", ErrStuck, err)}
+	err := c.check(ctx)
+	told := c.health.Check()
+	if err == nil || errors.Is(told, ErrEgressUnavailable) {
+		return told
 	}
-	return nil
+
+	if advice := health.Advice(err); advice != "" {
+		err = fmt.Errorf("%w: %s", err, advice)
+	}
+	return errors.Join(&Error{Op: "check", Err: fmt.Errorf("%w: %w", ErrStuck, err)}, told)
 }
 
 // check asks the ways out.

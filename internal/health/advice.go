@@ -226,7 +226,15 @@ func adviseStatus(err error) string {
 		return status == 0
 	})
 
+	return AdviceOfStatus(status)
+}
+
+// AdviceOfStatus says what to do about an HTTP status, for errors that hold it
+// otherwise than as a method StatusCode. It is empty for what is no failure.
+func AdviceOfStatus(status int) string {
 	switch {
+	case status == 400 || status == 422:
+		return fmt.Sprintf("the receiver refuses what was sent (%d): see what it says of it, and whether the address is that of another service", status)
 	case status == 401:
 		return "the receiver does not know the credentials (401): see token, user and password, and whether they have expired"
 	case status == 403:
@@ -245,6 +253,10 @@ func adviseStatus(err error) string {
 		return "the receiver asks to be asked less often (429): raise the limit there, or send less"
 	case status >= 500:
 		return fmt.Sprintf("the receiver is not well (%d): see its log", status)
+	case status >= 300 && status < 400:
+		return fmt.Sprintf("the receiver points to another address (%d): set that one, as redirects are not followed", status)
+	case status >= 400:
+		return fmt.Sprintf("the receiver refuses it (%d): see its log", status)
 	}
 	return ""
 }

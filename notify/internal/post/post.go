@@ -114,13 +114,20 @@ func (p *Poster) failure(ctx context.Context, op string, err error) *notify.Erro
 	return notify.NewError(op, err)
 }
 
+// statusError is a status, from which what to do about it is read.
+type statusError int
+
+func (s statusError) Error() string   { return http.StatusText(int(s)) }
+func (s statusError) StatusCode() int { return int(s) }
+
 // StatusError returns what a status means that is not of the 200s, or nil. A
 // receiver with codes of its own may know better.
 func (p *Poster) StatusError(op string, a Answer, now time.Time) *notify.Error {
 	if a.Status >= 200 && a.Status < 300 {
 		return nil
 	}
-	e := &notify.Error{Op: op, Code: a.Status, Class: notify.ClassRejected, Reason: p.Reason(a.Body)}
+	e := notify.NewError(op, statusError(a.Status))
+	e.Code, e.Class, e.Reason = a.Status, notify.ClassRejected, p.Reason(a.Body)
 
 	after, asked := backoff.RetryAfter(a.Header.Get("Retry-After"), now)
 	switch {

@@ -398,6 +398,9 @@ type StatusError struct {
 // Error returns a text without secrets.
 func (e *StatusError) Error() string { return e.text }
 
+// StatusCode returns the status, from which what to do about it is read.
+func (e *StatusError) StatusCode() int { return e.Status }
+
 // KindOf says what a status other than 2xx means for the batch.
 func KindOf(status int) logging.Kind {
 	switch {
