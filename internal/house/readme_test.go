@@ -2,18 +2,18 @@ package house_test
 
 import (
 	"encoding/json"
-	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
 
-var goBlock = regexp.MustCompile("(?ms)^```go\n(.*?)^```")
-
-// TestREADME builds each program of the README as if it were a package of this
-// module, and holds the page to its length.
+// TestREADME builds the program of the README as if it were a package of this
+// module, runs it against a site that has no page, and holds the page to its length.
+// TestSnippets compiles the rest.
 func TestREADME(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -32,26 +32,36 @@ func TestREADME(t *testing.T) {
 			t.Errorf("README.md does not show %q", command)
 		}
 	}
-	programs := goBlock.FindAllSubmatch(text, -1)
-	if len(programs) < len(blocks) {
-		t.Errorf("README.md shows %d programs, want one for each of %v", len(programs), blocks)
+	programs := slices.DeleteFunc(snippets(string(text)), func(s snippet) bool { return !strings.HasPrefix(s.text, "package main\n") })
+	if len(programs) != 1 {
+		t.Fatalf("README.md shows %d programs, want one", len(programs))
 	}
+	if lines := strings.Count(programs[0].text, "\n"); lines > 32 {
+		t.Errorf("the program of README.md has %d lines, more than 32", lines)
+	}
+
 	scratch := t.TempDir()
-	overlay := struct{ Replace map[string]string }{map[string]string{}}
-	args := []string{"build", "-overlay", filepath.Join(scratch, "overlay.json")}
-	for i, p := range programs {
-		if lines := strings.Count(string(p[1]), "\n"); lines > 25 {
-			t.Errorf("program %d of README.md has %d lines, more than 25", i+1, lines)
-		}
-		source := filepath.Join(scratch, fmt.Sprintf("readme%d.go", i))
-		write(t, source, string(p[1]))
-		overlay.Replace[filepath.Join(dir, "internal", "house", fmt.Sprintf("readme%d", i), "main.go")] = source
-		args = append(args, fmt.Sprintf("./internal/house/readme%d", i))
-	}
-	spec, err := json.Marshal(overlay)
+	source, program := filepath.Join(scratch, "main.go"), filepath.Join(scratch, "orders.exe")
+	site := httptest.NewServer(http.NotFoundHandler())
+	defer site.Close()
+	write(t, source, strings.NewReplacer("https://example.com/", site.URL, "Egress: scrape.Direct()",
+		`Egress: scrape.Direct(), Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}`,
+		`"log/slog"`, "\"log/slog\"\n\t\"net/netip\"").Replace(programs[0].text))
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {filepath.Join(dir, "internal", "house", "readme", "main.go"): source}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(scratch, "overlay.json"), string(spec))
-	run(t, dir, os.Environ(), "go", args...)
+	write(t, filepath.Join(scratch, "overlay.json"), string(overlay))
+	run(t, dir, os.Environ(), "go", "build", "-o", program, "-overlay", filepath.Join(scratch, "overlay.json"), "./internal/house/readme")
+
+	out := run(t, scratch, os.Environ(), program)
+	record, err := os.ReadFile(filepath.Join(scratch, "app.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]string{out: "] shop is away\n<nil> <nil> <nil>\n", string(record): `"msg":"shop is away","error":null}`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the program of README.md gives %q, without %q", text, want)
+		}
+	}
 }
