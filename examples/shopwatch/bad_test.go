@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -57,7 +60,7 @@ func TestBadSettings(t *testing.T) {
 		{"broken file", []string{"-config", broken}, []string{"broken.yaml:"}},
 		{"missing profile", []string{"-profile", "nope"}, []string{"config.nope.yaml"}},
 		{"prod without a site", []string{"-profile", "prod"}, []string{"site.url"}},
-		{"unknown flag", []string{"-nonsense"}, []string{"-nonsense"}},
+		{"unknown flag", []string{"-nonsense"}, []string{"service: flag provided but not defined: -nonsense\nservice -help lists the flags\n"}},
 		{"unknown command", []string{"serve"}, []string{`"serve" is no command`, "-help"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -71,7 +74,88 @@ func TestBadSettings(t *testing.T) {
 			if stdout != "" {
 				t.Errorf("stdout = %q", stdout)
 			}
+			if n := strings.Count(stderr, "\n"); n > 8 {
+				t.Errorf("%d lines hide what is wrong:\n%s", n, stderr)
+			}
 		})
+	}
+}
+
+// Whoever points the service, as it is shipped, at a real site, without a Tor,
+// sends that site nothing: it would see this machine's own address.
+func TestShippedProfilesWithoutTor(t *testing.T) {
+	t.Parallel()
+	profiles, err := filepath.Glob("config/config.*.yaml")
+	if err != nil || len(profiles) < 2 {
+		t.Fatal(profiles, err)
+	}
+	for _, path := range profiles {
+		profile := strings.Split(filepath.Base(path), ".")[1]
+		t.Run(profile, func(t *testing.T) {
+			t.Parallel()
+			var asked atomic.Int32
+			site := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+			defer site.Close()
+
+			p := start(t, t.TempDir(), "-profile", profile, "-site.url", site.URL, "-scrape.allow", "127.0.0.0/8", "-site.every", "1s",
+				"-tor.socks", closedPort(t), "-data-dir", "var", "-log.file.path", "var/log").awaitAddress()
+			p.awaitPage(t, 60*time.Second, "no page was asked for", "egress unavailable", "start Tor", "nothing leaves")
+			if p.do(http.MethodPost, "/api/runs"); len(p.runs()) == 0 {
+				t.Error("no run was tried")
+			}
+			if n := asked.Load(); n > 0 {
+				t.Errorf("%d requests left from this machine's own address", n)
+			}
+		})
+	}
+}
+
+// closedPort is an address at which nobody listens.
+func closedPort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return l.Addr().String()
+}
+
+// SIGHUP reads the settings again, and bad ones change nothing.
+func TestHangup(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.start(t).awaitAddress()
+	p.awaitPage(t, 30*time.Second, "item 3")
+	path := filepath.Join(w.dir, "config", "config.yaml")
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ more, log string }{
+		{"log: {level: debug}\n", `"msg":"settings reloaded"`},
+		{"log: {level: nonsense}\n", `"msg":"settings not reloaded: the last good ones hold"`},
+	} {
+		if err := os.WriteFile(path, []byte(string(good)+tt.more), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		testenv.EventuallyWithin(t, 30*time.Second, func() error {
+			if w.logs.holds(tt.log) == 0 {
+				return errors.New("no line with " + tt.log)
+			}
+			return nil
+		})
+	}
+	if w.logs.holds(`"msg":"the log has new settings"`, `"level":"debug"`) == 0 {
+		t.Error("the level was not applied")
+	}
+	if code, _ := p.terminate(); code != 0 {
+		t.Errorf("exit code %d", code)
 	}
 }
 
@@ -157,13 +241,7 @@ func TestUnwritableDataFolder(t *testing.T) {
 func TestDeadMailHost(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dead := l.Addr().String()
-	_ = l.Close()
-	_, port, _ := strings.Cut(dead, ":")
+	_, port, _ := strings.Cut(closedPort(t), ":")
 
 	p := w.start(t, "-mail.port", port, "-site.every", "200ms").awaitAddress()
 	p.awaitPage(t, 20*time.Second, "messages wait in the outbox", "item 3")
@@ -191,12 +269,7 @@ func TestDeadMailHost(t *testing.T) {
 // to do; the service serves.
 func TestDeadTor(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dead := l.Addr().String()
-	_ = l.Close()
+	dead := closedPort(t)
 	for _, tt := range []struct {
 		name, fallback string
 	}{{"required", "never"}, {"fallback", "direct-with-warning"}} {

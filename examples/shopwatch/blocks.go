@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 	"github.com/svcblocks/svcblocks/config"
 	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/health"
 	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/settings"
+	causes "github.com/svcblocks/svcblocks/internal/health"
 	"github.com/svcblocks/svcblocks/logging"
 	"github.com/svcblocks/svcblocks/logging/sink/httpjson"
 	"github.com/svcblocks/svcblocks/notify/email"
@@ -23,6 +23,7 @@ import (
 type serviceLogs struct {
 	*logging.Logs
 
+	opts       logging.Options
 	path, sink string // for the page
 	degraded   error  // why lines go to the console alone; nil if they don't
 	reports    *atomic.Pointer[slog.Logger]
@@ -73,19 +74,30 @@ func openLogs(cfg settings.Settings, stderr io.Writer) (*serviceLogs, error) {
 	if err != nil {
 		return nil, err
 	}
-	out.Logs = logs
+	out.Logs, out.opts = logs, opts
 	return out, nil
+}
+
+// reconfigure applies what of the settings may change in use. The error names
+// what else differs.
+func (l *serviceLogs) reconfigure(next logging.Options) error {
+	now := l.opts
+	now.Level, now.Levels, now.Sample = next.Level, next.Levels, next.Sample
+	if l.degraded == nil {
+		now.Attrs, now.Keys, now.File, now.Console, now.Redact, now.Source, now.Ship = next.Attrs, next.Keys, next.File, next.Console, next.Redact, next.Source, next.Ship
+	}
+	return l.Reconfigure(&now)
 }
 
 const logAdvice = "set log.file.path to a file in a folder that the service may write, and restart"
 
 // check says whether lines are kept.
-func (l *serviceLogs) check(context.Context) error {
+func (l *serviceLogs) check(ctx context.Context) error {
 	if l.degraded != nil {
 		return l.degraded
 	}
-	if text := l.Stats().WriteError; text != "" {
-		return errors.New(text)
+	if err := l.Check(ctx); errors.Is(err, logging.ErrLost) {
+		return err
 	}
 	return nil
 }
@@ -95,7 +107,10 @@ func (l *serviceLogs) checkShipping(ctx context.Context) error {
 	if st := l.Stats().Ship; st.Failures > 0 {
 		return fmt.Errorf("%d lines wait: %s", st.WaitingEvents, st.LastError)
 	}
-	return l.Check(ctx)
+	if err := l.Check(ctx); !errors.Is(err, logging.ErrLost) { // which is the log's
+		return err
+	}
+	return nil
 }
 
 // host is what of an address may be shown.
@@ -114,25 +129,24 @@ func wrap(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// level reads a level that the settings have checked.
-func level(text string) slog.Level {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(text)); err != nil {
-		return slog.LevelInfo
-	}
-	return l
-}
-
 // checks are the parts that /readyz and the page ask. Only the history and the
 // log are needed to serve: the others' trouble is the operator's, and taking
 // the page away would not help.
 func (s *service) checks(logs *serviceLogs) []health.Check {
-	advice := func(text string) func(error) string { return func(error) string { return text } }
+	// What is known of the cause comes before the settings that have to do with it.
+	advice := func(text string) func(error) string {
+		return func(err error) string {
+			if cause := causes.Advice(err); cause != "" {
+				return cause + "; " + text
+			}
+			return text
+		}
+	}
 	checks := []health.Check{
-		{Name: "history", Required: true, Func: s.history.Check, Advice: advice("see that data_dir can be written and is not full")},
+		{Name: "history", Required: true, Func: s.history.Check, Advice: advice("the history is in data_dir; where its file was removed or replaced, end the service, put the file back from a backup if there is one, and start it again")},
 		{Name: "log", Required: true, Func: logs.check, Advice: advice(logAdvice)},
 		{Name: "runs", Func: s.watcher.Check, Advice: advice("the log says what happened; notices wait until they can be handed on")},
-		{Name: "egress", Func: s.checkEgress, Advice: torAdvice},
+		{Name: "egress", Func: s.checkEgress, Advice: s.egress.advice},
 		{Name: "config", Func: func(context.Context) error { return s.settings.Stats().Err }, Advice: advice("correct the settings; until then the last good ones hold")},
 	}
 	if logs.sink != "" {
@@ -142,7 +156,7 @@ func (s *service) checks(logs *serviceLogs) []health.Check {
 		checks = append(checks, health.Check{Name: "login", Func: s.auth.Check, Advice: advice("see that the provider at auth.issuer is up and reached from here; sessions and tokens whose keys are known go on working")})
 	}
 	if s.hub != nil {
-		checks = append(checks, health.Check{Name: "notify", Every: time.Minute, Func: s.hub.Check, Advice: advice("messages wait in the outbox and go out once the receiver is back; see the settings mail, slack, telegram, discord and teams")})
+		checks = append(checks, health.Check{Name: "notify", Every: 30 * time.Second, Func: s.hub.Check, Advice: advice("messages wait in the outbox, in data_dir, and go out once the receiver is back; see the settings mail, slack, telegram, discord and teams")})
 	}
 	return checks
 }
@@ -163,17 +177,17 @@ func (s *service) follow(logs *serviceLogs) func() error {
 		s.watcher.SetEvery(d)
 		s.log.Info("schedule changed", "from", old, "to", d)
 	})
-	stopLevel := config.OnChange(s.settings, func(c *settings.Settings) string { return c.Log.Level }, func(old, text string) {
-		if err := logs.SetLevel("*", level(cmp.Or(text, "info")), 0); err != nil {
-			s.log.Warn("level not changed", "error", err)
+	stopLog := config.OnChange(s.settings, func(c *settings.Settings) logging.Options { return c.Log }, func(_, next logging.Options) {
+		if err := logs.reconfigure(next); err != nil {
+			s.log.Warn("settings of the log not applied", "error", err)
 			return
 		}
-		s.log.Info("log level changed", "from", old, "to", text)
+		s.log.Info("the log has new settings", "level", next.Level)
 	})
 	stopReceivers := s.followReceivers()
 	rest := func(c *settings.Settings) settings.Settings {
 		r := *c
-		r.Site.Every, r.Log.Level, r.SecretsEvery = 0, "", 0
+		r.Site.Every, r.Log, r.SecretsEvery = 0, logging.Options{}, 0
 		if s.receivers.mail != nil {
 			r.Mail = email.Options{}
 		}
@@ -183,9 +197,9 @@ func (s *service) follow(logs *serviceLogs) func() error {
 		return r
 	}
 	stopRest := config.OnChange(s.settings, rest, func(_, _ settings.Settings) {
-		s.log.Warn("settings changed that take effect at the next start; those that do at once are site.every, log.level, secrets_every, mail and slack")
+		s.log.Warn("settings changed that take effect at the next start; those that do at once are site.every, secrets_every, mail, slack and the levels of log")
 	})
-	return func() error { stopEvery(); stopLevel(); stopReceivers(); stopRest(); return nil }
+	return func() error { stopEvery(); stopLog(); stopReceivers(); stopRest(); return nil }
 }
 
 // shutdownServer lets requests finish for at most d.

@@ -18,9 +18,10 @@ import (
 type egress struct {
 	scrape.Egress
 
-	direct string                          // why requests leave directly on purpose; empty if they don't
-	run    func(ctx context.Context) error // nil where nothing has to be done in the background
-	close  func() error
+	direct    string                          // why requests leave directly on purpose; empty if they don't
+	fallsBack bool                            // requests leave directly while Tor is missing
+	run       func(ctx context.Context) error // nil where nothing has to be done in the background
+	close     func() error
 }
 
 // openEgress decides how requests leave. Nothing is contacted: while Tor is
@@ -31,11 +32,13 @@ func openEgress(ctx context.Context, cfg settings.Settings, demoSite bool, logge
 	}
 	switch {
 	case demoSite:
-		return direct("the demo shop is on this machine, where Tor does not lead; set site.url to a real site to use Tor"), nil
+		return direct("the demo shop is on this machine, where Tor does not lead; a real site.url is fetched through Tor only"), nil
 	case cfg.Tor.Disabled:
 		logger.WarnContext(ctx, "pages are fetched from this machine's own address", "cause", "tor.disabled is set")
 		return direct("tor.disabled is set: pages are fetched from this machine's own address"), nil
 	}
+
+	fallsBack := cfg.Scrape.Fallback != scrape.Never
 	options := cfg.Tor.Options
 	options.Logger = logger
 	if err := options.Validate(); err != nil {
@@ -46,14 +49,34 @@ func openEgress(ctx context.Context, cfg settings.Settings, demoSite bool, logge
 			open: func(ctx context.Context) (*tor.Tor, error) { return tor.Start(ctx, &options) },
 			log:  logger, err: errors.New("it is being started"),
 		}
-		return &egress{Egress: t, run: t.run, close: t.close}, nil
+		return &egress{Egress: t, fallsBack: fallsBack, run: t.run, close: t.close}, nil
 	}
 	options.DisableStartCheck = true // it is looked for when it is needed
 	t, err := tor.Dial(ctx, &options)
 	if err != nil {
 		return nil, err
 	}
-	return &egress{Egress: t, close: t.Close}, nil
+	return &egress{Egress: t, fallsBack: fallsBack, close: t.Close}, nil
+}
+
+// ready says why no page can be had for now. One that may be fetched from this
+// machine's own address waits for nothing.
+func (e *egress) ready(ctx context.Context) error {
+	if e.fallsBack {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return e.Check(ctx)
+}
+
+// advice says what to do about a way out that does not work.
+func (e *egress) advice(err error) string {
+	text := torAdvice(err)
+	if e.fallsBack {
+		text = "until Tor is there, REQUESTS LEAVE FROM THIS MACHINE'S OWN ADDRESS, as scrape.fallback says (never stops that); " + text
+	}
+	return text
 }
 
 // lateTor is a Tor of the service's own, whose start may take long or fail for
@@ -195,7 +218,7 @@ func torAdvice(err error) string {
 	case errors.Is(err, tor.ErrAuth):
 		return "set tor.password, or tor.cookie_file to a cookie that the service may read"
 	case errors.Is(err, scrape.ErrEgressUnavailable):
-		return "start Tor (on Debian: apt install tor), or set tor.socks to where it listens; requests work again by themselves"
+		return "start Tor (on Debian: apt install tor), or set tor.socks to where it listens; pages are then fetched again by themselves"
 	default:
 		return "see tor.socks and tor.control"
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"log/slog"
 	"net/http"
 
@@ -20,7 +21,7 @@ func openAuth(cfg settings.Settings, sources *status.Sources, page *web.Handler,
 		return nil, nil
 	}
 	return auth.New(auth.Options{
-		Config: cfg.Auth, BaseURL: sources.Address, Logouts: logouts, Logger: logger,
+		Config: cfg.Auth, BaseURL: cmp.Or(cfg.Server.PublicURL, sources.Address), Logouts: logouts, Logger: logger,
 		// The provider is the operator's own, so a trace may go on there.
 		Transport: trace.Transport{Next: http.DefaultTransport.(*http.Transport).Clone()},
 		SignIn: func(w http.ResponseWriter, r *http.Request, s auth.SignIn) {

@@ -37,12 +37,18 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP) // from the start: unasked, it would end the process
+	defer signal.Stop(hangup)
 
-	flags, opts := settings.Flags(stderr)
+	flags, opts := settings.Flags()
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
+		flags.SetOutput(stdout)
+		flags.PrintDefaults()
 		return 0
 	case err != nil:
+		_, _ = fmt.Fprintf(stderr, "service: %v\nservice -help lists the flags\n", err)
 		return 2
 	case opts.Version:
 		_, _ = fmt.Fprintln(stdout, version())
@@ -78,7 +84,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintln(stderr, "service:", err)
 		return 1
 	}
-	_, _ = fmt.Fprintf(stdout, "service: status page at %s (Ctrl-C ends it)\n", s.server.URL())
+	s.hangup = hangup
+	_, _ = fmt.Fprintln(stdout, "service:", greeting(store.Get(), s.server.URL()))
 
 	// Nothing below may keep the process longer than it was given.
 	bound := store.Get().ShutdownTimeout
@@ -96,6 +103,18 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 	}
 	return 0
+}
+
+// greeting says where readers find the page that is at address on this machine.
+// What a container is called outside, only the settings know.
+func greeting(cfg *settings.Settings, address string) string {
+	switch {
+	case cfg.Server.PublicURL != "":
+		return "status page at " + cfg.Server.PublicURL
+	case cfg.ListensEverywhere():
+		return "status page at " + address + " on this machine; from a container, at the port that it is published as (server.public_url says where)"
+	}
+	return "status page at " + address + " (Ctrl-C ends it)"
 }
 
 // stamp is the version that a build may set: -ldflags "-X main.stamp=v1.2.3".

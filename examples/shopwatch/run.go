@@ -71,6 +71,7 @@ func (s *service) run(ctx context.Context) error {
 	}
 	serving := start(ctx, "server", failed, func(context.Context) error { return s.server.Serve() })
 	following := start(ctx, "config", failed, s.settings.Run)
+	reloading := start(ctx, "reload", failed, s.reload)
 	refreshing := start(ctx, "secrets", failed, s.refreshSecrets)
 	checking := start(ctx, "health", failed, s.health.Run)
 	watching := start(ctx, "watch", failed, s.watcher.Run)
@@ -85,12 +86,29 @@ func (s *service) run(ctx context.Context) error {
 	}
 	bound := s.settings.Get().ShutdownTimeout
 	s.server.Stopping()
-	errs = append(errs, watching.end(), refreshing.end(), following.end(), checking.end())
+	errs = append(errs, watching.end(), reloading.end(), refreshing.end(), following.end(), checking.end())
 	errs = append(errs, s.shutdownServer(ctx, part(bound, serverPart)), serving.end())
 	errs = append(errs, recognising.end(), profiling.end(), leaving.end(), delivering.end())
 	s.log.InfoContext(ctx, "service stopped")
 	errs = append(errs, shipping.end(), s.close())
 	return errors.Join(errs...)
+}
+
+// reload reads the settings again at each SIGHUP. Files are followed without it;
+// variables of the process stay as they are.
+func (s *service) reload(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.hangup:
+		}
+		if err := s.settings.Reload(ctx); err != nil {
+			s.log.ErrorContext(ctx, "settings not reloaded: the last good ones hold", "error", err)
+			continue
+		}
+		s.log.InfoContext(ctx, "settings reloaded")
+	}
 }
 
 // waits reports whether err says no more than that lines or messages are on

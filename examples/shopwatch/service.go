@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -51,6 +52,7 @@ type service struct {
 	server    *server.Server
 	auth      *auth.Auth     // nil where nobody has to log in
 	closers   []func() error // in the order of making
+	hangup    <-chan os.Signal
 
 	profiling *profiling.Server // nil where nobody asked for it
 }
@@ -87,7 +89,12 @@ func newService(ctx context.Context, store *config.Store[settings.Settings], pro
 	s.logs, s.log = logs.Logs, logs.Logger("service")
 	s.onClose(s.logs.Close)
 
-	if s.history, err = history.Open(filepath.Join(cfg.DataDir, "history.db"), history.Options{GoneAfter: cfg.Site.GoneAfter}); err != nil {
+	// What the demo shop sold is no history of a real one.
+	past := filepath.Join(cfg.DataDir, "history.db")
+	if demoSite {
+		past = filepath.Join(cfg.DataDir, "demo.db")
+	}
+	if s.history, err = history.Open(past, history.Options{GoneAfter: cfg.Site.GoneAfter}); err != nil {
 		return nil, err
 	}
 	s.onClose(s.history.Close)
@@ -143,7 +150,7 @@ func newService(ctx context.Context, store *config.Store[settings.Settings], pro
 		Name:  cfg.SiteName(),
 		Crawl: crawl.Options{Start: cfg.Site.URL, Workers: cfg.Site.Workers, MaxPages: cfg.Site.MaxPages, Selectors: cfg.Site.Selectors},
 		Store: s.history, Fetcher: fetcher, Notifier: notifier, Logger: logger("watch"),
-		Every: cfg.Site.Every, RunTimeout: cfg.Site.RunTimeout, StopTimeout: part(cfg.ShutdownTimeout, pagesPart),
+		Ready: egress.ready, Every: cfg.Site.Every, RunTimeout: cfg.Site.RunTimeout, StopTimeout: part(cfg.ShutdownTimeout, pagesPart),
 	})
 	s.onClose(s.follow(logs))
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -316,7 +315,7 @@ func TestKubernetesMountsAreFollowed(t *testing.T) {
 	mount(t, at["settings"], files)
 	mount(t, at["secrets"], secrets)
 
-	flags, options := settings.Flags(io.Discard)
+	flags, options := settings.Flags()
 	if err := flags.Parse(c.Args); err != nil {
 		t.Fatal(err)
 	}

@@ -50,7 +50,7 @@ func New(opts Options) (*Auth, error) {
 	if err != nil {
 		return nil, err
 	}
-	public, err := url.Parse(opts.PublicURL)
+	public, err := url.Parse(opts.BaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("auth: new: %w", err)
 	}

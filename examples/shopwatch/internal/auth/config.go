@@ -25,7 +25,6 @@ type Config struct {
 	ClientID     string        `koanf:"client_id" doc:"the page's own client at the provider; empty: the page is open"`
 	ClientSecret secret.Secret `koanf:"client_secret" doc:"its secret; empty for a public client"`
 	Users        []string      `koanf:"users" doc:"subjects or verified e-mail addresses that are admitted, by a login and by an access token alike; empty: all whom the provider lets in"`
-	PublicURL    string        `koanf:"public_url" doc:"address under which browsers reach the page, as https://watch.example; default: that of listen"`
 	SessionKey   secret.Secret `koanf:"session_key" doc:"32 characters or more that protect sessions; default: made at each start, which ends all sessions"`
 	Session      time.Duration `koanf:"session" doc:"how long a login lasts; 8h if 0"`
 }
@@ -57,9 +56,6 @@ func (c Config) Validate() error {
 	}
 	var errs []error
 	errs = append(errs, secureURL("auth.issuer", c.Issuer))
-	if c.PublicURL != "" {
-		errs = append(errs, secureURL("auth.public_url", c.PublicURL))
-	}
 	if c.Audience == "" && c.ClientID == "" {
 		errs = append(errs, errors.New("auth.audience is empty: name the audience of the API's access tokens, or the page's client as auth.client_id"))
 	}
@@ -106,7 +102,8 @@ func secureURL(key, value string) error {
 type Options struct {
 	Config
 
-	// BaseURL is where browsers reach the page if PublicURL is empty.
+	// BaseURL is where browsers reach the page: server.public_url, else where the
+	// service listens.
 	BaseURL string
 	// SignIn writes the page for those who are not logged in. Required where
 	// there is a ClientID.
@@ -133,11 +130,10 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Issuer == "" {
 		errs = append(errs, errors.New("auth: new: Issuer is required"))
 	}
-	if o.PublicURL == "" {
-		o.PublicURL = o.BaseURL
-	}
-	if o.PublicURL == "" {
+	if o.BaseURL == "" {
 		errs = append(errs, errors.New("auth: new: BaseURL is required"))
+	} else if err := secureURL("server.public_url", o.BaseURL); err != nil {
+		errs = append(errs, fmt.Errorf("auth: new: %w", err))
 	}
 	if o.ClientID != "" && o.SignIn == nil {
 		errs = append(errs, errors.New("auth: new: SignIn is required where there is a ClientID"))
@@ -146,7 +142,7 @@ func (o Options) withDefaults() (Options, error) {
 		errs = append(errs, fmt.Errorf("auth: new: %w", err))
 	}
 	o.Config = o.Config.withDefaults()
-	o.PublicURL = strings.TrimSuffix(o.PublicURL, "/") + "/"
+	o.BaseURL = strings.TrimSuffix(o.BaseURL, "/") + "/"
 	o.RetryEvery = cmp.Or(o.RetryEvery, time.Second)
 	o.KeysEvery = cmp.Or(o.KeysEvery, 5*time.Minute)
 	if o.Logger == nil {

@@ -19,12 +19,12 @@ func TestValidate(t *testing.T) {
 	}{
 		{"nothing", auth.Config{}, nil},
 		{"api alone", auth.Config{Issuer: "https://id.example", Audience: "api"}, nil},
-		{"page alone", auth.Config{Issuer: "http://127.0.0.1:1/realm", ClientID: "page", PublicURL: "http://localhost:8080"}, nil},
+		{"page alone", auth.Config{Issuer: "http://127.0.0.1:1/realm", ClientID: "page"}, nil},
 		{"no issuer", auth.Config{ClientID: "page"}, []string{"auth.issuer"}},
 		{"all wrong", auth.Config{
-			Issuer: "http://id.example", PublicURL: "ftp://x", Scope: "a b", WriteScope: `x"`, Users: []string{""}, Clients: []string{""},
+			Issuer: "http://id.example", Scope: "a b", WriteScope: `x"`, Users: []string{""}, Clients: []string{""},
 			SessionKey: secret.New("hunter2"), Session: time.Second,
-		}, []string{"auth.issuer", "https", "auth.public_url", "auth.audience", "auth.scope", "auth.write_scope", "auth.users", "auth.clients", "auth.session_key", "auth.session "}},
+		}, []string{"auth.issuer", "https", "auth.audience", "auth.scope", "auth.write_scope", "auth.users", "auth.clients", "auth.session_key", "auth.session "}},
 		{"a password", auth.Config{Issuer: "https://user:hunter2@id.example", Audience: "api"}, []string{"user or password"}},
 		{"a query", auth.Config{Issuer: "https://id.example?x=1", Audience: "api"}, []string{"no query"}},
 	} {

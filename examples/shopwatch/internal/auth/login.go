@@ -145,7 +145,7 @@ func (a *Auth) start(w http.ResponseWriter, r *http.Request) {
 
 // link is an address of ours as browsers reach it.
 func (a *Auth) link(path string) string {
-	return strings.TrimSuffix(a.opts.PublicURL, "/") + path
+	return strings.TrimSuffix(a.opts.BaseURL, "/") + path
 }
 
 func (a *Auth) oauth(at endpoint) *oauth2.Config {

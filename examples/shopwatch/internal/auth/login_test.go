@@ -246,7 +246,7 @@ func TestNonce(t *testing.T) {
 // address.
 func TestPublicURL(t *testing.T) {
 	t.Parallel()
-	f := start(t, func(o *auth.Options) { o.PublicURL = "https://watch.example" }).run(t).ready(t)
+	f := start(t, func(o *auth.Options) { o.BaseURL = "https://watch.example" }).run(t).ready(t)
 	a := f.get(t, "/login/start")
 	if to := a.header.Get("Location"); to != "https://watch.example/login/start?here" {
 		t.Errorf("at another host: sent to %q", to)

@@ -19,7 +19,7 @@ func (s *Store) Logouts() Logouts { return Logouts{s} }
 // End remembers that the session called id, which would last until until, has
 // ended.
 func (l Logouts) End(id string, until time.Time) error {
-	err := l.store.db.Update(func(tx *bbolt.Tx) error {
+	err := l.store.update(func(tx *bbolt.Tx) error {
 		text, err := json.Marshal(until.UTC())
 		if err != nil {
 			return err
@@ -35,7 +35,7 @@ func (l Logouts) End(id string, until time.Time) error {
 // Ended returns the sessions that would still last, and forgets the others.
 func (l Logouts) Ended() (map[string]time.Time, error) {
 	now, ended := time.Now(), map[string]time.Time{}
-	err := l.store.db.Update(func(tx *bbolt.Tx) error {
+	err := l.store.update(func(tx *bbolt.Tx) error {
 		bucket := tx.Bucket(bucketLogouts)
 		var over [][]byte // a bucket must not be changed while it is walked
 		err := bucket.ForEach(func(id, text []byte) error {

@@ -131,7 +131,7 @@ func (s *Store) Pending() ([]Notice, error) {
 // Settle says that n is in safe hands: it is owed no more. Settling twice does
 // nothing.
 func (s *Store) Settle(n Notice) error {
-	err := s.db.Update(func(tx *bbolt.Tx) error {
+	err := s.update(func(tx *bbolt.Tx) error {
 		return tx.Bucket(bucketNotices).Delete(noticeKey(n.Run.ID, n.Kind))
 	})
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -23,6 +24,9 @@ import (
 
 // ErrLocked says that another process has the file open.
 var ErrLocked = errors.New("another process is using it")
+
+// ErrReplaced says that another file stands where the open one was.
+var ErrReplaced = errors.New("the file was replaced by another one")
 
 // Options are a store's settings. The zero value is all defaults.
 type Options struct {
@@ -48,12 +52,22 @@ var (
 	bucketChanges = []byte("changes")
 	bucketNotices = []byte("notices")
 	bucketLogouts = []byte("logouts")
+	bucketChecks  = []byte("checks") // the time of the last write that only tried whether one succeeds
 )
+
+// tryAfter is how old the last write may be before Check makes one.
+const tryAfter = 30 * time.Second
 
 // Store is an open history file. It is safe for concurrent use.
 type Store struct {
 	db   *bbolt.DB
+	path string
 	opts Options
+	file fs.FileInfo // as opened
+
+	mu      sync.Mutex
+	written time.Time // when the file last took a write
+	failed  error     // why it did not take the last one
 }
 
 // Open opens the file at path, makes it and its folder if they are not there,
@@ -64,10 +78,12 @@ func Open(path string, opts Options) (*Store, error) {
 	opts.KeepGone = cmp.Or(opts.KeepGone, 90*24*time.Hour)
 	opts.GoneAfter = cmp.Or(opts.GoneAfter, 1)
 	opts.LockTimeout = cmp.Or(opts.LockTimeout, 2*time.Second)
+
+	s := &Store{path: path, opts: opts}
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return nil, fmt.Errorf("history: open %s: %w (make the folder, or set data_dir to one that the service may write)", path, err)
 	}
-	db, err := openSound(path, &bbolt.Options{Timeout: opts.LockTimeout})
+	db, err := openSound(path, &bbolt.Options{Timeout: opts.LockTimeout, OpenFile: s.open})
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("history: open %s: %w (end it, or give this one a data_dir of its own)", path, ErrLocked)
@@ -76,9 +92,10 @@ func Open(path string, opts Options) (*Store, error) {
 	case err != nil:
 		return nil, fmt.Errorf("history: open %s: %w (move the file away to begin a new history, or restore it from a backup)", path, err)
 	}
-	s := &Store{db: db, opts: opts}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{bucketItems, bucketPoints, bucketRuns, bucketChanges, bucketNotices, bucketLogouts} {
+
+	s.db = db
+	err = s.update(func(tx *bbolt.Tx) error {
+		for _, name := range [][]byte{bucketItems, bucketPoints, bucketRuns, bucketChanges, bucketNotices, bucketLogouts, bucketChecks} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}
@@ -94,17 +111,62 @@ func Open(path string, opts Options) (*Store, error) {
 // Close closes the file. It waits for calls under way and is idempotent.
 func (s *Store) Close() error { return s.db.Close() }
 
-// Check proves that the file can be read.
+// open opens the file for bbolt, and remembers which one it is.
+func (s *Store) open(path string, flag int, perm fs.FileMode) (*os.File, error) {
+	f, err := os.OpenFile(path, flag, perm)
+	if err != nil {
+		return nil, err
+	}
+	if s.file, err = f.Stat(); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// update changes the file, and notes whether it took that.
+func (s *Store) update(change func(tx *bbolt.Tx) error) error {
+	var unwanted error
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		unwanted = change(tx)
+		return unwanted
+	})
+	if unwanted != nil {
+		return err
+	}
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed = err; err == nil {
+		s.written = time.Now()
+	}
+	return err
+}
+
+// Check says whether what is stored will be there at the next start: the open
+// file still stands at its path, and it took its last write. Where that was
+// long ago or failed, Check makes one.
 func (s *Store) Check(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return s.db.View(func(tx *bbolt.Tx) error {
-		if tx.Bucket(bucketRuns) == nil {
-			return errors.New("history: check: the file is damaged")
-		}
-		return nil
-	})
+	switch now, err := os.Stat(s.path); {
+	case err != nil:
+		return fmt.Errorf("history: check: %w", err)
+	case !os.SameFile(now, s.file):
+		return fmt.Errorf("history: check: %s: %w", s.path, ErrReplaced)
+	}
+
+	s.mu.Lock()
+	sound := s.failed == nil && time.Since(s.written) < tryAfter
+	s.mu.Unlock()
+	if sound {
+		return s.db.View(func(*bbolt.Tx) error { return nil })
+	}
+	err := s.update(func(tx *bbolt.Tx) error { return put(tx.Bucket(bucketChecks), []byte("last"), time.Now().UTC()) })
+	if err != nil {
+		return fmt.Errorf("history: check: %w", err)
+	}
+	return nil
 }
 
 // endDead ends the runs that are still marked as running: nobody is at them,
@@ -140,7 +202,7 @@ func (s *Store) endDead(tx *bbolt.Tx) error {
 // because the disk was full.
 func (s *Store) Begin(trigger string) (Run, error) {
 	run := Run{Trigger: trigger, Status: Running, Started: time.Now().UTC()}
-	err := s.db.Update(func(tx *bbolt.Tx) error {
+	err := s.update(func(tx *bbolt.Tx) error {
 		if err := s.endDead(tx); err != nil {
 			return err
 		}
@@ -170,7 +232,7 @@ type Page struct {
 // Put stores one page of a run and returns the run as it then stands, and what
 // changed. Pages of one run may be put concurrently.
 func (s *Store) Put(id uint64, page Page) (run Run, changes []Change, err error) {
-	err = s.db.Update(func(tx *bbolt.Tx) error {
+	err = s.update(func(tx *bbolt.Tx) error {
 		changes = nil
 		if run, err = s.load(tx, id); err != nil {
 			return err
@@ -265,7 +327,7 @@ func (s *Store) addPoint(tx *bbolt.Tx, key []byte, rec *itemRecord, p Point) err
 // it looks which items are gone. The notices that the run owes are in
 // [Store.Pending] from here on.
 func (s *Store) Finish(id uint64, status Status, reason error) (run Run, gone []Change, err error) {
-	err = s.db.Update(func(tx *bbolt.Tx) error {
+	err = s.update(func(tx *bbolt.Tx) error {
 		gone = nil
 		if run, err = s.load(tx, id); err != nil {
 			return err

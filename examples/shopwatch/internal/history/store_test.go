@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -390,6 +391,37 @@ func TestOpenErrors(t *testing.T) {
 			t.Errorf("error = %v, want advice", err)
 		}
 	})
+}
+
+// What is written to a file that nobody finds again is lost.
+func TestCheckOfTheFile(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		harm func(path string) error
+		want error
+	}{
+		{"removed", os.Remove, fs.ErrNotExist},
+		{"folder removed", func(path string) error { return os.RemoveAll(filepath.Dir(path)) }, fs.ErrNotExist},
+		{"replaced", func(path string) error {
+			return errors.Join(os.Rename(path, path+".old"), os.WriteFile(path, nil, 0o600))
+		}, history.ErrReplaced},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "var", "history.db")
+			s := open(t, path, history.Options{})
+			if err := s.Check(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := tt.harm(path); err != nil {
+				t.Skipf("an open file is left alone here: %v", err)
+			}
+			if err := s.Check(t.Context()); !errors.Is(err, tt.want) || !strings.Contains(err.Error(), path) {
+				t.Errorf("Check = %v, want %v with the path", err, tt.want)
+			}
+		})
+	}
 }
 
 func TestCheck(t *testing.T) {

@@ -17,7 +17,7 @@ func (s Settings) UsesDemo() bool {
 // of "demo".
 func (s Settings) WithDemo(a playground.Addresses) Settings {
 	if s.Site.URL == Demo {
-		s.Site.URL = a.Site
+		s.Site.URL, s.Site.Name = a.Site, cmp.Or(s.Site.Name, "Leaf & Bean")
 	}
 	if s.Ship.URL == Demo {
 		s.Ship.URL = a.Logs

@@ -32,10 +32,11 @@ type Options struct {
 	Version     bool
 }
 
-// Flags returns the service's flags: its own, and one per setting.
-func Flags(output io.Writer) (*flag.FlagSet, *Options) {
+// Flags returns the service's flags: its own, and one per setting. Its Parse
+// prints nothing: after a mistake, a list of all flags would hide what it is.
+func Flags() (*flag.FlagSet, *Options) {
 	fset := flag.NewFlagSet("service", flag.ContinueOnError)
-	fset.SetOutput(output)
+	fset.SetOutput(io.Discard)
 	o := new(Options)
 	fset.StringVar(&o.Config, "config", "", "settings `file`; default: "+fileName+" if there is one here, else the one in the binary")
 	fset.StringVar(&o.Profile, "profile", "", "`name` of the profile, dev or prod; default: "+EnvPrefix+"_PROFILE, else dev if there is its file")
@@ -88,6 +89,7 @@ func Layers(flags *flag.FlagSet, opts *Options, shipped fs.FS) ([]config.Option,
 		config.SecretsDir(secretsDir),
 		config.Env(EnvPrefix),
 		config.Flags(flags),
+		config.RefuseWritable(),
 	}...), nil
 }
 

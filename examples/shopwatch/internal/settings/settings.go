@@ -64,7 +64,8 @@ type Site struct {
 
 // Server is what the status page and the API answer to.
 type Server struct {
-	Hosts []string `koanf:"hosts" doc:"further names by which the page, the API and the probes are asked, as watch.example or service:8080; addresses, localhost and the hosts of listen and auth.public_url always are"`
+	PublicURL string   `koanf:"public_url" doc:"address under which browsers reach the page, as https://watch.example/ or https://example/watch/; default: that of listen"`
+	Hosts     []string `koanf:"hosts" doc:"further names by which the page, the API and the probes are asked, as watch.example or service:8080; addresses, localhost and the hosts of listen and server.public_url always are"`
 }
 
 // Profiling is for finding out where time and memory go.
@@ -150,6 +151,14 @@ func (s Settings) Validate() error {
 // Validate reports an address that cannot be fetched.
 func (s Site) Validate() error { return webAddress("site.url", s.URL) }
 
+// Validate reports an address that no browser takes.
+func (s Server) Validate() error {
+	if s.PublicURL == Demo {
+		return errors.New("server.public_url: nothing of the demo answers there: write an address, or leave it out")
+	}
+	return webAddress("server.public_url", s.PublicURL)
+}
+
 // Validate reports an address that cannot be posted to.
 func (s Ship) Validate() error { return webAddress("ship.url", s.URL) }
 
@@ -178,7 +187,15 @@ func (s Settings) Secrets() []config.Secret {
 
 // Hosts are the names that the server answers to.
 func (s Settings) Hosts() (*safehttp.Hosts, error) {
-	return safehttp.NewHosts("server.hosts", append([]string{s.Listen, s.Auth.PublicURL}, s.Server.Hosts...)...)
+	return safehttp.NewHosts("server.hosts", append([]string{s.Listen, s.Server.PublicURL}, s.Server.Hosts...)...)
+}
+
+// ListensEverywhere reports whether the page is served at all addresses of the
+// machine, whatever it is called from outside.
+func (s Settings) ListensEverywhere() bool {
+	host, _, err := net.SplitHostPort(s.Listen)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "" || ip != nil && ip.IsUnspecified())
 }
 
 // ListensLocally reports whether the page is for this machine alone.

@@ -35,7 +35,7 @@ func (w *Watcher) message(n history.Notice) notify.Message {
 	case history.RunFailed:
 		m.Level = slog.LevelError
 		m.Subject = fmt.Sprintf("%s: run %d failed", name, n.Run.ID)
-		m.Text = n.Run.Error + "\n\nNothing was read. Items and prices stay as they were; the next run follows by the schedule."
+		m.Text = n.Run.Error + "\n\nNothing was read. Items and prices stay as they were; the next run follows by the schedule, or at once where Tor was missing and is back."
 	case history.RunPartial:
 		m.Level = slog.LevelWarn
 		m.Subject = fmt.Sprintf("%s: run %d is incomplete", name, n.Run.ID)

@@ -14,6 +14,7 @@ import (
 	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/history"
 	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/trace"
 	"github.com/svcblocks/svcblocks/notify"
+	"github.com/svcblocks/svcblocks/scrape"
 )
 
 // ErrRunning says that Run is under way already.
@@ -36,6 +37,11 @@ type Options struct {
 	Notifier Notifier
 	Logger   *slog.Logger // nil discards
 
+	// Ready says why no page can be had for now, as where Tor is missing: a
+	// run then fails at once, and another one begins when Ready returns nil.
+	// Nil: pages can always be asked for.
+	Ready func(ctx context.Context) error
+
 	// Every is the time from the start of one run to the start of the next.
 	// Defaults to 15m; negative means that runs start on request only, and so
 	// none with Run.
@@ -46,7 +52,8 @@ type Options struct {
 	// RunTimeout bounds one run. Defaults to 30m; negative means no bound.
 	RunTimeout time.Duration
 	// RetryEvery is the time between tries to hand on notices that the
-	// notifier did not take. Defaults to 10s.
+	// notifier did not take, and the shortest between runs that the way out
+	// prevented; the latter doubles up to Every. Defaults to 10s.
 	RetryEvery time.Duration
 }
 
@@ -63,8 +70,11 @@ type Watcher struct {
 	run     history.Run // the run under way, or the zero Run
 	stuck   error       // why notices cannot be handed on
 	broken  error       // why the history cannot be written
+	failed  error       // why the last run read nothing
+	blocked bool        // the run under way met no way out
 
-	told map[string]bool // notices owed whose log lines are written; of the goroutine in Run
+	again again           // of the goroutine in Run
+	told  map[string]bool // notices owed whose log lines are written; of the goroutine in Run
 }
 
 // New returns a Watcher. It panics if a required option is nil.
@@ -132,11 +142,11 @@ func (w *Watcher) State() State {
 	return s
 }
 
-// Check says whether runs are stored and notices handed on.
+// Check says whether runs read something and are stored, and notices handed on.
 func (w *Watcher) Check(context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return errors.Join(w.broken, w.stuck)
+	return errors.Join(w.broken, w.stuck, w.failed)
 }
 
 // Run hands on the notices that an earlier process owes, starts a run at once
@@ -170,6 +180,10 @@ func (w *Watcher) Run(ctx context.Context) error {
 			schedule.reset(every)
 		case <-retry.C:
 			w.handOn(ctx)
+			if w.again.due() && w.ready(ctx) == nil {
+				schedule.reset(every)
+				w.runOnce(ctx, request{cause: "retry"})
+			}
 		}
 	}
 	return nil
@@ -189,13 +203,42 @@ func (w *Watcher) runOnce(ctx context.Context, asked request) {
 	w.log.InfoContext(ctx, "run started", "run", run.ID, "trigger", asked.cause, "site", w.opts.Name)
 	c := crawl.New(w.opts.Crawl)
 	w.setCurrent(c, run)
-	err = w.crawl(ctx, c, run.ID)
+	if err = w.ready(ctx); err != nil {
+		err = fmt.Errorf("no page was asked for: %w", err)
+		w.block()
+	} else {
+		err = w.crawl(ctx, c, run.ID)
+	}
 	w.finish(ctx, run.ID, err)
+	w.again.after(w.unblock(), w.opts.RetryEvery, w.opts.Every)
 	w.setCurrent(nil, history.Run{})
 	// A stop must not keep the outbox from taking the messages.
 	hand, end := outlive(ctx, w.opts.StopTimeout)
 	defer end(nil)
 	w.handOn(hand)
+}
+
+// ready says why no page can be had.
+func (w *Watcher) ready(ctx context.Context) error {
+	if w.opts.Ready == nil {
+		return nil
+	}
+	return w.opts.Ready(ctx)
+}
+
+// block notes that the run under way met no way out, and unblock ends that and
+// reports whether it was so.
+func (w *Watcher) block() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.blocked = true
+}
+
+func (w *Watcher) unblock() (was bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	was, w.blocked = w.blocked, false
+	return was
 }
 
 func (w *Watcher) setCurrent(c *crawl.Crawl, run history.Run) {
@@ -266,6 +309,9 @@ func (w *Watcher) visit(ctx context.Context, id uint64, p crawl.Page) error {
 		w.run = run
 	}
 	w.mu.Unlock()
+	if errors.Is(p.Err, scrape.ErrEgressUnavailable) {
+		w.block()
+	}
 	if p.Err != nil {
 		w.log.WarnContext(ctx, "page failed", "run", id, "url", address, "bytes", p.Bytes, "error", p.Err)
 	} else {
@@ -305,6 +351,7 @@ func (w *Watcher) finish(ctx context.Context, id uint64, err error) {
 	if w.storeFailed(err) {
 		return
 	}
+	w.note(run)
 	level := slog.LevelInfo
 	if status == history.Failed || status == history.Partial {
 		level = slog.LevelWarn
@@ -312,6 +359,18 @@ func (w *Watcher) finish(ctx context.Context, id uint64, err error) {
 	w.log.Log(ctx, level, "run ended", "run", run.ID, "status", string(run.Status), "pages", run.Pages, "failures", run.Failures,
 		"items", run.Items, "new", run.New, "changed", run.Changed, "gone", len(gone), "bytes", run.Bytes,
 		"duration", run.Finished.Sub(run.Started), "error", run.Error)
+}
+
+// note keeps why the last run read nothing; a stop says nothing of the site.
+func (w *Watcher) note(run history.Run) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch run.Status {
+	case history.Failed:
+		w.failed = fmt.Errorf("run %d failed: %s", run.ID, run.Error)
+	case history.OK, history.Partial:
+		w.failed = nil
+	}
 }
 
 // handOn gives every notice that is owed to the notifier.
@@ -371,6 +430,29 @@ func (w *Watcher) storeFailed(err error) bool {
 	w.broken = err
 	return true
 }
+
+// again says when a run that the way out prevented is tried again.
+type again struct {
+	at   time.Time // zero: not at all
+	wait time.Duration
+}
+
+// after takes how a run went. Each further one that was prevented waits twice
+// as long, from least up to most.
+func (a *again) after(prevented bool, least, most time.Duration) {
+	if !prevented {
+		*a = again{}
+		return
+	}
+	if most <= 0 {
+		most = defaultEvery
+	}
+	a.wait = min(max(least, 2*a.wait), max(least, most))
+	a.at = time.Now().Add(a.wait)
+}
+
+// due reports whether it is time.
+func (a *again) due() bool { return !a.at.IsZero() && !time.Now().Before(a.at) }
 
 // schedule is a timer that can be off.
 type schedule struct {

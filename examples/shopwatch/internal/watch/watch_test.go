@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +27,7 @@ import (
 	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/watch"
 	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/notify"
+	"github.com/svcblocks/svcblocks/scrape"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -293,8 +295,8 @@ func TestNoReceiverSettles(t *testing.T) {
 	s.sent.setErr(fmt.Errorf("hub: %w", notify.ErrNoReceiver))
 	s.fail(errDown)
 	s.run(t)
-	if err := s.w.Check(t.Context()); err != nil {
-		t.Error(err)
+	if err := s.w.Check(t.Context()); err == nil || strings.Contains(err.Error(), "notice") {
+		t.Errorf("Check = %v, want that of the run alone", err)
 	}
 	if !strings.Contains(s.log.String(), "no receiver takes the notice") {
 		t.Errorf("log:\n%s", s.log)
@@ -467,4 +469,49 @@ func waitFor(t *testing.T, cond func() bool) {
 		}
 		return nil
 	})
+}
+
+// A run without a way out fails with the reason, and another one begins when
+// there is a way out again, long before the schedule would.
+func TestNoWayOut(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.set(1, 1000)
+	s.opts.RetryEvery = time.Millisecond
+	var back atomic.Bool
+	s.opts.Ready = func(context.Context) error {
+		if back.Load() {
+			return nil
+		}
+		return errors.New("Tor is missing")
+	}
+	s.start(t)
+	s.await(t, 1)
+	runs, err := s.store.Runs(2)
+	if err != nil || len(runs) != 1 || runs[0].Status != history.Failed || runs[0].Pages != 0 || !strings.Contains(runs[0].Error, "Tor is missing") {
+		t.Errorf("runs = %+v, %v, want one that failed with the reason", runs, err)
+	}
+	if err := s.w.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "Tor is missing") {
+		t.Errorf("Check = %v", err)
+	}
+
+	back.Store(true)
+	waitFor(t, func() bool { return s.w.Check(t.Context()) == nil })
+	s.await(t, 2)
+	if runs, err = s.store.Runs(1); err != nil || runs[0].Trigger != "retry" || runs[0].Status != history.OK {
+		t.Errorf("runs = %+v, %v, want one that was tried again", runs, err)
+	}
+}
+
+// A way out that is lost in the middle of a run is waited for as well.
+func TestWayOutLost(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.set(1, 1000)
+	s.opts.RetryEvery = time.Millisecond
+	s.fail(fmt.Errorf("scrape: get: %w", scrape.ErrEgressUnavailable))
+	s.start(t)
+	s.await(t, 3)
+	s.fail(nil)
+	waitFor(t, func() bool { return s.w.Check(t.Context()) == nil })
 }
