@@ -70,6 +70,9 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 		return err
 	}
 	defer closing(logs.Close, stderr)
+	defer config.OnChange(store, func(c *settings) logging.Options { return c.Log }, func(_, next logging.Options) {
+		logs.Logger("service").Info("the log has new settings", "level", next.Level, "error", logs.Reconfigure(&next))
+	})()
 
 	hub, err := newHub(&cfg, logs.Logger("notify"))
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/svcblocks/svcblocks/internal/testenv"
@@ -188,5 +189,37 @@ func TestQuickstartTable(t *testing.T) {
 	}
 	if rows < 15 {
 		t.Errorf("the table has %d rows, want all 15 of the quickstart", rows)
+	}
+}
+
+// TestReload has settings that change while the service runs, and bad ones.
+func TestReload(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("log: {level: info}\ntor: {disable_start_check: true}\nscrape: {disable_start_check: true}\n")
+	address, stop := start(t, "-config", path)
+
+	for _, tt := range []struct{ settings, ready string }{
+		{"log: {level: nonsense}\n", "nonsense"},
+		{"log: {level: debug}\ntor: {disable_start_check: true}\nscrape: {disable_start_check: true}\n", "settings: ok"},
+	} {
+		write(tt.settings)
+		if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		testenv.Eventually(t, func() error {
+			if _, body := ask(t, address+"/readyz", ""); !strings.Contains(body, tt.ready) {
+				return errors.New(body)
+			}
+			return nil
+		})
+	}
+	if log := stop(); !strings.Contains(log, `"msg":"the log has new settings","component":"service","level":"debug"`) {
+		t.Errorf("the level was not applied: %s", log)
 	}
 }

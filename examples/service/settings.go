@@ -72,7 +72,7 @@ func parse(args []string, stderr io.Writer) (command []string, ask *bool, layers
 	}
 	return flags.Args(), ask, []config.Option{
 		first, config.ProfileFromEnv("SERVICE_PROFILE"), config.SecretsDir("/run/secrets"),
-		config.Env("SERVICE"), config.Flags(flags), config.EmptyUnset(),
+		config.Env("SERVICE"), config.Flags(flags), config.EmptyUnset(), config.RefuseWritable(),
 	}, err
 }
 

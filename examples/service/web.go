@@ -78,10 +78,8 @@ func newHandler(w *watcher, logs *logging.Logs) http.Handler {
 	})
 	mux.HandleFunc("GET /{$}", func(out http.ResponseWriter, r *http.Request) {
 		text, _ := ready(r.Context(), w, logs)
-		seen, trouble := w.seen(), ""
-		if seen.Err != nil {
-			trouble = seen.Err.Error()
-		}
+		seen := w.seen()
+		trouble := map[bool]string{true: fmt.Sprint(seen.Err)}[seen.Err != nil]
 		direct := map[bool]string{true: "Requests leave from this machine's own address."}[w.client.Stats().Egress.Direct]
 		_, _ = io.WriteString(out, fill(page, "site", seen.Site, "direct", direct, "trouble", trouble, "ready", text,
 			"looks", fmt.Sprint(seen.Looks), "changes", fmt.Sprint(seen.Changes), "looked", seen.Looked.UTC().Format(time.DateTime),
@@ -107,14 +105,14 @@ func ready(ctx context.Context, w *watcher, logs *logging.Logs) (text string, lo
 	// An answer that is late says nothing of a loss, and a probe does not wait.
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	settings := func(context.Context) error { return w.store.Stats().Err }
-	for i, check := range []func(context.Context) error{logs.Check, w.hub.Check, w.client.Check, settings} {
+	// Receivers come last, as they may take all of that.
+	for i, check := range []func(context.Context) error{logs.Check, func(context.Context) error { return w.store.Stats().Err }, w.client.Check, w.hub.Check} {
 		err := check(ctx)
 		lost = lost || errors.Is(err, logging.ErrLost) || errors.Is(err, notify.ErrLost)
 		if err == nil {
 			err = errors.New("ok")
 		}
-		fmt.Fprintf(&b, "%s: %v\n", []string{"log", "notify", "scrape", "settings"}[i], err)
+		fmt.Fprintf(&b, "%s: %v\n", []string{"log", "settings", "scrape", "notify"}[i], err)
 	}
 	return b.String(), lost
 }
