@@ -104,11 +104,12 @@ func (l *serviceLogs) check(ctx context.Context) error {
 
 // checkShipping says whether lines arrive; until they do, they are kept.
 func (l *serviceLogs) checkShipping(ctx context.Context) error {
+	// What is lost is told as the log's.
+	if err := l.Check(ctx); err != nil && !errors.Is(err, logging.ErrLost) {
+		return err
+	}
 	if st := l.Stats().Ship; st.Failures > 0 {
 		return fmt.Errorf("%d lines wait: %s", st.WaitingEvents, st.LastError)
-	}
-	if err := l.Check(ctx); !errors.Is(err, logging.ErrLost) { // which is the log's
-		return err
 	}
 	return nil
 }

@@ -67,8 +67,13 @@ func start(t *testing.T, dir string, args ...string) *process {
 // startEnv is start with variables of the form NAME=value.
 func startEnv(t *testing.T, dir string, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, dir: dir, ready: make(chan struct{}), exited: make(chan struct{})}
-	p.cmd = exec.Command(binary, append([]string{"-listen", "127.0.0.1:0"}, args...)...) // a later -listen wins
+	return startCommand(t, dir, exec.Command(binary, append([]string{"-listen", "127.0.0.1:0"}, args...)...), env) // a later -listen wins
+}
+
+// startCommand starts cmd, which is the service or becomes it.
+func startCommand(t *testing.T, dir string, cmd *exec.Cmd, env []string) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd, dir: dir, ready: make(chan struct{}), exited: make(chan struct{})}
 	p.cmd.Dir = dir
 	for _, kv := range os.Environ() {
 		if !strings.HasPrefix(kv, "SVC_") {

@@ -163,7 +163,7 @@ func newService(ctx context.Context, store *config.Store[settings.Settings], pro
 		Name: "Shop watch", Version: version(), Profile: cmp.Or(profile, "none"), Started: started,
 		Address: server.BaseURL(listener.Addr().String()),
 		Explain: store.Explain, Settings: store.Stats, History: s.history, Watcher: s.watcher, Scrape: s.scrape, Used: used,
-		Tor:  status.Tor{Required: options.Fallback == scrape.Never, RotateEvery: cfg.RotateEvery(), Direct: egress.direct},
+		Tor:  status.Tor{Local: demoSite, Required: options.Fallback == scrape.Never, RotateEvery: cfg.RotateEvery(), Direct: egress.direct},
 		Logs: s.logs, LogPath: logs.path, LogSink: logs.sink, Hub: hub, Receivers: receivers, Demo: s.demo, DataDir: cfg.DataDir,
 		Logger: logger("status"),
 	}

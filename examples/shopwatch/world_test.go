@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"cmp"
 	"compress/gzip"
 	"encoding/json"
 	"fmt"
@@ -21,12 +22,13 @@ import (
 // world is a site and the receivers, in the test's process, so that they
 // outlive the service.
 type world struct {
-	more  string // further settings
-	site  *site
-	logs  *logReceiver
-	mail  *demo.MailCatcher
-	slack *demo.SlackReceiver
-	dir   string // the service's working directory
+	more    string // further settings
+	webhook string // in place of Slack's
+	site    *site
+	logs    *logReceiver
+	mail    *demo.MailCatcher
+	slack   *demo.SlackReceiver
+	dir     string // the service's working directory
 }
 
 func newWorld(t *testing.T) *world {
@@ -51,8 +53,15 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// start starts the service on this world. extra lines go over the settings.
+// start starts the service on this world.
 func (w *world) start(t *testing.T, args ...string) *process {
+	t.Helper()
+	w.configure(t)
+	return start(t, w.dir, args...)
+}
+
+// configure writes the settings; more lines go over them.
+func (w *world) configure(t *testing.T) {
 	t.Helper()
 	host, port, ok := strings.Cut(w.mail.Addr(), ":")
 	if !ok {
@@ -69,13 +78,12 @@ ship: {url: "%s"}
 mail: {host: "%s", port: %s, tls: none, from: watch@service.example, to: [operator@service.example]}
 slack: {webhook: "%s", rate: -1s}
 shutdown_timeout: 10s
-`, w.site.URL, w.logs.URL, host, port, w.slack.URL())
+`, w.site.URL, w.logs.URL, host, port, cmp.Or(w.webhook, w.slack.URL()))
 	for name, text := range map[string]string{"config.yaml": settings + w.more, "config.dev.yaml": "{}\n"} {
 		if err := os.WriteFile(filepath.Join(w.dir, "config", name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return start(t, w.dir, args...)
 }
 
 // messages are the texts that arrived by mail.

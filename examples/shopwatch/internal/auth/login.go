@@ -13,6 +13,8 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
+
+	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/relative"
 )
 
 // The addresses of a login.
@@ -53,7 +55,7 @@ func (a *Auth) Page(next http.Handler) http.Handler {
 		a.counts.missing.Add(1)
 		if strings.Contains(r.Header.Get("Accept"), "text/html") {
 			w.Header().Set("Cache-Control", "no-store")
-			http.Redirect(w, r, pathLogin, http.StatusSeeOther)
+			relative.Redirect(w, r, strings.TrimPrefix(pathLogin, "/"))
 			return
 		}
 		w.Header().Set("WWW-Authenticate", `Bearer realm="page"`)
@@ -77,7 +79,7 @@ func (a *Auth) Login() http.Handler {
 
 func (a *Auth) signIn(w http.ResponseWriter, r *http.Request) {
 	if _, ok := a.session(r); ok {
-		http.Redirect(w, r, "/", http.StatusSeeOther)
+		relative.Redirect(w, r, "")
 		return
 	}
 	s := SignIn{Status: http.StatusOK}
@@ -112,7 +114,7 @@ func (a *Auth) failed(w http.ResponseWriter, r *http.Request, status int, messag
 }
 
 func (a *Auth) show(w http.ResponseWriter, r *http.Request, s SignIn) {
-	s.Start, s.Provider = pathStart, a.opts.Issuer
+	s.Start, s.Provider = relative.Root(r.URL.Path)+strings.TrimPrefix(pathStart, "/"), a.opts.Issuer
 	if u, err := url.Parse(a.opts.Issuer); err == nil {
 		s.Provider = u.Host
 	}
@@ -199,7 +201,7 @@ func (a *Auth) callback(w http.ResponseWriter, r *http.Request) {
 	a.counts.logins.Add(1)
 	a.opts.Logger.InfoContext(r.Context(), "logged in", "subject", session.Subject)
 	w.Header().Set("Cache-Control", "no-store")
-	http.Redirect(w, r, "/", http.StatusSeeOther)
+	relative.Redirect(w, r, "")
 }
 
 var errNotAdmitted = errors.New("not among auth.users")
@@ -308,5 +310,5 @@ func (a *Auth) logout(w http.ResponseWriter, r *http.Request) {
 	}
 	_ = a.setCookie(w, sessionCookie, nil, 0) // taking one away cannot fail
 	w.Header().Set("Cache-Control", "no-store")
-	http.Redirect(w, r, pathLogin+"?out", http.StatusSeeOther)
+	relative.Redirect(w, r, strings.TrimPrefix(pathLogin, "/")+"?out")
 }

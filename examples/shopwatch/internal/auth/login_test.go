@@ -57,7 +57,7 @@ func (f *fixture) follow(t *testing.T, method, address string, form url.Values) 
 func (f *fixture) login(t *testing.T) {
 	t.Helper()
 	back, _ := f.begin(t)
-	if a := f.get(t, back.RequestURI()); a.status != http.StatusSeeOther || a.header.Get("Location") != "/" {
+	if a := f.get(t, back.RequestURI()); a.status != http.StatusSeeOther || a.header.Get("Location") != "../" {
 		t.Fatalf("callback: %d to %q: %s", a.status, a.header.Get("Location"), a.body)
 	}
 }
@@ -65,7 +65,7 @@ func (f *fixture) login(t *testing.T) {
 func TestLogin(t *testing.T) {
 	t.Parallel()
 	f := start(t, nil).run(t).ready(t)
-	if a := f.get(t, "/", "Accept", "text/html"); a.status != http.StatusSeeOther || a.header.Get("Location") != "/login" {
+	if a := f.get(t, "/", "Accept", "text/html"); a.status != http.StatusSeeOther || a.header.Get("Location") != "./login" {
 		t.Errorf("the page without a login: %d to %q", a.status, a.header.Get("Location"))
 	}
 	if a := f.get(t, "/"); a.status != http.StatusUnauthorized {
@@ -76,7 +76,7 @@ func TestLogin(t *testing.T) {
 		t.Errorf("asked with %v", asked)
 	}
 	a := f.get(t, back.RequestURI())
-	if a.status != http.StatusSeeOther || a.header.Get("Location") != "/" {
+	if a.status != http.StatusSeeOther || a.header.Get("Location") != "../" {
 		t.Fatalf("callback: %d to %q: %s", a.status, a.header.Get("Location"), a.body)
 	}
 	cookies := strings.Join(a.header.Values("Set-Cookie"), "\n")
@@ -94,7 +94,7 @@ func TestLogin(t *testing.T) {
 	if a := f.get(t, "/api/runs", "Authorization", "Bearer x"); a.status != 401 {
 		t.Errorf("a bad token beside a good session: %d", a.status)
 	}
-	if a := f.get(t, "/login"); a.status != http.StatusSeeOther || a.header.Get("Location") != "/" {
+	if a := f.get(t, "/login"); a.status != http.StatusSeeOther || a.header.Get("Location") != "./" {
 		t.Errorf("login when logged in: %d", a.status)
 	}
 	// The same answer of the provider a second time.
@@ -126,7 +126,7 @@ func TestLogout(t *testing.T) {
 	if a := f.get(t, "/logout"); a.status != http.StatusMethodNotAllowed {
 		t.Errorf("logout by a link: %d", a.status)
 	}
-	if a := f.do(t, http.MethodPost, "/logout"); a.status != http.StatusSeeOther || a.header.Get("Location") != "/login?out" {
+	if a := f.do(t, http.MethodPost, "/logout"); a.status != http.StatusSeeOther || a.header.Get("Location") != "./login?out" {
 		t.Errorf("logout: %d to %q", a.status, a.header.Get("Location"))
 	}
 	if a := f.get(t, "/login?out"); a.status != 200 || !strings.Contains(a.body, "signed out") || !strings.Contains(a.body, "end_session?client_id=page") {

@@ -20,6 +20,7 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/svcblocks/svcblocks/examples/internal/extract"
+	causes "github.com/svcblocks/svcblocks/internal/health"
 )
 
 // ErrLocked says that another process has the file open.
@@ -81,16 +82,16 @@ func Open(path string, opts Options) (*Store, error) {
 
 	s := &Store{path: path, opts: opts}
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return nil, fmt.Errorf("history: open %s: %w (make the folder, or set data_dir to one that the service may write)", path, err)
+		return nil, fmt.Errorf("history: open %s: %w (%s)", path, err, advice(err, "make the folder, or set data_dir to one that the service may write"))
 	}
 	db, err := openSound(path, &bbolt.Options{Timeout: opts.LockTimeout, OpenFile: s.open})
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("history: open %s: %w (end it, or give this one a data_dir of its own)", path, ErrLocked)
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrExist):
-		return nil, fmt.Errorf("history: open %s: %w (set data_dir to a folder that the service may write)", path, err)
-	case err != nil:
+	case err != nil && causes.Advice(err) == "" && !errors.Is(err, fs.ErrExist):
 		return nil, fmt.Errorf("history: open %s: %w (move the file away to begin a new history, or restore it from a backup)", path, err)
+	case err != nil:
+		return nil, fmt.Errorf("history: open %s: %w (%s)", path, err, advice(err, "set data_dir to a folder that the service may write"))
 	}
 
 	s.db = db
@@ -110,6 +111,15 @@ func Open(path string, opts Options) (*Store, error) {
 
 // Close closes the file. It waits for calls under way and is idempotent.
 func (s *Store) Close() error { return s.db.Close() }
+
+// advice says what to do about an error of the system, and which setting has to
+// do with it.
+func advice(err error, setting string) string {
+	if cause := causes.Advice(err); cause != "" {
+		return cause + "; " + setting
+	}
+	return setting
+}
 
 // open opens the file for bbolt, and remembers which one it is.
 func (s *Store) open(path string, flag int, perm fs.FileMode) (*os.File, error) {

@@ -36,6 +36,7 @@ import (
 	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/auth"
 	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/health"
 	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/history"
+	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/relative"
 	"github.com/svcblocks/svcblocks/internal/safehttp"
 )
 
@@ -226,7 +227,7 @@ func (s *Server) scrape(w http.ResponseWriter, r *http.Request) {
 		status = "asked already"
 	}
 	if strings.Contains(r.Header.Get("Accept"), "text/html") {
-		http.Redirect(w, r, "/", http.StatusSeeOther)
+		relative.Redirect(w, r, "")
 		return
 	}
 	s.json(w, http.StatusAccepted, map[string]string{"status": status})

@@ -212,7 +212,7 @@ func TestRoutes(t *testing.T) {
 		if status != tt.status || !strings.Contains(body, tt.want) {
 			t.Errorf("%s %s = %d %q, want %d with %q", tt.method, tt.path, status, body, tt.status, tt.want)
 		}
-		if status == http.StatusSeeOther && header.Get("Location") != "/" {
+		if status == http.StatusSeeOther && header.Get("Location") != "./" {
 			t.Errorf("a form is sent to %q", header.Get("Location"))
 		}
 		if strings.HasPrefix(tt.path, "/api/") && status != 403 && !json.Valid([]byte(body)) {

@@ -31,6 +31,7 @@ const (
 // Tor says how requests leave, as the settings and the start decided.
 type Tor struct {
 	Required    bool   // nothing leaves where Tor is missing
+	Local       bool   // nothing but this machine is asked
 	RotateEvery int    // requests per identity
 	Direct      string // why requests leave directly on purpose; empty if they don't
 }
@@ -116,7 +117,7 @@ func checks(results []health.Result) []web.Check {
 func (s *Sources) tor() web.Tor {
 	stats := s.Scrape.Stats()
 	t := web.Tor{
-		State: web.OK, Required: s.Tor.Required && s.Tor.Direct == "", Reason: stats.Egress.Why, Egress: stats.Egress.Name,
+		State: web.OK, Local: s.Tor.Local, Required: s.Tor.Required && s.Tor.Direct == "", Reason: stats.Egress.Why, Egress: stats.Egress.Name,
 		RotateEvery: max(0, s.Tor.RotateEvery), Requests: stats.Requests, Identities: int64(stats.Identity.Number),
 	}
 	switch {

@@ -105,6 +105,18 @@ func money(cents int64, currency string) string {
 	}
 }
 
+// moment writes t on a time axis that ends about now.
+func moment(t, now time.Time) string {
+	switch d := now.Sub(t); {
+	case d < time.Second:
+		return "now"
+	case d < 24*time.Hour:
+		return t.UTC().Format("15:04:05\u00a0UTC")
+	default:
+		return t.UTC().Format("2\u00a0Jan\u00a02006")
+	}
+}
+
 // stamp writes t for the datetime attribute, and clock for a person.
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 

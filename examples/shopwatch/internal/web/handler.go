@@ -69,7 +69,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.Serv
 func funcs() template.FuncMap {
 	return template.FuncMap{
 		"span": span, "count": count[int64], "countInt": count[int], "size": size, "money": money,
-		"stamp": stamp, "clock": clock, "plural": plural, "slug": slug, "shortAgent": shortAgent,
+		"stamp": stamp, "clock": clock, "moment": moment, "plural": plural, "slug": slug, "shortAgent": shortAgent,
 	}
 }
 
@@ -93,7 +93,7 @@ func (h *Handler) loadAssets() {
 		sum := sha256.Sum256(body)
 		hashed := strings.TrimSuffix(e.Name(), ext) + "." + hex.EncodeToString(sum[:6]) + ext
 		h.assets[hashed] = asset{types[ext], body}
-		h.names[e.Name()] = "/assets/" + hashed
+		h.names[e.Name()] = "assets/" + hashed
 	}
 }
 

@@ -106,7 +106,8 @@ func TestAssets(t *testing.T) {
 	h := handler(web.Page{})
 	page := ask(h, http.MethodGet, "/").Body.String()
 	got := map[string]string{}
-	for _, path := range regexp.MustCompile(`/assets/[^"]+`).FindAllString(page, -1) {
+	for _, path := range regexp.MustCompile(`assets/[^"]+`).FindAllString(page, -1) {
+		path = "/" + path
 		rec := ask(h, http.MethodGet, path)
 		if rec.Code != http.StatusOK || rec.Body.Len() == 0 {
 			t.Errorf("%s: status %d, %d bytes", path, rec.Code, rec.Body.Len())
@@ -158,8 +159,13 @@ func TestOutsideTextStaysText(t *testing.T) {
 	}
 	doc.Find("main a, form").Each(func(_ int, s *goquery.Selection) {
 		to := s.AttrOr("href", s.AttrOr("action", ""))
-		if !strings.HasPrefix(to, "#") && !strings.HasPrefix(to, "/") && !strings.HasPrefix(to, "http://127.0.0.1:41907/") {
+		if !strings.HasPrefix(to, "#") && to != "scrape" && to != "api/items" && !strings.HasPrefix(to, "http://127.0.0.1:41907/") {
 			t.Errorf("link to %q", to)
+		}
+	})
+	doc.Find("[href], [src], [action]").Each(func(_ int, s *goquery.Selection) {
+		if to := s.AttrOr("href", "") + s.AttrOr("src", "") + s.AttrOr("action", ""); strings.HasPrefix(to, "/") {
+			t.Errorf("%q leads out of the path that a proxy puts the service below", to)
 		}
 	})
 	if text := doc.Find("#notifications").Text(); !strings.Contains(text, "<script>alert(document.cookie)</script>") {
@@ -233,7 +239,7 @@ func TestPlots(t *testing.T) {
 	if n := doc.Find("#all-items svg").Length(); n != len(p.Items)-1 {
 		t.Errorf("%d small plots, want %d: all but that without a price", n, len(p.Items)-1)
 	}
-	path := regexp.MustCompile(`^M[0-9.]+ [0-9.]+(H[0-9.]+|V[0-9.]+)+Z?$`)
+	path := regexp.MustCompile(`^M[0-9.]+ [0-9.]+(H[0-9.]+|V[0-9.]+|l-?[0-9]+ [0-9]+)+$`)
 	doc.Find("#items svg").Each(func(_ int, s *goquery.Selection) {
 		if s.Find("title").Text() == "" && s.AttrOr("aria-label", "") == "" {
 			t.Error("a plot has no title")

@@ -53,6 +53,7 @@ type Check struct {
 // Tor tells how requests leave the machine.
 type Tor struct {
 	State       State  // OK where requests go through Tor, Off where they leave directly
+	Local       bool   // what is fetched is on this machine, so that nobody sees its address
 	Required    bool   // fail closed: nothing leaves where Tor is missing
 	Reason      string // why it is on or off, in a sentence
 	Egress      string // for example "SOCKS 127.0.0.1:9050" or "direct"

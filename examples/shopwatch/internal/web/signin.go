@@ -1,6 +1,10 @@
 package web
 
-import "net/http"
+import (
+	"net/http"
+
+	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/relative"
+)
 
 // SignIn is what the page for those who are not logged in shows.
 type SignIn struct {
@@ -20,6 +24,7 @@ func (h *Handler) SignIn(w http.ResponseWriter, r *http.Request, status int, s S
 	h.write(w, r, status, "signin", struct {
 		SignIn
 
+		Root   string
 		Assets map[string]string
-	}{s, h.names})
+	}{s, relative.Root(r.URL.Path), h.names})
 }

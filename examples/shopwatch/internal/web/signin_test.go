@@ -50,7 +50,7 @@ func TestUser(t *testing.T) {
 	if got := doc.Find("header .user .name").Text(); got != p.User {
 		t.Errorf("name = %q", got)
 	}
-	form := doc.Find(`header form[action="/logout"]`)
+	form := doc.Find(`header form[action="logout"]`)
 	if method, _ := form.Attr("method"); method != "post" || form.Find("button").Length() != 1 {
 		t.Errorf("the form is %q", method)
 	}

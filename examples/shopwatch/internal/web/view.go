@@ -13,7 +13,7 @@ import (
 // seen. The counts above always tell of all.
 const (
 	featured  = 6   // items with a plot of their own above the table
-	recent    = 5   // runs, and caught messages, in sight; the rest is folded away
+	recent    = 3   // runs, and caught messages, in sight; the rest is folded away
 	maxRuns   = 50  // runs in all
 	maxItems  = 200 // rows in the table of items
 	maxUsed   = 10  // exits, and user agents
@@ -48,6 +48,17 @@ type itemView struct {
 type group struct {
 	Name     string
 	Settings []Setting
+}
+
+// Set counts the settings that are not left at their default.
+func (g group) Set() int {
+	n := 0
+	for _, s := range g.Settings {
+		if s.Origin != "" && s.Origin != "default" {
+			n++
+		}
+	}
+	return n
 }
 
 func newView(p *Page, assets map[string]string) *view {
@@ -181,6 +192,29 @@ func (v *view) Troubles() []Check {
 	}
 	return out
 }
+
+// Chosen counts the settings that are not left at their default.
+func (v *view) Chosen() int {
+	n := 0
+	for _, g := range v.Groups {
+		n += g.Set()
+	}
+	return n
+}
+
+// Working names the parts that ask for nothing.
+func (v *view) Working() string {
+	var names []string
+	for _, c := range v.Checks {
+		if rank(c.State) == 0 {
+			names = append(names, c.Name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// Direct reports whether how requests leave has to be told before all else.
+func (v *view) Direct() bool { return v.Tor.State == Off || v.Tor.State == Failed }
 
 // Overall is the worst state among the checks; Starting where there are none.
 func (v *view) Overall() State {

@@ -83,7 +83,7 @@
     if (asking) asking.abort();
     var mine = asking = new AbortController();
     var limit = setTimeout(function () { mine.abort(); }, 10000);
-    fetch("/", { signal: mine.signal, headers: { Accept: "text/html" } })
+    fetch("./", { signal: mine.signal, headers: { Accept: "text/html" } })
       .then(function (res) {
         // Sent to the sign-in page: the session has ended.
         if (res.redirected) { location.reload(); return ""; }
@@ -118,7 +118,7 @@
     fetch(form.action, { method: "POST", headers: { Accept: "text/html" } })
       .then(function (res) {
         if (!res.ok) throw new Error("status " + res.status);
-        if (new URL(res.url).pathname !== "/") { location.reload(); return; }
+        if (new URL(res.url).pathname !== new URL("./", location.href).pathname) { location.reload(); return; }
         say("A run was asked for.");
         refresh();
       })
