@@ -8,11 +8,22 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/svcblocks/svcblocks/internal/atomicfile"
 	"github.com/svcblocks/svcblocks/internal/safefile"
 )
+
+const deadName = "dead.jsonl"
+
+// deadLetters is the file of messages that were given up.
+type deadLetters struct {
+	conf  Outbox
+	count atomic.Uint64
+	mu    sync.Mutex // guards the file
+}
 
 // deadLetter is a line of dead.jsonl.
 type deadLetter struct {
@@ -24,32 +35,33 @@ type deadLetter struct {
 	Message  *wireMessage `json:"message"`
 }
 
-// bury writes a message that was given up to dead.jsonl.
-func (o *outbox) bury(m *Message, receiver string, errs []*Error) error {
-	o.mu.Lock()
-	o.dead++
-	o.mu.Unlock()
-	letter := deadLetter{Time: time.Now().UTC(), ID: m.ID, Service: o.conf.Service, Receiver: receiver, Message: toWire(m)}
+func (l *deadLetters) path() string { return filepath.Join(l.conf.Dir, deadName) }
+
+// bury writes a message that was given up.
+func (l *deadLetters) bury(m *Message, receiver string, errs []*Error) error {
+	l.count.Add(1)
+	letter := deadLetter{Time: time.Now().UTC(), ID: m.ID, Service: l.conf.Service, Receiver: receiver, Message: toWire(m)}
 	for _, e := range errs {
 		letter.Errors = append(letter.Errors, e.Error())
 	}
+
 	line, err := json.Marshal(letter)
 	if err != nil {
 		return err
 	}
-	return o.appendDead(append(line, '\n'))
+	return l.append(append(line, '\n'))
 }
 
-func (o *outbox) appendDead(line []byte) error {
-	o.deadFile.Lock()
-	defer o.deadFile.Unlock()
-	path := filepath.Join(o.conf.Dir, deadName)
-	if info, err := os.Stat(path); err == nil && info.Size() > o.conf.MaxBytes {
-		if err := os.Rename(path, filepath.Join(o.conf.Dir, "dead.1.jsonl")); err != nil {
+func (l *deadLetters) append(line []byte) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if info, err := os.Stat(l.path()); err == nil && info.Size() > l.conf.MaxBytes {
+		if err := os.Rename(l.path(), filepath.Join(l.conf.Dir, "dead.1.jsonl")); err != nil {
 			return err
 		}
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+
+	f, err := os.OpenFile(l.path(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -57,22 +69,12 @@ func (o *outbox) appendDead(line []byte) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// Redrive gives what is in dead.jsonl and is for a receiver of this hub another
-// try, and returns how many messages that are. They are stored before they leave
-// the file; the others stay in it.
-func (h *Hub) Redrive(ctx context.Context) (n int, err error) {
-	h.health.Used()
-	if h.isClosed() {
-		return 0, NewError("redrive", ErrClosed)
-	}
-	if !h.durable() {
-		return 0, NewError("redrive", errors.New("there is no outbox that can be used"))
-	}
-	o := h.out
-	o.deadFile.Lock()
-	defer o.deadFile.Unlock()
-	path := filepath.Join(o.conf.Dir, deadName)
-	data, err := safefile.ReadFile(path, safefile.Policy{})
+// redrive gives load the letters to receivers that are known and returns how many
+// they are. The others stay in the file.
+func (l *deadLetters) redrive(ctx context.Context, known func(receiver string) bool, load func(*replay) error) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	data, err := safefile.ReadFile(l.path(), safefile.Policy{})
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	} else if err != nil {
@@ -82,23 +84,23 @@ func (h *Hub) Redrive(ctx context.Context) (n int, err error) {
 	again, rest := newReplay(), []byte(nil)
 	for line := range bytes.Lines(data) {
 		var d deadLetter
-		known := json.Unmarshal(line, &d) == nil && d.Message != nil && validID(d.ID) && h.byName[d.Receiver] != nil
-		if !known || d.Service != o.conf.Service || ctx.Err() != nil {
+		whole := json.Unmarshal(line, &d) == nil && d.Message != nil && validID(d.ID)
+		if !whole || !known(d.Receiver) || d.Service != l.conf.Service || ctx.Err() != nil {
 			rest = append(rest, line...)
 			continue
 		}
 		again.take(&record{Op: "put", ID: d.ID, Message: d.Message, Since: time.Now(), Targets: []wireTarget{{Receiver: d.Receiver}}})
 	}
-	if n = len(again.parcels); n == 0 {
+	if len(again.parcels) == 0 {
 		return 0, ctx.Err()
 	}
 
 	// Stored first: a crash in between sends a message twice and loses none.
-	if err := h.load(again); err != nil {
+	if err := load(again); err != nil {
 		return 0, NewError("redrive", err)
 	}
-	if err := atomicfile.Write(path, rest, 0o600); err != nil {
-		return n, NewError("redrive", err)
+	if err := atomicfile.Write(l.path(), rest, 0o600); err != nil {
+		return len(again.parcels), NewError("redrive", err)
 	}
-	return n, nil
+	return len(again.parcels), nil
 }

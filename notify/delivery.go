@@ -145,19 +145,6 @@ func (d *delivery) compose(now time.Time) bool {
 	return true
 }
 
-// begin notes that word of e's state goes out.
-func (e *entry) begin(d *delivery) {
-	if e.pending == d {
-		e.pending = nil
-	}
-	e.flight, e.covers = d, e.fresh
-	e.showing, e.differ = e.differ, differences{}
-	e.telling = opened
-	if !e.open {
-		e.telling = closed
-	}
-}
-
 // queue orders what waits for one receiver: by level, then time.
 type queue []*delivery
 
@@ -187,4 +174,14 @@ func (q *queue) Pop() any {
 	*q = old[:len(old)-1]
 	d.queue = 0
 	return d
+}
+
+// line returns what a summary says of d.
+func (d *delivery) line() line {
+	l := line{e: d.entry, level: d.level, text: cutText(d.base.Text, maxLineText), n: 1}
+	l.title = cutText(d.base.plainTitle(), 200)
+	if d.base.Resolved {
+		l.title = "[Resolved] " + l.title
+	}
+	return l
 }

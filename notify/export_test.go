@@ -38,7 +38,7 @@ func Replay(data []byte) int {
 // Journal returns where a hub's journal is, how much of it is written, and how
 // much of that a loss of power keeps.
 func Journal(h *Hub) (path string, size, forced int64) {
-	j := h.out.journal()
+	j := h.keeper.out.journal()
 	j.commit.Lock()
 	defer j.commit.Unlock()
 	return j.path, j.size, j.forced

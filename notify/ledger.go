@@ -122,7 +122,7 @@ func (e *entry) count(m *Message, now time.Time) {
 	e.total += n
 	e.fresh += n
 	e.seen, e.last = now, m.Time
-	e.differ.note(&e.sample, m, n, e.w.clean)
+	e.differ.note(&e.sample, m, n, e.w.site.cleanText)
 	// The attributes of a repeat were not resolved: a LogValue may do
 	// anything, even log, and must not run under the lock.
 	e.recent = *m
@@ -476,4 +476,37 @@ func (k groupKey) String() string { return hex.EncodeToString(k[:]) }
 func parseKey(s string) (k groupKey, ok bool) {
 	n, err := hex.Decode(k[:], []byte(s))
 	return k, err == nil && n == len(k) && len(s) == 2*len(k)
+}
+
+// copy takes over what was reported for another receiver.
+func (e *entry) copy(o *entry) {
+	e.open, e.level, e.first, e.last, e.seen, e.total, e.fresh = o.open, o.level, o.first, o.last, o.seen, o.total, o.fresh
+	e.sample, e.recent, e.closing = o.sample, o.recent, o.closing
+	e.said, e.saidLevel, e.heard, e.thread, e.words, e.ended = silent, minLevel, false, "", 0, false
+}
+
+// restore fills e from the journal.
+func (e *entry) restore(w *wireEntry) {
+	e.open, e.level, e.first, e.last, e.seen = w.Open, w.Level, w.First, w.Last, w.Seen
+	e.total, e.fresh, e.differ, e.said, e.saidLevel = w.Total, w.Fresh, w.Differ, w.Said, w.SaidLevel
+	e.heard, e.thread, e.base, e.words, e.ended, e.muted, e.shared = w.Heard, w.Thread, w.Base, w.Words, w.Ended, w.Muted, w.Shared
+	e.sample, e.closing = *w.Sample.message(""), *w.Closing.message("")
+	e.recent = e.sample
+	if w.Recent != nil {
+		e.recent = *w.Recent.message("")
+	}
+	e.recent.Attrs = nil
+}
+
+// begin notes that word of e's state goes out.
+func (e *entry) begin(d *delivery) {
+	if e.pending == d {
+		e.pending = nil
+	}
+	e.flight, e.covers = d, e.fresh
+	e.showing, e.differ = e.differ, differences{}
+	e.telling = opened
+	if !e.open {
+		e.telling = closed
+	}
 }

@@ -295,3 +295,14 @@ func cutText(s string, n int) string {
 // NewID returns a message ID that sorts by time and does not repeat, for
 // receivers that are used without a [Hub].
 func NewID() string { return newID(time.Now()) }
+
+// check refuses what cannot be a message.
+func (m *Message) check() error {
+	if !validID(m.ID) {
+		return &Error{Op: "send", Class: ClassInvalid, Reason: fmt.Sprintf("message ID %.80q: use letters, digits, '.', '-' and '_', at most %d", m.ID, maxIDLen)}
+	}
+	if m.Subject == "" && m.Text == "" && m.HTML == "" {
+		return &Error{Op: "send", MessageID: m.ID, Class: ClassInvalid, Reason: "message has neither Subject nor Text"}
+	}
+	return nil
+}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -326,3 +327,22 @@ func bounded(d *time.Duration) {
 
 // program returns the base name of the program.
 func program() string { return strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe") }
+
+// off reports whether messages are not grouped.
+func (g Group) off() bool { return g.Interval <= 0 }
+
+// distinct writes the values of the attributes that By and more name.
+func (g Group) distinct(m *Message, more []string) string {
+	var b []byte
+	for _, f := range m.Fields() {
+		for _, names := range [2][]string{g.By, more} {
+			for _, name := range names {
+				if f.Name == name {
+					b = append(strconv.AppendQuote(b, f.Name), '=')
+					b = append(strconv.AppendQuote(b, f.Value), ',')
+				}
+			}
+		}
+	}
+	return string(b)
+}

@@ -21,7 +21,6 @@ import (
 
 const (
 	lockName = "lock"
-	deadName = "dead.jsonl"
 	// adoptEvery is how often the hub looks for what others left behind.
 	adoptEvery = time.Minute
 )
@@ -32,6 +31,7 @@ type outbox struct {
 	conf  Outbox
 	log   *logger
 	state *health.Monitor
+	dead  deadLetters
 	bytes int64 // of what waits; guarded by the hub's mutex
 
 	mu         sync.Mutex
@@ -40,19 +40,16 @@ type outbox struct {
 	j          *journal // nil while the folder cannot be used
 	broken     error    // why
 	closed     bool
-	dead       uint64
 	notDurable uint64
 	strangers  map[stranger]int // messages too old that no hub of theirs took
 	unreadable map[string]error // journals of others, by folder
-
-	deadFile sync.Mutex
 }
 
 // stranger is a receiver that this hub does not have.
 type stranger struct{ service, receiver string }
 
 func openOutbox(conf Outbox, log *logger, state *health.Monitor) (*outbox, error) {
-	o := &outbox{conf: conf, log: log, state: state, unreadable: map[string]error{}}
+	o := &outbox{conf: conf, dead: deadLetters{conf: conf}, log: log, state: state, unreadable: map[string]error{}}
 	err := o.open()
 	if err == nil {
 		return o, nil
@@ -270,7 +267,7 @@ func probe(dir string) error {
 
 func (o *outbox) stats(s *Stats) {
 	o.mu.Lock()
-	s.Dead, s.NotDurable = o.dead, o.notDurable
+	s.Dead, s.NotDurable = o.dead.count.Load(), o.notDurable
 	j := o.j
 	o.mu.Unlock()
 	if j == nil {

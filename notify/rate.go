@@ -114,15 +114,6 @@ type line struct {
 	n     int
 }
 
-func (d *delivery) line() line {
-	l := line{e: d.entry, level: d.level, text: cutText(d.base.Text, maxLineText), n: 1}
-	l.title = cutText(d.base.plainTitle(), 200)
-	if d.base.Resolved {
-		l.title = "[Resolved] " + l.title
-	}
-	return l
-}
-
 // summary words one message for lines, the first of which is the most serious,
 // and more that no line names.
 func summary(lines []line, more int) Message {

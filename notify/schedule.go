@@ -99,3 +99,12 @@ func (h *tasks) Pop() any {
 	t.pos = 0
 	return t
 }
+
+// todo is what is done once the hub's mutex is free.
+type todo struct {
+	wait     bool        // for the journal
+	batch    *batch      // what was noted last: what came before is written with it or before
+	replaced []*delivery // by what is stored next
+	run      []func()
+	pump     []*worker
+}

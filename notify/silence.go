@@ -22,32 +22,24 @@ type silence struct {
 	until time.Time
 }
 
-// Silence hides the messages that match takes, all for nil, for the duration d,
-// or until the function that it returns is called. match must be fast and not
-// block; one that panics hides nothing. It is asked when a message goes out, so
-// that repeats, summaries and what waits already are hidden, too.
-//
-// Hidden messages are counted in [Stats]. If the trouble that a Key names is
-// still open when the silence is over, one message about it goes out then, a
-// second later; what began and ended within the silence goes to nobody, and so
-// does what has no Key.
-func (h *Hub) Silence(match func(Message) bool, d time.Duration) (end func()) {
-	s := &silence{match: match, until: time.Now().Add(d)}
-	h.mute.mu.Lock()
-	h.mute.list = append(h.mute.list, s)
-	h.mute.live.Store(int32(len(h.mute.list)))
-	h.mute.mu.Unlock()
-	h.mute.changed(s.until)
+// add hides what match takes for d, or until end is called.
+func (s *silences) add(match func(Message) bool, d time.Duration) (end func()) {
+	one := &silence{match: match, until: time.Now().Add(d)}
+	s.mu.Lock()
+	s.list = append(s.list, one)
+	s.live.Store(int32(len(s.list)))
+	s.mu.Unlock()
+	s.changed(one.until)
 
 	return func() {
-		h.mute.mu.Lock()
-		before := len(h.mute.list)
-		h.mute.list = slices.DeleteFunc(h.mute.list, func(o *silence) bool { return o == s })
-		ended := len(h.mute.list) < before
-		h.mute.live.Store(int32(len(h.mute.list)))
-		h.mute.mu.Unlock()
+		s.mu.Lock()
+		before := len(s.list)
+		s.list = slices.DeleteFunc(s.list, func(o *silence) bool { return o == one })
+		ended := len(s.list) < before
+		s.live.Store(int32(len(s.list)))
+		s.mu.Unlock()
 		if ended {
-			h.mute.changed(time.Now())
+			s.changed(time.Now())
 		}
 	}
 }

@@ -190,7 +190,7 @@ func (h *handler) alert(ctx context.Context, r slog.Record) {
 	key, grouped := groupKey{}, !hub.opts.Group.off()
 
 	if m.Key != "" {
-		key, grouped = hub.key(&m)
+		key, grouped = hub.router.key(&m)
 	} else if grouped {
 		by := ""
 		if len(h.opts.By)+len(hub.opts.Group.By) > 0 {

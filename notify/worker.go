@@ -40,10 +40,9 @@ const (
 	otherProbe = 4
 )
 
-// desk is what a worker needs of the hub. Its methods are called under the
-// hub's mutex, but hides and print, which run foreign code, and finish.
+// desk decides what becomes of a delivery. Its methods are called under the
+// hub's mutex, but finish.
 type desk interface {
-	hides(m Message) bool
 	park(d *delivery, t *todo)
 	taken(d *delivery, now time.Time, t *todo)
 	retry(d *delivery, now time.Time, t *todo)
@@ -51,15 +50,22 @@ type desk interface {
 	handover(d *delivery, errs []*Error, now time.Time, t *todo) bool
 	rest(d *delivery, t *todo)
 	drop(d *delivery, now time.Time, t *todo)
-	finish(t *todo)
-	draining() bool
 	checkIdle()
+	finish(t *todo)
+}
+
+// site is what a worker finds around it. Its methods are called under the hub's
+// mutex, but hides and print, which run foreign code.
+type site interface {
+	hides(m Message) bool
+	print(r Receiver, m Message) (dry bool, err error)
 	plan(task *task, at time.Time)
-	life() context.Context
+	lifetime() context.Context
+	draining() bool
 	report() *logger
 	state() *health.Monitor
+	cleanText(text string) string
 	cleanError(e *Error)
-	print(r Receiver, m Message) (dry bool, err error)
 }
 
 // worker calls one receiver. It has no goroutine of its own: whatever changes
@@ -67,8 +73,8 @@ type desk interface {
 // rest. The hub's mutex guards it.
 type worker struct {
 	mu     *sync.Mutex // the hub's
-	hub    desk
-	clean  func(string) string // takes out secrets
+	desk   desk
+	site   site
 	r      Receiver
 	pauses backoff.Policy
 	ledger ledger
@@ -91,9 +97,9 @@ type worker struct {
 	stats     ReceiverStats
 }
 
-func newWorker(mu *sync.Mutex, h desk, clean func(string) string, r Receiver, g Group) *worker {
+func newWorker(mu *sync.Mutex, at site, d desk, r Receiver, g Group) *worker {
 	w := &worker{
-		mu: mu, hub: h, clean: clean, r: r, pauses: backoff.Policy{Base: r.Retry.Base, Max: r.Retry.Max},
+		mu: mu, desk: d, site: at, r: r, pauses: backoff.Policy{Base: r.Retry.Base, Max: r.Retry.Max},
 		ledger: ledger{conf: g, entries: map[groupKey]*entry{}},
 		limit:  limiter{rate: r.Rate, tokens: float64(r.Rate.Burst), top: minLevel},
 		all:    map[string]*delivery{}, stats: ReceiverStats{Name: r.Name},
@@ -190,7 +196,7 @@ func (w *worker) pump() {
 		w.mu.Lock()
 		one := w.next(time.Now(), t)
 		w.mu.Unlock()
-		w.hub.finish(t)
+		w.desk.finish(t)
 		if one == nil {
 			return
 		}
@@ -218,8 +224,8 @@ func (w *worker) next(now time.Time, t *todo) *try {
 		}
 		w.sign(e, d)
 		if w.tooLate(d, w.until()) || w.abandoned >= maxAbandoned && len(d.waiters) > 0 || !w.until().After(now) {
-			w.hub.failed(d, append(d.final, e), now, t)
-		} else if w.hub.handover(d, []*Error{e}, now, t) {
+			w.desk.failed(d, append(d.final, e), now, t)
+		} else if w.desk.handover(d, []*Error{e}, now, t) {
 			w.enqueue(d, now)
 		} else {
 			heap.Push(&w.ready, d)
@@ -239,14 +245,14 @@ func (w *worker) next(now time.Time, t *todo) *try {
 	}
 	if at.After(now) {
 		if len(w.ready)+len(w.later) > 0 {
-			w.hub.plan(&w.wake, at)
+			w.site.plan(&w.wake, at)
 		}
 		return nil
 	}
 	one := w.choose(now, t)
 	if one == nil {
 		if len(w.later) > 0 {
-			w.hub.plan(&w.wake, latest(at, w.later[0].due))
+			w.site.plan(&w.wake, latest(at, w.later[0].due))
 		}
 		return nil
 	}
@@ -286,12 +292,12 @@ func (w *worker) choose(now time.Time, t *todo) *try {
 
 		if e := w.refuses(d, now); e != nil && w.streak == 0 {
 			w.sign(e, d)
-			w.hub.failed(d, append(d.final, e), now, t)
+			w.desk.failed(d, append(d.final, e), now, t)
 			continue
 		}
 
 		if !d.compose(now) {
-			w.hub.drop(d, now, t)
+			w.desk.drop(d, now, t)
 			continue
 		}
 		d.at = calling
@@ -305,19 +311,19 @@ func (w *worker) choose(now time.Time, t *todo) *try {
 // it returns, or when it ignores the end of its context.
 func (w *worker) begin(one *try) {
 	d := one.d
-	if w.hub.hides(one.msg) {
+	if w.site.hides(one.msg) {
 		t := &todo{pump: []*worker{w}}
 		w.mu.Lock()
 		w.active--
-		w.hub.park(d, t)
-		w.hub.checkIdle()
+		w.desk.park(d, t)
+		w.desk.checkIdle()
 		w.mu.Unlock()
-		w.hub.finish(t)
+		w.desk.finish(t)
 		return
 	}
 
 	ctx, cancel := context.WithTimeout(marked(one.ctx), w.r.Timeout)
-	closed := context.AfterFunc(w.hub.life(), cancel)
+	closed := context.AfterFunc(w.site.lifetime(), cancel)
 	call := &call{}
 	var grace *time.Timer
 	var graceMu sync.Mutex
@@ -421,7 +427,7 @@ func panicError(op string, p any) *Error {
 
 func (w *worker) send(ctx context.Context, one *try) error {
 	m := w.format(one.msg)
-	if dry, err := w.hub.print(w.r, m); dry {
+	if dry, err := w.site.print(w.r, m); dry {
 		return err
 	}
 
@@ -444,7 +450,7 @@ func (w *worker) format(m Message) (worded Message) {
 		return m
 	}
 
-	log := w.hub.report()
+	log := w.site.report()
 	defer func() {
 		if p := recover(); p != nil {
 			log.Error("message goes out as it is: Format panicked", "receiver", w.r.Name, "message_id", m.ID, "error", fmt.Errorf("%v (%s)", p, panicSite()))
@@ -487,7 +493,7 @@ func (w *worker) finish(d *delivery, errs []*Error) {
 		w.sign(e, d)
 	}
 	if len(errs) == 0 {
-		w.hub.state().OK(healthKey(w.r.Name))
+		w.site.state().OK(healthKey(w.r.Name))
 		w.streak, w.away, w.stats.LastSent = 0, time.Time{}, now
 		if w.lastTry {
 			w.lastTry = false
@@ -501,10 +507,10 @@ func (w *worker) finish(d *delivery, errs []*Error) {
 
 	// First the outbox notes the end, then another call may begin: a crash
 	// repeats at most one message per receiver.
-	w.hub.finish(t)
+	w.desk.finish(t)
 	w.mu.Lock()
 	w.active--
-	w.hub.checkIdle()
+	w.desk.checkIdle()
 	w.mu.Unlock()
 	w.pump()
 }
@@ -512,32 +518,32 @@ func (w *worker) finish(d *delivery, errs []*Error) {
 // end ends a delivery that some recipient took, or that all have given up.
 func (w *worker) end(d *delivery, errs []*Error, now time.Time, t *todo) {
 	if len(errs) == 0 {
-		w.hub.taken(d, now, t)
+		w.desk.taken(d, now, t)
 		return
 	}
-	w.hub.failed(d, errs, now, t)
+	w.desk.failed(d, errs, now, t)
 }
 
 // sign completes an error.
 func (w *worker) sign(e *Error, d *delivery) {
 	e.Receiver, e.MessageID, e.Attempts = w.r.Name, d.base.ID, d.attempts
 	e.Wait = min(e.Wait, maxPause)
-	w.hub.cleanError(e)
+	w.site.cleanError(e)
 }
 
 // judge sorts failures: those of the receiver pause it, those of single
 // recipients are tried again alone, and some are final.
 func (w *worker) judge(d *delivery, errs []*Error, now time.Time, t *todo) {
-	ended := w.hub.life().Err() != nil
+	ended := w.site.lifetime().Err() != nil
 	if ended && d.stored {
-		w.hub.rest(d, t)
+		w.desk.rest(d, t)
 		return
 	}
 	canceled := ended || len(d.waiters) > 0 && d.ctx.Err() != nil
 	w.stats.LastError = errs[0].Error()
 	if !canceled {
 		e := *errs[0]
-		w.hub.state().Fail(healthKey(w.r.Name), &e)
+		w.site.state().Fail(healthKey(w.r.Name), &e)
 	}
 
 	var again []*Error
@@ -549,7 +555,7 @@ func (w *worker) judge(d *delivery, errs []*Error, now time.Time, t *todo) {
 		case (e.Class == ClassAuth || e.Class == ClassTLS) && !errors.Is(e, ErrStopped):
 			w.stopped = latest(w.stopped, now.Add(authPause))
 			whole = true
-			w.hub.report().later(t, "receiver refuses the credentials or its certificate is not trusted; it is stopped", "receiver", w.r.Name, "error", e, "until", now.Add(authPause))
+			w.site.report().later(t, "receiver refuses the credentials or its certificate is not trusted; it is stopped", "receiver", w.r.Name, "error", e, "until", now.Add(authPause))
 		case e.Wait > 0:
 			w.paused = latest(w.paused, now.Add(e.Wait))
 		case e.Temporary() && e.Recipient == "":
@@ -579,7 +585,7 @@ func (w *worker) judge(d *delivery, errs []*Error, now time.Time, t *todo) {
 	// A caller who will not be there for the next try is told now, and a
 	// fallback is still in time.
 	if canceled || d.attempts >= w.r.Retry.Attempts || w.tooLate(d, at) {
-		w.hub.failed(d, slices.Concat(d.final, again), now, t)
+		w.desk.failed(d, slices.Concat(d.final, again), now, t)
 		w.sweep(now)
 		return
 	}
@@ -593,10 +599,10 @@ func (w *worker) judge(d *delivery, errs []*Error, now time.Time, t *todo) {
 	}
 	d.due = at
 	w.stats.Retried++
-	w.hub.report().later(t, "delivery failed and is tried again", "receiver", w.r.Name, "error", again[0], "wait", at.Sub(now))
-	w.hub.retry(d, now, t)
-	if w.fallsBack(d) && (at.Sub(d.since) > w.r.FallbackAfter || w.lastTry || w.hub.draining()) {
-		w.hub.handover(d, again, now, t)
+	w.site.report().later(t, "delivery failed and is tried again", "receiver", w.r.Name, "error", again[0], "wait", at.Sub(now))
+	w.desk.retry(d, now, t)
+	if w.fallsBack(d) && (at.Sub(d.since) > w.r.FallbackAfter || w.lastTry || w.site.draining()) {
+		w.desk.handover(d, again, now, t)
 	}
 	if w.lastTry && whole {
 		w.rest(t)
@@ -625,6 +631,53 @@ func (w *worker) wait(d *delivery, whole bool, now time.Time) time.Duration {
 func (w *worker) rest(t *todo) {
 	for _, d := range slices.Concat(w.ready, w.later, w.void) {
 		w.remove(d)
-		w.hub.rest(d, t)
+		w.desk.rest(d, t)
 	}
+}
+
+// check runs one receiver's Check, which may hang or panic.
+func (w *worker) check(ctx context.Context, c Checker) []*Error {
+	ctx, cancel := context.WithTimeout(marked(ctx), w.r.Timeout)
+	defer cancel()
+	done := make(chan []*Error, 1)
+
+	go func() {
+		errs := []*Error{goexit("check")}
+		defer func() {
+			if p := recover(); p != nil {
+				errs = []*Error{panicError("check", p)}
+			}
+			done <- errs
+		}()
+		errs = w.toErrors("check", c.Check(ctx))
+	}()
+
+	var errs []*Error
+	select {
+	case errs = <-done:
+	case <-ctx.Done():
+		grace := time.NewTimer(abandonAfter)
+		defer grace.Stop()
+		select {
+		case errs = <-done:
+		case <-grace.C:
+			errs = toErrors("check", fmt.Errorf("check ignores the end of its context: %w", errors.Join(ErrUnresponsive, ctx.Err())))
+		}
+	}
+
+	for _, e := range errs {
+		e.Receiver = w.r.Name
+		w.site.cleanError(e)
+	}
+	return errs
+}
+
+// snapshot returns what the receiver did so far.
+func (w *worker) snapshot(now time.Time) ReceiverStats {
+	s := w.stats
+	if until := w.until(); until.After(now) {
+		s.PausedUntil = until
+	}
+	s.Held = len(w.limit.held) + w.limit.more
+	return s
 }

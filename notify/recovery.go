@@ -1,0 +1,183 @@
+package notify
+
+import (
+	"time"
+)
+
+// recovery takes over what other processes left, and what was given up.
+type recovery struct {
+	*env
+	adopt task
+}
+
+// begin takes over what is there, and looks again each minute.
+func (rec *recovery) begin() {
+	rec.adopt.fire = func(_ time.Time, t *todo) { t.run = append(t.run, rec.adoptLeft) }
+	rec.adoptLeft()
+}
+
+// adoptLeft takes over what processes left that are gone, now and again.
+func (rec *recovery) adoptLeft() {
+	if rec.keeper.out.journal() == nil && rec.keeper.out.open() == nil {
+		rec.log.Info("outbox can be used again")
+	}
+	if rec.keeper.out.journal() != nil {
+		rec.keeper.out.adopt(func(service, receiver string) bool {
+			return (service == "" || service == rec.opts.Outbox.Service) && rec.byName[receiver] != nil
+		}, rec.load)
+	}
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	if !rec.closed {
+		rec.tasks.plan(&rec.adopt, time.Now().Add(adoptEvery))
+	}
+}
+
+// load takes what a journal holds, and stores it.
+func (rec *recovery) load(r *replay) error {
+	t := &todo{}
+	now := time.Now()
+	var ds []*delivery
+	rec.mu.Lock()
+	if rec.closed {
+		rec.mu.Unlock()
+		return ErrClosed
+	}
+
+	times := map[*worker][]time.Time{}
+	for key, one := range r.told {
+		w := rec.byName[key.receiver]
+		k, ok := parseKey(key.what)
+		if e := w.ledger.entries[k]; !ok || e != nil && !e.seen.Before(one.entry.Seen) {
+			continue
+		}
+		e := w.ledger.entries[k]
+		if e == nil {
+			e = rec.teller.addEntry(w, k, one.entry.Keyed, now, t)
+		}
+		e.restore(one.entry)
+		rec.keeper.noteEntry(e, t, true)
+		times[w] = append(times[w], e.base)
+	}
+
+	for w, list := range times {
+		w.limit.spent(list)
+	}
+
+	for receiver, one := range r.more {
+		w := rec.byName[receiver]
+		w.limit.more += one.entry.Fresh
+		rec.keeper.noteMore(w, t)
+		rec.holds.planHeld(w, now)
+	}
+
+	batch := t.batch
+	for _, p := range r.waiting() {
+		w := rec.byName[p.Receiver]
+		if w.all[p.id] != nil {
+			continue
+		}
+		d := rec.restore(w, p, now)
+		t.batch = nil
+		if err := rec.keeper.store([]*delivery{d}, now, t); err != nil {
+			rec.courier.forget(d, t)
+			rec.mu.Unlock()
+			rec.unload(ds)
+			return err
+		}
+		batch = t.batch
+		ds = append(ds, d)
+	}
+
+	rec.mu.Unlock()
+	if batch != nil {
+		if err := rec.keeper.out.write(batch); err != nil {
+			rec.unload(ds)
+			return err
+		}
+	}
+
+	t.batch = nil
+	if len(ds) > 0 {
+		rec.log.Info("messages of a process that is gone were taken over", "messages", len(ds))
+	}
+	rec.mu.Lock()
+
+	for _, d := range ds {
+		if d.at == held {
+			if out := d.w.limit.hold(d); out != nil {
+				d.w.limit.more++
+				rec.courier.drop(out, now, t)
+			}
+			rec.holds.planHeld(d.w, now)
+			continue
+		}
+		rec.courier.enqueue(d, now, t)
+	}
+
+	for _, w := range rec.workers {
+		for _, e := range w.ledger.entries {
+			if e.pos == 0 {
+				rec.teller.replan(e)
+			}
+		}
+	}
+
+	rec.mu.Unlock()
+	rec.courier.finish(t)
+	return nil
+}
+
+// restore makes a delivery of what a journal holds.
+func (rec *recovery) restore(w *worker, p *parcel, now time.Time) *delivery {
+	d := rec.courier.deliver(w, p.message.message(p.id), nil, now)
+	d.since, d.due, d.attempts, d.only, d.via, d.end, d.shared = p.since, p.Due, p.Attempts, p.Only, p.Via, p.End, p.Shared
+	d.restored = true
+	if d.since.IsZero() {
+		d.since = now
+	}
+	if d.attempts > 0 {
+		d.due = time.Time{} // the receiver may be back
+	}
+
+	if p.Held {
+		d.at = held
+	}
+
+	for _, we := range p.Entries {
+		k, _ := parseKey(we.Key)
+		e := w.ledger.entries[k]
+		if e == nil || e.pending != nil {
+			continue
+		}
+		e.pending = d
+		d.level = max(d.level, e.level)
+		if len(p.Entries) == 1 {
+			d.entry = e
+		} else {
+			d.parts = append(d.parts, e)
+		}
+	}
+
+	for _, name := range d.via {
+		if v := rec.byName[name]; v != nil && v.all[d.base.ID] != nil && v.all[d.base.ID].twin == nil {
+			d.twin, v.all[d.base.ID].twin = v.all[d.base.ID], d
+		}
+	}
+
+	return d
+}
+
+// unload takes back what could not be stored; it stays in the other journal.
+func (rec *recovery) unload(ds []*delivery) {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	for _, d := range ds {
+		for _, e := range d.entries() {
+			if e.pending == d {
+				e.pending = nil
+			}
+		}
+		rec.courier.forget(d, &todo{})
+	}
+}
