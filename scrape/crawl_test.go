@@ -7,18 +7,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
-	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/scrape"
 )
 
@@ -208,63 +203,6 @@ func TestEachEndsWithCtx(t *testing.T) {
 	})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("Each = %v", err)
-	}
-}
-
-// TestCrawlResumes kills a crawl again and again: no page is lost, and none but
-// those under way is fetched again.
-func TestCrawlResumes(t *testing.T) {
-	t.Parallel()
-	if dir := os.Getenv("CRAWL_DIR"); dir != "" {
-		c := newClient(t, options(scrape.Direct()))
-		err := c.Crawl(t.Context(), []scrape.Request{{URL: os.Getenv("CRAWL_URL")}}, &scrape.CrawlOptions{Workers: 4, Dir: dir, Exclude: []string{"/calendar/"}}, links)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	const kills, pages = 5, 800
-	var requests atomic.Int64
-	site := &tree{pages: pages}
-	next := make(chan struct{}, 1)
-	server := newSite(t, func(w http.ResponseWriter, r *http.Request) {
-		site.ServeHTTP(w, r)
-		if requests.Add(1)%(pages/(kills+2)) == 0 {
-			select {
-			case next <- struct{}{}:
-			default:
-			}
-		}
-	})
-	dir := filepath.Join(t.TempDir(), "journal")
-	begin := func() *exec.Cmd {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestCrawlResumes$", "-test.count=1")
-		cmd.Env = append(os.Environ(), "CRAWL_DIR="+dir, "CRAWL_URL="+server.URL+"/p/1")
-		cmd.Stderr = io.Discard
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		return cmd
-	}
-	for range kills {
-		cmd := begin()
-		select {
-		case <-next:
-		case <-time.After(testenv.Within(20*time.Second, time.Minute)):
-			t.Error("no progress")
-		}
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	}
-	if err := begin().Wait(); err != nil {
-		t.Fatalf("the last run: %v", err)
-	}
-	again := 0
-	for _, n := range site.seen {
-		again += n - 1
-	}
-	if len(site.seen) != pages-1 || again > kills*4 {
-		t.Errorf("%d of %d pages, %d fetched again, want at most %d", len(site.seen), pages-1, again, kills*4)
 	}
 }
 

@@ -137,7 +137,7 @@ var allowed = map[string]map[string]string{
 		"golang.org/x/net":            "IDNA",
 	},
 	"scrape": {
-		"golang.org/x/net":              "public suffixes",
+		"golang.org/x/net":              "public suffixes, and reading HTML",
 		"github.com/klauspost/compress": "zstd",
 		"github.com/andybalholm/brotli": "brotli",
 	},
