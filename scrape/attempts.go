@@ -85,6 +85,9 @@ func (k *call) fetch(req *http.Request) (*http.Response, error) {
 		}
 		v := k.judge(number, res, err)
 		v.attempt.Identity = info
+		if err != nil || v.again {
+			v.attempt.URL = shownURL(k.req.URL)
+		}
 		if errors.Is(err, ErrBanned) {
 			k.banned(v.attempt)
 		}
@@ -247,7 +250,7 @@ type verdict struct {
 
 // judge decides whether a request is tried again, and after what wait.
 func (k *call) judge(number int, res *http.Response, err error) verdict {
-	v := verdict{attempt: Attempt{URL: shownURL(k.req.URL), Number: number, Err: err}}
+	v := verdict{attempt: Attempt{Number: number, Err: err}}
 	retry := &k.client.opts.Retry
 	policy := backoff.Policy{Base: retry.Base, Max: retry.Max}
 	last := number >= retry.Attempts || !k.body.repeatable() || retry.MaxElapsed > 0 && time.Since(k.began) > retry.MaxElapsed
@@ -272,9 +275,11 @@ func (k *call) judge(number int, res *http.Response, err error) verdict {
 	default:
 		v.again = isIdempotent(k.req) && slices.Contains(retry.Statuses, status)
 	}
-	v.attempt.Wait = max(asked, policy.Delay(number))
 	if asked > retry.Max {
 		v.again = false // the host is paused, and nobody waits that long
+	}
+	if v.again {
+		v.attempt.Wait = max(asked, policy.Delay(number))
 	}
 	return v
 }

@@ -214,7 +214,9 @@ func (b *body) end(err error) {
 	case errors.Is(err, io.EOF):
 		// What trails the last coding is read, so that the connection can serve
 		// again.
-		_, _ = io.CopyN(io.Discard, b.wire, 4<<10)
+		if b.wire.err == nil {
+			_, _ = io.CopyN(io.Discard, b.wire, 4<<10)
+		}
 		b.err = io.EOF
 	default:
 		b.err = &Error{Op: opOf(b.x.req), URL: shownURL(b.x.req.URL), Err: fmt.Errorf("body: %w", b.cause(err))}

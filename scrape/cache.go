@@ -54,7 +54,7 @@ func (k *call) throughCache() (*http.Response, error) {
 	// The cache sees the header as it would be sent. With PerIdentity the agent
 	// may be another's in the end, if the identity changes now.
 	asked := req.WithContext(req.Context())
-	asked.Header = merge(c.profile(req, &k.chain, agent), req.Header)
+	asked.Header = merge(c.profile(req, &k.chain, agent).header, req.Header)
 	if unsure && asked.Header.Get("Cache-Control") == "" {
 		asked.Header.Set("Cache-Control", maxUnsureAge) // for the cache, it is not sent
 	}

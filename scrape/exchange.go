@@ -148,7 +148,7 @@ func (x *exchange) roundTrip(body *requestBody) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := x.outgoing(body)
+	out, header, err := x.outgoing(body)
 	if err != nil {
 		return nil, err
 	}
@@ -168,11 +168,12 @@ func (x *exchange) roundTrip(body *requestBody) (*http.Response, error) {
 		x.client.stats.requests.Add(1)
 		x.host.requests.Add(1)
 
-		res, err := conn.cc.RoundTrip(spelled(out))
+		res, err := conn.cc.RoundTrip(out)
 		x.answered.Store(true)
 		if err == nil {
 			x.leave()
 			shown := *out
+			shown.Header = header
 			res.Request = shown.WithContext(context.WithValue(x.req.Context(), chainKey{}, x.chain))
 			return res, nil
 		}
@@ -197,10 +198,12 @@ func (x *exchange) roundTrip(body *requestBody) (*http.Response, error) {
 	}
 }
 
-// outgoing is the request as it is sent.
-func (x *exchange) outgoing(body *requestBody) (*http.Request, error) {
-	out := x.req.WithContext(x.ctx)
-	out.Header = x.client.header(x.req, x.chain, x.id)
+// outgoing returns the request as it is sent, and its header as it is shown.
+func (x *exchange) outgoing(body *requestBody) (out *http.Request, header http.Header, err error) {
+	c := x.client
+	browser := c.profile(x.req, x.chain, x.id.info.Agent)
+	out = x.req.WithContext(x.ctx)
+	out.Header = c.header(x.req, browser)
 	out.Response = nil
 	if query := percent(out.URL.RawQuery, encodedInQuery); query != out.URL.RawQuery {
 		clean := *out.URL
@@ -208,40 +211,24 @@ func (x *exchange) outgoing(body *requestBody) (*http.Request, error) {
 	}
 
 	out.Body = body.next()
-	for _, cookie := range x.id.cookies(x.req) {
+	cookies, hook := x.id.cookies(x.req), c.opts.Hooks.OnRequest
+	for _, cookie := range cookies {
 		out.AddCookie(cookie)
 	}
-
-	if hook := x.client.opts.Hooks.OnRequest; hook != nil {
+	if hook != nil {
 		if err := hook(out); err != nil {
-			return nil, fmt.Errorf("hook OnRequest: %w", err)
+			return nil, nil, fmt.Errorf("hook OnRequest: %w", err)
 		}
 	}
+	header, x.agent = out.Header, out.Header.Get("User-Agent")
 
-	x.agent = out.Header.Get("User-Agent")
-	return out, nil
-}
-
-// hints are the fields that Chromium writes in lower case, which shows on
-// HTTP/1.1.
-var hints = map[string]string{
-	"Sec-Ch-Ua": "sec-ch-ua", "Sec-Ch-Ua-Mobile": "sec-ch-ua-mobile", "Sec-Ch-Ua-Platform": "sec-ch-ua-platform",
-}
-
-// spelled returns out with its hints as Chromium spells them.
-func spelled(out *http.Request) *http.Request {
-	if len(out.Header["Sec-Ch-Ua"]) == 0 {
-		return out
+	// What is the browser's alone need not be spelled anew for each page.
+	if len(x.req.Header) == 0 && len(c.opts.Header) == 0 && len(cookies) == 0 && hook == nil {
+		out.Header = browser.spelled
+	} else {
+		out.Header = spelled(header)
 	}
-	sent := *out
-	sent.Header = make(http.Header, len(out.Header))
-	for name, values := range out.Header {
-		if lower, ok := hints[name]; ok {
-			name = lower
-		}
-		sent.Header[name] = values
-	}
-	return &sent
+	return out, header, nil
 }
 
 // explain finds out what an error of the connection means.

@@ -152,16 +152,14 @@ func (g *gate) dial(ctx context.Context, network, addr string) (net.Conn, error)
 // keyOf returns where a request for u leads to.
 func keyOf(u *url.URL) (laneKey, error) {
 	host, port := u.Hostname(), u.Port()
-	for i := range len(host) {
-		if host[i] < 0x80 {
-			continue
-		}
+	if !isASCII(host) {
 		ascii, err := idna.Lookup.ToASCII(host)
 		if err != nil {
 			return laneKey{}, fmt.Errorf("%w: host %q is no name", ErrForbiddenAddress, host)
 		}
 		host = ascii
-		break
+	} else if port != "" {
+		return laneKey{u.Scheme, u.Host}, nil
 	}
 
 	if port == "" {

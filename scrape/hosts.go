@@ -44,17 +44,22 @@ func newHosts(limit HostLimit, longest time.Duration, closed <-chan struct{}) *h
 // hostKey is what counts as one host: http and https, and a trailing dot, are
 // the same machine; a port of its own is another.
 func hostKey(u *url.URL) string {
-	name, port := strings.ToLower(u.Host), ""
-	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, ']') {
-		name, port = name[:i], name[i+1:]
+	whole := strings.ToLower(u.Host)
+	name, port := whole, ""
+	if i := strings.LastIndexByte(whole, ':'); i > strings.LastIndexByte(whole, ']') {
+		name, port = whole[:i], whole[i+1:]
 	}
-	if strings.HasSuffix(name, ".") {
+	dots := strings.HasSuffix(name, ".")
+	if dots {
 		name = strings.TrimRight(name, ".")
 	}
-	if port == "" || port == "80" && u.Scheme == "http" || port == "443" && u.Scheme == "https" {
+	switch {
+	case port == "" || port == "80" && u.Scheme == "http" || port == "443" && u.Scheme == "https":
 		return name
+	case dots:
+		return name + ":" + port
 	}
-	return name + ":" + port
+	return whole
 }
 
 // get returns the host of u and keeps it from being forgotten until put.

@@ -15,12 +15,12 @@ import (
 
 // header returns what is sent: what the caller set, then what Options.Header
 // says, and for the rest what the browser of the user agent sends.
-func (c *Client) header(req *http.Request, ch *chain, id *identity) http.Header {
-	profile := c.profile(req, ch, id.info.Agent)
+func (c *Client) header(req *http.Request, browser *profile) http.Header {
+	own := browser.header
 	if len(c.opts.Header) > 0 {
-		profile = merge(profile, c.opts.Header)
+		own = merge(own, c.opts.Header)
 	}
-	header := merge(profile, req.Header)
+	header := merge(own, req.Header)
 	if req.Response != nil {
 		refer(header, req)
 	}
@@ -72,8 +72,8 @@ func refer(header http.Header, req *http.Request) {
 }
 
 // profile returns the headers of the user agent of a request, which it chooses:
-// the caller's, the identity's, or one that is drawn. They are not changed.
-func (c *Client) profile(req *http.Request, ch *chain, identitys string) http.Header {
+// the caller's, the identity's, or one that is drawn.
+func (c *Client) profile(req *http.Request, ch *chain, identitys string) *profile {
 	own := req.Header.Get("User-Agent")
 	_, given := req.Header["User-Agent"]
 	if !given {
@@ -121,17 +121,43 @@ type profileKey struct {
 	secure, navigate bool
 }
 
-// profileCache keeps the headers of each user agent. They are shared and not
-// changed.
+// profile is what a browser sends. It is shared and not changed.
+type profile struct {
+	header  http.Header
+	spelled http.Header // as it goes over HTTP/1.1
+}
+
+// hints are the fields that Chromium writes in lower case, which shows on
+// HTTP/1.1.
+var hints = map[string]string{
+	"Sec-Ch-Ua": "sec-ch-ua", "Sec-Ch-Ua-Mobile": "sec-ch-ua-mobile", "Sec-Ch-Ua-Platform": "sec-ch-ua-platform",
+}
+
+// spelled returns header with its hints as Chromium spells them.
+func spelled(header http.Header) http.Header {
+	if len(header["Sec-Ch-Ua"]) == 0 {
+		return header
+	}
+	sent := make(http.Header, len(header))
+	for name, values := range header {
+		if lower, ok := hints[name]; ok {
+			name = lower
+		}
+		sent[name] = values
+	}
+	return sent
+}
+
+// profileCache keeps the profile of each user agent.
 type profileCache struct {
 	contact string   // appended to the agent
-	cache   sync.Map // profileKey → http.Header
+	cache   sync.Map // profileKey → *profile
 	size    atomic.Int64
 }
 
-func (p *profileCache) get(key profileKey) http.Header {
-	if h, ok := p.cache.Load(key); ok {
-		return h.(http.Header)
+func (p *profileCache) get(key profileKey) *profile {
+	if known, ok := p.cache.Load(key); ok {
+		return known.(*profile)
 	}
 
 	parsed, _ := useragent.Parse(key.agent) // no browser: the plain headers
@@ -142,10 +168,11 @@ func (p *profileCache) get(key profileKey) http.Header {
 	if p.contact != "" {
 		header.Set("User-Agent", key.agent+" (+"+p.contact+")")
 	}
+	browser := &profile{header: header, spelled: spelled(header)}
 	if p.size.Add(1) <= maxProfiles {
-		p.cache.Store(key, header)
+		p.cache.Store(key, browser)
 	}
-	return header
+	return browser
 }
 
 // plain takes from a browser's headers what belongs to a navigation.

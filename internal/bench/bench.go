@@ -51,14 +51,15 @@ type Stepper struct {
 }
 
 // Alternate lets the implementations do so many pieces of work in turn, one
-// piece each, and reports each one's rate as pieces × size of a unit. It is for
+// piece each, and reports each one's rate as pieces × size of a unit, and the
+// processor time that this process took for a unit, as cpu-ns/op. It is for
 // work whose cost changes from moment to moment with what others do, such as
 // forcing data to a disk: the pieces should be short.
 func Alternate(b *testing.B, pieces int, size float64, unit string, impls ...Stepper) {
 	for round := range *rounds {
 		b.Run(fmt.Sprintf("round=%d", round+1), func(b *testing.B) {
 			steps := make([]func() error, len(impls))
-			took := make([]time.Duration, len(impls))
+			took, cpu := make([]time.Duration, len(impls)), make([]time.Duration, len(impls))
 			for i, impl := range impls {
 				steps[i] = impl.Start(b)
 			}
@@ -66,17 +67,19 @@ func Alternate(b *testing.B, pieces int, size float64, unit string, impls ...Ste
 			for piece := range pieces {
 				for k := range impls {
 					i := (piece + k) % len(impls)
-					start := time.Now()
+					start, used := time.Now(), ProcessCPU(b)
 					if err := steps[i](); err != nil {
 						b.Fatalf("%s: %v", impls[i].Name, err)
 					}
 					took[i] += time.Since(start)
+					cpu[i] += ProcessCPU(b) - used
 				}
 			}
 
 			for i, impl := range impls {
 				b.Run("impl="+impl.Name, func(b *testing.B) {
 					b.ReportMetric(float64(pieces)*size/took[i].Seconds(), unit)
+					b.ReportMetric(float64(cpu[i].Nanoseconds())/(float64(pieces)*size), "cpu-ns/op")
 					b.ReportMetric(0, "ns/op")
 				})
 			}

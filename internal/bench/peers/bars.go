@@ -44,6 +44,9 @@ var bars = []bar{
 	{what: "durable messages of 1 caller, rate", folder: "notify", name: "DurableSend/writers=1", unit: "messages/s", ours: "ours", peer: "append-fsync", least: 0.8},
 	{what: "durable messages of 16 callers, rate", folder: "notify", name: "DurableSend/writers=16", unit: "messages/s", ours: "ours", peer: "append-fsync", least: 5},
 
+	{what: "default options, 8 workers, pages per second", folder: "scrape", name: "Defaults/workers=8", unit: "pages/s", ours: "get", peer: "net-http", least: 0.95},
+	{what: "default options, 32 workers, pages per second", folder: "scrape", name: "Defaults/workers=32", unit: "pages/s", ours: "get", peer: "net-http", least: 0.95},
+	{what: "default options, 64 workers, pages per second", folder: "scrape", name: "Defaults/workers=64", unit: "pages/s", ours: "get", peer: "net-http", least: 0.95},
 	{what: "32 workers, pages per second", folder: "scrape", name: "Pages/workers=32", unit: "pages/s", ours: "ours", peer: "net-http", least: 0.95},
 	{what: "64 workers, pages per second", folder: "scrape", name: "Pages/workers=64", unit: "pages/s", ours: "ours", peer: "net-http", least: 0.95},
 	{what: "32 workers, CPU time", folder: "scrape", name: "Pages/workers=32", unit: "cpu-ns/page", ours: "ours", peer: "net-http", most: 1.15},
