@@ -122,6 +122,7 @@ type ticketKey struct{}
 // ticket goes from whoever asks for a connection to dial, and back.
 type ticket struct {
 	to   laneKey
+	host *host // that the connection is counted for
 	wire *wireConn
 }
 
@@ -144,9 +145,10 @@ func (g *gate) dial(ctx context.Context, network, addr string) (net.Conn, error)
 	if err != nil {
 		return nil, err
 	}
-	wire := &wireConn{Conn: c}
-	t.wire = wire
-	return wire, nil
+	g.stats.connections.Add(1)
+	t.host.connections.Add(1)
+	t.wire = &wireConn{Conn: c}
+	return t.wire, nil
 }
 
 // keyOf returns where a request for u leads to.
@@ -275,7 +277,7 @@ func (g *gate) reuseLocked(l *lane, fresh time.Duration) *conn {
 
 // connect makes a connection, TLS and protocol included.
 func (g *gate) connect(ctx context.Context, key laneKey, h *host) (*conn, error) {
-	t := &ticket{to: key}
+	t := &ticket{to: key, host: h}
 	cc, err := g.transport.NewClientConn(context.WithValue(ctx, ticketKey{}, t), key.scheme, key.addr)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -284,8 +286,6 @@ func (g *gate) connect(ctx context.Context, key laneKey, h *host) (*conn, error)
 		return nil, &attemptError{err: err, unsent: true, final: isFinal(err, t.wire != nil)}
 	}
 
-	g.stats.connections.Add(1)
-	h.connections.Add(1)
 	c := &conn{cc: cc, wire: t.wire, h2: key.scheme == "https" && cc.Available() > 1}
 	if key.scheme == "https" {
 		h.http1.Store(!c.h2)

@@ -1,9 +1,11 @@
 // Package scrapetest checks that a [scrape.Egress] keeps its obligations, and
-// serves a hostile site to try a scraper on.
+// serves hostile sites to try a scraper on.
 //
 // A package that implements an egress calls [Run] from a test with a [Harness].
 // The subtests carry the numbers of the obligations of [scrape.Egress]. [Check]
-// is the same without testing. [Hostile] is the site.
+// is the same without testing. [Hostile] is the site. [Traps] are sites that make
+// clients send more than they should; each counts what it is sent, and
+// [Budget.Check] tells whether that is too much.
 package scrapetest
 
 import (

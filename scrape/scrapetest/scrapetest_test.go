@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptrace"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -142,4 +145,48 @@ func ExampleHarness() {
 	h.New = func() (scrape.Egress, error) { return plain{}, nil }
 	fmt.Println(scrapetest.Check(h))
 	// Output: <nil>
+}
+
+// TestTheTrapsFind: net/http's Transport repeats requests as it likes, and the
+// budget tells.
+func TestTheTrapsFind(t *testing.T) {
+	t.Parallel()
+	const most = 5 // requests, then it is enough
+	for _, trap := range scrapetest.Traps() {
+		if trap.Name != "GOAWAY" {
+			continue
+		}
+		t.Run(trap.Name, func(t *testing.T) {
+			t.Parallel()
+			site, err := trap.Start()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = site.Close() }()
+			transport := &http.Transport{TLSClientConfig: site.TLS, ForceAttemptHTTP2: true}
+			defer transport.CloseIdleConnections()
+
+			began := time.Now()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var sent atomic.Int64
+			ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() {
+				if sent.Add(1) > most {
+					cancel()
+				}
+			}})
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, site.URL, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if res, err := transport.RoundTrip(req); err == nil {
+				_ = res.Body.Close()
+				t.Fatal("an answer")
+			}
+			budget := scrapetest.Budget{Attempts: 1, PerSecond: 20}
+			if err := budget.Check(trap, site.Seen(), http.MethodGet, 1, began); err == nil {
+				t.Errorf("%d requests of one are within %+v", site.Seen().Requests, budget)
+			}
+		})
+	}
 }
