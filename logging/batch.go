@@ -203,3 +203,23 @@ func (b *batch) open(indices []int) []int {
 	}
 	return indices
 }
+
+// finish notes that the event at an offset is done, if it is one of the batch.
+func (b *batch) finish(at int64) {
+	for i, l := range b.lines {
+		if l.at == at {
+			b.done[i] = true
+		}
+	}
+}
+
+// reached returns the offset up to which the batch is done, or waits as it was
+// refused.
+func (b *batch) reached(w *work) int64 {
+	for i, l := range b.lines {
+		if !b.done[i] && !w.passed(l.at) {
+			return l.at
+		}
+	}
+	return b.end
+}

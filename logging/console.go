@@ -27,7 +27,7 @@ type ConsoleOptions struct {
 	Level string `koanf:"level" doc:"least level of the console; empty: all"`
 	// Color is "always", "never" or "auto": on a terminal unless NO_COLOR is
 	// set. Defaults to "auto".
-	Color string `koanf:"color" default:"auto" oneof:"auto|always|never" doc:"auto, always or never"`
+	Color string `koanf:"color" default:"auto" zero:"default" oneof:"auto|always|never" doc:"auto, always or never"`
 	// Writer is where the console writes. Defaults to the standard error for
 	// text and to the standard output for JSON.
 	Writer io.Writer `koanf:"-"`

@@ -30,7 +30,7 @@ import (
 type delivery struct {
 	s     *Shipper
 	queue queue.Queue
-	seqs  queue.Sequence
+	out   *queue.Writer
 	size  int // of the next batch: lowered by 413
 	batch batch
 	probe batch
@@ -43,44 +43,18 @@ type delivery struct {
 	all      []queue.Segment  // that are there
 	segments []queue.Segment  // of them, those of this pass
 	failures int              // requests in a row
-	takes    int              // requests of which something was taken
-	trust    int              // refused requests until something must be taken
-	grant    int              // of them, that the next proof gives
-	stumbled bool             // the last events were refused, and nothing was taken since
-	refusing bool             // nothing was taken since something was refused
-	probes   int              // since refusing
-	patience time.Duration    // left in this pass, for segments that others hold
-	unsure   error            // why events wait that were refused
-	full     error            // why poison cannot be set aside
-	retry    time.Time        // when to try again after a failure; under s.mu
+	evidence evidence
+	aside    quarantine
+	patience time.Duration // left in this pass, for segments that others hold
+	unsure   error         // why events wait that were refused
+	full     error         // why poison cannot be set aside
+	retry    time.Time     // when to try again after a failure; under s.mu
 	state    queue.State
-	aside    int64 // events set aside
+	poison   int64 // events set aside
 	blocked  blocked
 }
 
-// work is how far a segment is done.
-type work struct {
-	at      int64              // all before it is done, but for what was refused
-	done    map[int64]bool     // what is done behind it, by offset
-	refused map[int64]*refusal // by offset, before and behind at
-}
-
-// refusal is an event that was refused by itself.
-type refusal struct {
-	reason error
-	takes  int // of the delivery when it was refused
-	// firm says that it was refused while the receiver was known to take
-	// others: then the next one taken proves it. Else it is sent once more.
-	firm bool
-}
-
 const (
-	// maxTrust is how many requests in a row may be refused, of a batch that is
-	// taken apart, until another event is tried.
-	maxTrust = 64
-	// maxGrant bounds that for a long row of poison: each proof in a row gives
-	// twice as many, so that the proofs do not use up the events behind it.
-	maxGrant = 512
 	// firstProbes is how many events are tried at once when a request was
 	// refused: the newest, the oldest, and one in between.
 	firstProbes = 3
@@ -100,7 +74,10 @@ func (f *failure) Error() string { return f.err.Error() }
 func (f *failure) Unwrap() error { return f.err }
 
 func newDelivery(s *Shipper, q queue.Queue) *delivery {
-	d := &delivery{s: s, queue: q, size: s.opts.MaxBatchBytes, work: map[string]*work{}, token: make(chan struct{}, 1)}
+	d := &delivery{
+		s: s, queue: q, out: queue.NewWriter(q), aside: quarantine{queue: q, limit: s.opts.MaxQuarantineBytes},
+		size: s.opts.MaxBatchBytes, work: map[string]*work{}, token: make(chan struct{}, 1),
+	}
 	d.token <- struct{}{}
 	return d
 }
@@ -127,14 +104,14 @@ func (d *delivery) turns(ctx context.Context, patience time.Duration, work func(
 
 	begin, pause := time.Now(), time.Millisecond
 	for {
-		turn, holder, err := d.queue.TryTurn()
+		turn, holder, err := queue.TryTurn(d.queue)
 		if err != nil {
 			return false, &Error{Op: "ship", Path: d.queue.Dir, Err: err}
 		}
 		if turn != nil {
 			d.turn, d.blocked = turn, blocked{}
 			if d.state.Condition == "" || d.state.Condition == queue.Blocked {
-				d.state = d.queue.State()
+				d.state = queue.ReadState(d.queue)
 			}
 			err := work()
 			return true, errors.Join(err, turn.End())
@@ -188,7 +165,7 @@ func (d *delivery) bulk(ctx context.Context, o effort, res *Result) error {
 		patience = 0
 	}
 	limit := ""
-	for {
+	for tries := 1; ; tries++ {
 		left, before := patience-time.Since(begin), res.Events
 		had, err := d.turns(ctx, left, func() error {
 			if limit == "" {
@@ -208,10 +185,10 @@ func (d *delivery) bulk(ctx context.Context, o effort, res *Result) error {
 			return err
 		}
 		if res.Events > before {
-			patience = o.patience // it is back
+			patience, tries = o.patience, 1 // it is back
 		}
 		left = patience - time.Since(begin)
-		if f.condition != queue.Away || left <= 0 {
+		if f.condition != queue.Away || left <= 0 || o.attempts != 0 && tries >= o.attempts {
 			return f.err
 		}
 		select {
@@ -234,7 +211,7 @@ func (d *delivery) away() bool {
 // newest seals what killed processes left, and returns the sequence of the last
 // segment.
 func (d *delivery) newest() (string, error) {
-	_, adopted := d.queue.Adopt(&d.seqs) // told by the pass
+	_, adopted := d.out.Adopt() // told by the pass
 	segments, err := d.queue.Segments()
 	if err != nil {
 		return "", errors.Join(adopted, err)
@@ -303,12 +280,12 @@ func (d *delivery) pass(ctx context.Context, limit string, res *Result) error {
 	d.patience = heldPatience
 
 	d.prove(res) // what could not be set aside before
-	if d.refusing {
+	if d.evidence.refusing {
 		taken, err := d.try(ctx, 1, res)
 		if err != nil {
 			return err
 		}
-		if !taken && d.refusing {
+		if !taken && d.evidence.refusing {
 			return d.refuses()
 		}
 	}
@@ -339,7 +316,7 @@ func (d *delivery) pass(ctx context.Context, limit string, res *Result) error {
 // look finds out what there is to ship.
 func (d *delivery) look(limit string) (problems []error, err error) {
 	d.s.reports.amiss(d.queue)
-	if _, err := d.queue.Adopt(&d.seqs); err != nil {
+	if _, err := d.out.Adopt(); err != nil {
 		problems = append(problems, &Error{Op: "adopt", Path: d.queue.Dir, Err: err})
 	}
 
@@ -362,11 +339,11 @@ func (d *delivery) look(limit string) (problems []error, err error) {
 // restore reads the checkpoint. Another process may have shipped in between, so
 // that it is read each time; what this one knows holds where it is further.
 func (d *delivery) restore(segments []queue.Segment) {
-	saved, err := d.queue.Progress()
+	saved, err := d.queue.Checkpoint().Read()
 	if errors.Is(err, queue.ErrDamaged) {
-		d.s.reports.event("checkpoint", &Error{Op: "checkpoint", Path: d.queue.Checkpoint(), Err: errors.Join(err, d.queue.DropProgress())})
+		d.s.reports.event("checkpoint", &Error{Op: "checkpoint", Path: d.queue.Checkpoint().Path(), Err: errors.Join(err, d.queue.Checkpoint().Remove())})
 	} else if err != nil {
-		d.s.reports.event("checkpoint", &Error{Op: "checkpoint", Path: d.queue.Checkpoint(), Err: err})
+		d.s.reports.event("checkpoint", &Error{Op: "checkpoint", Path: d.queue.Checkpoint().Path(), Err: err})
 	}
 
 	for _, seg := range segments {
@@ -381,21 +358,14 @@ func (d *delivery) restore(segments []queue.Segment) {
 			d.s.reports.event("checkpoint", &Error{Op: "ship", Path: seg.Path, Err: fmt.Errorf("%w: %d bytes were sent, %d are there: these are sent again", ErrTruncated, p.At, seg.Size)})
 			continue
 		}
-		w.at = p.At
-		maps.DeleteFunc(w.done, func(at int64, _ bool) bool { return at < w.at })
-		maps.DeleteFunc(w.refused, func(at int64, _ *refusal) bool { return at < w.at && !slices.Contains(p.Held, at) })
-		for _, at := range p.Held {
-			if w.refused[at] == nil {
-				w.refused[at] = &refusal{takes: -1} // by another process, or one before
-			}
-		}
+		w.restore(p)
 	}
 }
 
 func (d *delivery) of(seq string) *work {
 	w := d.work[seq]
 	if w == nil {
-		w = &work{done: map[int64]bool{}, refused: map[int64]*refusal{}}
+		w = newWork()
 		d.work[seq] = w
 	}
 	return w
@@ -404,17 +374,10 @@ func (d *delivery) of(seq string) *work {
 // again sends the events that were refused and may be taken now.
 func (d *delivery) again(ctx context.Context, res *Result, problems *[]error) error {
 	for _, seg := range d.segments {
-		w := d.of(seg.Seq)
-		var offsets []int64
-		for at, r := range w.refused {
-			if at < w.at && !r.firm && (r.takes < 0 || d.takes > r.takes) {
-				offsets = append(offsets, at)
-			}
-		}
+		offsets := d.of(seg.Seq).retriable(d.evidence.takes)
 		if len(offsets) == 0 {
 			continue
 		}
-		slices.Sort(offsets)
 
 		err := d.with(ctx, seg, func(f *os.File, seg queue.Segment) error {
 			if err := d.batch.readLines(f, seg, offsets); err != nil {
@@ -578,25 +541,13 @@ func (d *delivery) send(ctx context.Context, indices []int, res *Result) error {
 
 	// What is done, or waits as it was refused, is passed over.
 	w := d.of(b.seg.Seq)
-	w.at = max(w.at, d.reached(w))
-	maps.DeleteFunc(w.done, func(at int64, _ bool) bool { return at < w.at })
+	w.reach(b.reached(w))
 	if cerr := d.checkpoint(); cerr != nil {
 		// Going on is what frees a full disk; until the segment is done, a crash
 		// repeats what the checkpoint misses.
-		d.s.reports.event("checkpoint", &Error{Op: "checkpoint", Path: d.queue.Checkpoint(), Err: cerr})
+		d.s.reports.event("checkpoint", &Error{Op: "checkpoint", Path: d.queue.Checkpoint().Path(), Err: cerr})
 	}
 	return err
-}
-
-// reached returns the offset up to which the batch is done.
-func (d *delivery) reached(w *work) int64 {
-	b := &d.batch
-	for i, l := range b.lines {
-		if !b.done[i] && !w.done[l.at] && w.refused[l.at] == nil {
-			return l.at
-		}
-	}
-	return b.end
 }
 
 // checkpoint writes how far the segments are done.
@@ -607,23 +558,16 @@ func (d *delivery) checkpoint() error {
 		if w == nil {
 			continue
 		}
-		var held []int64
-		for at := range w.refused {
-			if at < w.at {
-				held = append(held, at)
-			}
-		}
 		// A segment that is done is removed next.
-		if w.at > 0 && (w.at < seg.Size || held != nil) {
-			slices.Sort(held)
-			all[seg.Seq] = queue.Progress{At: w.at, Held: held}
+		if p := w.progress(); p.At > 0 && (p.At < seg.Size || p.Held != nil) {
+			all[seg.Seq] = p
 		}
 	}
 
 	if len(all) == 0 {
 		return nil
 	}
-	return d.queue.SetProgress(all)
+	return d.queue.Checkpoint().Write(all)
 }
 
 // deliver sends the lines at indices, in parts where the receiver refuses them.
@@ -635,7 +579,7 @@ func (d *delivery) deliver(ctx context.Context, indices []int, whole bool, res *
 	err := d.request(ctx, b, indices)
 	if err == nil {
 		d.took(b, indices, res)
-		d.grant = 0
+		d.evidence.grant = 0
 		return nil
 	}
 	if ctx.Err() != nil {
@@ -671,8 +615,8 @@ func (d *delivery) deliver(ctx context.Context, indices []int, whole bool, res *
 	}
 	// What comes next tells more than a probe would, as long as this is the
 	// first event in a row.
-	if named != nil && whole && !d.stumbled {
-		d.stumbled = true
+	if named != nil && whole && !d.evidence.stumbled {
+		d.evidence.stumbled = true
 		return nil
 	}
 	if err := d.proof(ctx, whole && named == nil, se, res); err != nil {
@@ -714,11 +658,9 @@ func (d *delivery) took(b *batch, indices []int, res *Result) {
 	w := d.of(b.seg.Seq)
 	for _, i := range indices {
 		b.done[i] = true
-		w.done[b.lines[i].at] = true
-		delete(w.refused, b.lines[i].at)
+		w.take(b.lines[i].at)
 	}
-	d.takes++
-	d.trust, d.stumbled, d.refusing, d.probes = maxTrust, false, false, 0
+	d.evidence.took()
 	d.size = min(d.s.opts.MaxBatchBytes, d.size+d.size/64+1)
 
 	events, size := int64(len(indices)), int64(b.bytes(indices))
@@ -746,15 +688,7 @@ func (d *delivery) refused(b *batch, indices []int, named []rejected, res *Resul
 
 	note := func(r rejected) {
 		at := b.lines[r.line].at
-		now := &refusal{reason: r.reason, takes: d.takes, firm: !d.refusing}
-		// Refused, then another taken, now refused again: that is proof enough.
-		if old := w.refused[at]; old != nil && !old.firm && old.takes >= 0 && d.takes > old.takes {
-			now.takes, now.firm = old.takes, true
-		}
-		if r.unsent {
-			now.takes, now.firm = -1, true
-		}
-		w.refused[at] = now
+		w.refused[at] = d.evidence.refusal(r, w.refused[at])
 	}
 	for _, r := range named {
 		if r.line < last {
@@ -773,18 +707,9 @@ func (d *delivery) refused(b *batch, indices []int, named []rejected, res *Resul
 // prove sets aside what was refused before something was taken.
 func (d *delivery) prove(res *Result) {
 	for _, seg := range d.all {
-		w := d.work[seg.Seq]
-		if w == nil || len(w.refused) == 0 {
-			continue
+		if w := d.work[seg.Seq]; w != nil {
+			d.asideOrFull(seg, w.poison(d.evidence.takes), res)
 		}
-		var proven []int64
-		for at, r := range w.refused {
-			if r.firm && d.takes > r.takes {
-				proven = append(proven, at)
-			}
-		}
-		slices.Sort(proven)
-		d.asideOrFull(seg, proven, res)
 	}
 }
 
@@ -799,13 +724,36 @@ func (d *delivery) asideOrFull(seg queue.Segment, proven []int64, res *Result) {
 	}
 }
 
+// setAside writes the events of seg at the given offsets, which were refused, to
+// the quarantine, and counts them as done.
+func (d *delivery) setAside(seg queue.Segment, offsets []int64, res *Result) error {
+	w := d.of(seg.Seq)
+	if err := d.aside.add(seg, w, offsets); err != nil {
+		return err
+	}
+
+	id, why := "", error(nil)
+	for _, at := range offsets {
+		id, why = eventID(seg.Seq, at), w.refused[at].reason
+		d.finish(seg, at)
+		d.poison++
+		if res.reason == nil {
+			res.reason = why
+		}
+	}
+	n := int64(len(offsets))
+	res.Quarantined += n
+	d.s.count(func(st *ShipStats) { st.Quarantined += n })
+	d.s.reports.event("refused", &Error{Op: "ship", Path: d.queue.Quarantine(), Err: fmt.Errorf("%w: %d were set aside, the last is %s: %w", ErrRefused, d.poison, id, why)})
+	return nil
+}
+
 // proof returns nil if the receiver is known to take something, or is found to.
 func (d *delivery) proof(ctx context.Context, anew bool, se *SinkError, res *Result) error {
 	if anew {
-		d.trust = 0
+		d.evidence.trust = 0
 	}
-	if d.trust > 0 {
-		d.trust--
+	if d.evidence.spend() {
 		return nil
 	}
 	taken, err := d.try(ctx, firstProbes, res)
@@ -819,8 +767,9 @@ func (d *delivery) proof(ctx context.Context, anew bool, se *SinkError, res *Res
 // try sends single events until one is taken, at most so many.
 func (d *delivery) try(ctx context.Context, most int, res *Result) (taken bool, err error) {
 	for range most {
-		seg, at, ok := d.candidate(d.probes)
-		d.probes++
+		c := candidates{segments: d.segments, of: d.of, most: d.s.sink.Limits().event()}
+		seg, at, ok := c.nth(d.evidence.probes)
+		d.evidence.probes++
 		if !ok {
 			return false, nil
 		}
@@ -854,8 +803,7 @@ func (d *delivery) try(ctx context.Context, most int, res *Result) (taken bool, 
 		if taken || err != nil {
 			if taken {
 				d.finish(seg, at)
-				d.grant = min(max(maxTrust, 2*d.grant), maxGrant)
-				d.trust = d.grant
+				d.evidence.probed()
 			}
 			return taken, err
 		}
@@ -865,25 +813,16 @@ func (d *delivery) try(ctx context.Context, most int, res *Result) (taken bool, 
 
 // finish marks an event as done, also where it is part of the batch under way.
 func (d *delivery) finish(seg queue.Segment, at int64) {
-	w := d.of(seg.Seq)
-	delete(w.refused, at)
-	if at >= w.at {
-		w.done[at] = true
-	}
-	if d.batch.seg.Seq != seg.Seq {
-		return
-	}
-	for i, l := range d.batch.lines {
-		if l.at == at && i < len(d.batch.done) {
-			d.batch.done[i] = true
-		}
+	d.of(seg.Seq).finish(at)
+	if d.batch.seg.Seq == seg.Seq {
+		d.batch.finish(at)
 	}
 }
 
 // refuses notes that the receiver takes nothing: what was refused is sent once
 // more before it counts as poison.
 func (d *delivery) refuses() error {
-	d.refusing = true
+	d.evidence.refusing = true
 	n := 0
 	for _, w := range d.work {
 		n += len(w.refused)
@@ -903,7 +842,7 @@ func (d *delivery) waiting() error {
 	n := 0
 	for _, w := range d.work {
 		for _, r := range w.refused {
-			if !r.firm || r.takes >= d.takes {
+			if !r.firm || r.takes >= d.evidence.takes {
 				return d.refuses()
 			}
 			n++
@@ -964,7 +903,7 @@ func (d *delivery) become(now queue.State, cause error) {
 
 	// On a full disk the state is not kept over a restart.
 	if now.Condition != queue.Healthy || was.Condition != "" {
-		_ = d.queue.SetState(now)
+		_ = now.Save(d.queue)
 	}
 }
 

@@ -649,3 +649,26 @@ func TestLongRowOfPoison(t *testing.T) {
 		t.Errorf("SendBulk = %+v, %v", res, err)
 	}
 }
+
+// TestAttempts has a receiver that is away: SendBulk tries as often as it is
+// allowed to.
+func TestAttempts(t *testing.T) {
+	t.Parallel()
+	for attempts, want := range map[int]int{-1: 1, 1: 1, 3: 3} {
+		dir := fill(t, 10, nil)
+		tries := 0
+		sink := &collector{before: func(*logging.Batch) error {
+			tries++
+			return &logging.SinkError{Err: errors.New("away")}
+		}}
+		o := quick(logging.ShipperOptions{Dir: dir, Sink: sink})
+		o.Retry.Attempts, o.Retry.MaxElapsed = attempts, time.Hour
+		s, err := logging.NewShipper(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.SendBulk(minute(t)); !errors.Is(err, logging.ErrRemaining) || tries != want {
+			t.Errorf("Attempts %d: %d tries, %v; want %d", attempts, tries, err, want)
+		}
+	}
+}

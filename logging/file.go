@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -12,119 +11,8 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/internal/atomicfile"
-	"github.com/svcblocks/svcblocks/internal/options"
 	"github.com/svcblocks/svcblocks/logging/internal/queue"
 )
-
-// FileOptions says where the log file is and how it is kept. Path is required.
-type FileOptions struct {
-	// Path is the active file, such as "var/log/app.log". In the Options of
-	// [New] an empty one means that there is no file.
-	Path string `koanf:"path" doc:"log file; empty: none"`
-	// Level is the level of the file in the Options of [New]: below it nothing is
-	// written there, whatever the component's level. Empty: all.
-	Level string `koanf:"level" doc:"least level of the file; empty: all"`
-	// MaxSegmentBytes is the size at which the active file is sealed. Defaults
-	// to 8 MiB; negative: never for its size.
-	MaxSegmentBytes int64 `koanf:"max_segment_bytes" default:"8388608" doc:"size at which the file is sealed; negative: never"`
-	// MaxTotalBytes bounds the disk space of the active file and the segments.
-	// Beyond it the oldest segments are dropped; where they were to be shipped
-	// that is counted and reported. Defaults to 1 GiB; negative: no bound. At
-	// least 2 × MaxSegmentBytes.
-	MaxTotalBytes int64 `koanf:"max_total_bytes" default:"1073741824" doc:"disk space of the log; negative: no bound"`
-	// MaxFiles bounds the number of segments beside the active file, and MaxAge
-	// their age: what is beyond is dropped when the file is sealed or opened, and
-	// counted as for MaxTotalBytes. 0: no bound.
-	MaxFiles int           `koanf:"max_files" doc:"segments that are kept; 0: no bound"`
-	MaxAge   time.Duration `koanf:"max_age" doc:"how long segments are kept; 0: no bound"`
-	// FlushEvery collects records in memory and writes them together, at this
-	// interval or when 64 KiB are there. It takes about 0.6 × the time, and a
-	// killed process loses what it collected. Write errors then show in Stats
-	// and OnError alone. Defaults to 0: each record is written before Write
-	// returns.
-	FlushEvery time.Duration `koanf:"flush_every" doc:"collect records for this long; 0: write each at once"`
-	// Sync says when records are forced to the disk with fsync: "never" leaves
-	// it to the system, which survives a killed process but not a power cut;
-	// "record" does it before Write returns; a duration such as "1s" at that
-	// interval. Defaults to "never".
-	Sync string `koanf:"sync" default:"never" doc:"never, record or an interval such as 1s"`
-	// Perm is the permission of each file of the log, before umask. Defaults to
-	// 0o640.
-	Perm os.FileMode `koanf:"-"`
-	// StuckAfter is how long a state that loses nothing may last before it is
-	// told. Defaults to 1m; negative: at once. In the Options of [New] this and
-	// the two below stay empty: those of Options hold.
-	StuckAfter time.Duration `koanf:"-"`
-	// OnError is told of what went wrong with the file, once per episode and
-	// not for each record, and when it is over. It may log.
-	OnError func(error) `koanf:"-"`
-	// Logger is told the same. It must not write to this file. Nil: lines on the
-	// standard error; slog.New(slog.DiscardHandler) turns it off.
-	Logger *slog.Logger `koanf:"-"`
-}
-
-const (
-	defaultSegmentBytes = 8 << 20
-	defaultTotalBytes   = 1 << 30
-	minSegmentBytes     = 4 << 10
-)
-
-// withDefaults returns the options in force and the interval between syncs.
-func (o *FileOptions) withDefaults() (FileOptions, time.Duration, options.Mistakes) {
-	var out FileOptions
-	if o != nil {
-		out = *o
-	}
-	var wrong options.Mistakes
-	if err := queue.CheckPath(out.Path); err != nil {
-		wrong.Add("Path", "%v", err)
-	}
-	switch {
-	case out.MaxSegmentBytes == 0:
-		out.MaxSegmentBytes = defaultSegmentBytes
-	case out.MaxSegmentBytes > 0 && out.MaxSegmentBytes < minSegmentBytes:
-		wrong.Add("MaxSegmentBytes", "%d is below %d: use at least that, or -1 for no bound", out.MaxSegmentBytes, minSegmentBytes)
-	}
-	switch {
-	case out.MaxTotalBytes == 0:
-		out.MaxTotalBytes = max(defaultTotalBytes, 2*out.MaxSegmentBytes)
-	case out.MaxTotalBytes > 0 && out.MaxTotalBytes < 2*max(out.MaxSegmentBytes, minSegmentBytes):
-		wrong.Add("MaxTotalBytes", "%d holds less than two segments of %d: raise it or lower MaxSegmentBytes", out.MaxTotalBytes, out.MaxSegmentBytes)
-	}
-
-	if out.MaxFiles < 0 {
-		wrong.Add("MaxFiles", "%d is below 0: use 0 for no bound", out.MaxFiles)
-	}
-	if out.MaxAge < 0 {
-		wrong.Add("MaxAge", "%v is below 0: use 0 for no bound", out.MaxAge)
-	}
-	every, err := parseSync(out.Sync)
-	if err != nil {
-		wrong.Add("Sync", "%v", err)
-	}
-	if out.FlushEvery < 0 || out.FlushEvery > 0 && out.FlushEvery < time.Millisecond {
-		wrong.Add("FlushEvery", "%v is below 1ms: use 0 to write each record at once", out.FlushEvery)
-	}
-	if out.Perm == 0 {
-		out.Perm = queue.DefaultPerm
-	}
-	return out, every, wrong
-}
-
-// parseSync returns the interval between syncs: 0 never, negative each record.
-func parseSync(s string) (time.Duration, error) {
-	switch s {
-	case "", "never":
-		return 0, nil
-	case "record":
-		return -1, nil
-	}
-	d, err := time.ParseDuration(s)
-	if err != nil || d < time.Millisecond {
-		return 0, fmt.Errorf(`%q is none of "never", "record" and an interval of at least 1ms such as "1s"`, s)
-	}
-	return d, nil
-}
 
 // File appends records to the active file of a queue, seals it into segments,
 // and keeps the queue within its quota. It is an io.WriteCloser for slog,
@@ -132,58 +20,67 @@ func parseSync(s string) (time.Duration, error) {
 // lock on its active file, so that no lock is taken per record. Its methods
 // are safe for concurrent use.
 type File struct {
-	opts      FileOptions
-	queue     queue.Queue
-	syncEvery time.Duration // 0 never, negative each record
+	opts    FileOptions
+	queue   queue.Queue
+	reports *reports
+	own     bool   // the reports are the file's own
+	ships   bool   // what is left at Close is to be shipped: it is sealed
+	sealed  func() // told when a full file was sealed; nil: nobody is
 
 	mu       sync.Mutex
-	file     *os.File // nil after Close or when no file could be opened
-	fd       uintptr  // of file
-	path     string   // of the active file
-	size     int64
-	events   int64 // in the active file
-	seqs     queue.Sequence
-	torn     bool   // the last line is unfinished: begin with a newline
+	active   active
+	out      *queue.Writer
+	quota    quota
+	syncer   syncer
 	pending  []byte // records to be written together
 	records  int64  // in pending
-	flushing *time.Timer
+	scratch  []byte
 	failing  int       // writes to come until the disk counts as well again; 0: well
 	unsealed time.Time // after a seal that failed: when to try again
-	unsynced bool      // the last sync failed
 	closed   bool
-	overfull bool  // segments were dropped for the quota
-	room     int64 // bytes to be sealed before the quota is looked at again
-	reports  *reports
-	own      bool // the reports are the file's own
-	syncing  *time.Timer
-	scratch  []byte
-	sealed   func() // told when a full file was sealed
-	ships    bool   // what is left at Close is to be shipped: it is sealed
-	looking  *time.Timer
+	stats    Stats // but for what is active
 
-	stats Stats // but for what is active
-
-	working sync.WaitGroup // timers under way
+	flushing, syncing, looking alarm
+	working                    sync.WaitGroup // alarms
 }
 
 // OpenFile opens the active file for appending and makes its folder if need be.
 // A file that is there, as another run left it, is continued. Where another
 // process holds it, a file of its own beside it is used: see [File.Path]. All
 // bad options are reported at once.
-func OpenFile(opts *FileOptions) (*File, error) { return openFile(opts, nil) }
+func OpenFile(opts *FileOptions) (*File, error) { return openFile(opts, fileParts{}) }
 
-// openFile is OpenFile with reports that others use too, or nil.
-func openFile(opts *FileOptions, r *reports) (*File, error) {
+// fileParts is what the file of a [Logs] gets from it.
+type fileParts struct {
+	reports *reports // nil: the file makes its own
+	ships   bool
+	sealed  func()
+}
+
+func openFile(opts *FileOptions, parts fileParts) (*File, error) {
 	o, every, wrong := opts.withDefaults()
 	if err := wrong.Err("logging: open file"); err != nil {
 		return nil, err
 	}
-	f := &File{opts: o, queue: queue.New(o.Path, o.Perm), syncEvery: every, path: o.Path, reports: r, own: r == nil}
+	f := &File{
+		opts: o, queue: queue.New(o.Path, queue.Access{Perm: o.Perm, Shared: o.Shared}),
+		reports: parts.reports, own: parts.reports == nil, ships: parts.ships, sealed: parts.sealed,
+	}
 	if f.own {
 		f.reports = newReports(reportOptions{logger: o.Logger, onError: o.OnError, after: o.StuckAfter})
 	}
+	f.active.path = o.Path
+	f.out = queue.NewWriter(f.queue)
+	f.syncer = syncer{every: every, reports: f.reports}
+	f.quota = quota{
+		queue: f.queue, reports: f.reports, bytes: o.MaxTotalBytes, reserve: max(0, o.MaxSegmentBytes),
+		files: o.MaxFiles, age: o.MaxAge, tells: f.own || f.ships, // else it is how old lines go
+	}
+	f.flushing = alarm{working: &f.working, do: f.flushNow}
+	f.syncing = alarm{working: &f.working, do: f.syncNow}
+	f.looking = alarm{working: &f.working, do: f.look}
 
-	if err := os.MkdirAll(f.queue.Dir, queue.DirPerm); err != nil {
+	if err := f.queue.MakeDir(f.ships); err != nil {
 		return nil, &Error{Op: "open", Path: o.Path, Err: err}
 	}
 	f.inspect()
@@ -191,7 +88,7 @@ func openFile(opts *FileOptions, r *reports) (*File, error) {
 		return nil, &Error{Op: "open", Path: o.Path, Err: err}
 	}
 
-	if f.opts.MaxAge > 0 || f.opts.MaxFiles > 0 {
+	if o.MaxAge > 0 || o.MaxFiles > 0 {
 		f.keepQuota(0)
 	}
 	if f.own {
@@ -204,7 +101,7 @@ func openFile(opts *FileOptions, r *reports) (*File, error) {
 // shipping needs while there is room: on a full disk it is shipping that makes
 // room.
 func (f *File) inspect() {
-	turn, _, err := f.queue.TryTurn()
+	turn, _, err := queue.TryTurn(f.queue)
 	if err != nil {
 		f.reports.Fail("turn", &Error{Op: "open", Path: f.queue.Dir, Err: err})
 	}
@@ -217,30 +114,32 @@ func (f *File) inspect() {
 
 // open takes the first active file that no other process holds.
 func (f *File) open() error {
-	file, size, torn, err := f.queue.Open()
+	file, size, torn, err := f.out.Open()
 	if err != nil {
 		return err
 	}
 	f.use(file, file.Name())
-	f.size, f.torn = size, torn
-	f.events, _ = queue.CountLines(file, 0, size) // for Stats alone
+	f.active.size, f.active.torn = size, torn
+	f.active.events, _ = queue.CountLines(file, 0, size) // for Stats alone
 	return nil
 }
 
 // use makes file, which has the name path, the active one.
 func (f *File) use(file *os.File, path string) {
-	f.file, f.fd, f.path, f.size, f.events, f.torn = file, file.Fd(), path, 0, 0, false
-	if f.syncEvery != 0 { // the names too, of this file and of the segment before it
-		_ = f.synced(atomicfile.SyncDir(f.queue.Dir)) // told
+	f.active.use(file, path)
+	if f.syncer.every != 0 { // the names too, of this file and of the segment before it
+		_ = f.syncer.note(path, atomicfile.SyncDir(f.queue.Dir)) // told
 	}
 }
+
+func (f *File) keepQuota(size int64) { f.stats.DroppedForQuota += f.quota.keep(size) }
 
 // Stats returns the counters of the file; Ship and Suppressed are zero.
 func (f *File) Stats() Stats {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	st := f.stats
-	st.ActiveBytes, st.ActiveEvents = f.size+int64(len(f.pending)), f.events+f.records
+	st.ActiveBytes, st.ActiveEvents = f.active.size+int64(len(f.pending)), f.active.events+f.records
 	return st
 }
 
@@ -249,7 +148,7 @@ func (f *File) Stats() Stats {
 func (f *File) Path() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.path
+	return f.active.path
 }
 
 // Write appends p, one or several whole lines, with one write(2); a missing
@@ -273,14 +172,14 @@ func (f *File) Write(p []byte) (int, error) {
 
 func (f *File) append(p []byte) error {
 	if f.closed {
-		return &Error{Op: "write", Path: f.path, Err: ErrClosed}
+		return &Error{Op: "write", Path: f.active.path, Err: ErrClosed}
 	}
 	records := countRecords(p)
-	if used, limit := f.size+int64(len(f.pending)), f.opts.MaxSegmentBytes; limit > 0 && used > 0 && used+int64(len(p)) > limit {
+	if used, limit := f.active.size+int64(len(f.pending)), f.opts.MaxSegmentBytes; limit > 0 && used > 0 && used+int64(len(p)) > limit {
 		f.sealForSize()
 	}
 
-	if f.file == nil {
+	if f.active.file == nil {
 		if err := f.open(); err != nil {
 			return f.drop(err, records)
 		}
@@ -327,58 +226,107 @@ func (f *File) sealForSize() {
 		}
 		return
 	}
-	f.reports.Fail("seal", &Error{Op: "seal", Path: f.path, Err: err})
+	f.reports.Fail("seal", &Error{Op: "seal", Path: f.active.path, Err: err})
 	f.unsealed = time.Now().Add(sealRetry)
 }
 
 // write appends p, which holds so many records, to the file.
 func (f *File) write(p []byte, records int64) error {
-	if f.torn {
-		p = append([]byte{'\n'}, p...)
+	n, err := f.active.write(p, records)
+	// A limit on the size of files holds for this one, not for the next.
+	if errors.Is(err, syscall.EFBIG) && f.active.size > 0 && f.seal() == nil && f.active.file != nil {
+		return f.write(p, records)
 	}
-
-	n, err := writeFile(f.file, f.path, f.fd, p)
 	if err != nil {
-		f.cutBack(n)
-		// A limit on the size of files holds for this one, not for the next.
-		if errors.Is(err, syscall.EFBIG) && f.size > 0 && f.seal() == nil && f.file != nil {
-			return f.write(p, records)
-		}
 		return f.drop(err, records)
 	}
 
-	f.torn = false
-	f.size += int64(n)
-	f.events += records
 	f.stats.Written += records
 	f.stats.WrittenBytes += int64(n)
 	if f.failing > 0 {
 		f.recover()
 	}
-	return f.afterWrite()
+	f.looking.set(lookEvery)
+	switch {
+	case f.syncer.every < 0:
+		if err := f.syncer.sync(f.active.file, f.active.path); err != nil {
+			return &Error{Op: "sync", Path: f.active.path, Err: err}
+		}
+	case f.syncer.every > 0:
+		f.syncing.set(f.syncer.every)
+	}
+	return nil
 }
 
-// cutBack removes the n bytes of a record that was written in part.
-func (f *File) cutBack(n int) {
-	if n == 0 {
+// flushBytes is how much is collected at most.
+const flushBytes = 64 << 10
+
+// collect keeps p, so many records, for a write to come.
+func (f *File) collect(p []byte, records int64) {
+	f.pending = append(f.pending, p...)
+	f.records += records
+	if len(f.pending) >= flushBytes {
+		_ = f.flush() // counted and told
 		return
 	}
-	// The size is asked for, as somebody else may have truncated the file:
-	// cutting at a remembered size would fill a hole with zeros.
-	info, err := f.file.Stat()
-	if err == nil {
-		err = f.file.Truncate(max(0, info.Size()-int64(n)))
+	f.flushing.set(f.opts.FlushEvery)
+}
+
+// flush writes what was collected.
+func (f *File) flush() error {
+	if f.records == 0 {
+		return nil
 	}
-	if err != nil {
-		f.torn = true
-		f.size += int64(n)
+	p, n := f.pending, f.records
+	f.pending, f.records = f.pending[:0], 0
+	return f.write(p, n)
+}
+
+func (f *File) flushNow() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.flushing.rung()
+	if f.active.file != nil {
+		_ = f.flush() // counted and told
 	}
+}
+
+func (f *File) syncNow() {
+	f.mu.Lock()
+	file, path := f.active.file, f.active.path
+	f.syncing.rung()
+	f.mu.Unlock()
+	if file == nil {
+		return
+	}
+	// Outside the lock: a sync takes long, and writers need not wait for it.
+	// The file may be sealed meanwhile, which syncs by itself.
+	err := queue.Closed(file.Sync())
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_ = f.syncer.note(path, err) // told
+}
+
+// Sync writes what was collected and forces all records to the disk.
+func (f *File) Sync() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return &Error{Op: "sync", Path: f.active.path, Err: ErrClosed}
+	}
+	if f.active.file == nil {
+		return nil
+	}
+	if err := errors.Join(f.flush(), f.active.file.Sync()); err != nil {
+		return &Error{Op: "sync", Path: f.active.path, Err: err}
+	}
+	return nil
 }
 
 // drop counts records that were not written.
 func (f *File) drop(cause error, records int64) error {
 	f.stats.Dropped += records
-	err := &Error{Op: "write", Path: f.path, Err: cause}
+	err := &Error{Op: "write", Path: f.active.path, Err: cause}
 	f.reports.Lost("file", int(records), err)
 	f.reports.Broken("file", err)
 	f.failing = recovery
@@ -407,7 +355,7 @@ func (f *File) Seal() error {
 	} else {
 		err = f.seal()
 	}
-	path := f.path
+	path := f.active.path
 	f.mu.Unlock()
 	if err != nil {
 		return &Error{Op: "seal", Path: path, Err: err}
@@ -426,57 +374,55 @@ func (f *File) sealForShipping() error {
 
 // seal makes the active file a segment and begins the next one.
 func (f *File) seal() error {
-	if f.file != nil {
+	if f.active.file != nil {
 		_ = f.flush() // counted and told
 	}
-	if f.file == nil || f.size == 0 {
+	if f.active.file == nil || f.active.size == 0 {
 		return nil
 	}
-	if f.syncEvery != 0 {
-		_ = f.synced(f.file.Sync()) // told
+	if f.syncer.every != 0 {
+		_ = f.syncer.sync(f.active.file, f.active.path) // told
 	}
-	if info, err := f.file.Stat(); err == nil && info.Size() < f.size {
-		left, _ := queue.CountLines(f.file, 0, info.Size()) // failing that, all are lost
-		f.reports.Lost("truncated", int(max(1, f.events-left)), &Error{Op: "seal", Path: f.path, Err: fmt.Errorf("%w: %d of %d bytes are gone", ErrTruncated, f.size-info.Size(), f.size)})
+	if size, events := f.active.missing(); size > 0 {
+		f.reports.Lost("truncated", int(events), &Error{Op: "seal", Path: f.active.path, Err: fmt.Errorf("%w: %d of %d bytes are gone", ErrTruncated, size, f.active.size)})
 	}
-	if !queue.SameFile(f.file, f.path) {
+	if !f.active.here() {
 		return f.rescue()
 	}
 
-	old, size := f.file, f.size
-	next, err := f.queue.Seal(f.file, f.path, &f.seqs)
+	old := f.active
+	next, err := f.out.Seal(old.file, old.path)
 	if err != nil {
 		return err
 	}
-	f.file, f.size, f.events, f.torn = nil, 0, 0, false
+	f.active.none()
 	if next != nil {
-		f.use(next, f.path)
+		f.use(next, old.path)
 	} else {
 		err = f.open() // failing that, tried again at the next record
 	}
-	f.keepQuota(size)
-	return errors.Join(err, queue.Closed(old.Close()))
+	f.keepQuota(old.size)
+	return errors.Join(err, queue.Closed(old.file.Close()))
 }
 
 // rescue copies an active file that somebody renamed or removed into a segment,
 // and begins the next one.
 func (f *File) rescue() error {
-	f.reports.event("moved", &Error{Op: "check", Path: f.path, Err: fmt.Errorf("the active file was %w, and is made again", ErrMoved)})
-	if err := os.MkdirAll(f.queue.Dir, queue.DirPerm); err != nil {
+	old := f.active
+	f.reports.event("moved", &Error{Op: "check", Path: old.path, Err: fmt.Errorf("the active file was %w, and is made again", ErrMoved)})
+	if err := f.queue.MakeDir(f.ships); err != nil {
 		return err
 	}
-
-	size := f.size
-	if size > 0 {
-		if err := f.queue.Rescue(f.file, f.path, &f.seqs); err != nil {
+	if old.size > 0 {
+		if err := f.out.Rescue(old.file, old.path); err != nil {
 			return err
 		}
 	}
 
-	err := queue.Closed(f.file.Close())
-	f.file, f.size, f.events, f.torn = nil, 0, 0, false
+	err := queue.Closed(old.file.Close())
+	f.active.none()
 	err = errors.Join(err, f.open())
-	f.keepQuota(size)
+	f.keepQuota(old.size)
 	return err
 }
 
@@ -486,18 +432,17 @@ const lookEvery = time.Second
 // look finds out whether somebody renamed or removed the file or its folder,
 // and makes it again.
 func (f *File) look() {
-	defer f.working.Done()
 	f.mu.Lock()
-	f.looking = nil
-	if f.file != nil && !queue.SameFile(f.file, f.path) {
+	defer f.mu.Unlock()
+	f.looking.rung()
+	if f.active.file != nil && !f.active.here() {
 		_ = f.flush() // counted and told
 		if err := f.rescue(); err != nil {
-			f.reports.Fail("rescue", &Error{Op: "check", Path: f.path, Err: err})
+			f.reports.Fail("rescue", &Error{Op: "check", Path: f.active.path, Err: err})
 		} else {
 			f.reports.OK("rescue")
 		}
 	}
-	f.mu.Unlock()
 }
 
 // Close writes what was collected and lets go of the file, which stays in place
@@ -510,18 +455,16 @@ func (f *File) Close() error {
 	}
 	f.closed = true
 
-	for _, t := range []*time.Timer{f.syncing, f.flushing, f.looking} {
-		if t != nil && t.Stop() {
-			f.working.Done()
-		}
+	for _, a := range []*alarm{&f.syncing, &f.flushing, &f.looking} {
+		a.stop()
 	}
 
 	var err error
-	if f.file != nil {
-		err = errors.Join(f.flush(), f.leave(), queue.Closed(f.file.Close()))
-		f.file = nil
+	if f.active.file != nil {
+		err = errors.Join(f.flush(), f.leave(), queue.Closed(f.active.file.Close()))
+		f.active.file = nil
 	}
-	path := f.path
+	path := f.active.path
 	f.mu.Unlock()
 
 	f.working.Wait()
@@ -536,15 +479,16 @@ func (f *File) Close() error {
 
 // leave puts the active file, which is complete, where it is to be found.
 func (f *File) leave() error {
+	a := &f.active
 	switch {
-	case f.size > 0 && !queue.SameFile(f.file, f.path):
-		f.reports.event("moved", &Error{Op: "check", Path: f.path, Err: ErrMoved})
-		return f.queue.Rescue(f.file, f.path, &f.seqs)
-	case f.ships && f.size > 0:
-		return f.queue.Finish(f.file, f.path, &f.seqs)
+	case a.size > 0 && !a.here():
+		f.reports.event("moved", &Error{Op: "check", Path: a.path, Err: ErrMoved})
+		return f.out.Rescue(a.file, a.path)
+	case f.ships && a.size > 0:
+		return f.out.Finish(a.file, a.path)
 	case f.ships:
-		return f.queue.Discard(f.file, f.path)
+		return f.out.Discard(a.file, a.path)
 	}
-	f.queue.Journal().Gone(filepath.Base(f.path)) // whoever takes it away is right
+	f.queue.Journal().Gone(filepath.Base(a.path)) // whoever takes it away is right
 	return nil
 }

@@ -94,9 +94,9 @@ func (h *jsonHandler) Handle(ctx context.Context, r slog.Record) error {
 		b = h.openGroups(b)
 		some := false
 		r.Attrs(func(a slog.Attr) bool {
-			var any bool
-			b, any = o.appendAttr(b, a)
-			some = some || any
+			var written bool
+			b, written = o.appendAttr(b, a)
+			some = some || written
 			return true
 		})
 		if some {
@@ -156,9 +156,9 @@ func (h *jsonHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	b = h.openGroups(b)
 	some := false
 	for _, a := range attrs {
-		var any bool
-		b, any = h.out.appendAttr(b, a)
-		some = some || any
+		var written bool
+		b, written = h.out.appendAttr(b, a)
+		some = some || written
 	}
 
 	if !some {
@@ -260,9 +260,9 @@ func (o *jsonOutput) appendGroup(b []byte, key string, attrs []slog.Attr) ([]byt
 
 	some := false
 	for _, a := range attrs {
-		var any bool
-		b, any = o.appendAttr(b, a)
-		some = some || any
+		var written bool
+		b, written = o.appendAttr(b, a)
+		some = some || written
 	}
 
 	if !some {

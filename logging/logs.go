@@ -28,7 +28,7 @@ type Options struct {
 	// Level is the level of components without one of their own: "debug",
 	// "info", "warn", "error", or one of these and an offset, "info+2".
 	// Defaults to "info".
-	Level string `koanf:"level" default:"info" doc:"debug, info, warn or error"`
+	Level string `koanf:"level" default:"info" zero:"default" doc:"debug, info, warn or error"`
 	// Levels holds the level of components by name, "orders.http", or by
 	// family, "orders.*", which is orders and everything below it. The most
 	// specific pattern holds.
@@ -38,7 +38,7 @@ type Options struct {
 	// Keys says how the time, level, message, source and trace of a record are
 	// called: "slog", "google" for Google Cloud, with "severity" and "message",
 	// or "ecs" for Elastic's Common Schema. Defaults to "slog".
-	Keys string `koanf:"keys" default:"slog" oneof:"slog|google|ecs" doc:"names of a record's fields: slog, google or ecs"`
+	Keys string `koanf:"keys" default:"slog" zero:"default" oneof:"slog|google|ecs" doc:"names of a record's fields: slog, google or ecs"`
 	// File is the log file. Without a Path nothing is written to disk.
 	File FileOptions `koanf:"file"`
 	// Console is what is shown.
@@ -55,11 +55,11 @@ type Options struct {
 	Ship ShipperOptions `koanf:"ship"`
 	// CloseTimeout bounds what Close waits for the receiver, together with what
 	// Run does after its ctx ended. Defaults to 5s; negative: no wait.
-	CloseTimeout time.Duration `koanf:"close_timeout" default:"5s" doc:"wait for the receiver at the end; negative: none"`
+	CloseTimeout time.Duration `koanf:"close_timeout" default:"5s" zero:"default" doc:"wait for the receiver at the end; negative: none"`
 	// StuckAfter is how long a state that loses nothing may last before Check,
 	// OnError and Logger tell it: a receiver that is away, or refuses what
 	// comes. Defaults to 1m.
-	StuckAfter time.Duration `koanf:"stuck_after" default:"1m" doc:"how long shipping may stand still before it is told"`
+	StuckAfter time.Duration `koanf:"stuck_after" default:"1m" zero:"default" doc:"how long shipping may stand still before it is told"`
 
 	// Handlers get every record that passes its component's level, redacted.
 	// Each may ask for less by its Enabled. To route by other rules give them
@@ -176,17 +176,27 @@ func (l *Logs) openFile() (err error) {
 	if o.File.Path == "" {
 		return nil
 	}
-	if l.file, err = openFile(&o.File, l.reports); err != nil || o.Sink == nil {
+	parts := fileParts{reports: l.reports, ships: o.Sink != nil}
+	wake := make(chan struct{}, 1)
+	if parts.ships {
+		parts.sealed = func() {
+			select {
+			case wake <- struct{}{}:
+			default:
+			}
+		}
+	}
+	if l.file, err = openFile(&o.File, parts); err != nil || o.Sink == nil {
 		return err
 	}
 
 	ship := o.Ship
-	ship.Dir, ship.Name, ship.Sink, ship.Perm = l.file.queue.Dir, l.file.queue.Name, o.Sink, o.File.Perm
-	if l.shipper, err = newShipper(&ship, l.reports); err != nil {
+	ship.Dir, ship.Name, ship.Sink = l.file.queue.Dir, l.file.queue.Name, o.Sink
+	ship.Perm, ship.Shared = o.File.Perm, o.File.Shared
+	l.shipper, err = newShipper(&ship, shipperParts{reports: l.reports, owner: l, wake: wake, seal: l.file.sealForShipping})
+	if err != nil {
 		return errors.Join(err, l.file.Close())
 	}
-	l.shipper.seal, l.shipper.owner = l.file.sealForShipping, l
-	l.file.sealed, l.file.ships = l.shipper.notify, true
 	return nil
 }
 
@@ -274,6 +284,7 @@ func (o *Options) code(wrong *options.Mistakes) (conditions []error) {
 		{"Ship.Sink", o.Ship.Sink != nil, "Sink"},
 		{"Ship.CloseTimeout", o.Ship.CloseTimeout != 0, "CloseTimeout"},
 		{"Ship.Perm", o.Ship.Perm != 0, "File.Perm"},
+		{"Ship.Shared", o.Ship.Shared, "File.Shared"},
 		{"File.StuckAfter", o.File.StuckAfter != 0, "StuckAfter"},
 		{"Ship.StuckAfter", o.Ship.StuckAfter != 0, "StuckAfter"},
 	} {

@@ -29,13 +29,13 @@ type ShipperOptions struct {
 	// MaxBatchBytes is the size of a batch, in bytes of log lines. It is lowered
 	// to what the sink's Limits allow. A crash between the receiver's answer
 	// and the checkpoint repeats at most one batch. Defaults to 1 MB.
-	MaxBatchBytes int `koanf:"max_batch_bytes" default:"1000000" doc:"size of a batch"`
+	MaxBatchBytes int `koanf:"max_batch_bytes" default:"1000000" zero:"default" doc:"size of a batch"`
 	// MaxQuarantineBytes bounds the file of refused events. When it is full,
 	// they stay in the queue, and an error says so. Defaults to 64 MiB;
 	// negative: no bound.
-	MaxQuarantineBytes int64 `koanf:"max_quarantine_bytes" default:"67108864" doc:"size of the file of refused events; negative: no bound"`
+	MaxQuarantineBytes int64 `koanf:"max_quarantine_bytes" default:"67108864" zero:"default" doc:"size of the file of refused events; negative: no bound"`
 	// Interval is how often Run looks for something to ship. Defaults to 1s.
-	Interval time.Duration `koanf:"interval" default:"1s" doc:"how often the log is shipped"`
+	Interval time.Duration `koanf:"interval" default:"1s" zero:"default" doc:"how often the log is shipped"`
 	// Retry is how often a receiver that is away is tried again.
 	Retry Retry `koanf:"retry"`
 	// CloseTimeout bounds how long Run goes on after its ctx ended. Defaults
@@ -44,6 +44,9 @@ type ShipperOptions struct {
 	// Perm is the permission of the files that the shipper makes, before umask.
 	// Defaults to 0o640.
 	Perm os.FileMode `koanf:"-"`
+	// Shared takes files that another user owns, or that everybody may write: see
+	// [FileOptions].
+	Shared bool `koanf:"-"`
 	// StuckAfter is how long a state that loses nothing may last before it is
 	// told: a receiver that is away, or refuses what comes. Defaults to 1m;
 	// negative: at once.
@@ -60,15 +63,19 @@ type ShipperOptions struct {
 
 // Retry says how failures that may pass are tried again.
 type Retry struct {
+	// Attempts bounds how often SendBulk tries a receiver that takes nothing. Run
+	// goes on for ever. Defaults to 0: as often as MaxElapsed allows; negative:
+	// once.
+	Attempts int `koanf:"attempts" doc:"how often SendBulk tries; 0: as often as max_elapsed allows, negative: once"`
 	// Base bounds the wait after the first failure. Waits are drawn evenly
 	// between 0 and a bound that doubles with each failure. Defaults to 500ms.
-	Base time.Duration `koanf:"base" default:"500ms" doc:"wait after the first failure, at most"`
+	Base time.Duration `koanf:"base" default:"500ms" zero:"default" doc:"wait after the first failure, at most"`
 	// Max bounds every wait; a receiver's Retry-After may exceed it up to an
 	// hour. Defaults to 1m.
-	Max time.Duration `koanf:"max" default:"1m" doc:"wait after any failure, at most"`
+	Max time.Duration `koanf:"max" default:"1m" zero:"default" doc:"wait after any failure, at most"`
 	// MaxElapsed bounds how long SendBulk tries. Run goes on for ever. Defaults
 	// to 30s; negative: one try.
-	MaxElapsed time.Duration `koanf:"max_elapsed" default:"30s" doc:"how long SendBulk tries; negative: once"`
+	MaxElapsed time.Duration `koanf:"max_elapsed" default:"30s" zero:"default" doc:"how long SendBulk tries; negative: once"`
 }
 
 const (
@@ -148,6 +155,7 @@ type Shipper struct {
 	sink Sink
 	raw  RawSink // nil where it cannot be used
 
+	reports *reports
 	wake    chan struct{} // a segment was sealed
 	seal    func() error  // makes more to ship; nil for a shipper of its own
 	owner   *Logs         // nil for a shipper of its own
@@ -156,23 +164,29 @@ type Shipper struct {
 	mu         sync.Mutex
 	deliveries map[string]*delivery // by name of log
 	stats      ShipStats
-	lines      map[string]lineCount // by sequence of segment
-	reports    *reports
+	backlog    backlog
 	looked     time.Time // for other logs; by the loop alone
+}
+
+// shipperParts is what the shipper of a [Logs] gets from it.
+type shipperParts struct {
+	reports *reports // nil: the shipper makes its own
+	owner   *Logs
+	wake    chan struct{} // tells that a segment was sealed
+	seal    func() error
 }
 
 // NewShipper returns a Shipper for the segments in a folder, whoever left them.
 // It touches no disk and no network. All bad options are reported at once.
 func NewShipper(opts *ShipperOptions) (*Shipper, error) {
-	s, err := newShipper(opts, nil)
+	s, err := newShipper(opts, shipperParts{})
 	if err == nil {
 		s.reports.Start()
 	}
 	return s, err
 }
 
-// newShipper is NewShipper with reports that others use too, or nil.
-func newShipper(opts *ShipperOptions, r *reports) (*Shipper, error) {
+func newShipper(opts *ShipperOptions, parts shipperParts) (*Shipper, error) {
 	o, wrong := opts.withDefaults()
 	if o.Dir == "" {
 		wrong.Add("Dir", "is missing: name the folder of the log")
@@ -192,10 +206,10 @@ func newShipper(opts *ShipperOptions, r *reports) (*Shipper, error) {
 
 	o.Dir = filepath.Clean(o.Dir)
 	s := &Shipper{
-		opts: o, sink: o.Sink, wake: make(chan struct{}, 1),
+		opts: o, sink: o.Sink, reports: parts.reports, wake: parts.wake, seal: parts.seal, owner: parts.owner,
 		deliveries: map[string]*delivery{},
 	}
-	if s.reports = r; r == nil {
+	if s.reports == nil {
 		s.reports = newReports(reportOptions{logger: o.Logger, onError: o.OnError, after: o.StuckAfter})
 	}
 	if raw, ok := o.Sink.(RawSink); ok && raw.Raw() {
@@ -204,12 +218,16 @@ func newShipper(opts *ShipperOptions, r *reports) (*Shipper, error) {
 	return s, nil
 }
 
+func (s *Shipper) access() queue.Access {
+	return queue.Access{Perm: s.opts.Perm, Shared: s.opts.Shared}
+}
+
 // all returns the deliveries of the logs that are there.
 func (s *Shipper) all() ([]*delivery, error) {
-	found := []queue.Queue{queue.New(filepath.Join(s.opts.Dir, s.opts.Name), s.opts.Perm)}
+	found := []queue.Queue{queue.New(filepath.Join(s.opts.Dir, s.opts.Name), s.access())}
 	if s.opts.Name == "" {
 		var err error
-		if found, err = queue.All(s.opts.Dir, s.opts.Perm); err != nil {
+		if found, err = queue.All(s.opts.Dir, s.access()); err != nil {
 			return nil, &Error{Op: "ship", Path: s.opts.Dir, Err: err}
 		}
 	}
@@ -239,13 +257,16 @@ func (s *Shipper) all() ([]*delivery, error) {
 // what was received in each case.
 func (s *Shipper) SendBulk(ctx context.Context) (Result, error) {
 	s.reports.Used()
-	return s.sendBulk(ctx, effort{patience: s.opts.Retry.MaxElapsed})
+	return s.sendBulk(ctx, effort{patience: s.opts.Retry.MaxElapsed, attempts: s.opts.Retry.Attempts})
 }
 
 // effort is how much a bulk does for what may pass.
 type effort struct {
 	// patience is how long it tries, at least once.
 	patience time.Duration
+	// attempts is how often it tries while nothing is taken. 0: no bound;
+	// negative: once.
+	attempts int
 	// last says that the log is closed next: a receiver that is known as away,
 	// or refusing, gets one try.
 	last bool
@@ -403,7 +424,7 @@ func (s *Shipper) orphans() {
 		return
 	}
 	s.looked = time.Now()
-	others, err := queue.All(s.opts.Dir, s.opts.Perm)
+	others, err := queue.All(s.opts.Dir, s.access())
 	if err != nil {
 		return // the pass says so
 	}
@@ -413,21 +434,13 @@ func (s *Shipper) orphans() {
 			continue
 		}
 		segments, err := q.Segments()
-		if err != nil || len(segments) == 0 || time.Since(q.LastTurn().At) < orphanAfter || q.Written() {
+		if err != nil || len(segments) == 0 || time.Since(queue.LastTurn(q).At) < orphanAfter || q.Written() {
 			s.reports.OK("log " + q.Name)
 			continue
 		}
 		s.reports.Fail("log "+q.Name, &Error{Op: "check", Path: q.Path(q.Name), Err: fmt.Errorf(
 			"%d segments of this log wait, and no process writes or ships it: was its path changed? Set it back, ship them by hand (logship -dir %s -name %s), or remove them",
 			len(segments), s.opts.Dir, q.Name)})
-	}
-}
-
-// notify wakes the loop.
-func (s *Shipper) notify() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
 	}
 }
 
@@ -462,4 +475,32 @@ func (s *Shipper) problem(log string, err error) {
 		return
 	}
 	s.reports.Fail("files of "+log, err)
+}
+
+// Stats returns the counters. What waits is read from the folder; each segment
+// is counted once and remembered.
+func (s *Shipper) Stats() ShipStats {
+	w := s.waiting()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.stats
+	st.WaitingSegments, st.WaitingBytes, st.WaitingEvents = w.segments, w.bytes, w.events
+	return st
+}
+
+// remaining returns the number of events that are sealed and not received.
+func (s *Shipper) remaining() int64 { return s.waiting().events }
+
+// waiting counts what is sealed and not received. A folder that cannot be read
+// counts as empty: the pass reports that.
+func (s *Shipper) waiting() waiting {
+	todo, err := s.all()
+	if err != nil {
+		return waiting{}
+	}
+	var queues []queue.Queue
+	for _, d := range todo {
+		queues = append(queues, d.queue)
+	}
+	return s.backlog.count(queues)
 }

@@ -1,11 +1,6 @@
 package logging
 
-import (
-	"os"
-	"time"
-
-	"github.com/svcblocks/svcblocks/logging/internal/queue"
-)
+import "time"
 
 // ShipStats counts what a [Shipper] did since it was made, and what waits.
 type ShipStats struct {
@@ -50,78 +45,6 @@ type Delivery struct {
 	// Refused is how many events wait as the receiver refused them, and took
 	// nothing after them so far.
 	Refused int
-}
-
-// Stats returns the counters. What waits is read from the folder; each segment
-// is counted once and remembered.
-func (s *Shipper) Stats() ShipStats {
-	w := s.waiting()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	st := s.stats
-	st.WaitingSegments, st.WaitingBytes, st.WaitingEvents = w.segments, w.bytes, w.events
-	return st
-}
-
-type waiting struct {
-	segments      int
-	bytes, events int64
-}
-
-// lineCount is the number of lines in a segment after an offset.
-type lineCount struct{ from, lines int64 }
-
-// remaining returns the number of events that are sealed and not received.
-func (s *Shipper) remaining() int64 { return s.waiting().events }
-
-// waiting counts what is sealed and not received. A folder that cannot be read
-// counts as empty: the pass reports that.
-func (s *Shipper) waiting() (w waiting) {
-	todo, err := s.all()
-	if err != nil {
-		return w
-	}
-	counts := map[string]lineCount{}
-	for _, d := range todo {
-		segments, err := d.queue.Segments()
-		if err != nil {
-			continue
-		}
-		done, _ := d.queue.Progress() // the pass reports a damaged one
-		for _, seg := range segments {
-			p := done[seg.Seq]
-			if p.At > seg.Size {
-				p = queue.Progress{}
-			}
-			c := s.lineCount(seg, p.At)
-			counts[seg.Seq] = c
-			w.segments++
-			w.bytes += max(0, seg.Size-c.from)
-			w.events += c.lines + int64(len(p.Held))
-		}
-	}
-
-	s.mu.Lock()
-	s.lines = counts // without those that are gone
-	s.mu.Unlock()
-	return w
-}
-
-func (s *Shipper) lineCount(seg queue.Segment, from int64) lineCount {
-	s.mu.Lock()
-	c, ok := s.lines[seg.Seq]
-	s.mu.Unlock()
-	if ok && c.from == from {
-		return c
-	}
-	c = lineCount{from: from}
-	f, err := os.Open(seg.Path)
-	if err != nil {
-		return c // received meanwhile
-	}
-	defer func() { _ = f.Close() }() // read only
-	c.lines, _ = queue.CountLines(f, from, seg.Size)
-	return c
 }
 
 // Stats is what a [Logs] counts.

@@ -12,11 +12,14 @@ import (
 	"testing"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/options"
 	"github.com/svcblocks/svcblocks/logging"
 	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/datadog"
 	"github.com/svcblocks/svcblocks/logging/sink/elastic"
+	"github.com/svcblocks/svcblocks/logging/sink/httpjson"
 	"github.com/svcblocks/svcblocks/logging/sink/loggly"
+	"github.com/svcblocks/svcblocks/logging/sink/loki"
 	"github.com/svcblocks/svcblocks/logging/sink/otlp"
 	"github.com/svcblocks/svcblocks/logging/sink/splunk"
 )
@@ -166,5 +169,33 @@ func TestInvalidEventNumber(t *testing.T) {
 	}
 	if indexed != 3 || len(*bodies) != 2 {
 		t.Errorf("%d indexed in %d requests", indexed, len(*bodies))
+	}
+}
+
+// TestOptionsOfSettings has options that came from settings: mistakes lead to
+// their fields, and a sink that is not used has none.
+func TestOptionsOfSettings(t *testing.T) {
+	t.Parallel()
+	bad := sink.HTTP{Timeout: -1}
+	const url = "http://127.0.0.1/"
+	token := secret.New("canary-token")
+	for name, o := range map[string]struct {
+		unused, used interface{ Validate() error }
+	}{
+		"datadog":  {datadog.Options{HTTP: bad}, datadog.Options{HTTP: bad, APIKey: token}},
+		"elastic":  {elastic.Options{HTTP: bad}, elastic.Options{HTTP: bad, URL: url, Index: "logs"}},
+		"httpjson": {httpjson.Options{HTTP: bad}, httpjson.Options{HTTP: bad, URL: url}},
+		"loggly":   {loggly.Options{HTTP: bad}, loggly.Options{HTTP: bad, Token: token}},
+		"loki":     {loki.Options{HTTP: bad}, loki.Options{HTTP: bad, URL: url, Labels: map[string]string{"a": "b"}}},
+		"otlp":     {otlp.Options{HTTP: bad}, otlp.Options{HTTP: bad, URL: url}},
+		"splunk":   {splunk.Options{HTTP: bad}, splunk.Options{HTTP: bad, URL: url, Token: token}},
+	} {
+		if err := o.unused.Validate(); err != nil {
+			t.Errorf("%s: the options of a sink that is not used: %v", name, err)
+		}
+		err := o.used.Validate()
+		if wrong, ok := errors.AsType[options.Mistakes](err); !ok || len(wrong) != 1 || wrong[0].Field != "Timeout" {
+			t.Errorf("%s: Validate = %v, want a mistake in Timeout", name, err)
+		}
 	}
 }

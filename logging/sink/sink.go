@@ -12,7 +12,7 @@ import (
 // HTTP says how a sink makes its requests. The zero HTTP is ready to use.
 type HTTP struct {
 	// Timeout bounds a request, also one of Client. Defaults to 30s.
-	Timeout time.Duration `koanf:"timeout" default:"30s" doc:"bound of a request"`
+	Timeout time.Duration `koanf:"timeout" default:"30s" zero:"default" doc:"bound of a request"`
 	// CAFile holds, in PEM, the authorities that the receiver's certificate is
 	// checked against, in place of the system's.
 	CAFile string `koanf:"ca_file" doc:"authorities of the receiver's certificate, PEM; empty: the system's"`

@@ -24,9 +24,6 @@ import (
 // lost but the notice.
 type Journal struct{ q Queue }
 
-// Journal returns the queue's journal.
-func (q Queue) Journal() Journal { return Journal{q} }
-
 // maxJournalBytes is the size beyond which a journal is rewritten.
 const maxJournalBytes = 64 << 10
 
@@ -45,7 +42,7 @@ func sealedLine(name string, size int64) string { return fmt.Sprintf("sealed %d 
 // note appends a line. One that cannot be written, on a full disk, is left out:
 // that must not keep a log from being sealed or shipped.
 func (j Journal) note(line string) {
-	f, err := os.OpenFile(j.q.beside(markerSuffix), os.O_CREATE|os.O_WRONLY|os.O_APPEND, j.q.Perm)
+	f, err := j.q.OpenFile(j.q.beside(markerSuffix), os.O_CREATE|os.O_WRONLY|os.O_APPEND)
 	if err != nil {
 		return
 	}
@@ -89,7 +86,7 @@ func parseJournal(data string) expected {
 }
 
 func (j Journal) read() (expected, int, error) {
-	data, err := os.ReadFile(j.q.beside(markerSuffix))
+	data, err := j.q.read(j.q.beside(markerSuffix))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return expected{}, 0, err
 	}
@@ -173,21 +170,6 @@ func (j Journal) Check() ([]Amiss, error) {
 	return amiss, nil
 }
 
-// files returns the sizes of the files in the folder, by name.
-func (q Queue) files() (map[string]int64, error) {
-	entries, err := os.ReadDir(q.Dir)
-	if err != nil {
-		return nil, err
-	}
-	found := make(map[string]int64, len(entries))
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil {
-			found[e.Name()] = info.Size()
-		}
-	}
-	return found, nil
-}
-
 // shorten leaves what is still expected of a journal of so many bytes, if that
 // is less than half: with many segments waiting it would else be written anew at
 // each check.
@@ -203,7 +185,7 @@ func (j Journal) shorten(e expected, size int) error {
 		return nil
 	}
 
-	f, err := os.OpenFile(j.q.beside(markerSuffix), os.O_WRONLY|os.O_APPEND, 0)
+	f, err := j.q.OpenFile(j.q.beside(markerSuffix), os.O_WRONLY|os.O_APPEND)
 	if err != nil {
 		return err
 	}

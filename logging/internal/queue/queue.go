@@ -6,13 +6,16 @@ package queue
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
-	"time"
+
+	"github.com/svcblocks/svcblocks/internal/filelock"
+	"github.com/svcblocks/svcblocks/internal/safefile"
 )
 
 // Queue names the files which belong to one log path, "var/log/app.log":
@@ -29,33 +32,47 @@ import (
 type Queue struct {
 	// Dir is the folder, and Name the name of the log in it.
 	Dir, Name string
-	// Perm is the permission of new files, before umask.
-	Perm os.FileMode
 
+	access    Access
 	stem, ext string
 }
 
-// DefaultPerm is the permission of a queue's files, and DirPerm that of folders
-// made for it.
+// Access says who may write a queue's files.
+type Access struct {
+	// Perm is the permission of new files, before umask. 0: DefaultPerm.
+	Perm os.FileMode
+	// Shared takes files that another user made, or may write. A Perm that lets
+	// others than the owner write says the same.
+	Shared bool
+}
+
+// DefaultPerm is the permission of a queue's files, and that of folders made for
+// it lets the group list them.
 const (
 	DefaultPerm os.FileMode = 0o640
-	DirPerm     os.FileMode = 0o750
+	dirPerm     os.FileMode = 0o750
 )
 
-// New returns the queue of the log at path. A zero perm is DefaultPerm.
-func New(path string, perm os.FileMode) Queue {
+// policy returns what is asked of the folder and of each file. No link is
+// followed in any case.
+func (a Access) policy() safefile.Policy {
+	return safefile.Policy{Perm: a.Perm, DirPerm: dirPerm, Shared: a.Shared || a.Perm&0o022 != 0, OptOut: "Shared in the log's FileOptions"}
+}
+
+// New returns the queue of the log at path.
+func New(path string, access Access) Queue {
 	dir, name := filepath.Split(path)
 	if dir == "" {
 		dir = "."
 	}
-	if perm == 0 {
-		perm = DefaultPerm
+	if access.Perm == 0 {
+		access.Perm = DefaultPerm
 	}
 	ext := filepath.Ext(name)
 	if ext == name { // ".log" is a name, not an extension
 		ext = ""
 	}
-	return Queue{Dir: filepath.Clean(dir), Name: name, Perm: perm, stem: strings.TrimSuffix(name, ext), ext: ext}
+	return Queue{Dir: filepath.Clean(dir), Name: name, access: access, stem: strings.TrimSuffix(name, ext), ext: ext}
 }
 
 const (
@@ -69,7 +86,7 @@ const (
 
 // CheckPath reports a path that cannot name a queue.
 func CheckPath(path string) error {
-	q := New(path, 0)
+	q := New(path, Access{})
 	switch {
 	case path == "":
 		return errors.New("the path is empty: name a file such as var/log/app.log")
@@ -119,6 +136,29 @@ func (q Queue) Quarantine() string { return q.Path(q.Name + ".quarantine") }
 
 func (q Queue) beside(suffix string) string { return q.Path("." + q.Name + suffix) }
 
+// Journal returns the queue's journal.
+func (q Queue) Journal() Journal { return Journal{q} }
+
+// Checkpoint returns the queue's checkpoint.
+func (q Queue) Checkpoint() Checkpoint { return Checkpoint{q} }
+
+// MakeDir makes the folder if it is missing. One whose files are read again, to
+// be shipped, is refused where others could plant files.
+func (q Queue) MakeDir(readAgain bool) error {
+	if readAgain {
+		return safefile.MakeDir(q.Dir, q.access.policy())
+	}
+	return os.MkdirAll(q.Dir, dirPerm)
+}
+
+// OpenFile opens a file of the queue, and no link in its place.
+func (q Queue) OpenFile(path string, flag int) (*os.File, error) {
+	return safefile.OpenFile(path, flag, 0, q.access.policy())
+}
+
+// read returns what is in a file of the queue.
+func (q Queue) read(path string) ([]byte, error) { return safefile.ReadFile(path, q.access.policy()) }
+
 // isActive reports whether name is that of an active file.
 func (q Queue) isActive(name string) bool {
 	if name == q.Name {
@@ -145,62 +185,93 @@ func (q Queue) segmentOf(name string) (seq string, ok bool) {
 	return m[2], true
 }
 
-// Sequence makes sequences that grow. The zero Sequence is ready to use.
-type Sequence struct{ last time.Time }
-
-const stampLayout = "20060102150405.000000"
-
-func (s *Sequence) next() string {
-	now := time.Now().UTC().Truncate(time.Microsecond)
-	if !now.After(s.last) {
-		now = s.last.Add(time.Microsecond)
+// Segments returns the sealed segments, oldest first.
+func (q Queue) Segments() ([]Segment, error) {
+	entries, err := os.ReadDir(q.Dir)
+	if err != nil {
+		return nil, err
 	}
-	s.last = now
 
-	stamp := strings.Replace(now.Format(stampLayout), ".", "", 1)
-	return fmt.Sprintf("%s-%06d", stamp, rand.IntN(1_000_000))
-}
-
-// lastYear leaves room for sequences of the same length behind one that a wrong
-// clock made.
-const lastYear = 9000
-
-// after makes all further sequences greater than seq.
-func (s *Sequence) after(seq string) {
-	if len(seq) < 20 {
-		return
-	}
-	t, err := time.Parse(stampLayout, seq[:14]+"."+seq[14:20])
-	if err != nil || t.Year() > lastYear {
-		return // not by any clock
-	}
-	if t.After(s.last) {
-		s.last = t
-	}
-}
-
-// NextSegment returns the path of a segment to come. It is younger than those
-// that are there, also where the clock was set back: then, and at first, it
-// looks.
-func (q Queue) NextSegment(seqs *Sequence) (string, error) {
-	if time.Now().Before(seqs.last) || seqs.last.IsZero() {
-		entries, err := os.ReadDir(q.Dir)
+	var found []Segment
+	for _, e := range entries {
+		seq, ok := q.segmentOf(e.Name())
+		if !ok || !e.Type().IsRegular() {
+			continue
+		}
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
-			return "", err
+			return nil, err
 		}
-		newest := ""
-		for _, e := range entries {
-			if seq, ok := q.segmentOf(e.Name()); ok {
-				newest = max(newest, seq)
-			}
-		}
-		seqs.after(newest)
+		found = append(found, Segment{Queue: q, Path: q.Path(e.Name()), Seq: seq, Size: info.Size()})
 	}
 
-	for {
-		path := q.Path(q.stem + "-" + seqs.next() + q.ext)
-		if _, err := os.Lstat(path); err != nil {
-			return path, nil // os.Rename would replace one that is there
+	slices.SortFunc(found, func(a, b Segment) int { return strings.Compare(a.Seq, b.Seq) })
+	return found, nil
+}
+
+// files returns the sizes of the files in the folder, by name.
+func (q Queue) files() (map[string]int64, error) {
+	entries, err := os.ReadDir(q.Dir)
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[string]int64, len(entries))
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil {
+			found[e.Name()] = info.Size()
 		}
 	}
+	return found, nil
+}
+
+// Written reports whether a process holds an active file of the log.
+func (q Queue) Written() bool {
+	entries, err := os.ReadDir(q.Dir)
+	if err != nil {
+		return false
+	}
+
+	for _, e := range entries {
+		if !q.isActive(e.Name()) || !e.Type().IsRegular() {
+			continue
+		}
+		f, err := q.OpenFile(q.Path(e.Name()), os.O_RDWR)
+		if err != nil {
+			continue
+		}
+		held, err := filelock.TryLock(f)
+		if cerr := f.Close(); err == nil && cerr == nil && !held {
+			return true
+		}
+	}
+
+	return false
+}
+
+// All returns the queues in dir.
+func All(dir string, access Access) ([]Queue, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+
+	names := map[string]bool{}
+	for _, e := range entries {
+		name := e.Name()
+		if m := segmentName.FindStringSubmatch(name); m != nil {
+			names[m[1]+m[3]] = true
+		} else if rest, ok := strings.CutSuffix(name, markerSuffix); ok && len(rest) > 1 && rest[0] == '.' {
+			names[rest[1:]] = true
+		}
+	}
+
+	var found []Queue
+	for name := range names {
+		found = append(found, New(filepath.Join(dir, name), access))
+	}
+	slices.SortFunc(found, func(a, b Queue) int { return strings.Compare(a.Name, b.Name) })
+	return found, nil
 }

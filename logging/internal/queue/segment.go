@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/svcblocks/svcblocks/internal/filelock"
@@ -23,58 +21,6 @@ type Segment struct {
 	Size int64
 }
 
-// Segments returns the sealed segments, oldest first.
-func (q Queue) Segments() ([]Segment, error) {
-	entries, err := os.ReadDir(q.Dir)
-	if err != nil {
-		return nil, err
-	}
-
-	var found []Segment
-	for _, e := range entries {
-		seq, ok := q.segmentOf(e.Name())
-		if !ok || !e.Type().IsRegular() {
-			continue
-		}
-		info, err := e.Info()
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, Segment{Queue: q, Path: q.Path(e.Name()), Seq: seq, Size: info.Size()})
-	}
-
-	slices.SortFunc(found, func(a, b Segment) int { return strings.Compare(a.Seq, b.Seq) })
-	return found, nil
-}
-
-// All returns the queues in dir.
-func All(dir string, perm os.FileMode) ([]Queue, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
-
-	names := map[string]bool{}
-	for _, e := range entries {
-		name := e.Name()
-		if m := segmentName.FindStringSubmatch(name); m != nil {
-			names[m[1]+m[3]] = true
-		} else if rest, ok := strings.CutSuffix(name, markerSuffix); ok && len(rest) > 1 && rest[0] == '.' {
-			names[rest[1:]] = true
-		}
-	}
-
-	var found []Queue
-	for name := range names {
-		found = append(found, New(filepath.Join(dir, name), perm))
-	}
-	slices.SortFunc(found, func(a, b Queue) int { return strings.Compare(a.Name, b.Name) })
-	return found, nil
-}
-
 // Sealed returns when the segment was sealed, by its number; a number that no
 // clock made gives the present.
 func (s Segment) Sealed() time.Time {
@@ -86,7 +32,7 @@ func (s Segment) Sealed() time.Time {
 
 // Open opens the segment for reading without locking it. It returns
 // fs.ErrNotExist for one that is gone.
-func (s Segment) Open() (*os.File, error) { return os.OpenFile(s.Path, os.O_RDWR, 0) }
+func (s Segment) Open() (*os.File, error) { return s.Queue.OpenFile(s.Path, os.O_RDWR) }
 
 // Here reports whether f is still the segment's file: a writer drops segments
 // for its quota.
@@ -117,7 +63,7 @@ func (s Segment) Drop() (events int64, ok bool, err error) {
 		return 0, false, err
 	}
 
-	done, _ := s.Queue.Progress() // damaged: all of it counts as lost
+	done, _ := s.Queue.Checkpoint().Read() // damaged: all of it counts as lost
 	p := done[s.Seq]
 	if events, err = CountLines(f, p.At, s.Size); err != nil {
 		return 0, false, err

@@ -3,11 +3,8 @@ package queue
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"time"
-
-	"github.com/svcblocks/svcblocks/internal/filelock"
 )
 
 // Condition is how the delivery of a queue is.
@@ -37,87 +34,28 @@ type State struct {
 	PID int `json:"pid,omitempty"`
 }
 
-// State returns the state that was written last; a queue without one is
+// ReadState returns the state of q that was written last; a queue without one is
 // healthy. It is advice: a damaged one counts as none.
-func (q Queue) State() State {
+func ReadState(q Queue) State {
 	var s State
-	data, err := os.ReadFile(q.beside(".state"))
+	data, err := q.read(q.beside(".state"))
 	if err != nil || json.Unmarshal(data, &s) != nil || s.Condition == "" {
 		return State{Condition: Healthy}
 	}
 	return s
 }
 
-// SetState writes the state.
-func (q Queue) SetState(s State) error {
+// Save writes the state beside the log of q.
+func (s State) Save(q Queue) error {
 	data, err := json.Marshal(s)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(q.beside(".state"), append(data, '\n'), q.Perm)
-}
 
-// Turn is the right to ship a queue: one shipper of one process has it at a
-// time. It is a lock on a file that holds the process's number and when it was
-// last seen at work.
-type Turn struct{ f *os.File }
-
-// Holder is who has the turn.
-type Holder struct {
-	// PID is its process. 0: unknown.
-	PID int
-	// At is when it was last seen at work.
-	At time.Time
-}
-
-// turnFormat has a fixed width, so that a full disk has room for it.
-const turnFormat = "%010d %020d\n"
-
-// TryTurn takes the turn, or returns nil and who has it.
-func (q Queue) TryTurn() (*Turn, Holder, error) {
-	f, err := os.OpenFile(q.beside(".turn"), os.O_CREATE|os.O_RDWR, q.Perm)
+	f, err := q.OpenFile(q.beside(".state"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC)
 	if err != nil {
-		return nil, Holder{}, err
+		return err
 	}
-	held, err := filelock.TryLock(f)
-	if err != nil {
-		return nil, Holder{}, errors.Join(err, f.Close())
-	}
-	if !held {
-		return nil, holderOf(f), f.Close()
-	}
-	t := &Turn{f}
-	t.Beat()
-	return t, Holder{}, nil
+	_, err = f.Write(append(data, '\n'))
+	return errors.Join(err, f.Close())
 }
-
-// LastTurn returns who had the turn last.
-func (q Queue) LastTurn() Holder {
-	f, err := os.Open(q.beside(".turn"))
-	if err != nil {
-		return Holder{}
-	}
-	defer func() { _ = f.Close() }() // read only
-	return holderOf(f)
-}
-
-// holderOf reads who holds the turn; one that wrote nothing is unknown.
-func holderOf(f *os.File) Holder {
-	var pid int
-	var at int64
-	text := make([]byte, 64)
-	n, _ := f.ReadAt(text, 0) // short
-	if _, err := fmt.Sscanf(string(text[:n]), "%d %d", &pid, &at); err != nil {
-		return Holder{}
-	}
-	return Holder{PID: pid, At: time.Unix(0, at)}
-}
-
-// Beat notes that the holder is at work. Where that cannot be written, others
-// may say that they are blocked.
-func (t *Turn) Beat() {
-	_, _ = t.f.WriteAt(fmt.Appendf(nil, turnFormat, os.Getpid(), time.Now().UnixNano()), 0)
-}
-
-// End gives the turn back.
-func (t *Turn) End() error { return t.f.Close() }

@@ -25,24 +25,35 @@ import (
 // Options says where and how to send. APIKey is required.
 type Options struct {
 	// APIKey is sent as DD-API-KEY.
-	APIKey secret.Secret
+	APIKey secret.Secret `doc:"API key"`
 	// HTTP says how requests are made.
 	sink.HTTP `koanf:",squash"`
 	// DisableGzip sends the lines uncompressed.
-	DisableGzip bool
+	DisableGzip bool `doc:"send uncompressed"`
 	// DisableID leaves out the attribute "event_id".
-	DisableID bool
+	DisableID bool `doc:"leave event_id out"`
 	// Hostname, Service and Source are put on each entry. Source defaults to
 	// "go".
-	Hostname, Service string
-	Source            string `default:"go"`
+	Hostname string `doc:"host on each entry; empty: none"`
+	Service  string `doc:"service on each entry; empty: none"`
+	Source   string `default:"go" zero:"default" doc:"source on each entry"`
 	// Site is Datadog's site. Defaults to "datadoghq.com". Unused with URL.
-	Site string `default:"datadoghq.com"`
+	Site string `default:"datadoghq.com" zero:"default" doc:"Datadog's site, unused with url"`
 	// Tags are put on each entry, such as "env:prod".
-	Tags []string
+	Tags []string `doc:"tags on each entry, such as env:prod"`
 	// URL is the intake's address, to which /api/v2/logs is added. Defaults
 	// to that of Site.
-	URL string
+	URL string `doc:"address of the intake; empty: that of site"`
+}
+
+// Validate reports every mistake by its field, as New does. Options without an
+// APIKey are those of a sink that is not used, and have none.
+func (o Options) Validate() error {
+	if o.APIKey.IsZero() {
+		return nil
+	}
+	_, err := New(&o)
+	return err
 }
 
 // The intake takes 5 MB uncompressed, 1000 entries, and 1 MB an entry.

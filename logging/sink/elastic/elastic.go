@@ -30,25 +30,35 @@ import (
 type Options struct {
 	// APIKey is sent as "Authorization: ApiKey <key>", in its encoded form.
 	// Empty: not sent.
-	APIKey secret.Secret
+	APIKey secret.Secret `doc:"API key in its encoded form; empty: none"`
 	// HTTP says how requests are made.
 	sink.HTTP `koanf:",squash"`
 	// DisableGzip sends the lines uncompressed.
-	DisableGzip bool
+	DisableGzip bool `doc:"send uncompressed"`
 	// Index is the index, the alias or the data stream. IDs are unique per
 	// index: behind an alias or a data stream that rolled over in between, an
 	// event may be stored twice.
-	Index string
+	Index string `doc:"index, alias or data stream"`
 	// MaxBatchBytes is what the receiver takes in one request. Defaults to
 	// 10 MB, the least among hosted offers; http.max_content_length is
 	// 100 MB.
-	MaxBatchBytes int `default:"10000000" min:"10000"`
+	MaxBatchBytes int `default:"10000000" zero:"default" min:"10000" doc:"what the receiver takes in one request"`
 	// Password goes with Username.
-	Password secret.Secret
+	Password secret.Secret `doc:"password of username"`
 	// URL is the receiver's address, to which /_bulk is added.
-	URL string
+	URL string `doc:"receiver's address, without /_bulk"`
 	// Username is for basic authentication. Empty: none.
-	Username string
+	Username string `doc:"user of basic authentication; empty: none"`
+}
+
+// Validate reports every mistake by its field, as New does. Options without a
+// URL are those of a sink that is not used, and have none.
+func (o Options) Validate() error {
+	if o.URL == "" {
+		return nil
+	}
+	_, err := New(&o)
+	return err
 }
 
 // Sink sends to Elasticsearch. Its methods are safe for concurrent use.

@@ -34,26 +34,36 @@ type Options struct {
 	// HTTP says how requests are made.
 	sink.HTTP `koanf:",squash"`
 	// ContentType defaults to "application/x-ndjson".
-	ContentType string `default:"application/x-ndjson"`
+	ContentType string `default:"application/x-ndjson" zero:"default" doc:"type of the body"`
 	// Gzip sends the lines compressed. A receiver that does not look at
 	// Content-Encoding may store bytes and say 200: see first that yours does.
 	// Without it, and without IDField, the kernel copies the lines from the file
 	// to a plain HTTP connection by itself.
-	Gzip bool
+	Gzip bool `doc:"send compressed"`
 	// Header is added to each request.
-	Header http.Header
+	Header http.Header `doc:"headers of each request"`
 	// IDField is the key under which each object carries its event's ID, such
 	// as "event_id". Empty: none does.
-	IDField string
+	IDField string `doc:"key of the event's ID; empty: none"`
 	// MaxBatchBytes, MaxBatchEvents and MaxEventBytes are what the receiver
 	// takes in one request, uncompressed. 0: no limit but that of the shipper.
-	MaxBatchBytes  int `min:"0"`
-	MaxBatchEvents int `min:"0"`
-	MaxEventBytes  int `min:"0"`
+	MaxBatchBytes  int `min:"0" doc:"bytes of a request; 0: no limit"`
+	MaxBatchEvents int `min:"0" doc:"events of a request; 0: no limit"`
+	MaxEventBytes  int `min:"0" doc:"bytes of an event; 0: no limit"`
 	// Token is sent as "Authorization: Bearer <token>". Empty: not sent.
-	Token secret.Secret
+	Token secret.Secret `doc:"bearer token; empty: none"`
 	// URL is the endpoint.
-	URL string
+	URL string `doc:"endpoint"`
+}
+
+// Validate reports every mistake by its field, as New does. Options without a
+// URL are those of a sink that is not used, and have none.
+func (o Options) Validate() error {
+	if o.URL == "" {
+		return nil
+	}
+	_, err := New(&o)
+	return err
 }
 
 // Sink sends to an HTTP endpoint. It is a [logging.Sink] and a

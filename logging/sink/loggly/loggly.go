@@ -27,16 +27,26 @@ type Options struct {
 	// HTTP says how requests are made.
 	sink.HTTP `koanf:",squash"`
 	// DisableGzip sends the lines uncompressed.
-	DisableGzip bool
+	DisableGzip bool `doc:"send uncompressed"`
 	// IDField is the key under which each object carries its event's ID.
 	// Empty: none does.
-	IDField string
+	IDField string `doc:"key of the event's ID; empty: none"`
 	// Tags are put on every event: letters, digits, "-", "_" and ".".
-	Tags []string
+	Tags []string `doc:"tags on each event"`
 	// Token is the customer token.
-	Token secret.Secret
+	Token secret.Secret `doc:"customer token"`
 	// URL is the endpoint's origin. Defaults to "https://logs-01.loggly.com".
-	URL string `default:"https://logs-01.loggly.com"`
+	URL string `default:"https://logs-01.loggly.com" zero:"default" doc:"origin of the endpoint"`
+}
+
+// Validate reports every mistake by its field, as New does. Options without a
+// Token are those of a sink that is not used, and have none.
+func (o Options) Validate() error {
+	if o.Token.IsZero() {
+		return nil
+	}
+	_, err := New(&o)
+	return err
 }
 
 // The limits of the bulk endpoint: 5 MB a batch, 1 MB an event.

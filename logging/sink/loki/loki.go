@@ -32,25 +32,35 @@ type Options struct {
 	// HTTP says how requests are made.
 	sink.HTTP `koanf:",squash"`
 	// DisableGzip sends the lines uncompressed.
-	DisableGzip bool
+	DisableGzip bool `doc:"send uncompressed"`
 	// DisableLevel leaves out the label "level".
-	DisableLevel bool
+	DisableLevel bool `doc:"leave the label level out"`
 	// IDField is the key of structured metadata that carries the event's ID.
 	// Empty: none does.
-	IDField string
+	IDField string `doc:"metadata key of the event's ID; empty: none"`
 	// Labels are put on each stream: at least one, and few, as each set of
 	// values makes a stream.
-	Labels map[string]string
+	Labels map[string]string `doc:"labels of each stream, at least one"`
 	// Password goes with Username.
-	Password secret.Secret
+	Password secret.Secret `doc:"password of username"`
 	// Tenant is sent as X-Scope-OrgID. Empty: not sent.
-	Tenant string
+	Tenant string `doc:"X-Scope-OrgID; empty: none"`
 	// Token is sent as "Authorization: Bearer <token>". Empty: not sent.
-	Token secret.Secret
+	Token secret.Secret `doc:"bearer token; empty: none"`
 	// URL is Loki's address, to which /loki/api/v1/push is added.
-	URL string
+	URL string `doc:"Loki's address, without /loki/api/v1/push"`
 	// Username is for basic authentication. Empty: none.
-	Username string
+	Username string `doc:"user of basic authentication; empty: none"`
+}
+
+// Validate reports every mistake by its field, as New does. Options without a
+// URL are those of a sink that is not used, and have none.
+func (o Options) Validate() error {
+	if o.URL == "" {
+		return nil
+	}
+	_, err := New(&o)
+	return err
 }
 
 // Loki's defaults (limits_config): line 256 KB, 15 label names, 2048 bytes a

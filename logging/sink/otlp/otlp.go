@@ -33,20 +33,30 @@ type Options struct {
 	// HTTP says how requests are made.
 	sink.HTTP `koanf:",squash"`
 	// DisableGzip sends the request uncompressed.
-	DisableGzip bool
+	DisableGzip bool `doc:"send uncompressed"`
 	// Encoding is "protobuf" or "json". Defaults to "protobuf".
-	Encoding string `default:"protobuf" oneof:"protobuf|json"`
+	Encoding string `default:"protobuf" zero:"default" oneof:"protobuf|json" doc:"protobuf or json"`
 	// Header is added to each request.
-	Header http.Header
+	Header http.Header `doc:"headers of each request"`
 	// MaxBatchBytes is what the receiver takes in one request, measured in
 	// lines. Defaults to 4 MB.
-	MaxBatchBytes int `default:"4000000" min:"10000"`
+	MaxBatchBytes int `default:"4000000" zero:"default" min:"10000" doc:"what the receiver takes in one request, in bytes of lines"`
 	// Resource holds the attributes of what logs, such as "service.name".
-	Resource map[string]string
+	Resource map[string]string `doc:"attributes of what logs, such as service.name"`
 	// Token is sent as "Authorization: Bearer <token>". Empty: not sent.
-	Token secret.Secret
+	Token secret.Secret `doc:"bearer token; empty: none"`
 	// URL is the collector's address, to which /v1/logs is added.
-	URL string
+	URL string `doc:"collector's address, without /v1/logs"`
+}
+
+// Validate reports every mistake by its field, as New does. Options without a
+// URL are those of a sink that is not used, and have none.
+func (o Options) Validate() error {
+	if o.URL == "" {
+		return nil
+	}
+	_, err := New(&o)
+	return err
 }
 
 // Sink sends to a collector. Its methods are safe for concurrent use.

@@ -28,19 +28,32 @@ type Options struct {
 	sink.HTTP `koanf:",squash"`
 	// Channel is the channel of the requests, a GUID, which tokens with
 	// acknowledgement ask for. Acknowledgements are not asked for. Empty: none.
-	Channel string
+	Channel string `doc:"channel of the requests, a GUID; empty: none"`
 	// DisableGzip sends the lines uncompressed.
-	DisableGzip bool
+	DisableGzip bool `doc:"send uncompressed"`
 	// DisableID leaves out the field "event_id".
-	DisableID bool
+	DisableID bool `doc:"leave event_id out"`
 	// Host, Index, Source and SourceType are put on each event. Empty: those
 	// of the token.
-	Host, Index, Source, SourceType string
+	Host       string `doc:"host of each event; empty: the token's"`
+	Index      string `doc:"index of each event; empty: the token's"`
+	Source     string `doc:"source of each event; empty: the token's"`
+	SourceType string `doc:"source type of each event; empty: the token's"`
 	// Token is the collector's token.
-	Token secret.Secret
+	Token secret.Secret `doc:"collector's token"`
 	// URL is the collector's address, to which /services/collector/event is
 	// added.
-	URL string
+	URL string `doc:"collector's address, without /services/collector"`
+}
+
+// Validate reports every mistake by its field, as New does. Options without a
+// URL are those of a sink that is not used, and have none.
+func (o Options) Validate() error {
+	if o.URL == "" {
+		return nil
+	}
+	_, err := New(&o)
+	return err
 }
 
 // A batch keeps to 2 MiB, what OpenTelemetry's exporter sends by default, and

@@ -256,15 +256,25 @@ func (p *Poster) zipped(ctx context.Context, u *url.URL, body io.Reader, extra [
 func (p *Poster) section(ctx context.Context, u *url.URL, at io.ReaderAt, from, size int64, extra []string) (*Answer, error) {
 	if f, ok := at.(*os.File); ok {
 		// A descriptor of its own for each request: after an early answer the
-		// transport may go on reading for a while, and move the position.
+		// transport may go on reading for a while, and move the position. The name
+		// may be another file's by now.
 		if own, err := os.Open(f.Name()); err == nil {
 			defer func() { _ = own.Close() }() // read only
-			if _, err := own.Seek(from, io.SeekStart); err == nil {
+			if _, err := own.Seek(from, io.SeekStart); err == nil && sameFile(own, f) {
 				return p.do(ctx, u, &fileSection{f: own, end: from + size}, size, "", extra)
 			}
 		}
 	}
 	return p.do(ctx, u, io.NewSectionReader(at, from, size), size, "", extra)
+}
+
+func sameFile(a, b *os.File) bool {
+	ai, err := a.Stat()
+	if err != nil {
+		return false
+	}
+	bi, err := b.Stat()
+	return err == nil && os.SameFile(ai, bi)
 }
 
 // fileSection is the rest of f up to end. Package net sends what is a

@@ -16,7 +16,7 @@ import (
 func TestRescueBesideAShipper(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	q := queue.New(filepath.Join(dir, "log", "app.log"), 0)
+	q := queue.New(filepath.Join(dir, "log", "app.log"), queue.Access{})
 	if err := os.Mkdir(q.Dir, 0o750); err != nil {
 		t.Fatal(err)
 	}
@@ -45,9 +45,9 @@ func TestRescueBesideAShipper(t *testing.T) {
 	}
 
 	const rescues = 500
-	var seqs queue.Sequence
+	w := queue.NewWriter(q)
 	for range rescues {
-		if err := q.Rescue(active, filepath.Join(q.Dir, "app.log"), &seqs); err != nil {
+		if err := w.Rescue(active, filepath.Join(q.Dir, "app.log")); err != nil {
 			t.Error(err)
 		}
 	}

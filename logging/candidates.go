@@ -11,12 +11,19 @@ import (
 // probeBytes is how much of a segment is looked at for an event to try.
 const probeBytes = 64 << 10
 
-// candidate returns an event to try, as the n-th: the newest, the oldest, then
-// one from anywhere and the newest by turns. Those that were refused come last.
-func (d *delivery) candidate(n int) (seg queue.Segment, at int64, ok bool) {
+// candidates are the events of a queue that may be tried by themselves.
+type candidates struct {
+	segments []queue.Segment
+	of       func(seq string) *work
+	most     int // bytes of an event that the receiver takes
+}
+
+// nth returns an event to try, as the n-th: the newest, the oldest, then one from
+// anywhere and the newest by turns. Those that were refused come last.
+func (c candidates) nth(n int) (seg queue.Segment, at int64, ok bool) {
 	var open []queue.Segment
-	for _, seg := range d.segments {
-		if d.of(seg.Seq).at < seg.Size {
+	for _, seg := range c.segments {
+		if c.of(seg.Seq).at < seg.Size {
 			open = append(open, seg)
 		}
 	}
@@ -24,19 +31,19 @@ func (d *delivery) candidate(n int) (seg queue.Segment, at int64, ok bool) {
 	if len(open) > 0 {
 		newest := func() (queue.Segment, int64, bool) {
 			seg := open[len(open)-1]
-			at, ok := d.candidateIn(seg, seg.Size-probeBytes, true)
+			at, ok := c.in(seg, seg.Size-probeBytes, true)
 			return seg, at, ok
 		}
 
 		oldest := func() (queue.Segment, int64, bool) {
-			at, ok := d.candidateIn(open[0], 0, false)
+			at, ok := c.in(open[0], 0, false)
 			return open[0], at, ok
 		}
 
 		anywhere := func() (queue.Segment, int64, bool) {
 			seg := open[rand.IntN(len(open))]
-			from := d.of(seg.Seq).at
-			at, ok := d.candidateIn(seg, from+rand.Int64N(seg.Size-from), false)
+			from := c.of(seg.Seq).at
+			at, ok := c.in(seg, from+rand.Int64N(seg.Size-from), false)
 			return seg, at, ok
 		}
 
@@ -55,13 +62,13 @@ func (d *delivery) candidate(n int) (seg queue.Segment, at int64, ok bool) {
 		}
 	}
 
-	return d.refusedCandidate()
+	return c.refused()
 }
 
-// candidateIn returns the first, or the last, event in the piece of the segment
+// in returns the first, or the last, event in the piece of the segment
 // from offset from on, that was not sent yet.
-func (d *delivery) candidateIn(seg queue.Segment, from int64, last bool) (at int64, ok bool) {
-	w := d.of(seg.Seq)
+func (c candidates) in(seg queue.Segment, from int64, last bool) (at int64, ok bool) {
+	w := c.of(seg.Seq)
 	from = max(from, w.at)
 	f, err := seg.Open()
 	if err != nil {
@@ -79,9 +86,8 @@ func (d *delivery) candidateIn(seg queue.Segment, from int64, last bool) (at int
 	if err := b.read(f, seg, from, probeBytes, Limits{}); err != nil {
 		return 0, false
 	}
-	most := d.s.sink.Limits().event()
 	for _, l := range b.lines {
-		if size := l.to - l.from; size == 0 || size > most || w.done[l.at] || w.refused[l.at] != nil {
+		if size := l.to - l.from; size == 0 || size > c.most || w.passed(l.at) {
 			continue
 		}
 		at, ok = l.at, true
@@ -113,15 +119,11 @@ func nextLine(f *os.File, from, size int64) int64 {
 	return -1
 }
 
-// refusedCandidate returns one of the events that were refused.
-func (d *delivery) refusedCandidate() (seg queue.Segment, at int64, ok bool) {
+// refused returns one of the events that were refused.
+func (c candidates) refused() (seg queue.Segment, at int64, ok bool) {
 	n := 0
-	for _, s := range d.segments {
-		w := d.work[s.Seq]
-		if w == nil {
-			continue
-		}
-		for off := range w.refused {
+	for _, s := range c.segments {
+		for off := range c.of(s.Seq).refused {
 			if n++; rand.IntN(n) == 0 { // each with the same chance
 				seg, at, ok = s, off, true
 			}

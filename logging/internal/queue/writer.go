@@ -7,20 +7,29 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/svcblocks/svcblocks/internal/filelock"
 )
 
+// Writer makes the segments of a queue: it opens active files, seals them, and
+// seals those that killed processes left. It may be used by one goroutine at a
+// time.
+type Writer struct {
+	q    Queue
+	seqs sequence
+}
+
+// NewWriter returns a writer of q.
+func NewWriter(q Queue) *Writer { return &Writer{q: q} }
+
 // Open opens and locks the first active file that no other process holds. A
 // file that is there is appended to, behind a line break if its last line is
 // unfinished; torn says that the break could not be written.
-func (q Queue) Open() (f *os.File, size int64, torn bool, err error) {
+func (w *Writer) Open() (f *os.File, size int64, torn bool, err error) {
 	for n := 0; n < maxActive; {
-		path := q.Active(n)
-		if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
-			return nil, 0, false, fmt.Errorf("%s is no regular file: name one that is none else's, without symbolic links in place of it", path)
-		}
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE, q.Perm)
+		path := w.q.Active(n)
+		f, err := w.q.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE)
 		if err != nil {
 			return nil, 0, false, err
 		}
@@ -42,7 +51,7 @@ func (q Queue) Open() (f *os.File, size int64, torn bool, err error) {
 		}
 
 		size, err := terminate(f)
-		q.Journal().Opened(filepath.Base(path))
+		w.q.Journal().Opened(filepath.Base(path))
 		return f, size, err != nil, nil
 	}
 	return nil, 0, false, fmt.Errorf("%d processes write to it already", maxActive)
@@ -52,19 +61,19 @@ func (q Queue) Open() (f *os.File, size int64, torn bool, err error) {
 // returns the next active file. The next one is made before anything is
 // renamed: where that fails, for want of inodes, descriptors or permission, f
 // is still the active file. A nil next with a nil error means that f was sealed
-// and that [Queue.Open] is to find the next.
-func (q Queue) Seal(f *os.File, path string, seqs *Sequence) (next *os.File, err error) {
+// and that [Writer.Open] is to find the next.
+func (w *Writer) Seal(f *os.File, path string) (next *os.File, err error) {
 	if !renamesOpen {
-		return nil, q.Finish(f, path, seqs)
+		return nil, w.Finish(f, path)
 	}
-	pending := q.Path("." + filepath.Base(path) + ".next")
+	pending := w.q.Path("." + filepath.Base(path) + ".next")
 	// One that is there was left by a process that was killed while it sealed,
 	// and may be the active file by another name: it is not written to. Only who
 	// holds the active file gets here.
 	if err := os.Remove(pending); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	next, err = os.OpenFile(pending, os.O_RDWR|os.O_APPEND|os.O_CREATE|os.O_EXCL, q.Perm)
+	next, err = w.q.OpenFile(pending, os.O_RDWR|os.O_APPEND|os.O_CREATE|os.O_EXCL)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +82,7 @@ func (q Queue) Seal(f *os.File, path string, seqs *Sequence) (next *os.File, err
 		err = fmt.Errorf("%s is locked by another process", pending)
 	}
 	if err == nil {
-		err = q.Finish(f, path, seqs)
+		err = w.Finish(f, path)
 	}
 	if err != nil {
 		return nil, errors.Join(err, next.Close(), os.Remove(pending))
@@ -91,23 +100,23 @@ func (q Queue) Seal(f *os.File, path string, seqs *Sequence) (next *os.File, err
 		_ = next.Close() // empty
 		return nil, nil
 	}
-	q.Journal().Opened(filepath.Base(path))
+	w.q.Journal().Opened(filepath.Base(path))
 	return next, nil
 }
 
 // Finish gives the active file at path, open and locked as f, the name of a
 // segment.
-func (q Queue) Finish(f *os.File, path string, seqs *Sequence) error {
+func (w *Writer) Finish(f *os.File, path string) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
-	target, err := q.NextSegment(seqs)
+	target, err := w.next()
 	if err != nil {
 		return err
 	}
 
-	j := q.Journal()
+	j := w.q.Journal()
 	j.Gone(filepath.Base(path))
 	if err := release(f, func() error { return os.Rename(path, target) }); err != nil {
 		j.Opened(filepath.Base(path))
@@ -118,18 +127,43 @@ func (q Queue) Finish(f *os.File, path string, seqs *Sequence) error {
 }
 
 // Discard removes the empty active file at path, open and locked as f.
-func (q Queue) Discard(f *os.File, path string) error {
-	q.Journal().Gone(filepath.Base(path))
+func (w *Writer) Discard(f *os.File, path string) error {
+	w.q.Journal().Gone(filepath.Base(path))
 	if !SameFile(f, path) {
 		return nil
 	}
 	return release(f, func() error { return os.Remove(path) })
 }
 
+// next returns the path of a segment to come. It is younger than those that are
+// there, also where the clock was set back: then, and at first, it looks.
+func (w *Writer) next() (string, error) {
+	if time.Now().Before(w.seqs.last) || w.seqs.last.IsZero() {
+		entries, err := os.ReadDir(w.q.Dir)
+		if err != nil {
+			return "", err
+		}
+		newest := ""
+		for _, e := range entries {
+			if seq, ok := w.q.segmentOf(e.Name()); ok {
+				newest = max(newest, seq)
+			}
+		}
+		w.seqs.after(newest)
+	}
+
+	for {
+		path := w.q.Path(w.q.stem + "-" + w.seqs.next() + w.q.ext)
+		if _, err := os.Lstat(path); err != nil {
+			return path, nil // os.Rename would replace one that is there
+		}
+	}
+}
+
 // Rescue copies the records of an active file that somebody else renamed or
 // removed into a segment: they are still ours to read.
-func (q Queue) Rescue(f *os.File, path string, seqs *Sequence) (err error) {
-	out, err := q.lockedSegment(seqs)
+func (w *Writer) Rescue(f *os.File, path string) (err error) {
+	out, err := w.lockedSegment()
 	if err != nil {
 		return err
 	}
@@ -145,7 +179,7 @@ func (q Queue) Rescue(f *os.File, path string, seqs *Sequence) (err error) {
 		return errors.Join(err, os.Remove(target))
 	}
 
-	j := q.Journal()
+	j := w.q.Journal()
 	j.Gone(filepath.Base(path))
 	j.Sealed(filepath.Base(target), n)
 	return nil
@@ -154,14 +188,14 @@ func (q Queue) Rescue(f *os.File, path string, seqs *Sequence) (err error) {
 // lockedSegment makes an empty segment and locks it, so that no shipper takes a
 // part for the whole. A shipper that finds it before it is locked takes it for
 // an empty one and removes it: then another is made.
-func (q Queue) lockedSegment(seqs *Sequence) (*os.File, error) {
+func (w *Writer) lockedSegment() (*os.File, error) {
 	const tries = 100
 	for range tries {
-		path, err := q.NextSegment(seqs)
+		path, err := w.next()
 		if err != nil {
 			return nil, err
 		}
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, q.Perm)
+		f, err := w.q.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR)
 		if err != nil {
 			return nil, err
 		}
@@ -177,23 +211,23 @@ func (q Queue) lockedSegment(seqs *Sequence) (*os.File, error) {
 			return nil, err
 		}
 	}
-	return nil, fmt.Errorf("%d new segments in %s were removed at once: find out who does it", tries, q.Dir)
+	return nil, fmt.Errorf("%d new segments in %s were removed at once: find out who does it", tries, w.q.Dir)
 }
 
 // Adopt seals the active files which no process holds, left by one that ended,
 // and returns how many it sealed.
-func (q Queue) Adopt(seqs *Sequence) (sealed int, err error) {
-	entries, err := os.ReadDir(q.Dir)
+func (w *Writer) Adopt() (sealed int, err error) {
+	entries, err := os.ReadDir(w.q.Dir)
 	if err != nil {
 		return 0, err
 	}
 
 	var problems []error
 	for _, e := range entries {
-		if !q.isActive(e.Name()) || !e.Type().IsRegular() {
+		if !w.q.isActive(e.Name()) || !e.Type().IsRegular() {
 			continue
 		}
-		ok, err := q.adopt(q.Path(e.Name()), seqs)
+		ok, err := w.adopt(w.q.Path(e.Name()))
 		if err != nil {
 			problems = append(problems, err)
 		}
@@ -204,32 +238,8 @@ func (q Queue) Adopt(seqs *Sequence) (sealed int, err error) {
 	return sealed, errors.Join(problems...)
 }
 
-// Written reports whether a process holds an active file of the log.
-func (q Queue) Written() bool {
-	entries, err := os.ReadDir(q.Dir)
-	if err != nil {
-		return false
-	}
-
-	for _, e := range entries {
-		if !q.isActive(e.Name()) || !e.Type().IsRegular() {
-			continue
-		}
-		f, err := os.OpenFile(q.Path(e.Name()), os.O_RDWR, 0)
-		if err != nil {
-			continue
-		}
-		held, err := filelock.TryLock(f)
-		if cerr := f.Close(); err == nil && cerr == nil && !held {
-			return true
-		}
-	}
-
-	return false
-}
-
-func (q Queue) adopt(path string, seqs *Sequence) (sealed bool, err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
+func (w *Writer) adopt(path string) (sealed bool, err error) {
+	f, err := w.q.OpenFile(path, os.O_RDWR|os.O_APPEND)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -249,9 +259,9 @@ func (q Queue) adopt(path string, seqs *Sequence) (sealed bool, err error) {
 		return false, err
 	}
 	if size == 0 {
-		return false, q.Discard(f, path)
+		return false, w.Discard(f, path)
 	}
-	return true, q.Finish(f, path, seqs)
+	return true, w.Finish(f, path)
 }
 
 // terminate ends an unfinished last line, which a write cut short by a crash

@@ -23,10 +23,12 @@ type Progress struct {
 // ErrDamaged is returned for a checkpoint that is not as it was written.
 var ErrDamaged = errors.New("the checkpoint is damaged; what it stood for is sent again")
 
-// The checkpoint says how much of which segment was received, one line each. It
+// Checkpoint says how much of which segment was received, one line each. It
 // is not synced: what a power cut takes of it costs repeats, not events, and
 // the removal of a segment is what ends it. A line's checksum is that of what
 // precedes it, as an offset that is wrong would skip what was never sent.
+type Checkpoint struct{ q Queue }
+
 func progressLine(seq string, p Progress) string {
 	var text strings.Builder
 	text.WriteString(fmt.Sprintf("%s %020d", seq, p.At))
@@ -40,10 +42,10 @@ func progressLine(seq string, p Progress) string {
 	return fmt.Sprintf("%s %08x\n", text.String(), crc32.ChecksumIEEE([]byte(text.String())))
 }
 
-// Progress returns what the checkpoint says, by sequence of segment: nothing
-// if there is none. With ErrDamaged it returns the lines that are whole.
-func (q Queue) Progress() (map[string]Progress, error) {
-	data, err := os.ReadFile(q.beside(".sent"))
+// Read returns what the checkpoint says, by sequence of segment: nothing if
+// there is none. With ErrDamaged it returns the lines that are whole.
+func (c Checkpoint) Read() (map[string]Progress, error) {
+	data, err := c.q.read(c.Path())
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0 {
 		return nil, nil
 	}
@@ -90,10 +92,10 @@ func parseProgress(line string) (seq string, p Progress, ok bool) {
 	return words[0], p, line == progressLine(words[0], p)
 }
 
-// SetProgress writes the checkpoint, over the one that is there, so that a full
-// disk has room for it.
-func (q Queue) SetProgress(all map[string]Progress) (err error) {
-	f, err := os.OpenFile(q.beside(".sent"), os.O_CREATE|os.O_WRONLY, q.Perm)
+// Write replaces the checkpoint. It writes over the one that is there, so that a
+// full disk has room for it.
+func (c Checkpoint) Write(all map[string]Progress) (err error) {
+	f, err := c.q.OpenFile(c.Path(), os.O_CREATE|os.O_WRONLY)
 	if err != nil {
 		return err
 	}
@@ -113,8 +115,8 @@ func (q Queue) SetProgress(all map[string]Progress) (err error) {
 	return f.Truncate(int64(text.Len()))
 }
 
-// DropProgress removes a checkpoint that is damaged.
-func (q Queue) DropProgress() error { return os.Remove(q.beside(".sent")) }
+// Remove removes a checkpoint that is damaged.
+func (c Checkpoint) Remove() error { return os.Remove(c.Path()) }
 
-// Checkpoint returns the path of the checkpoint.
-func (q Queue) Checkpoint() string { return q.beside(".sent") }
+// Path returns the path of the checkpoint.
+func (c Checkpoint) Path() string { return c.q.beside(".sent") }

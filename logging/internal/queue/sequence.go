@@ -1,0 +1,42 @@
+package queue
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+)
+
+// sequence makes the numbers of segments, which grow.
+type sequence struct{ last time.Time }
+
+const stampLayout = "20060102150405.000000"
+
+func (s *sequence) next() string {
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	if !now.After(s.last) {
+		now = s.last.Add(time.Microsecond)
+	}
+	s.last = now
+
+	stamp := strings.Replace(now.Format(stampLayout), ".", "", 1)
+	return fmt.Sprintf("%s-%06d", stamp, rand.IntN(1_000_000))
+}
+
+// lastYear leaves room for sequences of the same length behind one that a wrong
+// clock made.
+const lastYear = 9000
+
+// after makes all further sequences greater than seq.
+func (s *sequence) after(seq string) {
+	if len(seq) < 20 {
+		return
+	}
+	t, err := time.Parse(stampLayout, seq[:14]+"."+seq[14:20])
+	if err != nil || t.Year() > lastYear {
+		return // not by any clock
+	}
+	if t.After(s.last) {
+		s.last = t
+	}
+}
