@@ -3,7 +3,6 @@ package logging
 import (
 	"bytes"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 
@@ -20,7 +19,7 @@ type line struct {
 // batch is a number of lines read from a segment.
 type batch struct {
 	seg     queue.Segment
-	file    *os.File
+	file    *queue.Reader
 	data    []byte
 	lines   []line
 	done    []bool // per line: received or set aside
@@ -34,13 +33,13 @@ type batch struct {
 const maxLineBytes = 64 << 20
 
 // begin empties the batch for lines of seg, open as f.
-func (b *batch) begin(f *os.File, seg queue.Segment, at int64) {
+func (b *batch) begin(f *queue.Reader, seg queue.Segment, at int64) {
 	*b = batch{seg: seg, file: f, end: at, objects: true, data: b.data[:0], lines: b.lines[:0], done: b.done[:0], events: b.events[:0]}
 }
 
 // read fills the batch with the lines of f from offset at, about size bytes of
 // them within the limits.
-func (b *batch) read(f *os.File, seg queue.Segment, at int64, size int, limits Limits) error {
+func (b *batch) read(f *queue.Reader, seg queue.Segment, at int64, size int, limits Limits) error {
 	b.begin(f, seg, at)
 	if limits.MaxBatchBytes > 0 {
 		size = min(size, limits.MaxBatchBytes)
@@ -100,7 +99,7 @@ func (b *batch) add(from, to int, at int64) {
 }
 
 // readLines fills the batch with the lines that begin at the given offsets.
-func (b *batch) readLines(f *os.File, seg queue.Segment, offsets []int64) error {
+func (b *batch) readLines(f *queue.Reader, seg queue.Segment, offsets []int64) error {
 	b.begin(f, seg, 0)
 	for _, at := range offsets {
 		text, err := readLine(f, seg, at)
@@ -169,14 +168,15 @@ func (b *batch) list(indices []int) []Event {
 // that ends with a newline.
 func (b *batch) section(indices []int) *io.SectionReader {
 	first, last := indices[0], indices[len(indices)-1]
-	if !b.objects || last-first != len(indices)-1 {
+	file := b.file.Plain()
+	if file == nil || !b.objects || last-first != len(indices)-1 {
 		return nil
 	}
 	from, to := b.lines[first].at, b.lines[last].at+int64(b.lines[last].to-b.lines[last].from)+1
 	if to > b.seg.Size {
 		return nil // the last line is unfinished
 	}
-	return io.NewSectionReader(b.file, from, to-from)
+	return io.NewSectionReader(file, from, to-from)
 }
 
 func (b *batch) bytes(indices []int) int {

@@ -2,8 +2,8 @@ package logging
 
 import (
 	"bytes"
+	"io"
 	"math/rand/v2"
-	"os"
 
 	"github.com/svcblocks/svcblocks/logging/internal/queue"
 )
@@ -100,7 +100,7 @@ func (c candidates) in(seg queue.Segment, from int64, last bool) (at int64, ok b
 
 // nextLine returns where the first line after offset from begins, -1 if there
 // is none.
-func nextLine(f *os.File, from, size int64) int64 {
+func nextLine(f io.ReaderAt, from, size int64) int64 {
 	buf := make([]byte, probeBytes)
 	for from < size {
 		n, err := f.ReadAt(buf, from)

@@ -23,6 +23,7 @@ var children = map[string]func() error{
 	"ship": childShip,
 	"many": childMany,
 	"term": childTerm,
+	"pack": childPack,
 }
 
 func TestMain(m *testing.M) {

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/svcblocks/svcblocks/internal/backoff"
@@ -34,9 +35,10 @@ type delivery struct {
 	size  int // of the next batch: lowered by 413
 	batch batch
 	probe batch
-	file  *os.File      // the segment under way, locked
+	file  *queue.Reader // the segment under way, locked
 	open  queue.Segment // that
 
+	tidy     sync.Once
 	token    chan struct{} // held while a goroutine of this process is at it
 	turn     *queue.Turn
 	work     map[string]*work // by sequence of segment
@@ -230,6 +232,9 @@ func (d *delivery) round(ctx context.Context, stop <-chan struct{}) error {
 	pass := func() error { return d.pass(ctx, "", &res) }
 	if !d.exhausted() {
 		had, err := d.turns(ctx, 0, pass)
+		if _, failed := errors.AsType[*failure](err); failed && d.s.opts.CompressWaiting {
+			d.s.problem("compressed "+d.queue.Name, d.pack(ctx, stop))
+		}
 		if _, failed := errors.AsType[*failure](err); failed || !had || d.s.seal == nil {
 			return err
 		}
@@ -249,6 +254,29 @@ func (d *delivery) round(ctx context.Context, stop <-chan struct{}) error {
 		}
 	}
 	_, err := d.turns(ctx, 0, pass)
+	return err
+}
+
+// pack compresses what waits, until stop is closed.
+func (d *delivery) pack(ctx context.Context, stop <-chan struct{}) error {
+	_, err := d.turns(ctx, 0, func() error {
+		for _, seg := range d.all {
+			select {
+			case <-stop:
+				return nil
+			default:
+			}
+			if seg.Packed || seg.Size == 0 {
+				continue
+			}
+			d.turn.Beat()
+			err := d.with(ctx, seg, func(f *queue.Reader, seg queue.Segment) error { return seg.Pack(f) })
+			if err != nil {
+				return d.s.named("compress", seg.Path, err)
+			}
+		}
+		return nil
+	})
 	return err
 }
 
@@ -273,6 +301,7 @@ func (d *delivery) exhausted() bool {
 // pass ships the sealed segments up to the one numbered limit once; "" means
 // all. The caller has the turn.
 func (d *delivery) pass(ctx context.Context, limit string, res *Result) error {
+	d.tidy.Do(func() { d.queue.RemoveUnfinished() })
 	problems, err := d.look(limit)
 	if err != nil {
 		return err
@@ -379,7 +408,7 @@ func (d *delivery) again(ctx context.Context, res *Result, problems *[]error) er
 			continue
 		}
 
-		err := d.with(ctx, seg, func(f *os.File, seg queue.Segment) error {
+		err := d.with(ctx, seg, func(f *queue.Reader, seg queue.Segment) error {
 			if err := d.batch.readLines(f, seg, offsets); err != nil {
 				return err
 			}
@@ -396,7 +425,7 @@ func (d *delivery) again(ctx context.Context, res *Result, problems *[]error) er
 }
 
 // with runs work with the segment open and locked, unless it is gone.
-func (d *delivery) with(ctx context.Context, seg queue.Segment, work func(f *os.File, seg queue.Segment) error) (err error) {
+func (d *delivery) with(ctx context.Context, seg queue.Segment, work func(f *queue.Reader, seg queue.Segment) error) (err error) {
 	if d.file != nil && d.open.Seq == seg.Seq {
 		return work(d.file, d.open) // locked already: an event of it is tried
 	}
@@ -408,18 +437,16 @@ func (d *delivery) with(ctx context.Context, seg queue.Segment, work func(f *os.
 		return err
 	}
 	defer func() { err = errors.Join(err, queue.Closed(f.Close())) }()
-	if err := d.hold(ctx, f); err != nil {
+	if err := d.hold(ctx, f.File); err != nil {
 		return err
 	}
-	if !seg.Here(f) {
+	if !seg.Here(f.File) {
 		return nil // dropped for the quota
 	}
 
-	info, err := f.Stat()
-	if err != nil {
+	if seg.Size, err = f.Size(); err != nil {
 		return err
 	}
-	seg.Size = info.Size()
 	if d.file == nil {
 		d.file, d.open = f, seg
 		defer func() { d.file = nil }()
@@ -456,7 +483,7 @@ func (d *delivery) ship(ctx context.Context, seg queue.Segment, res *Result) err
 		return nil // all but these are done
 	}
 
-	return d.with(ctx, seg, func(f *os.File, seg queue.Segment) error {
+	return d.with(ctx, seg, func(f *queue.Reader, seg queue.Segment) error {
 		w := d.of(seg.Seq)
 		for w.at < seg.Size {
 			if ctx.Err() != nil {
@@ -480,8 +507,8 @@ func (d *delivery) ship(ctx context.Context, seg queue.Segment, res *Result) err
 	})
 }
 
-func (d *delivery) remove(f *os.File, seg queue.Segment, res *Result) error {
-	if err := seg.Remove(f); err != nil {
+func (d *delivery) remove(f *queue.Reader, seg queue.Segment, res *Result) error {
+	if err := seg.Remove(f.File); err != nil {
 		return err
 	}
 	delete(d.work, seg.Seq)
@@ -497,7 +524,7 @@ func (d *delivery) sweep(res *Result) (problems []error) {
 		if w == nil || w.at < seg.Size || len(w.refused) > 0 {
 			continue
 		}
-		err := d.with(context.Background(), seg, func(f *os.File, seg queue.Segment) error {
+		err := d.with(context.Background(), seg, func(f *queue.Reader, seg queue.Segment) error {
 			if w.at < seg.Size {
 				return nil
 			}
@@ -774,7 +801,7 @@ func (d *delivery) try(ctx context.Context, most int, res *Result) (taken bool, 
 			return false, nil
 		}
 
-		err := d.with(ctx, seg, func(f *os.File, seg queue.Segment) error {
+		err := d.with(ctx, seg, func(f *queue.Reader, seg queue.Segment) error {
 			b := &d.probe
 			if err := b.readLines(f, seg, []int64{at}); err != nil {
 				return err

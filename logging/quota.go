@@ -43,7 +43,7 @@ func (q *quota) keep(size int64) (events int64) {
 
 	used := q.reserve
 	for _, s := range segments {
-		used += s.Size
+		used += s.DiskBytes
 	}
 	dropped := 0
 	now := time.Now()
@@ -58,7 +58,7 @@ func (q *quota) keep(size int64) (events int64) {
 			q.reports.Fail("quota", &Error{Op: "quota", Path: s.Path, Err: err})
 		}
 		if ok {
-			used -= s.Size
+			used -= s.DiskBytes
 			dropped++
 			events += n
 		}

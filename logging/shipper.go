@@ -34,6 +34,10 @@ type ShipperOptions struct {
 	// they stay in the queue, and an error says so. Defaults to 64 MiB;
 	// negative: no bound.
 	MaxQuarantineBytes int64 `koanf:"max_quarantine_bytes" default:"67108864" zero:"default" doc:"size of the file of refused events; negative: no bound"`
+	// CompressWaiting compresses segments that wait while the receiver is away or
+	// refuses, so that the same quota holds an outage about eight times as long.
+	// zcat reads them. The events and their IDs stay as they are.
+	CompressWaiting bool `koanf:"compress_waiting" doc:"compress segments while the receiver is away"`
 	// Interval is how often Run looks for something to ship. Defaults to 1s.
 	Interval time.Duration `koanf:"interval" default:"1s" zero:"default" doc:"how often the log is shipped"`
 	// Retry is how often a receiver that is away is tried again.

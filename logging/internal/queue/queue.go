@@ -23,6 +23,8 @@ import (
 //	app.log            the active file of a process, which holds a lock on it
 //	app~1.log          the active file of a second process
 //	app-<seq>.log      a sealed segment
+//	app-<seq>.log.<size>.gz  one that is packed, of so many bytes of lines
+//	.app.log.pack      a segment that is being packed
 //	.app.log.next      the active file to come, while one is sealed
 //	.app.log.queue     marks the folder as holding this queue; see Journal
 //	.app.log.sent      how much of which segment was received
@@ -151,6 +153,12 @@ func (q Queue) MakeDir(readAgain bool) error {
 	return os.MkdirAll(q.Dir, dirPerm)
 }
 
+// RemoveUnfinished removes what a process that was killed left of a segment that
+// it packed. The caller has the turn.
+func (q Queue) RemoveUnfinished() { _ = os.Remove(q.unfinished()) }
+
+func (q Queue) unfinished() string { return q.beside(".pack") }
+
 // OpenFile opens a file of the queue, and no link in its place.
 func (q Queue) OpenFile(path string, flag int) (*os.File, error) {
 	return safefile.OpenFile(path, flag, 0, q.access.policy())
@@ -175,9 +183,30 @@ func (q Queue) isActive(name string) bool {
 	return err == nil && n > 0 && n < maxActive && strconv.Itoa(n) == rest
 }
 
-// segmentOf returns the sequence of the segment called name, if it is one of
-// this queue.
+const packedSuffix = ".gz"
+
+// unpackedName returns the name that a packed segment had, and the size of its
+// lines; for another one name itself.
+func unpackedName(name string) (plain string, size int64, packed bool) {
+	rest, ok := strings.CutSuffix(name, packedSuffix)
+	if !ok {
+		return name, 0, false
+	}
+	i := strings.LastIndexByte(rest, '.')
+	if i < 0 {
+		return name, 0, false
+	}
+	size, err := strconv.ParseInt(rest[i+1:], 10, 64)
+	if err != nil || size < 1 || strconv.FormatInt(size, 10) != rest[i+1:] || !segmentName.MatchString(filepath.Base(rest[:i])) {
+		return name, 0, false
+	}
+	return rest[:i], size, true
+}
+
+// segmentOf returns the sequence of the segment called name, packed or not, if it
+// is one of this queue.
 func (q Queue) segmentOf(name string) (seq string, ok bool) {
+	name, _, _ = unpackedName(name)
 	m := segmentName.FindStringSubmatch(name)
 	if m == nil || m[1] != q.stem || m[3] != q.ext {
 		return "", false
@@ -205,11 +234,25 @@ func (q Queue) Segments() ([]Segment, error) {
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, Segment{Queue: q, Path: q.Path(e.Name()), Seq: seq, Size: info.Size()})
+		s := Segment{Queue: q, Path: q.Path(e.Name()), Seq: seq, Size: info.Size(), DiskBytes: info.Size()}
+		if _, size, packed := unpackedName(e.Name()); packed {
+			s.Size, s.Packed = size, true
+		}
+		found = append(found, s)
 	}
 
-	slices.SortFunc(found, func(a, b Segment) int { return strings.Compare(a.Seq, b.Seq) })
-	return found, nil
+	// A process that was killed while it packed one leaves both files; the packed
+	// one, which sorts behind, is complete.
+	slices.SortFunc(found, func(a, b Segment) int { return strings.Compare(a.Path, b.Path) })
+	kept := found[:0]
+	for i, s := range found {
+		if i+1 < len(found) && found[i+1].Seq == s.Seq && found[i+1].Packed {
+			found[i+1].DiskBytes += s.DiskBytes
+			continue
+		}
+		kept = append(kept, s)
+	}
+	return kept, nil
 }
 
 // files returns the sizes of the files in the folder, by name.
@@ -260,7 +303,7 @@ func All(dir string, access Access) ([]Queue, error) {
 
 	names := map[string]bool{}
 	for _, e := range entries {
-		name := e.Name()
+		name, _, _ := unpackedName(e.Name())
 		if m := segmentName.FindStringSubmatch(name); m != nil {
 			names[m[1]+m[3]] = true
 		} else if rest, ok := strings.CutSuffix(name, markerSuffix); ok && len(rest) > 1 && rest[0] == '.' {

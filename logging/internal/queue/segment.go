@@ -3,12 +3,14 @@ package queue
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/svcblocks/svcblocks/internal/atomicfile"
 	"github.com/svcblocks/svcblocks/internal/filelock"
 )
 
@@ -17,8 +19,11 @@ type Segment struct {
 	Queue Queue
 	Path  string
 	// Seq is the segment's number: it sorts by age.
-	Seq  string
-	Size int64
+	Seq string
+	// Size is that of its lines, and DiskBytes what the file takes.
+	Size, DiskBytes int64
+	// Packed says that the file is compressed.
+	Packed bool
 }
 
 // Sealed returns when the segment was sealed, by its number; a number that no
@@ -30,9 +35,52 @@ func (s Segment) Sealed() time.Time {
 	return time.Now()
 }
 
-// Open opens the segment for reading without locking it. It returns
-// fs.ErrNotExist for one that is gone.
-func (s Segment) Open() (*os.File, error) { return s.Queue.OpenFile(s.Path, os.O_RDWR) }
+// Open opens the segment without locking it. It returns fs.ErrNotExist for one
+// that is gone.
+func (s Segment) Open() (*Reader, error) {
+	f, err := s.Queue.OpenFile(s.Path, os.O_RDWR)
+	if err != nil || !s.Packed {
+		return &Reader{File: f}, err
+	}
+	text, err := newUnpacker(f)
+	if err == nil && text.size != s.Size {
+		err = errPacked
+	}
+	if err != nil {
+		return nil, errors.Join(&fs.PathError{Op: "open", Path: s.Path, Err: err}, f.Close())
+	}
+	return &Reader{File: f, text: text}, nil
+}
+
+// Pack compresses the segment, open and locked as f. The compressed file gets its
+// name when it is complete on the disk; until the plain one is removed both are
+// there, and [Queue.Segments] returns the compressed one alone.
+func (s Segment) Pack(f *Reader) (err error) {
+	q := s.Queue
+	temporary := q.unfinished()
+	out, err := q.OpenFile(temporary, os.O_CREATE|os.O_WRONLY|os.O_TRUNC)
+	if err != nil {
+		return err
+	}
+	if err = pack(out, io.NewSectionReader(f, 0, s.Size)); err == nil {
+		err = out.Sync()
+	}
+	if err = errors.Join(err, out.Close()); err != nil {
+		return errors.Join(err, os.Remove(temporary))
+	}
+
+	path := fmt.Sprintf("%s.%d%s", s.Path, s.Size, packedSuffix)
+	if err := os.Rename(temporary, path); err != nil {
+		return errors.Join(err, os.Remove(temporary))
+	}
+	if err := atomicfile.SyncDir(q.Dir); err != nil {
+		return err
+	}
+	if info, err := os.Lstat(path); err == nil {
+		q.Journal().Sealed(filepath.Base(path), info.Size())
+	}
+	return s.Remove(f.File)
+}
 
 // Here reports whether f is still the segment's file: a writer drops segments
 // for its quota.
@@ -43,6 +91,13 @@ func (s Segment) Remove(f *os.File) error {
 	// A note that the file is gone comes first: killed in between, a process
 	// leaves a file that is not expected, and not one that is missed.
 	s.Queue.Journal().Gone(filepath.Base(s.Path))
+	if s.Packed { // the plain one may be there too, after a kill
+		plain, _, _ := unpackedName(s.Path)
+		s.Queue.Journal().Gone(filepath.Base(plain))
+		if err := os.Remove(plain); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	return release(f, func() error { return os.Remove(s.Path) })
 }
 
@@ -58,8 +113,8 @@ func (s Segment) Drop() (events int64, ok bool, err error) {
 	}
 	defer func() { err = errors.Join(err, Closed(f.Close())) }()
 
-	held, err := filelock.TryLock(f)
-	if err != nil || !held || !s.Here(f) {
+	held, err := filelock.TryLock(f.File)
+	if err != nil || !held || !s.Here(f.File) {
 		return 0, false, err
 	}
 
@@ -68,7 +123,7 @@ func (s Segment) Drop() (events int64, ok bool, err error) {
 	if events, err = CountLines(f, p.At, s.Size); err != nil {
 		return 0, false, err
 	}
-	if err := s.Remove(f); err != nil {
+	if err := s.Remove(f.File); err != nil {
 		return 0, false, err
 	}
 	return events + int64(len(p.Held)), true, nil
