@@ -50,7 +50,7 @@ func (b *builder) build(ctx context.Context) (*snapshot, error) {
 	}
 	b.defaultReferences()
 	b.resolveAll(ctx)
-	b.checkWritable()
+	checkWritable(b.reading)
 
 	rv := reflect.New(b.schema.Type)
 	rv.Elem().Set(typed.Copy(b.engine.defaults, b.schema.Root.Shape))

@@ -25,18 +25,8 @@ func DotEnv(path string) Option {
 	}
 }
 
-// envPrefix is the prefix of the last Env layer.
-func (o *options) envPrefix() (prefix string) {
-	for _, s := range o.sources {
-		if s.kind == layerEnv && s.dotEnv == "" {
-			prefix = s.path
-		}
-	}
-	return prefix
-}
-
-// dotEnv reads the variables of a .env file.
-func (r *reading) dotEnv(path string) (pairs []string) {
+// readDotEnv reads the variables of a .env file.
+func readDotEnv(r *reading, path string) (pairs []string) {
 	data, err := readFile(nil, path)
 	r.inputs = append(r.inputs, newInput(path, false, sumFile(data, err)))
 	if errors.Is(err, fs.ErrNotExist) {

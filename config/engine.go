@@ -38,9 +38,9 @@ type engine struct {
 }
 
 func newEngine(defaults reflect.Value, o *options) (*engine, error) {
-	schema, errs := typed.NewSchema(defaults.Type(), specials())
+	schema, errs := schemaOf(defaults.Type())
 	if len(errs) == 0 {
-		errs = o.checkIgnore(schema)
+		errs = checkIgnore(o, schema)
 	}
 
 	if len(errs) > 0 {

@@ -34,125 +34,149 @@ func variable(prefix, key string) string {
 
 const fileSuffix = "_FILE"
 
-// env reads the variables of all keys.
-func (r *reading) env(s *sourceSpec) {
+// variables reads the variables of one layer.
+type variables struct {
+	*reading
+	layer  *layer
+	prefix string
+	values map[string]string       // the variables that there are
+	keys   []string                // the variable of each leaf, "" where it is another's
+	names  map[string]*typed.Entry // the leaf of each variable
+	links  map[string]string       // of Kubernetes: variable to service
+}
+
+func newVariables(r *reading, s *sourceSpec) *variables {
 	prefix, environ := s.path, r.environ
 	if s.dotEnv != "" {
-		prefix, environ = r.opt.envPrefix(), r.dotEnv(s.dotEnv)
+		prefix, environ = r.opt.envPrefix(), readDotEnv(r, s.dotEnv)
 	}
-	l := &layer{kind: layerEnv, name: prefix, dotEnv: s.dotEnv, flat: true, root: &doc.Node{Kind: doc.Map}}
-	r.layers = append(r.layers, l)
+	v := &variables{
+		reading: r, prefix: prefix, values: map[string]string{},
+		layer: &layer{kind: layerEnv, name: prefix, dotEnv: s.dotEnv, flat: true, root: &doc.Node{Kind: doc.Map}},
+		keys:  make([]string, len(r.schema.Leaves)),
+		names: make(map[string]*typed.Entry, len(r.schema.Leaves)),
+	}
 
-	values := map[string]string{}
 	for _, pair := range environ {
 		if name, value, ok := strings.Cut(pair, "="); ok && name != "" && strings.HasPrefix(name, prefix) && (value != "" || !r.opt.emptyless) {
-			values[name] = value
+			v.values[name] = value
 		}
 	}
+	v.links = serviceLinks(v.values)
+	return v
+}
 
-	links := serviceLinks(values)
-	names := make(map[string]*typed.Entry, len(r.schema.Leaves))
-	for _, e := range r.schema.Leaves {
-		v := variable(prefix, e.Key)
-		if other := names[v]; other != nil {
-			r.fail(Problem{
-				Key: e.Key, Layer: "env " + v, Message: fmt.Sprintf("keys %s and %s have the same variable", other.Key, e.Key),
+func (v *variables) read() {
+	v.layers = append(v.layers, v.layer)
+	for i, e := range v.schema.Leaves {
+		name := variable(v.prefix, e.Key)
+		if other := v.names[name]; other != nil {
+			v.fail(Problem{
+				Key: e.Key, Layer: "env " + name, Message: fmt.Sprintf("keys %s and %s have the same variable", other.Key, e.Key),
 				Hint: "rename one with a koanf tag",
 			})
 			continue
 		}
-		names[v] = e
+		v.keys[i], v.names[name] = name, e
 	}
 
-	for _, e := range r.schema.Leaves {
-		if v := variable(prefix, e.Key); names[v] == e {
-			r.variable(l, e, v, values, names, links)
+	for i, name := range v.keys {
+		if name != "" {
+			v.value(v.schema.Leaves[i], name)
 		}
 	}
-
-	if prefix != "" {
-		r.unknownVariables(l, prefix, values, names, links)
+	if v.prefix != "" {
+		v.unknown()
 	}
 }
 
-func (r *reading) variable(l *layer, e *typed.Entry, v string, values map[string]string, names map[string]*typed.Entry, links map[string]string) {
-	text, direct := values[v]
-	path, indirect := values[v+fileSuffix]
-	if names[v+fileSuffix] != nil { // a key of its own
+// value reads the variable of a key, or the file that its _FILE names.
+func (v *variables) value(e *typed.Entry, name string) {
+	text, direct := v.values[name]
+	path, indirect := v.values[name+fileSuffix]
+	if v.names[name+fileSuffix] != nil { // a key of its own
 		path, indirect = "", false
 	}
-	service := links[v]
-	if stem, ok := strings.CutSuffix(v, "_PORT"); ok && direct && service == "" && isAddress(text) && isNumber(e.Shape) {
+	service := v.links[name]
+	if stem, ok := strings.CutSuffix(name, "_PORT"); ok && direct && service == "" && isAddress(text) && isNumber(e.Shape) {
 		service = serviceName(stem)
 	}
 
 	switch {
 	case direct && service != "":
-		r.reject(Problem{
-			Key: e.Key, Layer: "env " + v,
+		v.reject(Problem{
+			Key: e.Key, Layer: "env " + name,
 			Message: fmt.Sprintf("set by Kubernetes for its service %q, not for this key", service),
 			Hint:    "set enableServiceLinks: false in the pod's spec, or choose another prefix",
 		})
 	case direct && indirect:
-		r.reject(Problem{Kind: KindConflict, Key: e.Key, Layer: "env " + v, Message: "set together with " + v + fileSuffix, Hint: "set one of the two"})
+		v.reject(Problem{Kind: KindConflict, Key: e.Key, Layer: "env " + name, Message: "set together with " + name + fileSuffix, Hint: "set one of the two"})
 	case direct:
-		if n, ok := r.textNode(l, e, text, l.variable(v), false); ok {
-			l.root.Names, l.root.Items = append(l.root.Names, doc.Name{Text: e.Key}), append(l.root.Items, n)
-		}
+		n, ok := v.textNode(v.layer, e, text, v.layer.variable(name), false)
+		v.put(e, n, ok)
 	case indirect && path == "":
-		r.reject(Problem{Kind: KindWrongType, Key: e.Key, Layer: "env " + v + fileSuffix, Message: "empty, want the path of a file", Hint: "unset it"})
+		v.reject(Problem{Kind: KindWrongType, Key: e.Key, Layer: "env " + name + fileSuffix, Message: "empty, want the path of a file", Hint: "unset it"})
 	case indirect:
-		if n, ok := r.textFile(l, e, path, v+fileSuffix); ok {
-			l.root.Names, l.root.Items = append(l.root.Names, doc.Name{Text: e.Key}), append(l.root.Items, n)
-		}
+		n, ok := v.textFile(v.layer, e, path, name+fileSuffix)
+		v.put(e, n, ok)
 	}
 }
 
-// variable names a variable of the layer for people.
-func (l *layer) variable(name string) string {
-	if l.dotEnv != "" {
-		return name + " in " + l.dotEnv
+func (v *variables) put(e *typed.Entry, n *doc.Node, ok bool) {
+	if root := v.layer.root; ok {
+		root.Names, root.Items = append(root.Names, doc.Name{Text: e.Key}), append(root.Items, n)
 	}
-	return name
 }
 
-// unknownVariables reports what begins with the prefix and is no key.
-func (r *reading) unknownVariables(l *layer, prefix string, values map[string]string, names map[string]*typed.Entry, links map[string]string) {
-	for _, v := range typed.SortedKeys(values) {
-		if !strings.HasPrefix(v, prefix+"_") || names[v] != nil || links[v] != "" || lonelyLink(v, values) || r.ownVariable(v) {
+// unknown reports what begins with the prefix and is no key.
+func (v *variables) unknown() {
+	for _, name := range typed.SortedKeys(v.values) {
+		if !strings.HasPrefix(name, v.prefix+"_") || v.names[name] != nil || v.links[name] != "" || lonelyLink(name, v.values) || v.own(name) {
 			continue
 		}
-		if base, ok := strings.CutSuffix(v, fileSuffix); ok && names[base] != nil {
+		if base, ok := strings.CutSuffix(name, fileSuffix); ok && v.names[base] != nil {
 			continue
 		}
-		if r.ignores(v, Origin{Layer: string(layerEnv), Name: v}) {
+		if v.ignores(name, Origin{Layer: string(layerEnv), Name: name}) {
 			continue
 		}
 
-		p := Problem{Kind: KindUnknown, Layer: "env " + l.variable(v), Message: "unknown variable"}
-		section := ""
-		for _, k := range typed.SortedKeys(r.schema.ByKey) {
-			if e := r.schema.ByKey[k]; e.Section && variable(prefix, k) == v {
-				section = k
+		p := Problem{Kind: KindUnknown, Layer: "env " + v.layer.variable(name), Message: "unknown variable", Hint: v.hint(name)}
+		if v.opt.lenient {
+			v.warnings = append(v.warnings, p)
+			continue
+		}
+		v.fail(p)
+	}
+}
+
+// hint says what an unknown variable may have meant.
+func (v *variables) hint(name string) string {
+	if e := wholeOf(name, v.names); e != nil {
+		return fmt.Sprintf("%s is one value: write all of it as JSON in %s", e.Key, variable(v.prefix, e.Key))
+	}
+	for _, k := range typed.SortedKeys(v.schema.ByKey) {
+		if e := v.schema.ByKey[k]; e.Section && variable(v.prefix, k) == name {
+			return fmt.Sprintf("%s is a section: set its keys one by one", k)
+		}
+	}
+	return nearestVariable(name, v.prefix, v.names)
+}
+
+// own reports a variable that another option reads, under the same
+// prefix.
+func (v *variables) own(name string) bool {
+	return slices.ContainsFunc(v.opt.sources, func(s sourceSpec) bool {
+		if s.kind == layerEnv && s.path != "" {
+			// A longer prefix of its own: Env("APP") and Env("APP_EXTRA").
+			for _, e := range v.schema.Leaves {
+				if own := variable(s.path, e.Key); own == name || own+fileSuffix == name {
+					return true
+				}
 			}
 		}
-
-		if section != "" {
-			p.Hint = fmt.Sprintf("%s is a section: set its keys one by one", section)
-		} else {
-			p.Hint = nearestVariable(v, prefix, names)
-		}
-
-		if e := wholeOf(v, names); e != nil {
-			p.Hint = fmt.Sprintf("%s is one value: write all of it as JSON in %s", e.Key, variable(prefix, e.Key))
-		}
-		if r.opt.lenient {
-			r.warnings = append(r.warnings, p)
-			continue
-		}
-
-		r.fail(p)
-	}
+		return s.variable == name
+	})
 }
 
 // wholeOf finds the list or map in which a variable seems to name an item.
@@ -176,22 +200,6 @@ func nearestVariable(v, prefix string, names map[string]*typed.Entry) string {
 		return `did you mean "` + prefix + "_" + rest
 	}
 	return hint
-}
-
-// ownVariable reports a variable that another option reads, under the same
-// prefix.
-func (r *reading) ownVariable(v string) bool {
-	return slices.ContainsFunc(r.opt.sources, func(s sourceSpec) bool {
-		if s.kind == layerEnv && s.path != "" {
-			// A longer prefix of its own: Env("APP") and Env("APP_EXTRA").
-			for _, e := range r.schema.Leaves {
-				if own := variable(s.path, e.Key); own == v || own+fileSuffix == v {
-					return true
-				}
-			}
-		}
-		return s.variable == v
-	})
 }
 
 // serviceLinks finds the variables that Kubernetes sets in every pod for the

@@ -16,7 +16,7 @@ import (
 // fs, then hand it to [Flags].
 func DefineFlags[T any](fs *flag.FlagSet, defaults T) {
 	rv := reflect.ValueOf(&defaults).Elem()
-	schema, errs := typed.NewSchema(rv.Type(), specials())
+	schema, errs := schemaOf(rv.Type())
 	if len(errs) > 0 {
 		panic("config: DefineFlags: " + errs[0])
 	}

@@ -128,7 +128,7 @@ func Doc[T any](defaults T) (string, error) {
 
 func describeSettings[T any](op string, defaults T) (*typed.Schema, reflect.Value, error) {
 	rv := reflect.ValueOf(&defaults).Elem()
-	s, errs := typed.NewSchema(rv.Type(), specials())
+	s, errs := schemaOf(rv.Type())
 	if len(errs) > 0 {
 		return nil, rv, errors.New("config: " + op + ": " + strings.Join(errs, "; "))
 	}

@@ -2,8 +2,6 @@ package config
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/svcblocks/svcblocks/config/internal/typed"
@@ -42,22 +40,11 @@ func matchName(pattern, name string) bool {
 	return false
 }
 
-// ignores reports a name that is left alone, and notes it for Explain.
-func (r *reading) ignores(name string, where Origin) bool {
-	for _, p := range r.opt.ignore {
-		if matchName(p, name) {
-			r.ignored = append(r.ignored, Entry{Key: name, Origin: where, Ignored: true})
-			return true
-		}
-	}
-	return false
-}
-
 // checkIgnore finds the patterns that would hide a key of the settings.
-func (o *options) checkIgnore(schema *typed.Schema) (errs []string) {
+func checkIgnore(o *options, schema *typed.Schema) (errs []string) {
 	for _, p := range o.ignore {
 		for _, key := range typed.SortedKeys(schema.ByKey) {
-			if what := o.hides(p, schema.ByKey[key]); what != "" {
+			if what := hides(o, p, schema.ByKey[key]); what != "" {
 				errs = append(errs, fmt.Sprintf("Ignore %q: it hides %s", p, what))
 				break
 			}
@@ -68,7 +55,7 @@ func (o *options) checkIgnore(schema *typed.Schema) (errs []string) {
 
 // hides returns the name of a key, or of its variable or file, that a pattern
 // matches.
-func (o *options) hides(pattern string, e *typed.Entry) string {
+func hides(o *options, pattern string, e *typed.Entry) string {
 	names := []string{e.Key}
 	if e.Shape.Code == typed.Map {
 		names = append(names, e.Key+"."+entryOf(pattern, e.Key))
@@ -103,44 +90,4 @@ func entryOf(pattern, key string) string {
 		return strings.Join(parts[len(of):], ".")
 	}
 	return ""
-}
-
-// strangeSecret reports a file which is no key. It is a mistake if it is as good
-// as one: one or two edits away from a key that has no file of its own. The
-// folder holds other programs' files too.
-func (r *reading) strangeSecret(l *layer, name string, byName map[string]*typed.Entry) {
-	full := filepath.Join(l.name, name)
-	if r.ignores(name, Origin{Layer: string(layerSecrets), Name: full}) {
-		return
-	}
-	p := Problem{Kind: KindUnknown, Layer: l.describe() + "/" + name, Message: "the file is no key"}
-	info, err := os.Stat(full)
-	if err != nil {
-		return
-	}
-	if info.IsDir() {
-		p.Message, p.Hint = "a folder, which is not read", "the file of key mail.password is mail_password, in this folder itself"
-		for _, key := range typed.SortedKeys(r.schema.ByKey) {
-			if e := r.schema.ByKey[key]; e.Section && secretFileKey(key) == secretFileKey(name) {
-				r.warnings = append(r.warnings, p)
-			}
-		}
-		return
-	}
-	if !info.Mode().IsRegular() {
-		return
-	}
-
-	var free []string
-	for file, e := range byName {
-		if l.root.Child(e.Key) == nil {
-			free = append(free, file)
-		}
-	}
-	p.Hint = typed.NearMiss(secretFileKey(name), free)
-	if p.Hint == "" || r.opt.lenient {
-		r.warnings = append(r.warnings, p)
-		return
-	}
-	r.fail(p)
 }

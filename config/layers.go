@@ -46,9 +46,9 @@ func (r *reading) run() {
 		case layerProfile:
 			r.profiles(s)
 		case layerSecrets:
-			r.secretsDir(s)
+			newSecretsFolder(r, s.path).read()
 		case layerEnv:
-			r.env(s)
+			newVariables(r, s).read()
 		case layerFlag:
 			r.flags(s)
 		case layerSource:
@@ -88,6 +88,17 @@ func (r *reading) maybeSet(key string) bool {
 		}
 	}
 
+	return false
+}
+
+// ignores reports a name that is left alone, and notes it for Explain.
+func (r *reading) ignores(name string, where Origin) bool {
+	for _, p := range r.opt.ignore {
+		if matchName(p, name) {
+			r.ignored = append(r.ignored, Entry{Key: name, Origin: where, Ignored: true})
+			return true
+		}
+	}
 	return false
 }
 
@@ -208,62 +219,6 @@ func (r *reading) profiles(s *sourceSpec) {
 		}
 		ext := filepath.Ext(base.path)
 		r.file(layerProfile, strings.TrimSuffix(base.path, ext)+"."+name+ext, base)
-	}
-}
-
-// secretFileKey gives the spelling under which the names of secret files and
-// keys are compared.
-func secretFileKey(name string) string {
-	return strings.ToLower(strings.NewReplacer(".", "_", "-", "_").Replace(name))
-}
-
-func (r *reading) secretsDir(s *sourceSpec) {
-	l := &layer{kind: layerSecrets, name: s.path, flat: true}
-	r.layers = append(r.layers, l)
-	entries, err := os.ReadDir(s.path)
-	r.inputs = append(r.inputs, newInput(s.path, true, sumDir(entries, err)))
-	if errors.Is(err, fs.ErrNotExist) {
-		l.missing = true
-		return
-	}
-
-	if err != nil {
-		r.fail(Problem{Kind: KindUnreadable, Layer: l.describe(), Message: "cannot read the folder: " + cause(err), Err: err})
-		return
-	}
-	byName := map[string]*typed.Entry{}
-	for _, e := range r.schema.Leaves {
-		byName[secretFileKey(e.Key)] = e
-	}
-
-	l.root = &doc.Node{Kind: doc.Map}
-	var strange []string
-	for _, file := range entries {
-		full := filepath.Join(s.path, file.Name())
-		if strings.HasPrefix(file.Name(), ".") {
-			continue
-		}
-
-		e := byName[secretFileKey(file.Name())]
-		if e == nil {
-			strange = append(strange, file.Name())
-			continue
-		}
-
-		n, ok := r.textFile(l, e, full, full)
-		if !ok {
-			continue
-		}
-		if other := l.root.Child(e.Key); other != nil {
-			r.fail(Problem{Kind: KindConflict, Key: e.Key, Layer: "secrets " + full, Message: "a second file for the key, besides " + from(other).label, Hint: "keep one of the two"})
-			continue
-		}
-
-		l.root.Put(doc.Name{Text: e.Key}, n)
-	}
-
-	for _, name := range strange { // last, when all files of keys are known
-		r.strangeSecret(l, name, byName)
 	}
 }
 

@@ -281,6 +281,16 @@ func newOptions(opts []Option) (*options, error) {
 	return o, errors.Join(errs...)
 }
 
+// envPrefix is the prefix of the last Env layer.
+func (o *options) envPrefix() (prefix string) {
+	for _, s := range o.sources {
+		if s.kind == layerEnv && s.dotEnv == "" {
+			prefix = s.path
+		}
+	}
+	return prefix
+}
+
 func lookupEnv(environ []string, variable string) (string, bool) {
 	for i := len(environ) - 1; i >= 0; i-- {
 		if name, value, ok := strings.Cut(environ[i], "="); ok && name == variable {

@@ -58,6 +58,14 @@ func (l *layer) path() string {
 	return ""
 }
 
+// variable names a variable of the layer for people.
+func (l *layer) variable(name string) string {
+	if l.dotEnv != "" {
+		return name + " in " + l.dotEnv
+	}
+	return name
+}
+
 // parse reads the layer's document. The problems name what is wrong in it; the
 // root holds what could be read all the same.
 func (l *layer) parse() (problems []Problem) {

@@ -14,7 +14,7 @@ func RefuseWritable() Option { return func(o *options) { o.refuseWritable = true
 
 // checkWritable tells which inputs everybody may write, each file and folder
 // once.
-func (r *reading) checkWritable() {
+func checkWritable(r *reading) {
 	told := map[string]bool{}
 	for _, in := range r.inputs {
 		findings, err := safefile.Writable(in.path)

@@ -66,30 +66,6 @@ func keepMembers(n *Node, removed map[int]bool) (order []int) {
 	return order
 }
 
-// rebuild writes the elements of a collection in a new order; -1 stands for
-// the next of the fresh ones, and fresh members that order does not name
-// follow at the end. mark is where the patches of the elements begin.
-func (e *editor) rebuild(old *Node, order []int, fresh *Node, path []string, mark int) error {
-	if fresh != nil && old.Kind == Map {
-		for range fresh.Items {
-			order = append(order, -1)
-		}
-	}
-
-	x, ok := elementsOf(old)
-	switch {
-	case old.lay != nil && old.lay.block:
-		if !ok {
-			return refuse(path, "where its parts end was not found")
-		}
-		return e.rebuildBlock(old, x, order, fresh, path, mark)
-	case !ok || old.End < 0:
-		return refuse(path, "where its parts end was not found")
-	}
-
-	return e.rebuildBrackets(old, x, order, fresh, mark)
-}
-
 // piece is one element of a collection in brackets, with what stands around it.
 type piece struct {
 	head  string // comments and white space before it
@@ -108,65 +84,19 @@ type brackets struct {
 	trailing bool   // a comma stands after the last element
 }
 
-// rebuildBrackets is rebuild for a list or map in brackets.
-func (e *editor) rebuildBrackets(old *Node, x elements, order []int, fresh *Node, mark int) error {
-	was := e.takeApart(old, x, e.take(mark))
-	pieces := make([]piece, 0, len(order))
-
-	next := 0
-	for _, i := range order {
-		if i >= 0 {
-			pieces = append(pieces, was.pieces[i])
-			continue
-		}
-		text, err := e.inline(fresh, next)
-		if err != nil {
-			return err
-		}
-		next++
-		pieces = append(pieces, piece{head: was.headLike(), body: text, comma: -1})
-	}
-
-	e.patch(old.Start+1, old.End-1, e.lines(was.join(pieces, e.comment())))
-	return nil
-}
-
-// inline writes one element of n for a collection in brackets.
-func (e *editor) inline(n *Node, i int) (string, error) {
-	text, err := e.valueText(n.Items[i], nil, true)
-	if err != nil || n.Kind == List {
-		return text, err
-	}
-	switch e.format {
-	case YAML:
-		return yamlString(n.Names[i].Text, 0, true) + ": " + text, nil
-	case TOML:
-		return tomlKey(n.Names[i].Text) + " = " + text, nil
-	}
-	return QuoteJSON(n.Names[i].Text) + ": " + text, nil
-}
-
-// comment begins a comment that goes to the end of its line.
-func (e *editor) comment() string {
-	if e.format == JSON || e.format == JSONC {
-		return "//"
-	}
-	return "#"
-}
-
 // takeApart splits the text between the brackets, with patches applied.
-func (e *editor) takeApart(n *Node, x elements, patches []patch) brackets {
+func takeApart(d *document, mark string, n *Node, x elements, patches []patch) brackets {
 	var out brackets
 	inner, closing := n.Start+1, n.End-1
 	if len(x.begins) == 0 {
-		out.open = string(e.data[inner:closing])
+		out.open = string(d.data[inner:closing])
 		if i := strings.LastIndexByte(out.open, '\n'); i >= 0 { // comments alone
 			out.open, out.close = strings.TrimRight(out.open[:i], "\r"), out.open[i:]
 		}
 		return out
 	}
 
-	first := string(e.data[inner:x.begins[0]])
+	first := string(d.data[inner:x.begins[0]])
 	split := strings.IndexByte(first, '\n')
 	if split < 0 {
 		split = len(first) - len(strings.TrimLeft(first, " \t"))
@@ -180,9 +110,9 @@ func (e *editor) takeApart(n *Node, x elements, patches []patch) brackets {
 		if i+1 < len(x.begins) {
 			end = x.begins[i+1]
 		}
-		gap := string(e.data[x.ends[i]:end])
-		comma, split := e.splitGap(gap)
-		p := piece{head: head, body: e.cut(begin, x.ends[i], patches), tail: gap[:split], comma: comma}
+		gap := string(d.data[x.ends[i]:end])
+		comma, split := splitGap(gap, mark)
+		p := piece{head: head, body: d.cut(begin, x.ends[i], patches), tail: gap[:split], comma: comma}
 		if comma >= split {
 			p.comma = -1 // the comma begins a later line
 			gap = gap[:comma] + gap[comma+1:]
@@ -199,9 +129,8 @@ func (e *editor) takeApart(n *Node, x elements, patches []patch) brackets {
 // splitGap finds the comma in the text after an element, and where what
 // belongs to the element ends: at its line's end, or after the comma where the
 // next one stands on the same line.
-func (e *editor) splitGap(gap string) (comma, split int) {
+func splitGap(gap, mark string) (comma, split int) {
 	comma, line := -1, -1
-	mark := e.comment()
 	for i := 0; i < len(gap); i++ {
 		switch c := gap[i]; {
 		case c == '\n' && line < 0:

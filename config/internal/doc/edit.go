@@ -1,7 +1,6 @@
 package doc
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -71,8 +70,8 @@ func Dotted(path []string) string {
 // and compared, so that a document which cannot be changed in place gives an
 // error and never a wrong document.
 func Edit(f Format, data []byte, changes []Change) ([]byte, []Note, error) {
-	e := &editor{format: f, data: data, eol: lineEnd(data)}
-	old, mistakes := e.read()
+	e := newEditor(f, data)
+	old, mistakes := e.dialect.read()
 	if len(mistakes) > 0 {
 		return nil, nil, mistakes[0]
 	}
@@ -93,14 +92,12 @@ func Edit(f Format, data []byte, changes []Change) ([]byte, []Note, error) {
 		}
 		want = next
 	}
-	if e.toml != nil {
-		want = e.vanished(was, want)
-	}
+	want = e.dialect.wanted(was, want)
 	if Same(was, want) {
 		return data, nil, nil
 	}
 
-	if err := e.document(old, want); err != nil {
+	if err := e.dialect.whole(old, want); err != nil {
 		return nil, nil, err
 	}
 	out := e.cut(0, len(data), e.take(0))
@@ -256,66 +253,49 @@ func empty(n *Node) bool {
 	return n == nil || n.Kind == Null || n.Kind == Map && len(n.Items) == 0
 }
 
-// patch puts text in place of a range of the document.
-type patch struct {
-	from, to int
-	text     string
+// dialect is what an editor does in a way of its own for each format.
+type dialect interface {
+	// read parses the document with the place of every part of it.
+	read() (*Node, []Mistake)
+	// wanted is the tree that the text can say in place of want.
+	wanted(old, want *Node) *Node
+	// whole changes the whole document. old is nil where it has no text.
+	whole(old, want *Node) error
+	// collection changes a section or a list that the format spreads over the
+	// text, or refuses to; done is false for one that is changed as all are.
+	collection(old, want *Node, path []string) (done bool, err error)
+	// rebuild writes the elements of a collection in a new order.
+	rebuild(old *Node, x elements, order []int, fresh *Node, path []string, mark int) error
+	// replace puts want in place of a value.
+	replace(old, want *Node, path []string) error
+	// text writes a value on one line, in the style of old if there is one.
+	text(n, old *Node, flow bool) (string, error)
+	// name writes the name of a member in brackets, up to its value.
+	name(text string) string
+	// comment begins a comment that goes to the end of its line.
+	comment() string
+	// shared says why a change is not made whose text others use too, or nil.
+	shared(changes []Change) error
 }
 
-// editor changes one document by patches against its text.
+// editor changes one document.
 type editor struct {
-	format  Format
-	data    []byte
-	eol     string
-	patches []patch
+	*document
+	dialect dialect
 	notes   []Note
-	yaml    *yamlLayout
-	toml    *tomlLayout
 }
 
-// read parses the document and finds where its parts lie.
-func (e *editor) read() (*Node, []Mistake) {
-	switch e.format {
+func newEditor(f Format, data []byte) *editor {
+	e := &editor{document: newDocument(data)}
+	switch f {
 	case YAML:
-		return e.readYAML()
+		e.dialect = &yamlEditor{editor: e}
 	case TOML:
-		return e.readTOML()
+		e.dialect = &tomlEditor{editor: e}
+	default:
+		e.dialect = &jsonEditor{editor: e, format: f}
 	}
-	return Parse(e.format, e.data, nil)
-}
-
-// document changes the whole document.
-func (e *editor) document(old, want *Node) error {
-	switch {
-	case e.format == TOML:
-		return e.tomlTable(old, want, nil)
-	case old == nil || old.Kind == Null:
-		return e.firstKeys(old, want)
-	}
-	return e.change(old, want, nil)
-}
-
-// firstKeys writes the keys of a document that has none.
-func (e *editor) firstKeys(old, want *Node) error {
-	if e.format == YAML {
-		if old != nil && old.lay != nil && !old.lay.absent {
-			return refuse(nil, "the document is null")
-		}
-		e.insertLines(len(e.data), yamlMembers(want, 0))
-		return nil
-	}
-
-	text, err := JSONText(want)
-	if err != nil {
-		return err
-	}
-	if old == nil {
-		e.patch(len(e.data), len(e.data), text+e.eol)
-		return nil
-	}
-
-	e.patch(old.Start, old.End, text)
-	return nil
+	return e
 }
 
 // change makes the text of old say what want says.
@@ -324,23 +304,17 @@ func (e *editor) change(old, want *Node, path []string) error {
 	case Same(old, want):
 		return nil
 	case old.Kind == Map && want.Kind == Map && len(want.Items) > 0 && len(old.Items) > 0:
-		if old.Alias {
-			return refuse(path, "it is *%s; change the section that it names, %s", old.aliasName(), e.anchorKey(old.aliasName()))
-		}
 		return e.section(old, want, path)
 	case old.Kind == List && want.Kind == List && len(want.Items) > 0 && len(old.Items) > 0 && !old.Alias:
 		return e.list(old, want, path)
 	}
-	return e.replaceValue(old, want, path)
+	return e.dialect.replace(old, want, path)
 }
 
 // section changes the keys of a Map one by one.
 func (e *editor) section(old, want *Node, path []string) error {
-	switch {
-	case e.format == TOML && old.lay != nil:
-		return e.tomlTable(old, want, path)
-	case e.format == TOML && dottedInside(old): // holds no comment
-		return e.replaceValue(old, want, path)
+	if done, err := e.dialect.collection(old, want, path); done {
+		return err
 	}
 	mark := len(e.patches)
 	removed, added, err := e.members(old, want, path, nil)
@@ -405,8 +379,8 @@ func adding(n *Node, k Name, v *Node) *Node {
 
 // list pairs the items of a list and rebuilds it where their order changes.
 func (e *editor) list(old, want *Node, path []string) error {
-	if e.format == TOML && old.lay != nil {
-		return e.tomlTables(old, want, path)
+	if done, err := e.dialect.collection(old, want, path); done {
+		return err
 	}
 	order, err := e.pairs(old, want)
 	if err != nil {
@@ -598,15 +572,12 @@ func fingerprint(n *Node) string {
 	return b.String()
 }
 
-// replaceValue puts want in place of a value.
-func (e *editor) replaceValue(old, want *Node, path []string) error {
-	if e.format == YAML {
-		return e.replaceYAML(old, want, path)
-	}
+// replaceText puts the text of want in place of a value's.
+func (e *editor) replaceText(old, want *Node, path []string) error {
 	if old.End <= old.Start {
 		return refuse(path, "its place in the document was not found")
 	}
-	text, err := e.valueText(want, old, true)
+	text, err := e.dialect.text(want, old, true)
 	if err != nil {
 		return fmt.Errorf("key %s: %w", Dotted(path), err)
 	}
@@ -614,21 +585,62 @@ func (e *editor) replaceValue(old, want *Node, path []string) error {
 	return nil
 }
 
-// valueText writes a value on one line, in the style of old if there is one.
-func (e *editor) valueText(n, old *Node, flow bool) (string, error) {
-	switch e.format {
-	case YAML:
-		return yamlText(n, quoteOf(old), flow), nil
-	case TOML:
-		return e.tomlStyled(n, old)
+// rebuild writes the elements of a collection in a new order; -1 stands for
+// the next of the fresh ones, and fresh members that order does not name
+// follow at the end. mark is where the patches of the elements begin.
+func (e *editor) rebuild(old *Node, order []int, fresh *Node, path []string, mark int) error {
+	if fresh != nil && old.Kind == Map {
+		for range fresh.Items {
+			order = append(order, -1)
+		}
 	}
-	return JSONText(n)
+
+	x, ok := elementsOf(old)
+	if !ok {
+		return refuse(path, "where its parts end was not found")
+	}
+	return e.dialect.rebuild(old, x, order, fresh, path, mark)
+}
+
+// rebuildBrackets is rebuild for a list or map in brackets.
+func (e *editor) rebuildBrackets(old *Node, x elements, order []int, fresh *Node, path []string, mark int) error {
+	if old.End < 0 {
+		return refuse(path, "where its parts end was not found")
+	}
+	was := takeApart(e.document, e.dialect.comment(), old, x, e.take(mark))
+	pieces := make([]piece, 0, len(order))
+
+	next := 0
+	for _, i := range order {
+		if i >= 0 {
+			pieces = append(pieces, was.pieces[i])
+			continue
+		}
+		text, err := e.inline(fresh, next)
+		if err != nil {
+			return err
+		}
+		next++
+		pieces = append(pieces, piece{head: was.headLike(), body: text, comma: -1})
+	}
+
+	e.patch(old.Start+1, old.End-1, e.lines(was.join(pieces, e.dialect.comment())))
+	return nil
+}
+
+// inline writes one element of n for a collection in brackets.
+func (e *editor) inline(n *Node, i int) (string, error) {
+	text, err := e.dialect.text(n.Items[i], nil, true)
+	if err != nil || n.Kind == List {
+		return text, err
+	}
+	return e.dialect.name(n.Names[i].Text) + text, nil
 }
 
 // itemText is the text of a list's item with its comments.
 func (e *editor) itemText(list *Node, i int) string {
 	x, ok := elementsOf(list)
-	if !ok || list.lay != nil && e.format == TOML {
+	if !ok || i >= len(x.begins) {
 		return ""
 	}
 	begin, end := x.begins[i], x.ends[i]
@@ -638,70 +650,6 @@ func (e *editor) itemText(list *Node, i int) string {
 	return string(e.data[end:nextLine(e.data, end)])
 }
 
-// patch notes a change of the text.
-func (e *editor) patch(from, to int, text string) {
-	e.patches = append(e.patches, patch{from, to, text})
-}
-
-// take removes the patches from mark on and returns them in order.
-func (e *editor) take(mark int) []patch {
-	out := slices.Clone(e.patches[mark:])
-	e.patches = e.patches[:mark]
-	sort.SliceStable(out, func(i, j int) bool { // what is put in stands before what goes
-		if out[i].from != out[j].from {
-			return out[i].from < out[j].from
-		}
-		return out[i].to < out[j].to
-	})
-	return out
-}
-
-// cut is the text of a range with the patches in it applied.
-func (e *editor) cut(from, to int, patches []patch) string {
-	if len(patches) == 0 {
-		return string(e.data[from:to])
-	}
-	var b strings.Builder
-	i := sort.Search(len(patches), func(i int) bool { return patches[i].from >= from })
-
-	at := from
-	for ; i < len(patches) && patches[i].to <= to && patches[i].from <= to; i++ {
-		p := patches[i]
-		if p.to == from && from > 0 {
-			continue // it was put in at the end of what stands before
-		}
-		if p.from < at {
-			b.WriteString(p.text) // put in where something goes
-			continue
-		}
-		b.Write(e.data[at:p.from])
-		b.WriteString(p.text)
-		at = p.to
-	}
-
-	b.Write(e.data[at:to])
-	return b.String()
-}
-
-// lines puts the document's own line breaks into text.
-func (e *editor) lines(text string) string {
-	if e.eol == "\n" {
-		return text
-	}
-	return strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\n", e.eol)
-}
-
-// insertLines puts lines before offset at, which begins a line or ends the
-// document. A document without a final line break keeps having none.
-func (e *editor) insertLines(at int, text string) {
-	text = e.lines(text)
-	if at == len(e.data) && len(e.data) > 0 && e.data[len(e.data)-1] != '\n' {
-		e.patch(at, at, e.eol+text)
-		return
-	}
-	e.patch(at, at, text+e.eol)
-}
-
 // whyNot explains why the result of an edit is not what was wanted.
 func (e *editor) whyNot(old, want, now *Node, changes []Change, mistakes []Mistake) error {
 	path := changes[0].Path
@@ -709,14 +657,9 @@ func (e *editor) whyNot(old, want, now *Node, changes []Change, mistakes []Mista
 		path = differs
 	}
 
-	if e.yaml != nil {
-		for _, c := range changes {
-			if name, user := e.yaml.sharedAt(c.Path); name != "" {
-				return refuse(c.Path, "%s is also used at %s by *%s", e.anchorKey(name), user, name)
-			}
-		}
+	if err := e.dialect.shared(changes); err != nil {
+		return err
 	}
-
 	if len(mistakes) > 0 {
 		return refuse(path, "the result would not be readable")
 	}
@@ -737,24 +680,3 @@ func difference(a, b *Node, path []string) []string {
 	}
 	return path
 }
-
-// lineEnd is the line break of a document.
-func lineEnd(data []byte) string {
-	if i := bytes.IndexByte(data, '\n'); i > 0 && data[i-1] == '\r' {
-		return "\r\n"
-	}
-	return "\n"
-}
-
-// lineStart is the offset of the line that holds offset i.
-func lineStart(data []byte, i int) int { return bytes.LastIndexByte(data[:i], '\n') + 1 }
-
-// nextLine is the offset after the line that holds offset i.
-func nextLine(data []byte, i int) int {
-	if j := bytes.IndexByte(data[i:], '\n'); j >= 0 {
-		return i + j + 1
-	}
-	return len(data)
-}
-
-func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }

@@ -55,17 +55,24 @@ func tomlKeys(r *tomlReader, e *unstable.Node) (start, end int) {
 	return start, end
 }
 
-// readTOML parses the document with the layout of its tables.
-func (e *editor) readTOML() (*Node, []Mistake) {
+// tomlEditor changes a TOML document: tables by their lines, what is inline
+// between its commas.
+type tomlEditor struct {
+	*editor
+	layout *tomlLayout
+}
+
+// read parses the document with the layout of its tables.
+func (e *tomlEditor) read() (*Node, []Mistake) {
 	if root, mistakes := Parse(TOML, e.data, nil); len(mistakes) > 0 {
 		return root, mistakes
 	}
-	e.toml = &tomlLayout{}
+	e.layout = &tomlLayout{}
 	data := e.data
 	if trimmed := bytes.TrimPrefix(data, []byte("\ufeff")); len(trimmed) != len(data) {
 		data = append([]byte("   "), trimmed...)
 	}
-	root, mistakes := readTOML(data, nil, e.toml)
+	root, mistakes := readTOML(data, nil, e.layout)
 
 	// Tables and arrays of tables are marked by a layout: they are no text of
 	// their own.
@@ -73,6 +80,34 @@ func (e *editor) readTOML() (*Node, []Mistake) {
 	markTables(root)
 	return root, mistakes
 }
+
+func (e *tomlEditor) whole(old, want *Node) error { return e.table(old, want, nil) }
+
+func (e *tomlEditor) collection(old, want *Node, path []string) (done bool, err error) {
+	switch {
+	case old.lay != nil && old.Kind == Map:
+		return true, e.table(old, want, path)
+	case old.lay != nil:
+		return true, e.tables(old, want, path)
+	case old.Kind == Map && dottedInside(old): // holds no comment
+		return true, e.replaceText(old, want, path)
+	}
+	return false, nil
+}
+
+func (e *tomlEditor) rebuild(old *Node, x elements, order []int, fresh *Node, path []string, mark int) error {
+	return e.rebuildBrackets(old, x, order, fresh, path, mark)
+}
+
+func (e *tomlEditor) replace(old, want *Node, path []string) error {
+	return e.replaceText(old, want, path)
+}
+
+func (e *tomlEditor) name(text string) string { return tomlKey(text) + " = " }
+
+func (e *tomlEditor) comment() string { return "#" }
+
+func (e *tomlEditor) shared([]Change) error { return nil }
 
 func markTables(n *Node) {
 	if n.End > 0 || n.Kind == Text {
@@ -89,9 +124,9 @@ func dottedInside(n *Node) bool {
 	return slices.ContainsFunc(n.Items, func(item *Node) bool { return item.End == 0 })
 }
 
-// vanished takes the tables out of want that are gone with their last key: those
+// wanted takes the tables out of want that are gone with their last key: those
 // that have no header of their own.
-func (e *editor) vanished(old, want *Node) *Node {
+func (e *tomlEditor) wanted(old, want *Node) *Node {
 	if old == want || old == nil || old.lay == nil || old.Kind != Map || want.Kind != Map {
 		return want
 	}
@@ -103,7 +138,7 @@ func (e *editor) vanished(old, want *Node) *Node {
 		if j := find(want.Names[i].Text); j >= 0 {
 			was = old.Items[j]
 		}
-		item = e.vanished(was, item)
+		item = e.wanted(was, item)
 		emptied := was != nil && was.lay != nil && was.Kind == Map && len(was.Items) > 0 && item.Kind == Map && len(item.Items) == 0
 		if emptied && !e.hasHeader(was) {
 			continue
@@ -115,15 +150,15 @@ func (e *editor) vanished(old, want *Node) *Node {
 }
 
 // hasHeader reports a table with a header of its own.
-func (e *editor) hasHeader(n *Node) bool {
-	return slices.ContainsFunc(e.toml.lines, func(l tomlLine) bool { return l.isHeader && l.section == n })
+func (e *tomlEditor) hasHeader(n *Node) bool {
+	return slices.ContainsFunc(e.layout.lines, func(l tomlLine) bool { return l.isHeader && l.section == n })
 }
 
 // within lists the lines that make up a table, with those of tables in it.
-func (e *editor) within(n *Node) (at []int) {
+func (e *tomlEditor) within(n *Node) (at []int) {
 	nodes := map[*Node]bool{}
 	n.Visit(func(n *Node) { nodes[n] = true })
-	for i, l := range e.toml.lines {
+	for i, l := range e.layout.lines {
 		if l.isHeader && nodes[l.section] || !l.isHeader && nodes[l.leaf] {
 			at = append(at, i)
 		}
@@ -131,8 +166,8 @@ func (e *editor) within(n *Node) (at []int) {
 	return at
 }
 
-// tomlTable changes the keys of a table that headers or dotted keys make.
-func (e *editor) tomlTable(old, want *Node, path []string) error {
+// table changes the keys of a table that headers or dotted keys make.
+func (e *tomlEditor) table(old, want *Node, path []string) error {
 	removed, added, err := e.members(old, want, path, func(i int, value *Node, path []string) (bool, error) {
 		if old.Items[i].lay == nil {
 			return false, nil
@@ -144,7 +179,7 @@ func (e *editor) tomlTable(old, want *Node, path []string) error {
 	}
 	for i := range old.Items {
 		if removed[i] {
-			e.removeTOML(old.Items[i])
+			e.remove(old.Items[i])
 		}
 	}
 	if added == nil {
@@ -185,11 +220,11 @@ func tomlPath(path []string) (out []string) {
 }
 
 // dotted reports a table that dotted keys made, which no header can add to.
-func (e *editor) dotted(n *Node) bool {
+func (e *tomlEditor) dotted(n *Node) bool {
 	if e.hasHeader(n) {
 		return false
 	}
-	for _, l := range e.toml.lines {
+	for _, l := range e.layout.lines {
 		if !l.isHeader && l.parent == n && l.section != n {
 			return true
 		}
@@ -197,40 +232,40 @@ func (e *editor) dotted(n *Node) bool {
 	return false
 }
 
-// removeTOML takes out the lines of a value or table, with the comments
+// remove takes out the lines of a value or table, with the comments
 // directly above. Of the empty lines around a table one goes with it.
-func (e *editor) removeTOML(n *Node) {
+func (e *tomlEditor) remove(n *Node) {
 	lines := e.within(n)
 	for k := 0; k < len(lines); {
 		first := k
 		for k++; k < len(lines) && lines[k] == lines[k-1]+1; k++ {
 		}
-		from, _ := e.tomlBlock(lines[first])
-		_, to := e.tomlBlock(lines[k-1])
-		l := e.toml.lines[lines[first]]
+		from, _ := e.block(lines[first])
+		_, to := e.block(lines[k-1])
+		l := e.layout.lines[lines[first]]
 		switch {
 		case l.isHeader && to < len(e.data) && len(bytes.TrimSpace(e.data[to:nextLine(e.data, to)])) == 0:
 			to = nextLine(e.data, to)
-		case !l.isHeader && (lines[first] == 0 || e.toml.lines[lines[first]-1].isHeader):
+		case !l.isHeader && (lines[first] == 0 || e.layout.lines[lines[first]-1].isHeader):
 			from = lineStart(e.data, l.start) // comments at the top of a table are about all of it
 		}
 		e.patch(from, to, "")
 	}
 }
 
-// tomlBlock is the range of a line with the comments directly above it.
-func (e *editor) tomlBlock(i int) (from, to int) {
-	l := e.toml.lines[i]
+// block is the range of a line with the comments directly above it.
+func (e *tomlEditor) block(i int) (from, to int) {
+	l := e.layout.lines[i]
 	floor := 0
 	if i > 0 {
-		floor = nextLine(e.data, e.toml.lines[i-1].end)
+		floor = nextLine(e.data, e.layout.lines[i-1].end)
 	}
 	return e.commentsAbove(lineStart(e.data, l.start), floor), nextLine(e.data, l.end)
 }
 
 // insertKey adds a key to a table: after its last key, beside its dotted
 // siblings, under its header, at the top, or under a new header.
-func (e *editor) insertKey(table *Node, name string, value *Node, path []string) error {
+func (e *tomlEditor) insertKey(table *Node, name string, value *Node, path []string) error {
 	text, err := tomlText(value)
 	if err != nil {
 		return fmt.Errorf("key %s: %w", Dotted(append(path[:len(path):len(path)], name)), err)
@@ -238,7 +273,7 @@ func (e *editor) insertKey(table *Node, name string, value *Node, path []string)
 	root := len(path) == 0
 
 	after, dotted, header := -1, -1, -1
-	for i, l := range e.toml.lines {
+	for i, l := range e.layout.lines {
 		switch {
 		case l.isHeader && l.section == table:
 			header = i
@@ -250,7 +285,7 @@ func (e *editor) insertKey(table *Node, name string, value *Node, path []string)
 	}
 
 	line := func(i int, prefix string) {
-		at := e.toml.lines[i]
+		at := e.layout.lines[i]
 		first := lineStart(e.data, at.start)
 		indent := e.data[first : len(e.data)-len(bytes.TrimLeft(e.data[first:], " \t"))]
 		e.insertLines(nextLine(e.data, at.end), string(indent)+prefix+tomlKey(name)+" = "+text)
@@ -259,12 +294,12 @@ func (e *editor) insertKey(table *Node, name string, value *Node, path []string)
 	case after >= 0:
 		line(after, "")
 	case dotted >= 0:
-		names := strings.TrimRight(string(e.data[e.toml.lines[dotted].start:e.lastName(dotted)]), " \t")
+		names := strings.TrimRight(string(e.data[e.layout.lines[dotted].start:e.lastName(dotted)]), " \t")
 		line(dotted, names)
 	case header >= 0:
 		line(header, "")
-	case root && len(e.toml.lines) > 0:
-		from, _ := e.tomlBlock(0)
+	case root && len(e.layout.lines) > 0:
+		from, _ := e.block(0)
 		e.insertLines(from, tomlKey(name)+" = "+text)
 	case root:
 		e.insertLines(len(e.data), tomlKey(name)+" = "+text)
@@ -276,8 +311,8 @@ func (e *editor) insertKey(table *Node, name string, value *Node, path []string)
 }
 
 // lastName is where the last name of a dotted key begins.
-func (e *editor) lastName(i int) int {
-	l := e.toml.lines[i]
+func (e *tomlEditor) lastName(i int) int {
+	l := e.layout.lines[i]
 	for j, item := range l.parent.Items {
 		if item == l.leaf {
 			return l.parent.Names[j].Start
@@ -288,10 +323,10 @@ func (e *editor) lastName(i int) int {
 
 // insertTable adds the lines of a new table after the last line of the table
 // around it.
-func (e *editor) insertTable(around *Node, text string) {
+func (e *tomlEditor) insertTable(around *Node, text string) {
 	lines := e.within(around)
-	if around.lay != nil && len(e.toml.lines) > 0 && len(lines) == 0 {
-		lines = []int{len(e.toml.lines) - 1}
+	if around.lay != nil && len(e.layout.lines) > 0 && len(lines) == 0 {
+		lines = []int{len(e.layout.lines) - 1}
 	}
 	if len(lines) == 0 {
 		if len(e.data) > 0 {
@@ -300,26 +335,14 @@ func (e *editor) insertTable(around *Node, text string) {
 		e.insertLines(len(e.data), text)
 		return
 	}
-	_, to := e.tomlBlock(lines[len(lines)-1])
+	_, to := e.block(lines[len(lines)-1])
 	to = e.commentsBelow(to)
 	e.insertLines(to, "\n"+text)
 }
 
-// commentsBelow moves down over the comments directly below a line.
-func (e *editor) commentsBelow(line int) int {
-	at := line
-	for at < len(e.data) && e.commentColumn(at) >= 0 {
-		at = nextLine(e.data, at)
-	}
-	if at < len(e.data) && len(bytes.TrimSpace(e.data[at:nextLine(e.data, at)])) > 0 {
-		return line // they belong to what follows
-	}
-	return at
-}
-
-// tomlTables changes an array of tables. Each item is the lines from its
+// tables changes an array of tables. Each item is the lines from its
 // header to the next one that is not within it.
-func (e *editor) tomlTables(old, want *Node, path []string) error {
+func (e *tomlEditor) tables(old, want *Node, path []string) error {
 	order, err := e.pairs(old, want)
 	if err != nil {
 		return err
@@ -363,7 +386,8 @@ func (e *editor) tomlTables(old, want *Node, path []string) error {
 	if spaced {
 		out = e.spaceTables(slots, order, patches, fresh)
 	} else {
-		out = e.joinBlock(slots, order, patches, func(i int) string { return fresh[i] }, false, 0)
+		b := &blocks{document: e.document, pieces: slots, patches: patches}
+		out = b.join(order, func(i int) string { return fresh[i] })
 	}
 	first, last := slots[0].near, slots[len(slots)-1].end
 	if last == len(e.data) && e.data[last-1] != '\n' {
@@ -374,7 +398,7 @@ func (e *editor) tomlTables(old, want *Node, path []string) error {
 }
 
 // spaceTables writes items with the empty lines between them kept.
-func (e *editor) spaceTables(slots []blockPiece, order []int, patches []patch, fresh []string) string {
+func (e *tomlEditor) spaceTables(slots []blockPiece, order []int, patches []patch, fresh []string) string {
 	var out strings.Builder
 	next := 0
 	floated := make([]bool, len(slots))
@@ -415,14 +439,14 @@ func (e *editor) spaceTables(slots []blockPiece, order []int, patches []patch, f
 
 // slots are the ranges of the items of an array of tables, and whether nothing
 // else stands between them.
-func (e *editor) slots(list *Node) (slots []blockPiece, together bool) {
+func (e *tomlEditor) slots(list *Node) (slots []blockPiece, together bool) {
 	together = true
 	last := -1
 	for i, item := range list.Items {
 		at := e.within(item)
-		from, _ := e.tomlBlock(at[0])
-		end := nextLine(e.data, e.toml.lines[at[len(at)-1]].end)
-		s := blockPiece{near: from, begin: lineStart(e.data, e.toml.lines[at[0]].start), end: e.commentsBelow(end), float: from}
+		from, _ := e.block(at[0])
+		end := nextLine(e.data, e.layout.lines[at[len(at)-1]].end)
+		s := blockPiece{near: from, begin: lineStart(e.data, e.layout.lines[at[0]].start), end: e.commentsBelow(end), float: from}
 		if i > 0 {
 			together = together && at[0] == last+1
 			s.float = slots[i-1].end
@@ -437,7 +461,7 @@ func (e *editor) slots(list *Node) (slots []blockPiece, together bool) {
 
 // scatteredTables changes an array of tables with other tables in between:
 // items go and come, but keep their order.
-func (e *editor) scatteredTables(slots []blockPiece, order []int, text func(i int) (string, error), path []string) error {
+func (e *tomlEditor) scatteredTables(slots []blockPiece, order []int, text func(i int) (string, error), path []string) error {
 	kept, last := map[int]bool{}, -1
 	for i, j := range order {
 		if j >= 0 && j < last || j >= 0 && i > 0 && order[i-1] < 0 {
@@ -468,14 +492,14 @@ func (e *editor) scatteredTables(slots []blockPiece, order []int, text func(i in
 }
 
 // replaceTable puts a value in place of a table or an array of tables.
-func (e *editor) replaceTable(parent *Node, name string, old, want *Node, path []string) error {
+func (e *tomlEditor) replaceTable(parent *Node, name string, old, want *Node, path []string) error {
 	switch {
 	case want.Kind == Map && old.Kind == Map:
-		return e.tomlTable(old, want, path)
+		return e.table(old, want, path)
 	case old.Kind == List && sections(want):
-		return e.tomlTables(old, want, path)
+		return e.tables(old, want, path)
 	}
-	e.removeTOML(old)
+	e.remove(old)
 	return e.insertKey(parent, name, want, path[:len(path)-1])
 }
 
@@ -532,9 +556,9 @@ func tomlKeyPath(path []string) string {
 	return strings.Join(parts, ".")
 }
 
-// tomlStyled writes a value in the style of the one that it replaces: literal
+// text writes a value in the style of the one that it replaces: literal
 // strings and those over lines stay so where they can.
-func (e *editor) tomlStyled(n, old *Node) (string, error) {
+func (e *tomlEditor) text(n, old *Node, _ bool) (string, error) {
 	text, err := tomlText(n)
 	if err != nil || old == nil || old.Kind != Text || old.Plain || n.Kind != Text || n.Plain {
 		return text, err

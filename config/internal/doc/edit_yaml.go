@@ -21,30 +21,6 @@ type yamlLayout struct {
 
 var errNoEnd = errors.New("the end of a value was not found")
 
-// readYAML parses the document with the layout of every node.
-func (e *editor) readYAML() (*Node, []Mistake) {
-	if root, mistakes := Parse(YAML, e.data, nil); root == nil || len(mistakes) > 0 {
-		return root, mistakes
-	}
-	top, err := yamlDocument(e.data)
-	if err != nil || top == nil || len(top.Content) == 0 {
-		return nil, nil
-	}
-
-	e.yaml = &yamlLayout{
-		data: e.data, lines: newLineIndex(e.data),
-		anchors: map[string][]string{}, aliases: map[string][][]string{},
-	}
-	if bytes.HasPrefix(e.data, []byte("\ufeff")) { // the library does not count it
-		e.yaml.lines.starts[0] = len("\ufeff")
-	}
-
-	r := &yamlReader{left: maxNodes}
-	root := r.node(top.Content[0], "", 0, false)
-	e.yaml.place(top.Content[0], root, spot{after: -1, indent: -1}, nil)
-	return root, r.mistakes
-}
-
 // spot is where a value stands.
 type spot struct {
 	after  int  // offset after the colon or dash before it, or -1
@@ -294,21 +270,6 @@ func (l *yamlLayout) sharedAt(path []string) (anchor, user string) {
 	return "", ""
 }
 
-// anchorKey is the key at which an anchor stands.
-func (e *editor) anchorKey(name string) string {
-	if e.yaml == nil || e.yaml.anchors[name] == nil {
-		return "&" + name
-	}
-	return Dotted(e.yaml.anchors[name])
-}
-
-func (n *Node) aliasName() string {
-	if n.lay != nil {
-		return n.lay.alias
-	}
-	return ""
-}
-
 // start is the offset of a node, after its anchor and tag.
 func (e *yamlLayout) start(n *yaml.Node) int {
 	i := e.lines.offset(n.Line, n.Column)
@@ -434,10 +395,100 @@ func plainLine(line []byte, flow bool) int {
 	return len(line)
 }
 
+// yamlEditor changes a YAML document: block collections by whole lines, those in
+// brackets between their commas.
+type yamlEditor struct {
+	*editor
+	layout *yamlLayout
+}
+
+// read parses the document with the layout of every node.
+func (e *yamlEditor) read() (*Node, []Mistake) {
+	if root, mistakes := Parse(YAML, e.data, nil); root == nil || len(mistakes) > 0 {
+		return root, mistakes
+	}
+	top, err := yamlDocument(e.data)
+	if err != nil || top == nil || len(top.Content) == 0 {
+		return nil, nil
+	}
+
+	e.layout = &yamlLayout{
+		data: e.data, lines: newLineIndex(e.data),
+		anchors: map[string][]string{}, aliases: map[string][][]string{},
+	}
+	if bytes.HasPrefix(e.data, []byte("\ufeff")) { // the library does not count it
+		e.layout.lines.starts[0] = len("\ufeff")
+	}
+
+	r := &yamlReader{left: maxNodes}
+	root := r.node(top.Content[0], "", 0, false)
+	e.layout.place(top.Content[0], root, spot{after: -1, indent: -1}, nil)
+	return root, r.mistakes
+}
+
+func (e *yamlEditor) wanted(_, want *Node) *Node { return want }
+
+func (e *yamlEditor) whole(old, want *Node) error {
+	switch {
+	case old != nil && old.Kind != Null:
+		return e.change(old, want, nil)
+	case old != nil && old.lay != nil && !old.lay.absent:
+		return refuse(nil, "the document is null")
+	}
+	e.insertLines(len(e.data), yamlMembers(want, 0))
+	return nil
+}
+
+func (e *yamlEditor) collection(old, _ *Node, path []string) (done bool, err error) {
+	if old.Kind != Map || !old.Alias {
+		return false, nil
+	}
+	name := ""
+	if old.lay != nil {
+		name = old.lay.alias
+	}
+	return true, refuse(path, "it is *%s; change the section that it names, %s", name, e.anchorKey(name))
+}
+
+func (e *yamlEditor) rebuild(old *Node, x elements, order []int, fresh *Node, path []string, mark int) error {
+	if old.lay != nil && old.lay.block {
+		return e.rebuildBlock(old, x, order, fresh, mark)
+	}
+	return e.rebuildBrackets(old, x, order, fresh, path, mark)
+}
+
+func (e *yamlEditor) text(n, old *Node, flow bool) (string, error) {
+	return yamlText(n, quoteOf(old), flow), nil
+}
+
+func (e *yamlEditor) name(text string) string { return yamlString(text, 0, true) + ": " }
+
+func (e *yamlEditor) comment() string { return "#" }
+
+func (e *yamlEditor) shared(changes []Change) error {
+	if e.layout == nil { // an empty document
+		return nil
+	}
+	for _, c := range changes {
+		if name, user := e.layout.sharedAt(c.Path); name != "" {
+			return refuse(c.Path, "%s is also used at %s by *%s", e.anchorKey(name), user, name)
+		}
+	}
+	return nil
+}
+
+// anchorKey is the key at which an anchor stands.
+func (e *yamlEditor) anchorKey(name string) string {
+	if e.layout.anchors[name] == nil {
+		return "&" + name
+	}
+	return Dotted(e.layout.anchors[name])
+}
+
 // rebuildBlock is rebuild for a YAML collection in block style. Each element
 // is whole lines: the comments directly above it, its text, and comments below
 // it that are indented deeper.
-func (e *editor) rebuildBlock(old *Node, x elements, order []int, fresh *Node, path []string, mark int) error {
+func (e *yamlEditor) rebuildBlock(old *Node, x elements, order []int, fresh *Node, mark int) error {
 	patches := e.take(mark)
 	column := old.lay.column
 	inline := len(bytes.TrimSpace(e.data[lineStart(e.data, x.begins[0]):x.begins[0]])) > 0
@@ -474,7 +525,8 @@ func (e *editor) rebuildBlock(old *Node, x elements, order []int, fresh *Node, p
 	}
 
 	first, last := pieces[0].near, pieces[len(pieces)-1].end
-	text := e.joinBlock(pieces, order, patches, func(i int) string { return e.freshBlock(old, x, fresh, i) }, inline, column)
+	b := &blocks{document: e.document, pieces: pieces, patches: patches, inline: inline, column: column}
+	text := b.join(order, func(i int) string { return e.freshBlock(old, x, fresh, i) })
 	if last == len(e.data) && (last == 0 || e.data[last-1] != '\n') {
 		text = strings.TrimSuffix(text, e.eol)
 	}
@@ -482,90 +534,8 @@ func (e *editor) rebuildBlock(old *Node, x elements, order []int, fresh *Node, p
 	return nil
 }
 
-// blockPiece is one element of a block: offsets of what floats above it, of the
-// comments that belong to it, of its text, and of what follows.
-type blockPiece struct{ float, near, begin, end int }
-
-// joinBlock writes the pieces in order. What floats between two elements, such
-// as empty lines and comments apart from both, keeps its place.
-func (e *editor) joinBlock(pieces []blockPiece, order []int, patches []patch, fresh func(i int) string, inline bool, column int) string {
-	spaced := len(pieces) > 1
-	for _, p := range pieces[1:] {
-		spaced = spaced && p.float < p.near
-	}
-	var out strings.Builder
-	floated := make([]bool, len(pieces))
-
-	float := func(i int, blank bool) {
-		p := pieces[i]
-		text := string(e.data[p.float:p.near])
-		if floated[i] || p.float == p.near || strings.TrimSpace(text) == "" && (!blank || out.Len() == 0) {
-			return
-		}
-		floated[i] = true
-		out.WriteString(text)
-	}
-
-	next := 0
-	for _, i := range order {
-		if i < 0 {
-			if spaced && out.Len() > 0 {
-				out.WriteString(e.eol)
-			}
-			out.WriteString(e.lines(fresh(next)) + e.eol)
-			next++
-			continue
-		}
-
-		for j := range i {
-			float(j, false)
-		}
-		float(i, true)
-		p := pieces[i]
-		text := string(e.data[p.near:p.begin]) + e.cut(p.begin, p.end, patches)
-		if i == 0 && inline {
-			text = strings.Repeat(" ", column) + text
-		}
-
-		if !strings.HasSuffix(text, "\n") {
-			text += e.eol
-		}
-		out.WriteString(text)
-	}
-
-	for j := range pieces {
-		float(j, false)
-	}
-	if inline { // what comes first stands behind the dash or key around it
-		return strings.TrimLeft(out.String(), " \t\r\n")
-	}
-	return out.String()
-}
-
-// commentsAbove moves up from a line over the comments directly above it.
-func (e *editor) commentsAbove(line, floor int) int {
-	for line > floor {
-		above := lineStart(e.data, line-1)
-		if above < floor || e.commentColumn(above) < 0 {
-			break
-		}
-		line = above
-	}
-	return line
-}
-
-// commentColumn is the column of the comment that has the line at offset i to
-// itself, or -1.
-func (e *editor) commentColumn(i int) int {
-	text := bytes.TrimLeft(e.data[i:nextLine(e.data, i)], " \t")
-	if len(text) == 0 || text[0] != '#' {
-		return -1
-	}
-	return nextLine(e.data, i) - i - len(text)
-}
-
 // freshBlock writes new element i as block lines, in the style of the others.
-func (e *editor) freshBlock(old *Node, x elements, fresh *Node, i int) string {
+func (e *yamlEditor) freshBlock(old *Node, x elements, fresh *Node, i int) string {
 	column := old.lay.column
 	if old.Kind == Map {
 		return yamlMember(fresh.Names[i].Text, fresh.Items[i], column)
@@ -587,14 +557,14 @@ func (e *editor) freshBlock(old *Node, x elements, fresh *Node, i int) string {
 	return dash + yamlValue(item, column, false)
 }
 
-// replaceYAML puts want in place of a value.
-func (e *editor) replaceYAML(old, want *Node, path []string) error {
+// replace puts want in place of a value.
+func (e *yamlEditor) replace(old, want *Node, path []string) error {
 	lay := old.lay
 	if lay == nil || !lay.absent && old.End < 0 {
 		return refuse(path, "where it ends was not found")
 	}
 	if (lay.block || lay.absent) && lay.tagged {
-		if users := e.yaml.aliases[lay.anchor]; lay.anchor != "" && len(users) > 0 {
+		if users := e.layout.aliases[lay.anchor]; lay.anchor != "" && len(users) > 0 {
 			return refuse(path, "it is also used at %s by *%s", Dotted(users[0]), lay.anchor)
 		}
 		return refuse(path, "a tag or an anchor belongs to it")
@@ -647,13 +617,13 @@ func (e *editor) replaceYAML(old, want *Node, path []string) error {
 	case lay.block:
 		e.patch(after, old.End, " "+yamlText(want, 0, false))
 	default:
-		e.patch(old.Start, old.End, e.lines(e.yamlScalar(old, want)))
+		e.patch(old.Start, old.End, e.lines(e.scalar(old, want)))
 	}
 	return nil
 }
 
-// yamlScalar writes want in the style of the scalar old.
-func (e *editor) yamlScalar(old, want *Node) string {
+// scalar writes want in the style of the scalar old.
+func (e *yamlEditor) scalar(old, want *Node) string {
 	if want.Kind == Text && !want.Plain && (old.Style == '|' || old.Style == '>') {
 		indent := 0 // of the lines that stand there
 		for i := nextLine(e.data, old.Start); i < old.End; i = nextLine(e.data, i) {

@@ -297,11 +297,14 @@ func (r *yamlReader) mapping(n *Node, y *yaml.Node, key string, depth int, alias
 			merges = append(merges, v)
 			continue
 		}
-		full := JoinKey(key, k.Value)
+		full := "" // a single value needs none
+		if v.Kind != yaml.ScalarNode {
+			full = JoinKey(key, k.Value)
+		}
 		at := Name{Text: k.Value, Line: y.Content[i].Line, Column: y.Content[i].Column}
 		item := r.node(v, full, depth+1, alias)
 		if first := addKey(n, at, item, &seen); first != nil {
-			r.mistakes = note(r.mistakes, duplicate(full, at, *first))
+			r.mistakes = note(r.mistakes, duplicate(JoinKey(key, k.Value), at, *first))
 		}
 	}
 

@@ -276,26 +276,95 @@ func (d *Decoder) Unknown(n *doc.Node, i int, s *Shape, section, hint string) {
 	d.Mistakes = append(d.Mistakes, f)
 }
 
+// Set sets what a path that [Within] gave leads to in rv, and makes what is
+// missing on the way: pointers, entries, and the item after the last one. An
+// entry keeps the keys that n does not name, an item is made anew.
+func (d *Decoder) Set(rv reflect.Value, s *Shape, path []string, n *doc.Node, key string) bool {
+	if len(path) == 0 {
+		if s.Code == Map || s.Code == Struct {
+			return d.Value(rv, s, n, key)
+		}
+		fresh := reflect.New(s.Type).Elem()
+		ok := d.Value(fresh, s, n, key)
+		rv.Set(fresh)
+		return ok
+	}
+
+	full := doc.Dotted(append([]string{key}, path[0]))
+	switch s.Code {
+	case Pointer:
+		if rv.IsNil() {
+			rv.Set(reflect.New(s.Elem.Type))
+			if s.Elem.Code == Struct {
+				Fill(rv.Elem(), s.Elem)
+			}
+		}
+		return d.Set(rv.Elem(), s.Elem, path, n, key)
+	case Struct:
+		f := s.Struct.Names[path[0]]
+		return d.Set(fieldByPath(rv, f.Path), f.Shape, path[1:], n, full)
+	case Map:
+		return d.setEntry(rv, s, path, n, full)
+	}
+	return d.setItem(rv, s, path, n, key)
+}
+
+func (d *Decoder) setEntry(rv reflect.Value, s *Shape, path []string, n *doc.Node, key string) bool {
+	kv := reflect.New(s.Key.Type).Elem()
+	if want, hint, _ := setText(kv, s.Key, path[0]); want != "" {
+		d.Mistakes = append(d.Mistakes, Mistake{Node: n, Key: key, Got: path[0], Want: "as a key " + want, Hint: hint})
+		return false
+	}
+	if rv.IsNil() {
+		rv.Set(reflect.MakeMap(s.Type))
+	}
+	if len(path) == 1 && n.Kind == doc.Null {
+		rv.SetMapIndex(kv, reflect.Value{})
+		return true
+	}
+
+	ev := reflect.New(s.Elem.Type).Elem()
+	if old := rv.MapIndex(kv); old.IsValid() {
+		ev.Set(Copy(old, s.Elem))
+	} else if s.Elem.Code == Struct {
+		Fill(ev, s.Elem)
+	}
+	ok := d.Set(ev, s.Elem, path[1:], n, key)
+	rv.SetMapIndex(kv, ev)
+	return ok
+}
+
+func (d *Decoder) setItem(rv reflect.Value, s *Shape, path []string, n *doc.Node, key string) bool {
+	i, _ := doc.ItemOf(path[0])
+	full := fmt.Sprintf("%s[%d]", key, i)
+	switch {
+	case i > rv.Len() || i == rv.Len() && s.Code == Array:
+		d.Mistakes = append(d.Mistakes, Mistake{
+			Node: n, Key: full, Got: fmt.Sprintf("item %d", i), Want: fmt.Sprintf("one of the %d items", rv.Len()),
+			Hint: fmt.Sprintf("the item after the last is %s[%d]", key, rv.Len()),
+		})
+		return false
+	case i == rv.Len() || len(path) == 1:
+		fresh := reflect.New(s.Elem.Type).Elem()
+		if s.Elem.Code == Struct {
+			Fill(fresh, s.Elem)
+		}
+		ok := d.Set(fresh, s.Elem, path[1:], n, full)
+		if i == rv.Len() {
+			rv.Set(reflect.Append(rv, fresh))
+		} else {
+			rv.Index(i).Set(fresh)
+		}
+		return ok
+	}
+	return d.Set(rv.Index(i), s.Elem, path[1:], n, full)
+}
+
 // bracketed matches an IPv6 address in brackets, with which no JSON begins.
 var bracketed = regexp.MustCompile(`^\[[0-9A-Fa-f.%]*:[0-9A-Fa-f:.%]*\]`)
 
 // plainName matches what the name of a key looks like.
 var plainName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*`)
-
-// hasSecret reports a struct with a Secret among its own fields, or a list or
-// map of them.
-func (s *Shape) hasSecret() bool {
-	for _, f := range s.Struct.Fields {
-		in := f.Shape
-		for in.Elem != nil {
-			in = in.Elem
-		}
-		if in.Code == Secret || f.Name == "" && in.Code == Struct && in.hasSecret() {
-			return true
-		}
-	}
-	return false
-}
 
 // setText sets rv from text. It returns what was wanted instead, a
 // hint, and what the type itself said.
@@ -324,8 +393,10 @@ func setText(rv reflect.Value, s *Shape, text string) (want, hint string, cause 
 			return s.Describe(), "a leading zero is ambiguous: write it without, or 0o for octal", nil
 		}
 		v, err := strconv.ParseInt(trimmed, 0, rv.Type().Bits())
-		if size, sizeErr := options.ParseSize(trimmed); err != nil && sizeErr == nil && strings.HasSuffix(trimmed, "B") && !rv.OverflowInt(size) {
-			v, err = size, nil
+		if err != nil && strings.HasSuffix(trimmed, "B") {
+			if size, sizeErr := options.ParseSize(trimmed); sizeErr == nil && !rv.OverflowInt(size) {
+				v, err = size, nil
+			}
 		}
 		if err != nil {
 			return s.Describe(), intHint(trimmed), nil
@@ -336,8 +407,10 @@ func setText(rv reflect.Value, s *Shape, text string) (want, hint string, cause 
 			return s.Describe(), "a leading zero is ambiguous: write it without, or 0o for octal", nil
 		}
 		v, err := strconv.ParseUint(strings.TrimPrefix(trimmed, "+"), 0, rv.Type().Bits())
-		if size, sizeErr := options.ParseSize(trimmed); err != nil && sizeErr == nil && strings.HasSuffix(trimmed, "B") && !rv.OverflowUint(uint64(size)) {
-			v, err = uint64(size), nil
+		if err != nil && strings.HasSuffix(trimmed, "B") {
+			if size, sizeErr := options.ParseSize(trimmed); sizeErr == nil && !rv.OverflowUint(uint64(size)) {
+				v, err = uint64(size), nil
+			}
 		}
 		if err != nil {
 			return s.Describe(), intHint(trimmed), nil
@@ -509,59 +582,6 @@ func SortedKeys[V any](m map[string]V) []string {
 	keys := Keys(m)
 	slices.Sort(keys)
 	return keys
-}
-
-// IsSecret reports whether values of the shape must not be shown.
-func (s *Shape) IsSecret() bool {
-	for s.Code == Pointer || s.Code == Slice || s.Code == Array || s.Code == Map {
-		s = s.Elem
-	}
-	return s.Code == Secret
-}
-
-// Describe says in words what a shape reads.
-func (s *Shape) Describe() string {
-	switch s.Code {
-	case Bool:
-		return "true or false"
-	case Int, Uint:
-		bits := s.Type.Bits()
-		switch {
-		// An int has the width of the machine, which is not worth a word.
-		case s.Code == Int && (bits == 64 || s.Type.Kind() == reflect.Int):
-			return "a whole number"
-		case s.Code == Uint && (bits == 64 || s.Type.Kind() == reflect.Uint):
-			return "a whole number of at least 0"
-		case s.Code == Int:
-			return fmt.Sprintf("a whole number from %d to %d", -(int64(1) << (bits - 1)), int64(1)<<(bits-1)-1)
-		}
-		return fmt.Sprintf("a whole number from 0 to %d", uint64(1)<<bits-1)
-	case Float:
-		return "a number"
-	case Complex:
-		return "a complex number, such as 1+2i"
-	case Duration:
-		return "a duration, such as 30s, 5m or 1h30m"
-	case Time:
-		return "a time, such as 2006-01-02T15:04:05Z"
-	case Pointer:
-		return s.Elem.Describe()
-	case Slice:
-		return "a list"
-	case Array:
-		return fmt.Sprintf("a list of %d", s.Type.Len())
-	case Map, Struct:
-		return "a section"
-	case URL:
-		return "a URL, such as https://host/path"
-	case Text:
-		if s.special != nil && s.special.Want != "" {
-			return s.special.Want
-		}
-		return "the text of a " + s.Type.String()
-	}
-
-	return "a single value"
 }
 
 // ParseURL reads an absolute URL. Its error does not repeat the text, which may

@@ -1,7 +1,6 @@
 package typed
 
 import (
-	"fmt"
 	"reflect"
 	"slices"
 	"strconv"
@@ -145,88 +144,4 @@ func At(rv reflect.Value, s *Shape, path []string) (reflect.Value, *Shape) {
 			rv, s = rv.Index(i), s.Elem
 		}
 	}
-}
-
-// Set sets what a path that [Within] gave leads to in rv, and makes what is
-// missing on the way: pointers, entries, and the item after the last one. An
-// entry keeps the keys that n does not name, an item is made anew.
-func (d *Decoder) Set(rv reflect.Value, s *Shape, path []string, n *doc.Node, key string) bool {
-	if len(path) == 0 {
-		if s.Code == Map || s.Code == Struct {
-			return d.Value(rv, s, n, key)
-		}
-		fresh := reflect.New(s.Type).Elem()
-		ok := d.Value(fresh, s, n, key)
-		rv.Set(fresh)
-		return ok
-	}
-
-	full := doc.Dotted(append([]string{key}, path[0]))
-	switch s.Code {
-	case Pointer:
-		if rv.IsNil() {
-			rv.Set(reflect.New(s.Elem.Type))
-			if s.Elem.Code == Struct {
-				Fill(rv.Elem(), s.Elem)
-			}
-		}
-		return d.Set(rv.Elem(), s.Elem, path, n, key)
-	case Struct:
-		f := s.Struct.Names[path[0]]
-		return d.Set(fieldByPath(rv, f.Path), f.Shape, path[1:], n, full)
-	case Map:
-		return d.setEntry(rv, s, path, n, full)
-	}
-	return d.setItem(rv, s, path, n, key)
-}
-
-func (d *Decoder) setEntry(rv reflect.Value, s *Shape, path []string, n *doc.Node, key string) bool {
-	kv := reflect.New(s.Key.Type).Elem()
-	if want, hint, _ := setText(kv, s.Key, path[0]); want != "" {
-		d.Mistakes = append(d.Mistakes, Mistake{Node: n, Key: key, Got: path[0], Want: "as a key " + want, Hint: hint})
-		return false
-	}
-	if rv.IsNil() {
-		rv.Set(reflect.MakeMap(s.Type))
-	}
-	if len(path) == 1 && n.Kind == doc.Null {
-		rv.SetMapIndex(kv, reflect.Value{})
-		return true
-	}
-
-	ev := reflect.New(s.Elem.Type).Elem()
-	if old := rv.MapIndex(kv); old.IsValid() {
-		ev.Set(Copy(old, s.Elem))
-	} else if s.Elem.Code == Struct {
-		Fill(ev, s.Elem)
-	}
-	ok := d.Set(ev, s.Elem, path[1:], n, key)
-	rv.SetMapIndex(kv, ev)
-	return ok
-}
-
-func (d *Decoder) setItem(rv reflect.Value, s *Shape, path []string, n *doc.Node, key string) bool {
-	i, _ := doc.ItemOf(path[0])
-	full := fmt.Sprintf("%s[%d]", key, i)
-	switch {
-	case i > rv.Len() || i == rv.Len() && s.Code == Array:
-		d.Mistakes = append(d.Mistakes, Mistake{
-			Node: n, Key: full, Got: fmt.Sprintf("item %d", i), Want: fmt.Sprintf("one of the %d items", rv.Len()),
-			Hint: fmt.Sprintf("the item after the last is %s[%d]", key, rv.Len()),
-		})
-		return false
-	case i == rv.Len() || len(path) == 1:
-		fresh := reflect.New(s.Elem.Type).Elem()
-		if s.Elem.Code == Struct {
-			Fill(fresh, s.Elem)
-		}
-		ok := d.Set(fresh, s.Elem, path[1:], n, full)
-		if i == rv.Len() {
-			rv.Set(reflect.Append(rv, fresh))
-		} else {
-			rv.Index(i).Set(fresh)
-		}
-		return ok
-	}
-	return d.Set(rv.Index(i), s.Elem, path[1:], n, full)
 }

@@ -118,7 +118,8 @@ type schemaBuilder struct {
 	entries  []Entry // handed out one by one: a type has hundreds of them
 }
 
-// NewSchema reads the keys of a struct type.
+// NewSchema reads the keys of a struct type. The schema may be shared: nothing
+// changes it.
 func NewSchema(rt reflect.Type, specials map[reflect.Type]Special) (*Schema, []string) {
 	b := &schemaBuilder{shapes: map[reflect.Type]*Shape{}, specials: specials, out: &Schema{Type: rt, ByKey: map[string]*Entry{}}}
 	if rt.Kind() != reflect.Struct {
@@ -131,7 +132,18 @@ func NewSchema(rt reflect.Type, specials map[reflect.Type]Special) (*Schema, []s
 	b.out.Root = &Entry{Section: true, Shape: s, Names: map[string]*Entry{}}
 	b.section(b.out.Root, s, b.out.Root)
 	b.out.Root.End = len(b.out.Leaves)
+	b.answer()
 	return b.out, b.errs
+}
+
+// answer asks all that a shape remembers, so that the schema does not change from
+// here on and may be shared.
+func (b *schemaBuilder) answer() {
+	for _, s := range b.shapes {
+		s.NeedsValidation()
+		s.HoldsSecret()
+		s.hasDefaults()
+	}
 }
 
 func (b *schemaBuilder) entry() *Entry {
@@ -278,7 +290,7 @@ func (b *schemaBuilder) byKind(s *Shape) {
 // element plans an element of a list or map, which may be of any type.
 func (b *schemaBuilder) element(rt reflect.Type) *Shape {
 	if rt.Kind() == reflect.Interface && rt.NumMethod() == 0 {
-		return &Shape{Code: Any, Type: rt}
+		return &Shape{Code: Any, Type: rt, validates: no, secrets: no, defaults: no}
 	}
 	return b.shape(rt)
 }
@@ -419,6 +431,81 @@ func (s *Shape) HoldsSecret() bool {
 	return s.holds(&s.secrets, func(in *Shape) bool { return in.Code == Secret })
 }
 
+// hasSecret reports a struct with a Secret among its own fields, or a list or
+// map of them.
+func (s *Shape) hasSecret() bool {
+	for _, f := range s.Struct.Fields {
+		in := f.Shape
+		for in.Elem != nil {
+			in = in.Elem
+		}
+		if in.Code == Secret || f.Name == "" && in.Code == Struct && in.hasSecret() {
+			return true
+		}
+	}
+	return false
+}
+
+// IsSecret reports whether values of the shape must not be shown.
+func (s *Shape) IsSecret() bool {
+	for s.Code == Pointer || s.Code == Slice || s.Code == Array || s.Code == Map {
+		s = s.Elem
+	}
+	return s.Code == Secret
+}
+
+// Describe says in words what a shape reads.
+func (s *Shape) Describe() string {
+	switch s.Code {
+	case Bool:
+		return "true or false"
+	case Int, Uint:
+		bits := s.Type.Bits()
+		switch {
+		// An int has the width of the machine, which is not worth a word.
+		case s.Code == Int && (bits == 64 || s.Type.Kind() == reflect.Int):
+			return "a whole number"
+		case s.Code == Uint && (bits == 64 || s.Type.Kind() == reflect.Uint):
+			return "a whole number of at least 0"
+		case s.Code == Int:
+			return fmt.Sprintf("a whole number from %d to %d", -(int64(1) << (bits - 1)), int64(1)<<(bits-1)-1)
+		}
+		return fmt.Sprintf("a whole number from 0 to %d", uint64(1)<<bits-1)
+	case Float:
+		return "a number"
+	case Complex:
+		return "a complex number, such as 1+2i"
+	case Duration:
+		return "a duration, such as 30s, 5m or 1h30m"
+	case Time:
+		return "a time, such as 2006-01-02T15:04:05Z"
+	case Pointer:
+		return s.Elem.Describe()
+	case Slice:
+		return "a list"
+	case Array:
+		return fmt.Sprintf("a list of %d", s.Type.Len())
+	case Map, Struct:
+		return "a section"
+	case URL:
+		return "a URL, such as https://host/path"
+	case Text:
+		if s.special != nil && s.special.Want != "" {
+			return s.special.Want
+		}
+		return "the text of a " + s.Type.String()
+	}
+
+	return "a single value"
+}
+
+// hasDefaults reports whether a field in the shape has a default.
+func (s *Shape) hasDefaults() bool {
+	return s.holds(&s.defaults, func(in *Shape) bool {
+		return in.Code == Struct && slices.ContainsFunc(in.Struct.Fields, func(f *Field) bool { return f.Tags.HasDefault })
+	})
+}
+
 // answer is what was found out about a shape.
 type answer uint8
 
@@ -555,10 +642,7 @@ func (b *schemaBuilder) defaults(f *Field, sf reflect.StructField) {
 // Fill sets the fields of a struct, and of those within, that are zero and have
 // a default.
 func Fill(rv reflect.Value, s *Shape) {
-	hasDefault := func(in *Shape) bool {
-		return in.Code == Struct && slices.ContainsFunc(in.Struct.Fields, func(f *Field) bool { return f.Tags.HasDefault })
-	}
-	if rv.CanAddr() && rv.Addr().CanInterface() && s.holds(&s.defaults, hasDefault) {
+	if rv.CanAddr() && rv.Addr().CanInterface() && s.hasDefaults() {
 		options.Fill(rv.Addr().Interface())
 	}
 }
