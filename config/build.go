@@ -503,10 +503,20 @@ func (b *builder) placeOf(section, key string) Problem {
 	if section != "" {
 		key = section + "." + key
 	}
+	if n := nodeAt(b.schema, b.heads, key); n != nil {
+		return problemAt(n, key)
+	}
+	p := b.locate(section)
+	p.Key = key
+	return p
+}
 
-	for _, e := range b.schema.Leaves {
+// nodeAt finds what the layers give for a key, or the item that lacks it; nil
+// for a default.
+func nodeAt(schema *typed.Schema, heads []*doc.Node, key string) *doc.Node {
+	for _, e := range schema.Leaves {
 		rest, ok := strings.CutPrefix(key, e.Key)
-		n := b.heads[e.ID]
+		n := heads[e.ID]
 		if !ok || n == nil || rest != "" && rest[0] != '.' && rest[0] != '[' {
 			continue
 		}
@@ -520,12 +530,9 @@ func (b *builder) placeOf(section, key string) Problem {
 			}
 			n = next
 		}
-		return problemAt(n, key)
+		return n
 	}
-
-	p := b.locate(section)
-	p.Key = key
-	return p
+	return nil
 }
 
 // validate keeps a panic of the method from ending a program that runs on its

@@ -16,7 +16,8 @@ import (
 const (
 	// ExitOK: the command did what it was asked to.
 	ExitOK = 0
-	// ExitInvalid: the settings have mistakes, or a value does not fit.
+	// ExitInvalid: the settings have mistakes, a value does not fit, or
+	// check -strict found something.
 	ExitInvalid = 1
 	// ExitUsage: the command line is wrong, or names an unknown key.
 	ExitUsage = 2
@@ -29,7 +30,9 @@ const (
 
 const usage = `Usage: config <command>
 
-  check                  load the settings and report every mistake
+  check [-strict]        load the settings and report every mistake; -strict also what
+                         others could use: files they may write, secrets in the
+                         environment, tokens sent in clear, open addresses
   explain [-json] [key]  list keys with their values, origins and what was overridden
   get <key>              print one value (a secret stays redacted)
   set <key> <value>      change one key in the writable file, such as mail.port or items[0].port
@@ -62,9 +65,12 @@ func command[T any](ctx context.Context, defaults T, args []string, stdout, stde
 	flags.SetOutput(stderr)
 	flags.Usage = func() { fmt.Fprint(stderr, usage) }
 
-	asJSON := false
-	if name == "explain" {
+	asJSON, strict := false, false
+	switch name {
+	case "explain":
 		flags.BoolVar(&asJSON, "json", false, "print JSON")
+	case "check":
+		flags.BoolVar(&strict, "strict", false, "report what others could use")
 	}
 	if name == "help" || name == "-h" || name == "-help" || name == "--help" {
 		fmt.Fprint(stdout, usage)
@@ -117,7 +123,11 @@ func command[T any](ctx context.Context, defaults T, args []string, stdout, stde
 
 	switch name {
 	case "check":
-		fmt.Fprintf(stdout, "ok: %d keys\n", len(store.Explain()))
+		found := []Problem(nil)
+		if strict {
+			found = store.Audit()
+		}
+		return checkCommand(len(store.Explain()), found, stdout, stderr)
 	case "explain":
 		return explainCommand(store.Explain(), args, asJSON, stdout, stderr)
 	case "get":
@@ -157,6 +167,18 @@ func generateCommand[T any](name string, defaults T, stdout, stderr io.Writer, o
 		return ExitInvalid
 	}
 	fmt.Fprint(stdout, out)
+	return ExitOK
+}
+
+func checkCommand(keys int, found []Problem, stdout, stderr io.Writer) int {
+	for _, p := range found {
+		fmt.Fprintln(stderr, p.Error())
+	}
+	if len(found) > 0 {
+		fmt.Fprintf(stderr, "%d findings\n", len(found))
+		return ExitInvalid
+	}
+	fmt.Fprintf(stdout, "ok: %d keys\n", keys)
 	return ExitOK
 }
 

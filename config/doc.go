@@ -28,8 +28,9 @@
 //
 // Tags: koanf:"name", required:"true" (which refuses empty text, lists and maps
 // too), default:"5s", zero:"default" (an explicit zero is a mistake),
-// oneof:"a|b", min and max (numbers, durations, sizes, lengths), doc:"text". A
-// tag's default gives way to a field of the defaults that is not zero, and that
+// oneof:"a|b", min and max (numbers, durations, sizes, lengths), doc:"text",
+// audit:"token|listen|-" (what [Store.Audit] takes an address for). A tag's
+// default gives way to a field of the defaults that is not zero, and that
 // to the layers; an explicit zero in a layer is a value. A Validate() error
 // method on the settings, or on any struct in them, is called.
 //
@@ -47,7 +48,7 @@
 // tell when that lasts. [OnChange] tells of a part that changed.
 // [Store.Set] and [Store.Update] change the [Writable] file, the lines of those
 // keys and no other, without losing what other processes change. [Main] is a
-// settings command for your own binary.
+// settings command for your own binary; its check -strict is [Store.Audit].
 //
 // What holds, each by a test: a snapshot is never torn; a file that is being
 // written is not loaded; 8 processes that make 320 changes lose none; a process

@@ -36,7 +36,8 @@ const (
 	KindUnresolved
 	// KindUnreadable: a file, folder or source that cannot be read.
 	KindUnreadable
-	// KindInsecure: a file or folder that everybody may write.
+	// KindInsecure: a file or folder that everybody may write, or what
+	// [Store.Audit] found.
 	KindInsecure
 )
 

@@ -142,6 +142,20 @@ func (s *Store[T]) Explain() Explanation {
 	return explain(e.schema, e.snapshot(), e.defaults)
 }
 
+// Audit lists what others could use, each a [Problem] of [KindInsecure]: who else
+// may write a file of the settings, a secret, a file that a reference names, or a
+// folder on the way there, a group too; which secret stands in the environment or
+// on the command line, also one that another layer won over; which address takes
+// a token in clear; and who can reach an address that is listened at.
+//
+// An address in clear is an http or ws URL off this machine in a field of a URL
+// type, in one beside a [Secret], with a password in it, or whose tag is
+// audit:"token". Listened at is a host:port without a host or with the
+// unspecified address, one whose key has listen or bind in its last part, or
+// whose tag is audit:"listen". The tag audit:"-" excuses an address that is meant
+// so. Audit shows no secret, and says nothing of what it has no key for.
+func (s *Store[T]) Audit() []Problem { return audit(s.engine.schema, s.engine.snapshot()) }
+
 // Close ends a running [Store.Run] and waits for it. Get keeps working; what
 // would read or write returns [ErrClosed]. Closing again does nothing.
 func (s *Store[T]) Close() error {

@@ -77,6 +77,7 @@ type Field struct {
 	Rules  Rules
 	Tags   options.Rules // default and zero among them
 	Doc    string
+	Audit  string // what a strict check takes it for: token, listen, or - for nothing
 	// path leads from the struct that lists the field in names to the field,
 	// through embedded structs.
 	Path []int
@@ -321,7 +322,10 @@ func (b *schemaBuilder) structShape(s *Shape) {
 			continue
 		}
 
-		f := &Field{Name: label, GoName: rt.Name() + "." + sf.Name, Index: i, Shape: fs, Doc: sf.Tag.Get("doc")}
+		f := &Field{Name: label, GoName: rt.Name() + "." + sf.Name, Index: i, Shape: fs, Doc: sf.Tag.Get("doc"), Audit: sf.Tag.Get("audit")}
+		if f.Audit != "" && f.Audit != "token" && f.Audit != "listen" && f.Audit != "-" {
+			b.errs = append(b.errs, fmt.Sprintf("field %s: tag audit %q: want token, listen or -", f.GoName, f.Audit))
+		}
 		embedded := sf.Anonymous && label == "" || options == "squash"
 		inner := fs
 		for inner.Code == Pointer {
