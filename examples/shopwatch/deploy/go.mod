@@ -10,6 +10,7 @@ replace (
 require (
 	github.com/compose-spec/compose-go/v2 v2.9.1
 	github.com/google/go-cmp v0.7.0
+	github.com/moby/patternmatcher v0.6.1
 	github.com/svcblocks/svcblocks v0.0.0
 	github.com/svcblocks/svcblocks/examples v0.0.0-00010101000000-000000000000
 	go.uber.org/goleak v1.3.0
