@@ -53,8 +53,8 @@ type Browser struct{ ctx context.Context }
 
 // Start starts Chromium without a window, with an empty profile, and ends it
 // with t. Where there is none it skips t, or fails it under
-// SVCBLOCKS_REQUIRE=all.
-func Start(t testing.TB) *Browser {
+// SVCBLOCKS_REQUIRE=all. Further flags are name=value.
+func Start(t testing.TB, flags ...string) *Browser {
 	t.Helper()
 	part := testenv.Require(t, "chromium")
 	opts := []chromedp.ExecAllocatorOption{
@@ -72,6 +72,10 @@ func Start(t testing.TB) *Browser {
 	}
 	if os.Geteuid() == 0 {
 		opts = append(opts, chromedp.NoSandbox) // Chromium refuses root otherwise
+	}
+	for _, flag := range flags {
+		name, value, _ := strings.Cut(flag, "=")
+		opts = append(opts, chromedp.Flag(name, value))
 	}
 	ctx, end := chromedp.NewContext(context.Background(), chromedp.WithAllocatorOptions(opts...))
 	t.Cleanup(func() {
