@@ -237,7 +237,16 @@ func (j *journal) cut() {
 func (j *journal) compact(live func() []*record) error {
 	j.commit.Lock()
 	defer j.commit.Unlock()
-	if j.f == nil || j.size <= max(rewriteAbove, 4*j.whole) {
+	if j.size <= max(rewriteAbove, 4*j.whole) {
+		return nil
+	}
+	return j.renew(live)
+}
+
+// renew replaces the file by one that holds what waits and was told. The caller
+// holds commit.
+func (j *journal) renew(live func() []*record) error {
+	if j.f == nil {
 		return nil
 	}
 
@@ -273,6 +282,28 @@ func (j *journal) rewrite(frames []byte) error {
 
 	j.size = int64(len(journalMagic) + len(frames))
 	j.grown, j.whole, j.forced = j.size, j.size, j.size
+	return nil
+}
+
+// moved returns why the path does not lead to the open file any more, if it does
+// not.
+func (j *journal) moved() error {
+	j.commit.Lock()
+	defer j.commit.Unlock()
+	if j.f == nil {
+		return nil // closed, or given up
+	}
+	open, err := j.f.Stat()
+	if err != nil {
+		return err
+	}
+	there, err := os.Lstat(j.path)
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(open, there) {
+		return fmt.Errorf("%s was replaced by another file; a new journal is begun within a minute", j.path)
+	}
 	return nil
 }
 

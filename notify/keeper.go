@@ -242,6 +242,22 @@ func (k *keeper) live() []*record {
 	return list
 }
 
+// restore notes in a new journal what was stored in one that is gone.
+func (k *keeper) restore() {
+	j := k.out.journal()
+	if j == nil {
+		return // closed meanwhile
+	}
+	j.commit.Lock()
+	err := j.renew(k.live)
+	j.commit.Unlock()
+	if err != nil {
+		_ = k.out.storageError("", err) // told by it
+		return
+	}
+	k.out.state.OK("outbox")
+}
+
 // durable reports whether what waits survives the process.
 func (k *keeper) durable() bool { return k.out != nil && k.out.journal() != nil }
 

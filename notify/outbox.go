@@ -184,9 +184,29 @@ func (o *outbox) write(b *batch) error {
 	}
 	err := j.write(b)
 	if err == nil {
+		err = j.moved()
+		if err != nil {
+			o.lose(j, err)
+		}
+	}
+	if err == nil {
 		o.state.OK("outbox")
 	}
 	return err
+}
+
+// lose gives up a journal that somebody removed or replaced: what it holds would
+// not be found after a crash. Another one is made within adoptEvery.
+func (o *outbox) lose(j *journal, err error) {
+	o.mu.Lock()
+	lost := o.j == j
+	if lost {
+		o.j, o.broken = nil, err
+	}
+	o.mu.Unlock()
+	if lost {
+		_ = errors.Join(j.close(), unlock(o.lock)) // err says what is wrong
+	}
 }
 
 // storageError says that a message is in memory alone.

@@ -20,6 +20,7 @@ func (rec *recovery) begin() {
 func (rec *recovery) adoptLeft() {
 	if rec.keeper.out.journal() == nil && rec.keeper.out.open() == nil {
 		rec.log.Info("outbox can be used again")
+		rec.keeper.restore()
 	}
 	if rec.keeper.out.journal() != nil {
 		rec.keeper.out.adopt(func(service, receiver string) bool {

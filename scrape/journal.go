@@ -143,7 +143,24 @@ func (j *journal) write(lines ...journalLine) ([]int64, error) {
 	}
 	n, err := j.file.Write(out.Bytes())
 	j.size += int64(n)
-	return at, err
+	return at, errors.Join(err, j.moved())
+}
+
+// moved reports that somebody removed or replaced the file: the next start would
+// not find what is written to the open one.
+func (j *journal) moved() error {
+	open, err := j.file.Stat()
+	if err != nil {
+		return err
+	}
+	there, err := os.Lstat(j.file.Name())
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(open, there) {
+		return fmt.Errorf("%s was replaced while the crawl went on: begin anew with the folder as it was, or another one", j.file.Name())
+	}
+	return nil
 }
 
 // note records what was found, then that pages are done.

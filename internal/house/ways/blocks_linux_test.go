@@ -72,12 +72,12 @@ type logs struct {
 }
 
 func newLogs(w *world, dir string, h hearing) subject {
-	l, err := logging.New(logOptions(w.url(), dir, h))
+	l, err := logging.New(logOptions(w.url(), dir, h, w.bound))
 	w.must(err)
 	return &logs{Logs: l, place: place{w, dir}}
 }
 
-func logOptions(url, dir string, h hearing) *logging.Options {
+func logOptions(url, dir string, h hearing, bound time.Duration) *logging.Options {
 	sink, err := httpjson.New(&httpjson.Options{URL: url + "/log"})
 	if err != nil {
 		panic(err)
@@ -109,12 +109,12 @@ type hub struct {
 }
 
 func newHub(w *world, dir string, h hearing) subject {
-	made, err := notify.New(hubOptions(w.url(), dir, h))
+	made, err := notify.New(hubOptions(w.url(), dir, h, w.bound))
 	w.must(err)
 	return &hub{Hub: made, place: place{w, dir}}
 }
 
-func hubOptions(url, dir string, h hearing) *notify.Options {
+func hubOptions(url, dir string, h hearing, bound time.Duration) *notify.Options {
 	hook, err := webhook.New(&webhook.Options{
 		URL: secret.New(url + "/alert"), Body: `{"text": {{json .Subject}}}`, AllowPlainHTTP: true,
 		HTTPClient: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, Rate: 0, Burst: 1000,
@@ -175,7 +175,7 @@ func newStore(w *world, dir string, h hearing) subject {
 	})
 	w.must(err)
 	options := []config.Option{
-		config.File(path, config.Writable()), config.Resolve("vault", resolver), config.StuckAfter(bound),
+		config.File(path, config.Writable()), config.Resolve("vault", resolver), config.StuckAfter(w.bound),
 		config.RefreshEvery(50 * time.Millisecond), config.Poll(50 * time.Millisecond), config.OnError(h.onError),
 	}
 	if h.logger != nil {
@@ -228,7 +228,7 @@ func newClient(w *world, dir string, h hearing) subject {
 	made, err := scrape.New(context(), &scrape.Options{
 		Egress: scrape.Proxies(w.url()), HostLimit: scrape.HostLimit{PerSecond: -1}, Robots: scrape.Robots{},
 		Retry:      scrape.Retry{Attempts: -1, Base: time.Millisecond, Max: 10 * time.Millisecond},
-		StuckAfter: bound, Logger: h.logger, OnError: h.onError,
+		StuckAfter: w.bound, Logger: h.logger, OnError: h.onError,
 	})
 	w.must(err)
 	ctx, cancel := stdcontext.WithCancel(context())
@@ -263,7 +263,13 @@ func (c *client) crawl(ctx stdcontext.Context) {
 
 func (c *client) block() string { return "scrape" }
 func (c *client) file() string  { return filepath.Join(c.dir, "crawl", "crawl.jsonl") }
-func (c *client) restore()      { _ = os.RemoveAll(filepath.Dir(c.file())) }
+
+// restore removes a journal that is none; one that was removed is made again.
+func (c *client) restore() {
+	if text, err := os.ReadFile(c.file()); err == nil && string(text) == replaced {
+		c.w.must(os.Remove(c.file()))
+	}
+}
 
 func (c *client) used() error {
 	select {
@@ -305,13 +311,13 @@ func TestHolder(t *testing.T) {
 		}
 		defer f.Close()
 	case "logging":
-		l, err := logging.New(logOptions(url, dir, quiet))
+		l, err := logging.New(logOptions(url, dir, quiet, usualBound))
 		if err != nil {
 			t.Fatal(err)
 		}
 		l.Logger("holder").Info(heldText)
 	case "notify":
-		h, err := notify.New(hubOptions(url, dir, quiet))
+		h, err := notify.New(hubOptions(url, dir, quiet, usualBound))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,6 +3,7 @@ package ways
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,7 +20,7 @@ import (
 // it ends. One block has everything set, another one nothing.
 func (c cell) run(t *testing.T, number int) {
 	w := newWorld(t, number, overTLS(c.way))
-	w.writes = c.returned
+	w.writes, w.bound = c.returned, cmp.Or(c.bound, usualBound)
 	stderr := captureStderr(t)
 	logged, told := &lines{}, &notices{}
 	block := blocks[c.block]
@@ -47,7 +48,7 @@ func (c cell) run(t *testing.T, number int) {
 	} else {
 		c.expect(t, both, "the trouble is told", func() error { return c.begun(full, bare, told, logged, stderr) })
 		if !c.heals {
-			c.goOn(both, 4*bound)
+			c.goOn(both, 4*w.bound)
 		}
 	}
 

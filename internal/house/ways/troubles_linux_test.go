@@ -52,8 +52,9 @@ var troubles = map[string]func(w *world, both []subject) (end func()){
 	},
 	"file replaced": func(w *world, both []subject) func() {
 		for _, s := range both {
-			w.must(os.Rename(s.file(), s.file()+".away"))
-			w.must(os.WriteFile(s.file(), []byte("replaced\n"), 0o600))
+			path := s.file()
+			w.must(os.Rename(path, path+".away"))
+			w.must(os.WriteFile(path, []byte(replaced), 0o600))
 		}
 		return func() {
 			for _, s := range both {
@@ -80,6 +81,9 @@ func status(code int) func(w *world, _ []subject) func() {
 		return func() { w.set(func() { w.status = 0 }) }
 	}
 }
+
+// replaced stands in a file that took another one's place.
+const replaced = "replaced\n"
 
 // overTLS are the ways that need a server with TLS.
 func overTLS(way string) bool {

@@ -19,8 +19,8 @@ import (
 const (
 	// cellVariable names the cell that a process is to be: "number block/way".
 	cellVariable = "SVCBLOCKS_WAYS_CELL"
-	// bound stands for the minute after which a state is told.
-	bound = 300 * time.Millisecond
+	// usualBound stands for the minute after which a state is told.
+	usualBound = 300 * time.Millisecond
 )
 
 // A cell is one way to lose or be stuck, as one block meets it.
@@ -35,6 +35,8 @@ type cell struct {
 	returned bool
 	// heals says that the block ends the trouble by itself.
 	heals bool
+	// bound is usualBound if 0. It is longer than what the block needs to heal.
+	bound time.Duration
 	// slow says that the block tries again only after minutes, so that the end is
 	// waited for under `make soak` alone.
 	slow bool
@@ -64,6 +66,8 @@ var cells = []cell{
 	{block: "logging", way: "401", advice: "does not know the credentials (401)"},
 	{block: "logging", way: "403", advice: "forbids it (403)"},
 	{block: "logging", way: "no space", lost: true, advice: "is full: free some space"},
+	{block: "logging", way: "folder removed", advice: "moved or removed by somebody else", heals: true, bound: 3 * time.Second},
+	{block: "logging", way: "file replaced", advice: "moved or removed by somebody else", heals: true, bound: 3 * time.Second},
 	{block: "logging", way: "nobody takes the message", advice: "refuses what was sent (400)"},
 	{block: "logging", way: "lock held by a stopped process", advice: "kill -CONT"},
 
@@ -74,12 +78,16 @@ var cells = []cell{
 	{block: "notify", way: "401", advice: "does not know the credentials (401)", slow: true},
 	{block: "notify", way: "403", advice: "forbids it (403)", slow: true},
 	{block: "notify", way: "no space", lost: true, advice: "is full: free some space"},
+	{block: "notify", way: "folder removed", lost: true, advice: "was it, or a folder above it, removed", slow: true},
+	{block: "notify", way: "file replaced", lost: true, advice: "was replaced by another file", slow: true},
 	{block: "notify", way: "nobody takes the message", lost: true, advice: "refuses what was sent (400)"},
 
 	{block: "scrape", way: "wrong host", advice: "the name does not resolve"},
 	{block: "scrape", way: "untrusted certificate", advice: "nobody whom this machine trusts"},
 	{block: "scrape", way: "https to an http port", advice: "is https meant to be http"},
 	{block: "scrape", way: "closed port", advice: "nobody listens at that address"},
+	{block: "scrape", way: "folder removed", lost: true, advice: "was it, or a folder above it, removed", heals: true},
+	{block: "scrape", way: "file replaced", lost: true, advice: "was replaced while the crawl went on", heals: true},
 	{block: "scrape", way: "no space", lost: true, advice: "is full: free some space"},
 }
 

@@ -38,9 +38,10 @@ func context() stdcontext.Context { return stdcontext.Background() }
 type world struct {
 	t      *testing.T
 	scheme string
-	disk   string // a file system of its own
-	made   int    // folders
-	writes bool   // settings are changed, as that is what the trouble hits
+	disk   string        // a file system of its own
+	made   int           // folders
+	bound  time.Duration // after which a state is told
+	writes bool          // settings are changed, as that is what the trouble hits
 
 	mu       sync.Mutex
 	known    bool          // the name server knows host
