@@ -54,7 +54,7 @@ make_bases() {
     work=$(mktemp -d)
     cp "$rootfs" "$work/go.tar"
     tar -C "$(go env GOROOT)" --owner=0 --group=0 --transform='s,^\.,usr/local/go,' -rf "$work/go.tar" \
-      ./VERSION ./go.env ./bin ./lib ./pkg/include ./pkg/tool ./src
+      ./VERSION ./LICENSE ./PATENTS ./go.env ./bin ./lib ./pkg/include ./pkg/tool ./src
     docker import --change 'ENV PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
       "$work/go.tar" "$golang" >/dev/null
     cleanup
@@ -68,5 +68,7 @@ if [ -z "${DEBIAN_IMAGE:-}" ] && [ -z "${GO_IMAGE:-}" ] && [ "$(id -u)" = 0 ] &&
   make_bases
   DEBIAN_IMAGE=$debian GO_IMAGE=$golang
 fi
-export DEBIAN_IMAGE=${DEBIAN_IMAGE:-debian:$suite-slim} GO_IMAGE=${GO_IMAGE:-golang:1.26-$suite}
+images=$(dirname "$0")/images.env
+named() { sed -n "s/^$1=//p" "$images"; }
+export DEBIAN_IMAGE=${DEBIAN_IMAGE:-$(named DEBIAN_IMAGE)} GO_IMAGE=${GO_IMAGE:-$(named GO_IMAGE)}
 "$@"

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -99,5 +100,45 @@ func licensed(t *testing.T, root, folder string) bool {
 			return false
 		}
 		folder = filepath.Dir(folder)
+	}
+}
+
+// TestNotices has each image of the samples hand on the notices of what its
+// program links.
+func TestNotices(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("the images are built where there is a shell")
+	}
+	dir, _ := load(t)
+	for program, folder := range map[string]string{"examples/shopwatch": "examples", "examples/fleet": "examples", "examples/service": "examples/service"} {
+		file, err := os.ReadFile(filepath.Join(dir, program, "Dockerfile"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(file), "notices.sh") {
+			t.Errorf("the image of %s hands on no notices", program)
+		}
+
+		inside, err := filepath.Rel(folder, program)
+		if err != nil {
+			t.Fatal(err)
+		}
+		run := func(name string, args ...string) string {
+			cmd := exec.Command(name, args...)
+			cmd.Dir, cmd.Stderr = filepath.Join(dir, folder), os.Stderr
+			cmd.Env = append(os.Environ(), "GOWORK=off")
+			out, err := cmd.Output()
+			if err != nil {
+				t.Fatalf("%s %v: %v", name, args, err)
+			}
+			return string(out)
+		}
+		notices := run("sh", filepath.Join(dir, "examples", "notices.sh"), "./"+filepath.ToSlash(inside))
+		for line := range strings.Lines("Go\n" + run("go", "list", "-deps", "-f", "{{with .Module}}{{if not .Main}}{{.Path}}{{end}}{{end}}", "./"+filepath.ToSlash(inside))) {
+			if path := strings.TrimSpace(line); path != "" && !strings.Contains(notices, "==== "+path+" ") {
+				t.Errorf("the notices of %s lack those of %s", program, path)
+			}
+		}
 	}
 }

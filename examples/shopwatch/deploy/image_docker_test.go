@@ -68,7 +68,7 @@ func TestDockerImageHoldsNothingElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	slices.Sort(files)
-	if diff := cmp.Diff([]string{"etc/ssl/certs/ca-certificates.crt", "service", "zoneinfo.zip"}, files); diff != "" {
+	if diff := cmp.Diff([]string{"NOTICES", "etc/ssl/certs/ca-certificates.crt", "service", "zoneinfo.zip"}, files); diff != "" {
 		t.Errorf("files of the image (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]string{"service"}, programs); diff != "" {
