@@ -15,6 +15,7 @@ import (
 	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/settings"
 	causes "github.com/svcblocks/svcblocks/internal/health"
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/httpjson"
 	"github.com/svcblocks/svcblocks/notify/email"
 )
@@ -56,11 +57,13 @@ func openLogs(cfg settings.Settings, stderr io.Writer) (*serviceLogs, error) {
 		opts.Handlers = append(opts.Handlers, own.Handler())
 	}
 	if cfg.Ship.URL != "" {
-		sink, err := httpjson.New(&httpjson.Options{URL: cfg.Ship.URL, Token: cfg.Ship.Token, IDField: cfg.Ship.IDField})
+		receiver, err := httpjson.New(&httpjson.Options{
+			URL: cfg.Ship.URL, Token: cfg.Ship.Token, IDField: cfg.Ship.IDField, HTTP: sink.HTTP{AllowPlainHTTP: cfg.Ship.AllowPlainHTTP},
+		})
 		if err != nil {
 			return nil, fmt.Errorf("ship.url: %w", err)
 		}
-		opts.Sink, out.sink = sink, host(cfg.Ship.URL)
+		opts.Sink, out.sink = receiver, host(cfg.Ship.URL)
 	}
 	logs, err := logging.New(&opts)
 	if _, unwritable := errors.AsType[*logging.Error](err); unwritable {

@@ -119,7 +119,7 @@ func TestSettingsFileErrors(t *testing.T) {
 func TestValidate(t *testing.T) {
 	t.Parallel()
 	secrets := filepath.Join(t.TempDir(), "secrets.yaml") // they are no flags
-	if err := os.WriteFile(secrets, []byte("telegram: {token: '1:hunter2'}\ndiscord: {webhook: hunter2}\nteams: {webhook: 'http://x.example/hunter2'}\n"), 0o600); err != nil {
+	if err := os.WriteFile(secrets, []byte("telegram: {token: '1:hunter2'}\ndiscord: {webhook: hunter2}\nteams: {webhook: 'http://x.example/hunter2'}\nship: {url: 'http://logs.example/in', token: hunter2}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {
@@ -135,7 +135,7 @@ func TestValidate(t *testing.T) {
 		{[]string{"-site.url", "https://shop.example/", "-site.trace"}, []string{"site.trace", "tor.disabled"}},
 		{[]string{"-auth.issuer", "http://id.example", "-auth.client-id", "x"}, []string{"auth.issuer", "https"}},
 		{[]string{"-auth.client-id", "x"}, []string{"auth.issuer is empty"}},
-		{[]string{"-config", secrets}, []string{"telegram.chat", "discord.webhook", "teams.webhook"}},
+		{[]string{"-config", secrets}, []string{"telegram.chat", "discord.webhook", "teams.webhook", "ship.url", "in clear", "ship.allow_plain_http"}},
 		{[]string{"-listen", "127.0.0.1:0", "-server.hosts", "*.example"}, []string{"server.hosts", "*.example"}},
 	} {
 		_, err := load(t, tt.args...)

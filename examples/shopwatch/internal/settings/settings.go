@@ -89,6 +89,8 @@ type Ship struct {
 	URL     string        `koanf:"url" doc:"endpoint that takes JSON lines, demo, or empty for none"`
 	Token   config.Secret `koanf:"token" doc:"bearer token"`
 	IDField string        `koanf:"id_field" doc:"member of each line that holds the event's id"`
+
+	AllowPlainHTTP bool `koanf:"allow_plain_http" doc:"send the token in clear over http to another machine"`
 }
 
 // Slack is the Slack receiver; without a webhook there is none.
@@ -159,8 +161,17 @@ func (s Server) Validate() error {
 	return webAddress("server.public_url", s.PublicURL)
 }
 
-// Validate reports an address that cannot be posted to.
-func (s Ship) Validate() error { return webAddress("ship.url", s.URL) }
+// Validate reports an address that cannot be posted to, and one to which the
+// token would travel in clear.
+func (s Ship) Validate() error {
+	if err := webAddress("ship.url", s.URL); err != nil || s.URL == "" || s.URL == Demo || s.Token.IsZero() {
+		return err
+	}
+	if _, err := (safehttp.Rule{Secret: true, AllowPlain: s.AllowPlainHTTP, OptOut: "ship.allow_plain_http"}).Parse(s.URL); err != nil {
+		return fmt.Errorf("ship.url: %w", err)
+	}
+	return nil
+}
 
 // webAddress checks an address; an empty one is somebody else's business.
 func webAddress(key, value string) error {
