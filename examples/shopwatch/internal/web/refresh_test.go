@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/browser"
 	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/web"
+	"github.com/svcblocks/svcblocks/internal/testenv"
 )
 
 // TestRefresh: with JavaScript the page follows the service by itself, and the
@@ -102,9 +104,12 @@ func TestRefresh(t *testing.T) {
 	// The button asks for a run without leaving the page.
 	browser.Eval[bool](tab, `(() => { window.same = true; document.querySelector("#scrape button").click(); return true; })()`)
 	eventually("the post", `document.querySelector("#live-state").textContent.includes("asked for") || document.querySelector("#scrape button").disabled === false`)
-	for deadline := time.Now().Add(10 * time.Second); posted.Load() == 0 && time.Now().Before(deadline); {
-		time.Sleep(20 * time.Millisecond)
-	}
+	testenv.Eventually(t, func() error {
+		if posted.Load() == 0 {
+			return errors.New("nothing was posted")
+		}
+		return nil
+	})
 	if posted.Load() != 1 || !browser.Eval[bool](tab, `window.same === true`) {
 		t.Errorf("%d posts, want 1 on the same page", posted.Load())
 	}
@@ -136,9 +141,12 @@ func TestWithoutScript(t *testing.T) {
 	v.NoScript = true
 	tab := b.Open(t, s.URL, v)
 	tab.Press("#scrape button")
-	for deadline := time.Now().Add(20 * time.Second); posted.Load() == 0 && time.Now().Before(deadline); {
-		time.Sleep(20 * time.Millisecond)
-	}
+	testenv.Eventually(t, func() error {
+		if posted.Load() == 0 {
+			return errors.New("nothing was posted")
+		}
+		return nil
+	})
 	if posted.Load() != 1 {
 		t.Errorf("%d posts, want 1", posted.Load())
 	}
