@@ -21,11 +21,19 @@ import (
 	"github.com/svcblocks/svcblocks/notify"
 )
 
-const childEnv = "SVCBLOCKS_NOTIFY_CHILD"
+const (
+	childEnv   = "SVCBLOCKS_NOTIFY_CHILD"   // the folder
+	serviceEnv = "SVCBLOCKS_NOTIFY_SERVICE" // whose child it is
+	groupedEnv = "SVCBLOCKS_NOTIFY_GROUPED" // it tells of troubles that begin and end
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childEnv); dir != "" {
-		child(dir)
+		if os.Getenv(groupedEnv) != "" {
+			groupedChild(dir)
+		} else {
+			child(dir, os.Getenv(serviceEnv))
+		}
 		return
 	}
 	goleak.VerifyTestMain(m)
@@ -56,15 +64,15 @@ func (r *fileReceiver) Notify(_ context.Context, m notify.Message) error {
 	return err
 }
 
-func killHub(dir string, wobbly bool) *notify.Hub {
+func killHub(dir, service string, wobbly bool) *notify.Hub {
 	quick := notify.Retry{Base: time.Millisecond, Max: 20 * time.Millisecond}
 	hub, err := notify.New(&notify.Options{
 		Receivers: []notify.Receiver{
-			{Name: "a", Notifier: openReceiver(dir, "a", false), Retry: quick, Rate: notify.Rate{Per: -1}},
-			{Name: "b", Notifier: openReceiver(dir, "b", wobbly), Retry: quick, Rate: notify.Rate{Per: -1}},
+			{Name: "a", Notifier: openReceiver(dir, service+"a", false), Retry: quick, Rate: notify.Rate{Per: -1}},
+			{Name: "b", Notifier: openReceiver(dir, service+"b", wobbly), Retry: quick, Rate: notify.Rate{Per: -1}},
 		},
 		Group:  notify.Group{Interval: -1},
-		Outbox: notify.Outbox{Dir: filepath.Join(dir, "outbox")},
+		Outbox: notify.Outbox{Dir: filepath.Join(dir, "outbox"), Service: service},
 	})
 	if err != nil {
 		panic(err)
@@ -74,8 +82,8 @@ func killHub(dir string, wobbly bool) *notify.Hub {
 
 // child writes with four writers until it is killed, and tells on stdout what
 // was acknowledged.
-func child(dir string) {
-	hub := killHub(dir, true)
+func child(dir, service string) {
+	hub := killHub(dir, service, true)
 	go func() { _ = hub.Run(context.Background()) }()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -95,6 +103,32 @@ func child(dir string) {
 	wg.Wait()
 }
 
+// kill runs a child, gives what it acknowledges to acked, and kills it at random.
+func kill(t *testing.T, acked func(line string), env ...string) {
+	t.Helper()
+	cmd := testenv.Self()
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	if !lines.Scan() {
+		t.Fatal("child acknowledged nothing")
+	}
+	acked(lines.Text())
+	timer := time.AfterFunc(rand.N(60*time.Millisecond), func() { _ = cmd.Process.Kill() })
+	for lines.Scan() {
+		acked(lines.Text())
+	}
+	timer.Stop()
+	_ = cmd.Wait()
+}
+
 // Killed at random with writers at work and a receiver that is up and down,
 // nothing that was acknowledged is lost, and little comes twice.
 func TestKill(t *testing.T) {
@@ -103,29 +137,9 @@ func TestKill(t *testing.T) {
 	kills := testenv.Reps(300)
 	acked := map[string]bool{}
 	for range kills {
-		cmd := testenv.Self()
-		cmd.Env = append(os.Environ(), childEnv+"="+dir)
-		cmd.Stderr = os.Stderr
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		lines := bufio.NewScanner(out)
-		if !lines.Scan() {
-			t.Fatal("child acknowledged nothing")
-		}
-		acked[lines.Text()] = true
-		timer := time.AfterFunc(rand.N(60*time.Millisecond), func() { _ = cmd.Process.Kill() })
-		for lines.Scan() {
-			acked[lines.Text()] = true
-		}
-		timer.Stop()
-		_ = cmd.Wait()
+		kill(t, func(line string) { acked[line] = true }, childEnv+"="+dir)
 	}
-	hub := killHub(dir, false)
+	hub := killHub(dir, "", false)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := hub.Flush(ctx); err != nil {
@@ -153,6 +167,139 @@ func TestKill(t *testing.T) {
 	left, err := os.ReadDir(filepath.Join(dir, "outbox"))
 	if err != nil || len(left) != 0 {
 		t.Errorf("outbox folder still has %v (%v)", left, err)
+	}
+}
+
+// Two services share a folder and have receivers of the same name. Killed in turn,
+// each gets what it accepted, and nothing of the other's.
+func TestKillServicesInTurn(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	services, rounds := []string{"shop", "crm"}, testenv.Reps(100)
+	acked := map[string]map[string]bool{"shop": {}, "crm": {}}
+	for round := range rounds {
+		service := services[round%2]
+		kill(t, func(line string) { acked[service][line] = true }, childEnv+"="+dir, serviceEnv+"="+service)
+	}
+
+	for _, service := range services {
+		hub := killHub(dir, service, false)
+		if err := hub.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := hub.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	for i, service := range services {
+		other := acked[services[1-i]]
+		for _, name := range []string{"a", "b"} {
+			times := received(t, filepath.Join(dir, service+name))
+			lost, strange := 0, 0
+			for id := range acked[service] {
+				if times[id] == 0 {
+					lost++
+				}
+			}
+			for id := range times {
+				if other[id] {
+					strange++
+				}
+			}
+			t.Logf("%s %s: %d rounds, %d acknowledged, %d lost, %d of a stranger", service, name, rounds, len(acked[service]), lost, strange)
+			if lost+strange > 0 {
+				t.Errorf("%s %s: %d messages lost, %d of a stranger", service, name, lost, strange)
+			}
+		}
+	}
+}
+
+const groupedKeys = 20
+
+// groupedHub has an Interval that a few kills take.
+func groupedHub(dir string) *notify.Hub {
+	hub, err := notify.New(&notify.Options{
+		Receivers: []notify.Receiver{{Name: "a", Notifier: &stateReceiver{openReceiver(dir, "a", false)}, Rate: notify.Rate{Per: -1}}},
+		Group:     notify.Group{Interval: time.Second}, Outbox: notify.Outbox{Dir: filepath.Join(dir, "outbox"), Service: "shop"},
+	})
+	if err != nil {
+		panic(err)
+	}
+	return hub
+}
+
+// stateReceiver notes the key and whether its trouble is over.
+type stateReceiver struct{ *fileReceiver }
+
+func (r *stateReceiver) Notify(_ context.Context, m notify.Message) error {
+	_, err := fmt.Fprintf(r.f, "%s %t %s\n", m.Key, m.Resolved, m.ID)
+	return err
+}
+
+// groupedChild lets troubles begin and end until it is killed.
+func groupedChild(dir string) {
+	hub := groupedHub(dir)
+	for i := rand.IntN(groupedKeys); ; i++ {
+		key := fmt.Sprint("k", i%groupedKeys)
+		for _, over := range []bool{false, true} {
+			if err := hub.Notify(context.Background(), notify.Message{Key: key, Subject: key, Level: 8, Resolved: over}); err != nil {
+				panic(err)
+			}
+			fmt.Println(key, over)
+		}
+	}
+}
+
+// Killed at random while troubles begin and end, the receiver hears of each, and
+// in the end that each is over; kills make no flood of it.
+func TestKillBetweenWords(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	kills, began := testenv.Reps(300), time.Now()
+	acked := map[string]bool{}
+	for range kills {
+		kill(t, func(line string) {
+			if key, over, ok := strings.Cut(line, " "); ok && over != "" {
+				acked[key] = true
+			}
+		}, childEnv+"="+dir, groupedEnv+"=1")
+	}
+
+	hub := groupedHub(dir)
+	intervals := int(time.Since(began)/time.Second) + 2
+	for i := range groupedKeys { // the last word of what was cut off
+		if err := hub.Notify(t.Context(), notify.Message{Key: fmt.Sprint("k", i), Subject: "over", Level: 8, Resolved: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := hub.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := hub.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	data, err := os.ReadFile(filepath.Join(dir, "a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, words, all := map[string]string{}, map[string]int{}, 0
+	for line := range strings.Lines(string(data)) {
+		f := strings.Fields(line)
+		last[f[0]] = f[1]
+		words[f[0]]++
+		all++
+	}
+	for key := range acked {
+		// Within an interval a start and an end, and one word more.
+		if last[key] != "true" || words[key] > 3*intervals {
+			t.Errorf("%s: %d words in %d intervals, the last one says over=%q", key, words[key], intervals, last[key])
+		}
+	}
+	t.Logf("%d kills, %d keys, %d messages in %d intervals", kills, len(acked), all, intervals)
+	if all > 3*intervals*groupedKeys+kills {
+		t.Errorf("%d messages", all)
 	}
 }
 
