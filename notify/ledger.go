@@ -400,15 +400,15 @@ func (c nameCounts) list(first string, n int) string {
 		text string
 		n    int
 	}
-	var all []value
+	var all []*value // pointers: their sort is linked already
 	if n > 0 {
-		all = append(all, value{first, n})
+		all = append(all, &value{first, n})
 	}
 
 	for v, n := range c.Values {
-		all = append(all, value{v, n})
+		all = append(all, &value{v, n})
 	}
-	slices.SortFunc(all, func(a, b value) int {
+	slices.SortFunc(all, func(a, b *value) int {
 		return cmp.Or(cmp.Compare(b.n, a.n), strings.Compare(a.text, b.text))
 	})
 

@@ -76,11 +76,11 @@ func (l *limiter) ready(now time.Time) time.Time {
 	return now.Add(max(1, time.Duration((1-l.tokens)*float64(l.rate.Per))))
 }
 
-// spent works out the tokens that are left when messages went out at times.
-func (l *limiter) spent(times []time.Time) {
-	slices.SortFunc(times, time.Time.Compare)
-	for _, t := range times {
-		l.refill(t)
+// spent works out the tokens that are left when the last words of entries went out.
+func (l *limiter) spent(list []*entry) {
+	slices.SortFunc(list, func(a, b *entry) int { return a.base.Compare(b.base) })
+	for _, e := range list {
+		l.refill(e.base)
 		l.tokens = max(l.tokens-1, -float64(l.rate.Burst))
 	}
 }

@@ -45,7 +45,7 @@ func (rec *recovery) load(r *replay) error {
 		return ErrClosed
 	}
 
-	times := map[*worker][]time.Time{}
+	told := map[*worker][]*entry{}
 	for key, one := range r.told {
 		w := rec.byName[key.receiver]
 		k, ok := parseKey(key.what)
@@ -58,10 +58,10 @@ func (rec *recovery) load(r *replay) error {
 		}
 		e.restore(one.entry)
 		rec.keeper.noteEntry(e, t, true)
-		times[w] = append(times[w], e.base)
+		told[w] = append(told[w], e)
 	}
 
-	for w, list := range times {
+	for w, list := range told {
 		w.limit.spent(list)
 	}
 

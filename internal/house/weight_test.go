@@ -61,7 +61,7 @@ var consumers = []consumer{
 		code: "sink, err := httpjson.New(&httpjson.Options{URL: \"http://127.0.0.1/\"})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\tlogs, err := logging.New(&logging.Options{Sink: sink})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\t_ = logs.Run(context.Background())",
 	},
 	{
-		name: "notify + notify/slack", imports: []string{"config/secret", "notify", "notify/slack"}, over: "net/http", maxMB: 1.03, modules: 0,
+		name: "notify + notify/slack", imports: []string{"config/secret", "notify", "notify/slack"}, over: "net/http", maxMB: 0.97, modules: 0,
 		code: "hook, err := slack.NewWebhook(secret.New(\"https://127.0.0.1/\"), nil)\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\thub, err := notify.New(&notify.Options{Receivers: []notify.Receiver{{Name: \"ops\", Notifier: hook}}})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\t_ = hub.Send(context.Background(), \"subject\", \"text\")",
 	},
 	{

@@ -107,11 +107,12 @@ type mapKey struct {
 	value reflect.Value
 }
 
-func sortedKeys(m reflect.Value) (keys []mapKey) {
+// sortedKeys returns pointers, as their sort is linked once for all types.
+func sortedKeys(m reflect.Value) (keys []*mapKey) {
 	for _, k := range m.MapKeys() {
-		keys = append(keys, mapKey{plain(k), k})
+		keys = append(keys, &mapKey{plain(k), k})
 	}
-	slices.SortFunc(keys, func(a, b mapKey) int { return cmp.Compare(a.text, b.text) })
+	slices.SortFunc(keys, func(a, b *mapKey) int { return cmp.Compare(a.text, b.text) })
 	return keys
 }
 

@@ -33,7 +33,7 @@ type index struct {
 	jumps  []uint8 // by hash of three bytes; 0: a form may stand in the window
 	shift  uint    // of the hash
 	chains map[uint32][]form
-	sorted []start
+	sorted []*start // pointers, as their sort is linked once for all types
 
 	longest int // length of the longest form
 }
@@ -49,17 +49,21 @@ type start struct {
 const maxWindow = 32
 
 // newIndex returns nil for no forms.
-func newIndex(forms []form) *index {
-	if len(forms) == 0 {
+func newIndex(all []form) *index {
+	if len(all) == 0 {
 		return nil
 	}
-	slices.SortFunc(forms, func(a, b form) int { // the longest first: it hides the shorter
+	forms := make([]*form, len(all))
+	for i := range all {
+		forms[i] = &all[i]
+	}
+	slices.SortFunc(forms, func(a, b *form) int { // the longest first: it hides the shorter
 		if len(a.text) != len(b.text) {
 			return len(b.text) - len(a.text)
 		}
 		return strings.Compare(a.text, b.text)
 	})
-	forms = slices.CompactFunc(forms, func(a, b form) bool { return a.text == b.text })
+	forms = slices.CompactFunc(forms, func(a, b *form) bool { return a.text == b.text })
 
 	x := &index{window: min(len(forms[len(forms)-1].text), maxWindow), longest: len(forms[0].text), chains: map[uint32][]form{}}
 
@@ -76,10 +80,10 @@ func newIndex(forms []form) *index {
 			*at = min(*at, uint8(x.window-end))
 		}
 		last := block(f.text, x.window)
-		x.chains[last] = append(x.chains[last], f)
-		x.sorted = append(x.sorted, start{f.text, max(minBytes, public(f.text)+1)})
+		x.chains[last] = append(x.chains[last], *f)
+		x.sorted = append(x.sorted, &start{f.text, max(minBytes, public(f.text)+1)})
 	}
-	slices.SortFunc(x.sorted, func(a, b start) int { return strings.Compare(a.text, b.text) })
+	slices.SortFunc(x.sorted, func(a, b *start) int { return strings.Compare(a.text, b.text) })
 	return x
 }
 
@@ -169,7 +173,7 @@ func (x *index) nextCut(s string, from int) (begin, end int) {
 
 // isStart reports whether a form begins with s.
 func (x *index) isStart(s string) bool {
-	i, _ := slices.BinarySearchFunc(x.sorted, s, func(a start, s string) int { return strings.Compare(a.text, s) })
+	i, _ := slices.BinarySearchFunc(x.sorted, s, func(a *start, s string) int { return strings.Compare(a.text, s) })
 	for ; i < len(x.sorted) && strings.HasPrefix(x.sorted[i].text, s); i++ {
 		if len(s) >= x.sorted[i].least {
 			return true
