@@ -133,13 +133,18 @@ func (d *delivery) compose(now time.Time) bool {
 	if m.Last.IsZero() {
 		m.Last = m.Time
 	}
+
+	// A receiver may know by its ID what it was told in a try before.
 	before := d.msg
 	if before == nil && d.restored {
 		before = d.base
 	}
-
-	if before != nil && before.Resolved != m.Resolved {
-		m.ID = newID(now) // a receiver may know the other one by its ID
+	switch {
+	case before == nil:
+	case before.Resolved == m.Resolved:
+		m.ID = before.ID
+	default:
+		m.ID = newID(now)
 	}
 	d.msg = &m
 	return true

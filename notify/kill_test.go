@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -436,6 +437,66 @@ func TestDamagedJournal(t *testing.T) {
 			return ends[i] <= at || begin >= at+n
 		})
 	}
+}
+
+// A crash while the start is with the receiver and the end waits leaves two
+// messages. The next process makes one of them.
+func TestStartAndEndSurviveACrash(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	began := make(chan struct{})
+	hangs := &fake{send: func(ctx context.Context, _ notify.Message) error {
+		close(began)
+		<-ctx.Done()
+		return ctx.Err()
+	}}
+	hub := newHub(t, &notify.Options{Receivers: []notify.Receiver{{Name: "f", Notifier: hangs}}, Outbox: notify.Outbox{Dir: dir}, CloseTimeout: -1})
+	send(t, hub, down("db"))
+	<-began
+	send(t, hub, up("db"))
+
+	path := abandon(t, dir)
+	f := &fake{}
+	next := newHub(t, &notify.Options{Receivers: []notify.Receiver{{Name: "f", Notifier: f}}, Outbox: notify.Outbox{Dir: filepath.Dir(filepath.Dir(path))}})
+	if err := next.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.messages(); len(got) != 1 || !got[0].Resolved || !strings.Contains(got[0].Text, "db up") {
+		t.Errorf("got %+v, want one message with both", got)
+	}
+	if s := next.Stats(); s.Stored != 0 {
+		t.Errorf("%d messages wait", s.Stored)
+	}
+	_ = hub.Close()
+}
+
+// What is told again has the ID that it was told with, also where the end came
+// between two tries.
+func TestTriesKeepTheirID(t *testing.T) {
+	t.Parallel()
+	tries := make(chan notify.Message)
+	f := &fake{send: func(ctx context.Context, m notify.Message) error {
+		select {
+		case tries <- m:
+		case <-ctx.Done():
+		}
+		return &notify.Error{Class: notify.ClassTransport, Reason: "away"}
+	}}
+	hub := newHub(t, &notify.Options{
+		Receivers: []notify.Receiver{{Name: "f", Notifier: f, Retry: notify.Retry{Base: time.Millisecond, Max: 2 * time.Millisecond}}},
+		Outbox:    notify.Outbox{Dir: t.TempDir()}, Logger: slog.New(slog.DiscardHandler), CloseTimeout: -1,
+	})
+	send(t, hub, down("db"))
+	first := <-tries
+	send(t, hub, up("db"))
+	both := <-tries
+	for !both.Resolved { // it was on its way
+		both = <-tries
+	}
+	if again := <-tries; first.Resolved || both.ID == first.ID || again.ID != both.ID {
+		t.Errorf("start %s, with the end %s, and again %s", first.ID, both.ID, again.ID)
+	}
+	_ = hub.Close()
 }
 
 // What was told apart from its repeats before a crash is told after it.

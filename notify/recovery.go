@@ -105,6 +105,9 @@ func (rec *recovery) load(r *replay) error {
 	rec.mu.Lock()
 
 	for _, d := range ds {
+		if rec.joins(d, now, t) {
+			continue
+		}
 		if d.at == held {
 			if out := d.w.limit.hold(d); out != nil {
 				d.w.limit.more++
@@ -148,12 +151,16 @@ func (rec *recovery) restore(w *worker, p *parcel, now time.Time) *delivery {
 	for _, we := range p.Entries {
 		k, _ := parseKey(we.Key)
 		e := w.ledger.entries[k]
-		if e == nil || e.pending != nil {
+		single := len(p.Entries) == 1
+		if e == nil || e.pending != nil && !(single && e.pending.entry == e) {
 			continue
 		}
-		e.pending = d
+
+		if e.pending == nil {
+			e.pending = d
+		}
 		d.level = max(d.level, e.level)
-		if len(p.Entries) == 1 {
+		if single {
 			d.entry = e
 		} else {
 			d.parts = append(d.parts, e)
@@ -167,6 +174,25 @@ func (rec *recovery) restore(w *worker, p *parcel, now time.Time) *delivery {
 	}
 
 	return d
+}
+
+// joins reports whether d is over, as another message waits about the same trouble:
+// a crash leaves two where one was with the receiver and the next one waited. An
+// end is told with its start; of two others the later one says it all.
+func (rec *recovery) joins(d *delivery, now time.Time, t *todo) bool {
+	e := d.entry
+	if e == nil || e.pending == d {
+		return false
+	}
+	if d.end {
+		rec.courier.drop(d, now, t)
+		return true
+	}
+	if e.pending != nil {
+		rec.courier.drop(e.pending, now, t)
+	}
+	e.pending = d
+	return false
 }
 
 // unload takes back what could not be stored; it stays in the other journal.
