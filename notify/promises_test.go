@@ -232,6 +232,23 @@ func TestStartAndEndInOne(t *testing.T) {
 	})
 }
 
+// Where trouble came again before it was over for good, the end says that: who missed
+// the end before, as a crash lost the word of it, is not told of an end alone.
+func TestEndOfMoreThanOneStart(t *testing.T) {
+	t.Parallel()
+	var ops notifytest.Recorder
+	bubble(t, &notify.Options{Receivers: []notify.Receiver{{Name: "ops", Notifier: &ops}}}, func(t *testing.T, hub *notify.Hub) {
+		send(t, hub, down("db"), up("db"), down("db"))
+		time.Sleep(6 * time.Minute)
+		send(t, hub, up("db"), down("db"), up("db"))
+		time.Sleep(10 * time.Minute)
+		got := ops.Messages()
+		if last := got[len(got)-1]; !last.Resolved || !strings.Contains(last.Subject, "db down") || !strings.Contains(last.Text, "db up") || last.Count != 3 {
+			t.Errorf("the last message %+v", last)
+		}
+	})
+}
+
 // What a silence hid goes out when it is over, if the trouble is; what began
 // and ended within it, to nobody.
 func TestSilence(t *testing.T) {
