@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -296,7 +297,7 @@ func TestExplainLayers(t *testing.T) {
 			add(fmt.Sprintf("profile%d", i), config.Origin{Layer: "profile", Name: profile, Line: line["profile"][i], Column: 6})
 		}
 		if i&4 != 0 {
-			add("[redacted]", config.Origin{Layer: "secrets", Name: dir + "/secrets/" + k})
+			add("[redacted]", config.Origin{Layer: "secrets", Name: filepath.Join(dir, "secrets", k)})
 		}
 		if i&8 != 0 {
 			add(fmt.Sprintf("env%d", i), config.Origin{Layer: "env", Name: "APP_" + strings.ToUpper(strings.ReplaceAll(k, ".", "_"))})

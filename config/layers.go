@@ -15,6 +15,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/config/internal/doc"
 	"github.com/svcblocks/svcblocks/config/internal/typed"
+	"github.com/svcblocks/svcblocks/internal/atomicfile"
 	"github.com/svcblocks/svcblocks/internal/redact"
 )
 
@@ -183,7 +184,7 @@ func readFile(fsys fs.FS, name string) ([]byte, error) {
 		if !info.Mode().IsRegular() {
 			return nil, &fs.PathError{Op: "read", Path: name, Err: notRegular(info)}
 		}
-		file, err := os.Open(name)
+		file, err := atomicfile.Open(name)
 		if err != nil {
 			return nil, err
 		}

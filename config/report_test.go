@@ -81,7 +81,7 @@ size: 64 miles
 	}
 	got := make([]string, len(report.Problems))
 	for i, p := range report.Problems {
-		got[i] = strings.ReplaceAll(p.Error(), dir+"/", "")
+		got[i] = strings.ReplaceAll(p.Error(), dir+string(filepath.Separator), "")
 	}
 	want := []string{
 		`config.yaml:2:7: mode: got "staging", want one of dev, prod`,
@@ -94,7 +94,7 @@ size: 64 miles
 		`config.yaml:11:10: mail.token: cannot resolve ref+vault://secret/data/mail#token: connection refused`,
 		`config.yaml:12:7: size: got "64 miles", want a size, such as 512KiB or 64MiB (parse size "64 miles": want a number and a unit, such as 64MiB)`,
 		`config.prod.yaml:2:3: mail.hots: unknown key (did you mean "host"?)`,
-		`secrets/mail.password: mail.password: cannot read the file: it is a folder (APP_MAIL_PASSWORD_FILE names it)`,
+		filepath.Join("secrets", "mail.password") + `: mail.password: cannot read the file: it is a folder (APP_MAIL_PASSWORD_FILE names it)`,
 		`env APP_SCRAPE_ROTATE_EVRY: unknown variable (did you mean "APP_SCRAPE_ROTATE_EVERY"?)`,
 		`owner: required, but no layer sets it (set it in config.yaml or by APP_OWNER)`,
 	}

@@ -48,7 +48,7 @@ func Write(path string, data []byte, perm os.FileMode) (err error) {
 		return err
 	}
 
-	if err = os.Rename(tmp.Name(), path); err != nil {
+	if err = rename(tmp.Name(), path); err != nil {
 		return err
 	}
 	renamed = true
