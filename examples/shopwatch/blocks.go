@@ -160,9 +160,21 @@ func (s *service) checks(logs *serviceLogs) []health.Check {
 		checks = append(checks, health.Check{Name: "login", Func: s.auth.Check, Advice: advice("see that the provider at auth.issuer is up and reached from here; sessions and tokens whose keys are known go on working")})
 	}
 	if s.hub != nil {
-		checks = append(checks, health.Check{Name: "notify", Every: 30 * time.Second, Func: s.hub.Check, Advice: advice("messages wait in the outbox, in data_dir, and go out once the receiver is back; see the settings mail, slack, telegram, discord and teams")})
+		checks = append(checks, health.Check{Name: "notify", Every: 30 * time.Second, Func: s.checkNotify, Advice: advice("messages wait in the outbox, in data_dir, and go out once the receiver is back; see the settings mail, slack, telegram, discord and teams")})
 	}
 	return checks
+}
+
+// checkNotify asks the receivers, and tells of one that left messages waiting
+// when it was last tried, sooner than the hub calls it stuck.
+func (s *service) checkNotify(ctx context.Context) error {
+	errs := []error{s.hub.Check(ctx)}
+	for _, r := range s.hub.Stats().Receivers {
+		if r.Waiting > 0 && !r.PausedUntil.IsZero() {
+			errs = append(errs, fmt.Errorf("%s: %d messages wait: %s", r.Name, r.Waiting, r.LastError))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // checkEgress asks the client, and then the egress itself: a client that may

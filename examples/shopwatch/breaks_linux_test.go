@@ -151,7 +151,7 @@ func TestBreaks(t *testing.T) {
 		p, data := w.startOn(t, "size=2m")
 		p.awaitAddress().awaitPage(t, time.Minute, "item 3")
 		fill(t, data)
-		p.agree(t, w, broken{"history", http.StatusServiceUnavailable, []string{"no space left", "is full: free some space", "data_dir"}, true})
+		p.agree(t, w, broken{"log", http.StatusServiceUnavailable, []string{"no space left", "is full: free some space", "log.file.path"}, true})
 		if err := os.Remove(filepath.Join(data, "filler")); err != nil {
 			t.Fatal(err)
 		}

@@ -17,6 +17,10 @@ import (
 
 var pictures = flag.String("pictures", "", "folder to write a picture of each view to")
 
+// maxHeight is what a phone's reader scrolls through at most, with everything
+// closed.
+const maxHeight = 4000
+
 // serve answers as the service does: the page, and the form's target.
 func serve(t *testing.T, page func(context.Context) web.Page) string {
 	t.Helper()
@@ -53,6 +57,9 @@ func TestViews(t *testing.T) {
 				picture(t, tab, tc.name+"-"+v.Name+"-"+v.Scheme)
 				if diff := cmp.Diff([]string{}, tab.Overflow()); diff != "" {
 					t.Errorf("beyond the screen (-want +got):\n%s", diff)
+				}
+				if height := browser.Eval[float64](tab, `document.documentElement.scrollHeight`); v.Name == browser.Phone.Name && height > maxHeight {
+					t.Errorf("the page is %.0f pixels high, want at most %d", height, maxHeight)
 				}
 				tab.OpenDetails()
 				picture(t, tab, tc.name+"-"+v.Name+"-"+v.Scheme+"-open")
