@@ -59,139 +59,185 @@ type service struct {
 
 // newService makes every block. What the service can do without does not stop
 // it: it is logged and shown as a failing part. The error says what to do.
-func newService(ctx context.Context, store *config.Store[settings.Settings], profile string, stderr io.Writer) (_ *service, err error) {
-	s := &service{settings: store}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.close())
-		}
-	}()
-	cfg := *store.Get() // of the start; what may change later is followed below
-	started := time.Now()
-
-	if cfg.UsesDemo() {
-		if s.demo, err = playground.Start(ctx, nil); err != nil {
-			return nil, err
-		}
-		s.onClose(s.demo.Close)
-		addresses, err := s.demo.Addresses()
-		if err != nil {
-			return nil, err
-		}
-		cfg = cfg.WithDemo(addresses)
+func newService(ctx context.Context, store *config.Store[settings.Settings], profile string, stderr io.Writer) (*service, error) {
+	a := &assembly{
+		service: &service{settings: store}, cfg: *store.Get(), demoSite: store.Get().Site.URL == settings.Demo,
+		stderr: stderr, notifier: silent{}, sources: &status.Sources{Name: "Shop watch", Version: version(), Profile: cmp.Or(profile, "none"), Started: time.Now()},
 	}
-	demoSite := store.Get().Site.URL == settings.Demo
+	// What comes later writes to what comes first, and ends before it.
+	for _, open := range []func(context.Context) error{
+		a.openDemo, a.openLogs, a.openHistory, a.openHub, a.openScrape, a.openWatcher, a.openServer, a.openProfiling,
+	} {
+		if err := open(ctx); err != nil {
+			return nil, errors.Join(err, a.close())
+		}
+	}
 
-	logs, err := openLogs(cfg, stderr)
+	a.log.InfoContext(ctx, "service started", "address", a.sources.Address, "version", a.sources.Version, "profile", profile,
+		"site", a.cfg.Site.URL, "tor", a.sources.Tor.String(), "receivers", len(a.sources.Receivers), "ship", a.lines.sink, "issuer", a.cfg.Auth.Issuer)
+	return a.service, nil
+}
+
+// assembly is a service in the making, with what the steps hand on.
+type assembly struct {
+	*service
+
+	cfg      settings.Settings // of the start; what may change later is followed
+	demoSite bool
+	stderr   io.Writer
+	lines    *serviceLogs
+	notifier watch.Notifier
+	sources  *status.Sources
+}
+
+// openDemo starts what the service brings along, where it is asked for.
+func (a *assembly) openDemo(ctx context.Context) (err error) {
+	if !a.cfg.UsesDemo() {
+		return nil
+	}
+	if a.demo, err = playground.Start(ctx, nil); err != nil {
+		return err
+	}
+	a.onClose(a.demo.Close)
+	addresses, err := a.demo.Addresses()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	s.logs, s.log = logs.Logs, logs.Logger("service")
-	s.onClose(s.logs.Close)
+	a.cfg, a.sources.Demo = a.cfg.WithDemo(addresses), a.demo
+	return nil
+}
 
-	// What the demo shop sold is no history of a real one.
-	past := filepath.Join(cfg.DataDir, "history.db")
-	if demoSite {
-		past = filepath.Join(cfg.DataDir, "demo.db")
+func (a *assembly) openLogs(context.Context) (err error) {
+	if a.lines, err = openLogs(a.cfg, a.stderr); err != nil {
+		return err
 	}
-	if s.history, err = history.Open(past, history.Options{GoneAfter: cfg.Site.GoneAfter}); err != nil {
-		return nil, err
-	}
-	s.onClose(s.history.Close)
+	a.logs, a.log = a.lines.Logs, a.lines.Logger("service")
+	a.onClose(a.logs.Close)
+	a.sources.Logs, a.sources.LogPath, a.sources.LogSink = a.logs, a.lines.path, a.lines.sink
+	return nil
+}
 
-	// The blocks name their component themselves.
-	plain := slog.New(logs.Handler())
-	if s.receivers, err = openReceivers(cfg, plain); err != nil {
-		return nil, err
+// openHistory opens the file of prices. What the demo shop sold is no history of
+// a real one.
+func (a *assembly) openHistory(context.Context) (err error) {
+	name := "history.db"
+	if a.demoSite {
+		name = "demo.db"
 	}
-	hub, receivers, endHub, err := openHub(cfg, s.receivers, plain)
+	if a.history, err = history.Open(filepath.Join(a.cfg.DataDir, name), history.Options{GoneAfter: a.cfg.Site.GoneAfter}); err != nil {
+		return err
+	}
+	a.onClose(a.history.Close)
+	a.sources.History, a.sources.DataDir = a.history, a.cfg.DataDir
+	return nil
+}
+
+// openHub makes the receivers and what feeds them. From here on errors in the log
+// reach the operator, too.
+func (a *assembly) openHub(context.Context) (err error) {
+	plain := slog.New(a.lines.Handler())
+	if a.receivers, err = openReceivers(a.cfg, plain); err != nil {
+		return err
+	}
+	hub, shown, end, err := openHub(a.cfg, a.receivers, plain)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	s.hub = hub
-	notifier := watch.Notifier(silent{})
-	// Errors in the log reach the operator, too.
-	logger := logs.Logger
-	if hub != nil {
-		plain = slog.New(notify.NewHandler(hub, plain.Handler(), nil))
-		s.onClose(endHub)
-		notifier = hub
-		logger = func(name string) *slog.Logger {
-			return slog.New(notify.NewHandler(hub, logs.Logger(name).Handler(), nil))
-		}
+	if a.hub = hub; hub != nil {
+		a.onClose(end)
+		a.notifier, a.sources.Hub, a.sources.Receivers = hub, hub, shown
 	}
+	a.lines.reportTo(a.logger("logging"))
+	a.sources.Logger = a.logger("status")
+	return nil
+}
 
-	logs.reportTo(logger("logging"))
+// logger is for a part of the service.
+func (a *assembly) logger(name string) *slog.Logger { return a.told(a.lines.Logger(name)) }
+
+// told has what is an error on l told to the operator.
+func (a *assembly) told(l *slog.Logger) *slog.Logger {
+	if a.hub == nil {
+		return l
+	}
+	return slog.New(notify.NewHandler(a.hub, l.Handler(), nil))
+}
+
+func (a *assembly) openScrape(ctx context.Context) (err error) {
+	plain := a.told(slog.New(a.lines.Handler())) // the blocks name their component themselves
+	if a.egress, err = openEgress(ctx, a.cfg, a.demoSite, plain); err != nil {
+		return err
+	}
+	a.onClose(a.egress.close)
 
 	used := new(status.Used)
-	egress, err := openEgress(ctx, cfg, demoSite, plain)
-	if err != nil {
-		return nil, err
-	}
-	s.egress = egress
-	s.onClose(egress.close)
-	options := cfg.Scrape
-	options.Egress = egress.Egress
-	options.Hooks.OnPage = used.OnPage
-	options.Logger = plain
-	if demoSite {
+	options := a.cfg.Scrape
+	options.Egress, options.Hooks.OnPage, options.Logger = a.egress.Egress, used.OnPage, plain
+	if a.demoSite {
 		options.Allow = append(options.Allow, netip.MustParsePrefix("127.0.0.1/32"))
 	}
-	if s.scrape, err = scrape.New(ctx, &options); err != nil {
-		return nil, err
+	if a.scrape, err = scrape.New(ctx, &options); err != nil {
+		return err
 	}
-	s.onClose(s.scrape.Close)
+	a.onClose(a.scrape.Close)
+	a.sources.Scrape, a.sources.Used = a.scrape, used
+	a.sources.Tor = status.Tor{Local: a.demoSite, Required: options.Fallback == scrape.Never, RotateEvery: a.cfg.RotateEvery(), Direct: a.egress.direct}
+	return nil
+}
 
-	var fetcher crawl.Fetcher = s.scrape
-	if cfg.Site.Trace {
-		fetcher = trace.NewFetcher(&http.Client{Transport: s.scrape.Transport()})
+func (a *assembly) openWatcher(context.Context) error {
+	site := a.cfg.Site
+	var fetcher crawl.Fetcher = a.scrape
+	if site.Trace {
+		fetcher = trace.NewFetcher(&http.Client{Transport: a.scrape.Transport()})
 	}
-	s.watcher = watch.New(watch.Options{
-		Name:  cfg.SiteName(),
-		Crawl: crawl.Options{Start: cfg.Site.URL, Workers: cfg.Site.Workers, MaxPages: cfg.Site.MaxPages, Selectors: cfg.Site.Selectors},
-		Store: s.history, Fetcher: fetcher, Notifier: notifier, Logger: logger("watch"),
-		Ready: egress.ready, Every: cfg.Site.Every, RunTimeout: cfg.Site.RunTimeout, StopTimeout: part(cfg.ShutdownTimeout, pagesPart),
+	a.watcher = watch.New(watch.Options{
+		Name:  a.cfg.SiteName(),
+		Crawl: crawl.Options{Start: site.URL, Workers: site.Workers, MaxPages: site.MaxPages, Selectors: site.Selectors},
+		Store: a.history, Fetcher: fetcher, Notifier: a.notifier, Logger: a.logger("watch"),
+		Ready: a.egress.ready, Every: site.Every, RunTimeout: site.RunTimeout, StopTimeout: part(a.cfg.ShutdownTimeout, pagesPart),
 	})
-	s.onClose(s.follow(logs))
+	a.onClose(a.follow(a.lines))
+	a.sources.Watcher = a.watcher
+	return nil
+}
 
-	listener, err := server.Listen(ctx, cfg.Listen)
+// openServer takes the address, and makes what is served there.
+func (a *assembly) openServer(ctx context.Context) error {
+	listener, err := server.Listen(ctx, a.cfg.Listen)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	s.onClose(func() error { _ = listener.Close(); return nil }) // the server has closed it by then, if there was one
-	sources := &status.Sources{
-		Name: "Shop watch", Version: version(), Profile: cmp.Or(profile, "none"), Started: started,
-		Address: server.BaseURL(listener.Addr().String()),
-		Explain: store.Explain, Settings: store.Stats, History: s.history, Watcher: s.watcher, Scrape: s.scrape, Used: used,
-		Tor:  status.Tor{Local: demoSite, Required: options.Fallback == scrape.Never, RotateEvery: cfg.RotateEvery(), Direct: egress.direct},
-		Logs: s.logs, LogPath: logs.path, LogSink: logs.sink, Hub: hub, Receivers: receivers, Demo: s.demo, DataDir: cfg.DataDir,
-		Logger: logger("status"),
+	a.onClose(func() error { _ = listener.Close(); return nil }) // the server has closed it by then, if there was one
+	a.sources.Address, a.sources.Explain, a.sources.Settings = server.BaseURL(listener.Addr().String()), a.settings.Explain, a.settings.Stats
+
+	page := web.NewHandler(a.sources.Page, a.logger("web"))
+	if a.auth, err = openAuth(a.cfg, a.sources, page, a.history.Logouts(), a.logger("auth")); err != nil {
+		return err
 	}
-	page := web.NewHandler(sources.Page, logger("web"))
-	if s.auth, err = openAuth(cfg, sources, page, s.history.Logouts(), logger("auth")); err != nil {
-		return nil, err
-	}
-	sources.Auth = s.auth
-	s.health = health.New(s.checks(logs), health.Options{Logger: logger("health")})
-	sources.Health = s.health
-	hosts, err := cfg.Hosts()
+	a.health = health.New(a.checks(a.lines), health.Options{Logger: a.logger("health")})
+	a.sources.Auth, a.sources.Health = a.auth, a.health
+	hosts, err := a.cfg.Hosts()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	s.server = server.New(listener, server.Options{
-		Page: page, Hosts: hosts, Auth: s.auth, Trigger: s.watcher.Trigger, Status: sources.Report, Health: s.health, History: s.history,
-		Metrics: sources.WriteMetrics, Logger: logger("server"), Access: logger("access"),
+	a.server = server.New(listener, server.Options{
+		Page: page, Hosts: hosts, Auth: a.auth, Trigger: a.watcher.Trigger, Status: a.sources.Report, Health: a.health, History: a.history,
+		Metrics: a.sources.WriteMetrics, Logger: a.logger("server"), Access: a.logger("access"),
 	})
-	if cfg.Profiling.Listen != "" {
-		if s.profiling, err = profiling.Listen(ctx, cfg.Profiling.Listen); err != nil {
-			return nil, err
-		}
-		s.onClose(s.profiling.Close)
-		s.log.InfoContext(ctx, "profiles are served", "address", s.profiling.Addr())
+	return nil
+}
+
+func (a *assembly) openProfiling(ctx context.Context) (err error) {
+	if a.cfg.Profiling.Listen == "" {
+		return nil
 	}
-	s.log.InfoContext(ctx, "service started", "address", sources.Address, "version", sources.Version, "profile", profile,
-		"site", cfg.Site.URL, "tor", sources.Tor.String(), "receivers", len(receivers), "ship", logs.sink, "issuer", cfg.Auth.Issuer)
-	return s, nil
+	if a.profiling, err = profiling.Listen(ctx, a.cfg.Profiling.Listen); err != nil {
+		return err
+	}
+	a.onClose(a.profiling.Close)
+	a.log.InfoContext(ctx, "profiles are served", "address", a.profiling.Addr())
+	return nil
 }
 
 func (s *service) onClose(f func() error) { s.closers = append(s.closers, f) }

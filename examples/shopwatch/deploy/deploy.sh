@@ -43,6 +43,7 @@ up)
   VAULT_DEV_TOKEN=$(cat ../secrets/vault_token)
   export VAULT_DEV_TOKEN
   build ./compose.sh "${files[@]}" --profile "${2:-prod}" up -d --build
+  echo "status page at https://localhost:${HTTPS_PORT:-8443}/"
   ;;
 down)
   # A profile that is not named is not ended.
