@@ -183,7 +183,10 @@ func (w *world) await(t testing.TB, bound time.Duration, check func(queue.Stats)
 	return last
 }
 
-const fast = "-host.per-second=100000"
+const (
+	fast      = "-host.per-second=100000" // of a hub
+	perSecond = 100000                    // of a queue
+)
 
 // TestWorkerKilled kills one of three workers at a random point: no job is
 // lost, and each has one result. Repeats are counted by what the site was
@@ -195,8 +198,8 @@ func TestWorkerKilled(t *testing.T) {
 	}
 	for round := range rounds {
 		t.Run(fmt.Sprint(round), func(t *testing.T) {
-			w := newWorld(t, 5*time.Millisecond, queue.Options{AckWait: 3 * time.Second})
-			workers := w.workers(t, 3, fast, "-worker.concurrency=50")
+			w := newWorld(t, 5*time.Millisecond, queue.Options{AckWait: 3 * time.Second, PerSecond: perSecond})
+			workers := w.workers(t, 3, "-worker.concurrency=50")
 			published, err := w.queue.Publish(t.Context(), w.pages(0, jobs))
 			if err != nil || published.Stored != jobs {
 				t.Fatalf("%+v, %v", published, err)
@@ -238,9 +241,9 @@ func TestWorkerKilled(t *testing.T) {
 var queueAddress = regexp.MustCompile(`queue at (nats://127\.0\.0\.1:(\d+))`)
 
 // hub starts a hub process whose queue listens on port, or on a free one.
-func hub(t *testing.T, dir, port string) (p *process, url, used string) {
+func hub(t *testing.T, dir, port string, args ...string) (p *process, url, used string) {
 	t.Helper()
-	p = start(t, "hub", "-listen", "127.0.0.1:0", "-nats.listen", "127.0.0.1:"+port, "-data-dir", dir)
+	p = start(t, append([]string{"hub", "-listen", "127.0.0.1:0", "-nats.listen", "127.0.0.1:" + port, "-data-dir", dir}, args...)...)
 	m := queueAddress.FindStringSubmatch(p.line)
 	if m == nil {
 		t.Fatalf("the hub printed %q", p.line)
@@ -336,12 +339,12 @@ func TestServerKilled(t *testing.T) {
 // TestHostLimit holds the limit over three workers, one of which dies.
 func TestHostLimit(t *testing.T) {
 	t.Parallel()
-	perSecond, jobs := 40.0, 200
+	perSecond, jobs := 40.0, 200 // of this host
 	if testenv.Soak() {
 		jobs = 2000
 	}
-	w := newWorld(t, 10*time.Millisecond, queue.Options{AckWait: 2 * time.Second})
-	workers := w.workers(t, 3, fmt.Sprintf("-host.per-second=%g", perSecond), "-worker.concurrency=10")
+	w := newWorld(t, 10*time.Millisecond, queue.Options{AckWait: 2 * time.Second, PerSecond: perSecond})
+	workers := w.workers(t, 3, "-worker.concurrency=10")
 	if _, err := w.queue.Publish(t.Context(), w.pages(0, jobs)); err != nil {
 		t.Fatal(err)
 	}
@@ -392,7 +395,7 @@ func TestHubRestarts(t *testing.T) {
 		}
 	}
 	dir := t.TempDir()
-	server, url, port := hub(t, dir, "0")
+	server, url, port := hub(t, dir, "0", "-host.per-second=60")
 	nc := dial(t, url)
 	q, err := queue.Open(t.Context(), nc, nil)
 	if err != nil {
@@ -401,7 +404,7 @@ func TestHubRestarts(t *testing.T) {
 	if _, err := q.Publish(t.Context(), jobs); err != nil {
 		t.Fatal(err)
 	}
-	start(t, "worker", "-nats.url", url, "-egress", "direct", "-host.per-second=60")
+	start(t, "worker", "-nats.url", url, "-egress", "direct")
 	results := func(want int64) {
 		t.Helper()
 		testenv.EventuallyWithin(t, time.Minute, func() error {
@@ -414,7 +417,7 @@ func TestHubRestarts(t *testing.T) {
 	}
 	results(20)
 	server.kill()
-	p, _, _ := hub(t, dir, port)
+	p, _, _ := hub(t, dir, port, "-host.per-second=60")
 	results(90)
 	// The worker reports to the new one.
 	_, at, _ := strings.Cut(p.line, "page at ")
@@ -567,10 +570,10 @@ func TestWrongCalls(t *testing.T) {
 // throughputs.
 func BenchmarkWorkers(b *testing.B) {
 	const jobs, concurrency = 240, 8
-	w := newWorld(b, 200*time.Millisecond, queue.Options{})
+	w := newWorld(b, 200*time.Millisecond, queue.Options{PerSecond: perSecond})
 	next := 0
 	measure := func(n int) float64 {
-		workers := w.workers(b, n, fast, fmt.Sprintf("-worker.concurrency=%d", concurrency))
+		workers := w.workers(b, n, fmt.Sprintf("-worker.concurrency=%d", concurrency))
 		before := w.await(b, time.Minute, func(queue.Stats) bool { return true })
 		from := next
 		next += jobs * 2 // some numbers are left out

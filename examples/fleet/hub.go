@@ -56,6 +56,7 @@ func withHub(ctx context.Context, e env, also func(context.Context, running) err
 	defer func() { nc.Close(); err = errors.Join(err, closeServer()) }()
 	q, err := queue.Create(starting, nc, queue.Options{
 		AckWait: s.Queue.AckWait, MaxDeliver: s.Queue.MaxDeliver, MaxAckPending: s.Queue.MaxAckPending, MaxJobs: s.Queue.MaxJobs, Replicas: s.NATS.Replicas,
+		PerSecond: s.Host.PerSecond, Burst: s.Host.Burst, JobTimeout: s.Queue.JobTimeout,
 	}, log)
 	if err != nil {
 		return stopped(ctx, err)
@@ -83,7 +84,7 @@ func withHub(ctx context.Context, e env, also func(context.Context, running) err
 	server := &http.Server{
 		Handler: hosts.Handler(page.NewHandler(page.Options{
 			Status: statusOf(q, members), Logger: log,
-			Ready: func(ctx context.Context) error { _, err := q.Stats(ctx); return err },
+			Ready: q.Ready,
 		})),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),

@@ -62,15 +62,18 @@ func (n NATS) address() string {
 	return "nats://" + n.Listen
 }
 
-// Queue says how jobs are handed out.
+// Queue says how jobs are handed out. The hub keeps it on the server, for all
+// workers.
 type Queue struct {
 	AckWait       time.Duration `koanf:"ack_wait" min:"100ms" doc:"how long a worker may be silent about a job"`
 	MaxDeliver    int           `koanf:"max_deliver" min:"1" doc:"tries of a job before it is given up"`
 	MaxAckPending int           `koanf:"max_ack_pending" min:"1" doc:"jobs that are out at all workers at a time"`
+	JobTimeout    time.Duration `koanf:"job_timeout" min:"1s" doc:"time of one try at most, from the host's turn on"`
 	MaxJobs       int64         `koanf:"max_jobs" doc:"jobs that may wait; submitting waits beyond it; negative: no bound"`
 }
 
-// Host says how hosts are spared, by all workers together.
+// Host says how hosts are spared, by all workers together. The hub keeps it on
+// the server, too.
 type Host struct {
 	PerSecond float64 `koanf:"per_second" doc:"requests a second to one host from all workers together"`
 	Burst     int     `koanf:"burst" min:"1" doc:"requests that may come at once after a pause"`
@@ -80,7 +83,6 @@ type Host struct {
 type Worker struct {
 	Name         string        `koanf:"name" doc:"name on the page; empty: machine and process"`
 	Concurrency  int           `koanf:"concurrency" min:"1" max:"10000" doc:"jobs at a time"`
-	JobTimeout   time.Duration `koanf:"job_timeout" min:"1s" doc:"time of one try at most, the wait for the host's turn included"`
 	DrainTimeout time.Duration `koanf:"drain_timeout" min:"0s" doc:"time for jobs under way at the end"`
 	RetryBase    time.Duration `koanf:"retry_base" min:"1ms" doc:"rest of a job after its first failure, at most; it doubles"`
 }
@@ -95,9 +97,9 @@ type Slack struct {
 func defaults() Settings {
 	return Settings{
 		NATS:   NATS{Listen: "127.0.0.1:4222", Replicas: 1},
-		Queue:  Queue{AckWait: 30 * time.Second, MaxDeliver: 5, MaxAckPending: 1000, MaxJobs: 1_000_000},
+		Queue:  Queue{AckWait: 30 * time.Second, MaxDeliver: 5, MaxAckPending: 1000, JobTimeout: 5 * time.Minute, MaxJobs: 1_000_000},
 		Host:   Host{PerSecond: 5, Burst: 1},
-		Worker: Worker{Concurrency: 16, JobTimeout: 5 * time.Minute, DrainTimeout: 20 * time.Second, RetryBase: time.Second},
+		Worker: Worker{Concurrency: 16, DrainTimeout: 20 * time.Second, RetryBase: time.Second},
 		Listen: "127.0.0.1:8080", DataDir: "var/fleet", Jobs: 1000, Egress: "127.0.0.1:9050",
 		// No bound of the fleet's own: a page may be as large as the queue's server takes.
 		Scrape: scrape.Options{Limits: scrape.Limits{MaxBodyBytes: -1}},

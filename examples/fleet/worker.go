@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"time"
 
@@ -90,11 +91,12 @@ func work(ctx context.Context, s Settings, nc *nats.Conn, log *slog.Logger) (err
 	if err != nil {
 		return err
 	}
-	limiter, err := hostlimit.New(ctx, js, hostlimit.Options{PerSecond: s.Host.PerSecond, Burst: s.Host.Burst, Replicas: s.NATS.Replicas, Logger: log})
+	agreed := q.Agreed() // by the hub: who joins changes nothing
+	limiter, err := hostlimit.New(ctx, js, hostlimit.Options{PerSecond: agreed.PerSecond, Burst: agreed.Burst, Replicas: agreed.Replicas, Logger: log})
 	if err != nil {
 		return err
 	}
-	members, err := crew.Open(ctx, js, s.NATS.Replicas, log)
+	members, err := crew.Open(ctx, js, agreed.Replicas, log)
 	if err != nil {
 		return err
 	}
@@ -103,11 +105,11 @@ func work(ctx context.Context, s Settings, nc *nats.Conn, log *slog.Logger) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
-	// With the turn of the host before each request.
+	// With the turn of the host before each request, redirects included.
 	fetching := &http.Client{Transport: limiter.Transport(client.Transport())}
-	w, err := q.Worker(fetch(fetching), queue.WorkerOptions{
-		Name: s.workerName(), Concurrency: s.Worker.Concurrency, JobTimeout: s.Worker.JobTimeout, DrainTimeout: s.Worker.DrainTimeout,
-		Retry: backoff.Policy{Base: s.Worker.RetryBase},
+	w, err := q.Worker(fetch(fetching, limiter), queue.WorkerOptions{
+		Name: s.workerName(), Concurrency: s.Worker.Concurrency, DrainTimeout: s.Worker.DrainTimeout,
+		Retry: backoff.Policy{Base: s.Worker.RetryBase}, Turn: turn(limiter), Now: limiter.Now,
 	})
 	if err != nil {
 		return err
@@ -153,23 +155,42 @@ func newClient(ctx context.Context, s Settings, most int64, log *slog.Logger) (*
 	return scrape.New(ctx, &opts)
 }
 
+// turn takes the turn of a job's host.
+func turn(limiter *hostlimit.Limiter) func(context.Context, queue.Job, time.Duration) (time.Duration, error) {
+	return func(ctx context.Context, job queue.Job, patience time.Duration) (time.Duration, error) {
+		return limiter.Take(ctx, hostOf(job), patience)
+	}
+}
+
+func hostOf(job queue.Job) string {
+	u, err := url.Parse(job.URL)
+	if err != nil {
+		return "" // not a job: the queue takes none
+	}
+	return hostlimit.Host(u)
+}
+
 // fetch gets a page. What is no page is an error: a status of 500 or more, 408,
 // 425 or 429 may pass, others not.
-func fetch(client *http.Client) queue.Fetch {
+func fetch(client *http.Client, limiter *hostlimit.Limiter) queue.Fetch {
 	return func(ctx context.Context, job queue.Job) (queue.Page, error) {
+		ctx = hostlimit.Taken(ctx, hostOf(job))
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, job.URL, nil)
 		if err != nil {
 			return queue.Page{}, &statusError{text: "the address cannot be asked for"}
 		}
 		res, err := client.Do(req)
 		if err != nil {
-			return queue.Page{}, err
+			return queue.Page{}, unasked(err)
 		}
 		defer func() { _ = res.Body.Close() }()
 		if res.StatusCode/100 != 2 {
+			after := retryAfter(res)
+			if after > 0 {
+				limiter.Pause(ctx, hostlimit.Host(res.Request.URL), after)
+			}
 			return queue.Page{}, &statusError{
-				text: fmt.Sprintf("the site answers %d %s", res.StatusCode, http.StatusText(res.StatusCode)), status: res.StatusCode,
-				after: retryAfter(res),
+				text: fmt.Sprintf("the site answers %d %s", res.StatusCode, http.StatusText(res.StatusCode)), status: res.StatusCode, after: after,
 			}
 		}
 		body, err := io.ReadAll(res.Body)
@@ -178,6 +199,22 @@ func fetch(client *http.Client) queue.Fetch {
 		}
 		return queue.Page{FinalURL: res.Request.URL.Redacted(), Status: res.StatusCode, ContentType: res.Header.Get("Content-Type"), Body: body}, nil
 	}
+}
+
+// egressRest is how long a job rests while there is no way out.
+const egressRest = 15 * time.Second
+
+// unasked makes of an error of a request that has not left a rest: there is no
+// way out, or this worker's client spares the host.
+func unasked(err error) error {
+	said, ok := errors.AsType[*scrape.Error](err)
+	switch {
+	case errors.Is(err, scrape.ErrEgressUnavailable):
+		return &queue.Rest{For: egressRest, Err: err}
+	case ok && said.RetryAfter() > 0:
+		return &queue.Rest{For: said.RetryAfter(), Err: err}
+	}
+	return err
 }
 
 func retryAfter(res *http.Response) time.Duration {

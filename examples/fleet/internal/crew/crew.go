@@ -15,6 +15,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/svcblocks/svcblocks/examples/fleet/internal/patient"
 	"github.com/svcblocks/svcblocks/examples/fleet/internal/queue"
 )
 
@@ -54,27 +55,28 @@ type Member struct {
 
 // Crew is the bucket. Make it with [Open]. Safe for concurrent use.
 type Crew struct {
-	create func(context.Context) (jetstream.KeyValue, error)
+	open   func(context.Context) (jetstream.KeyValue, error)
 	bucket jetstream.KeyValue
 	log    *slog.Logger
 }
 
 // Open opens the bucket, and makes it if it is not there. Nil logger discards.
 func Open(ctx context.Context, js jetstream.JetStream, replicas int, logger *slog.Logger) (*Crew, error) {
-	create := func(ctx context.Context) (jetstream.KeyValue, error) {
-		return js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+	asker := patient.New(logger)
+	open := func(ctx context.Context) (jetstream.KeyValue, error) {
+		return asker.Bucket(ctx, js, jetstream.KeyValueConfig{
 			Bucket: bucketName, Description: "what each worker does", History: 1, TTL: forget,
 			Storage: jetstream.MemoryStorage, Replicas: max(1, replicas),
 		})
 	}
-	bucket, err := create(ctx)
+	bucket, err := open(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("crew: bucket %s: %w", bucketName, err)
 	}
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	return &Crew{create: create, bucket: bucket, log: logger}, nil
+	return &Crew{open: open, bucket: bucket, log: logger}, nil
 }
 
 // Run reports once a second until ctx ends, and then once more.
@@ -115,7 +117,9 @@ func (c *Crew) put(ctx context.Context, r Report) {
 	if err != nil {
 		c.log.DebugContext(ctx, "not reported", "worker", r.Name, "error", err)
 		// A server that was started again has forgotten the bucket.
-		_, _ = c.create(ctx) // if not now, then with the next report
+		again, cancel := context.WithTimeout(ctx, every)
+		defer cancel()
+		_, _ = c.open(again) // if not now, then with the next report
 	}
 }
 

@@ -128,7 +128,7 @@ func NewHandler(opts Options) http.Handler {
 			status = http.StatusServiceUnavailable
 		}
 		answer(w, status, map[string]any{
-			"waiting": s.Stats.Waiting, "working": s.Stats.Working, "results": s.Stats.Results, "dead": s.Stats.Dead,
+			"waiting": s.Stats.Waiting, "resting": s.Stats.Resting, "working": s.Stats.Working, "results": s.Stats.Results, "dead": s.Stats.Dead,
 			"per_second": s.PerSecond(), "workers": s.Members, "problem": s.Problem,
 		})
 	})

@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/svcblocks/svcblocks/examples/fleet/internal/patient"
 )
 
 // window is how many jobs are under way to the server at a time. With a server
@@ -55,16 +57,43 @@ func (q *Queue) Publish(ctx context.Context, jobs iter.Seq2[Job, error]) (Publis
 	return total, err
 }
 
+// ErrFull says that as many jobs wait as may.
+var ErrFull = errors.New("the queue is full")
+
+// room returns how many of n jobs may be published now. Several publishers may
+// exceed the bound by what they send at a time.
+func (q *Queue) room(ctx context.Context, n int) (int, error) {
+	if q.agreed.MaxJobs < 0 || n == 0 {
+		return n, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, asyncTimeout)
+	defer cancel()
+	info, err := q.jobs.Info(ctx)
+	if err != nil {
+		return 0, err
+	}
+	room := q.agreed.MaxJobs - int64(info.State.Msgs)
+	if room <= 0 {
+		return 0, ErrFull
+	}
+	return min(n, int(room)), nil
+}
+
 // publishAll publishes one window, and of it again what did not arrive, until
 // all is stored. The server knows by the ID what it has got before.
 func (q *Queue) publishAll(ctx context.Context, batch []*nats.Msg, total *Published) error {
-	return patiently(ctx, func() error {
+	return q.asker.Keep(ctx, "queue jobs", func() error {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
+		room, err := q.room(ctx, len(batch))
+		if err != nil {
+			return err
+		}
+
 		futures := make([]jetstream.PubAckFuture, len(batch))
 		errs := make([]error, len(batch))
-		for i, msg := range batch {
+		for i, msg := range batch[:room] {
 			// A copy: the client puts its reply subject into what it sends.
 			again := &nats.Msg{Subject: msg.Subject, Header: msg.Header, Data: msg.Data}
 			if futures[i], errs[i] = q.js.PublishMsgAsync(again, jetstream.WithExpectStream(jobsStream)); errs[i] != nil {
@@ -88,7 +117,7 @@ func (q *Queue) publishAll(ctx context.Context, batch []*nats.Msg, total *Publis
 				continue
 			case err := <-futures[i].Err():
 				missing = append(missing, msg)
-				if passing(err) {
+				if !patient.Final(err) {
 					passed = err
 				} else if failed == nil {
 					failed = fmt.Errorf("queue: publish %s: %w", msg.Header.Get(nats.MsgIdHdr), err)
@@ -101,8 +130,8 @@ func (q *Queue) publishAll(ctx context.Context, batch []*nats.Msg, total *Publis
 		if failed != nil {
 			return failed
 		}
-		if passed == nil && len(missing) > 0 {
-			passed = nats.ErrDisconnected
+		if passed == nil && room < len(futures) {
+			passed = ErrFull
 		}
 		return passed
 	})

@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/svcblocks/svcblocks/internal/backoff"
+	"github.com/svcblocks/svcblocks/examples/fleet/internal/patient"
 )
 
 const (
@@ -21,6 +21,7 @@ const (
 	consumerName  = "workers"
 
 	jobsPrefix    = "fleet.jobs."
+	restPrefix    = "fleet.rest."
 	resultsPrefix = "fleet.results."
 	deadPrefix    = "fleet.dead."
 )
@@ -45,6 +46,13 @@ type Options struct {
 	Duplicates time.Duration
 	// Replicas is how many servers of a cluster keep each stream. Defaults to 1.
 	Replicas int
+	// PerSecond is how many requests a second one host gets from all workers
+	// together, and Burst how many may come at once after a pause. Default to 5
+	// and 1.
+	PerSecond float64
+	Burst     int
+	// JobTimeout bounds one try, from the host's turn on. Defaults to 5m.
+	JobTimeout time.Duration
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -69,6 +77,16 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Replicas == 0 {
 		o.Replicas = 1
 	}
+	if o.PerSecond == 0 {
+		o.PerSecond = 5
+	}
+	if o.Burst == 0 {
+		o.Burst = 1
+	}
+	if o.JobTimeout == 0 {
+		o.JobTimeout = 5 * time.Minute
+	}
+
 	var errs []error
 	for _, check := range []struct {
 		bad  bool
@@ -79,6 +97,9 @@ func (o Options) withDefaults() (Options, error) {
 		{o.MaxAckPending < 1, "MaxAckPending: at least 1"},
 		{o.Duplicates < 100*time.Millisecond, "Duplicates: at least 100ms"},
 		{o.Replicas < 1 || o.Replicas > 5, "Replicas: 1 to 5"},
+		{!(o.PerSecond >= 0.001 && o.PerSecond <= 1e6), "PerSecond: 0.001 to 1,000,000"},
+		{o.Burst < 1, "Burst: at least 1"},
+		{o.JobTimeout < time.Millisecond, "JobTimeout: at least 1ms"},
 	} {
 		if check.bad {
 			errs = append(errs, errors.New(check.want))
@@ -93,15 +114,18 @@ func (o Options) withDefaults() (Options, error) {
 // Queue is the streams and their consumer. Make it with [Create] or [Open].
 // Safe for concurrent use.
 type Queue struct {
-	js         jetstream.JetStream
-	jobs       jetstream.Stream
-	results    jetstream.Stream
-	dead       jetstream.Stream
-	consumer   jetstream.Consumer
-	ackWait    time.Duration
-	maxDeliver int
-	log        *slog.Logger
+	js       jetstream.JetStream
+	jobs     jetstream.Stream
+	results  jetstream.Stream
+	dead     jetstream.Stream
+	consumer jetstream.Consumer
+	agreed   Options // as the server keeps them
+	asker    *patient.Asker
+	log      *slog.Logger
 }
+
+// Agreed returns the options that the server keeps for all workers.
+func (q *Queue) Agreed() Options { return q.agreed }
 
 // asyncTimeout bounds the wait for the acknowledgement of one message.
 const asyncTimeout = 5 * time.Second
@@ -113,44 +137,35 @@ func Create(ctx context.Context, nc *nats.Conn, opts Options, logger *slog.Logge
 	if err != nil {
 		return nil, err
 	}
+	if err := checkServer(nc); err != nil {
+		return nil, err
+	}
 	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(asyncTimeout))
 	if err != nil {
 		return nil, fmt.Errorf("queue: create: %w", err)
 	}
-	streams := []jetstream.StreamConfig{
-		{
-			Name: jobsStream, Subjects: []string{jobsPrefix + ">"}, Retention: jetstream.WorkQueuePolicy,
-			// Full means that publishers wait, not that jobs fall out at the
-			// other end.
-			Discard: jetstream.DiscardNew, MaxMsgs: opts.MaxJobs,
-			Duplicates: opts.Duplicates, Storage: jetstream.FileStorage, Replicas: opts.Replicas,
-		},
-		{
-			Name: resultsStream, Subjects: []string{resultsPrefix + ">"}, Retention: jetstream.LimitsPolicy,
-			Duplicates: opts.Duplicates, Storage: jetstream.FileStorage, Replicas: opts.Replicas, AllowDirect: true,
-		},
-		{
-			Name: deadStream, Subjects: []string{deadPrefix + ">"}, Retention: jetstream.LimitsPolicy,
-			Duplicates: opts.Duplicates, Storage: jetstream.FileStorage, Replicas: opts.Replicas, AllowDirect: true,
-		},
-	}
-	for _, cfg := range streams {
-		if err := soon(ctx, func(ctx context.Context) error {
+
+	asker := patient.New(logger)
+	for _, cfg := range opts.streams() {
+		if err := asker.Ask(ctx, "create "+cfg.Name, func(ctx context.Context) error {
 			_, err := js.CreateOrUpdateStream(ctx, cfg)
 			return err
 		}); err != nil {
 			return nil, fmt.Errorf("queue: create %s: %w", cfg.Name, err)
 		}
 	}
+
 	consumer := jetstream.ConsumerConfig{
 		Durable: consumerName, AckPolicy: jetstream.AckExplicitPolicy, AckWait: opts.AckWait, MaxAckPending: opts.MaxAckPending,
+		// Jobs that rest stand in the stream, too, and are nobody's yet.
+		FilterSubject: jobsPrefix + ">",
 		// Without a bound here: a message that reached it would stay in the
 		// stream, and only a notice that is not kept would tell. Workers
 		// count instead, see Work.
 		MaxDeliver: -1,
-		Metadata:   map[string]string{maxDeliverKey: strconv.Itoa(opts.MaxDeliver)},
+		Metadata:   opts.metadata(),
 	}
-	if err := soon(ctx, func(ctx context.Context) error {
+	if err := asker.Ask(ctx, "create the consumer", func(ctx context.Context) error {
 		_, err := js.CreateOrUpdateConsumer(ctx, jobsStream, consumer)
 		return err
 	}); err != nil {
@@ -159,7 +174,75 @@ func Create(ctx context.Context, nc *nats.Conn, opts Options, logger *slog.Logge
 	return Open(ctx, nc, logger)
 }
 
-const maxDeliverKey = "max_deliver"
+// streams returns what the queue is made of.
+func (o Options) streams() []jetstream.StreamConfig {
+	return []jetstream.StreamConfig{
+		{
+			// A stream with scheduled messages may not refuse new ones, so
+			// publishers look at how many there are.
+			Name: jobsStream, Subjects: []string{jobsPrefix + ">", restPrefix + ">"}, Retention: jetstream.WorkQueuePolicy,
+			MaxMsgs: -1, AllowMsgSchedules: true, AllowRollup: true,
+			Duplicates: o.Duplicates, Storage: jetstream.FileStorage, Replicas: o.Replicas,
+		},
+		{
+			Name: resultsStream, Subjects: []string{resultsPrefix + ">"}, Retention: jetstream.LimitsPolicy,
+			Duplicates: o.Duplicates, Storage: jetstream.FileStorage, Replicas: o.Replicas, AllowDirect: true,
+		},
+		{
+			Name: deadStream, Subjects: []string{deadPrefix + ">"}, Retention: jetstream.LimitsPolicy,
+			Duplicates: o.Duplicates, Storage: jetstream.FileStorage, Replicas: o.Replicas, AllowDirect: true,
+		},
+	}
+}
+
+// needServer is the first version of nats-server with scheduled messages.
+var needServer = [2]int{2, 12}
+
+// checkServer refuses a server that is too old. One that is away cannot tell.
+func checkServer(nc *nats.Conn) error {
+	version := nc.ConnectedServerVersion()
+	var major, minor int
+	if _, err := fmt.Sscanf(version, "%d.%d.", &major, &minor); version == "" || err != nil {
+		return nil
+	}
+	if major > needServer[0] || major == needServer[0] && minor >= needServer[1] {
+		return nil
+	}
+	return fmt.Errorf("queue: the server is nats-server %s, and %d.%d or newer is needed: jobs that rest are scheduled messages", version, needServer[0], needServer[1])
+}
+
+// The keys under which the consumer holds what all workers agree on.
+const (
+	maxDeliverKey = "max_deliver"
+	maxJobsKey    = "max_jobs"
+	replicasKey   = "replicas"
+	perSecondKey  = "per_second"
+	burstKey      = "burst"
+	jobTimeoutKey = "job_timeout"
+)
+
+func (o Options) metadata() map[string]string {
+	return map[string]string{
+		maxDeliverKey: strconv.Itoa(o.MaxDeliver), maxJobsKey: strconv.FormatInt(o.MaxJobs, 10), replicasKey: strconv.Itoa(o.Replicas),
+		perSecondKey: strconv.FormatFloat(o.PerSecond, 'g', -1, 64), burstKey: strconv.Itoa(o.Burst), jobTimeoutKey: o.JobTimeout.String(),
+	}
+}
+
+// optionsOf reads what all workers agree on.
+func optionsOf(cfg jetstream.ConsumerConfig) (Options, error) {
+	o := Options{AckWait: cfg.AckWait, MaxAckPending: cfg.MaxAckPending}
+	var errs [6]error
+	o.MaxDeliver, errs[0] = strconv.Atoi(cfg.Metadata[maxDeliverKey])
+	o.MaxJobs, errs[1] = strconv.ParseInt(cfg.Metadata[maxJobsKey], 10, 64)
+	o.Replicas, errs[2] = strconv.Atoi(cfg.Metadata[replicasKey])
+	o.PerSecond, errs[3] = strconv.ParseFloat(cfg.Metadata[perSecondKey], 64)
+	o.Burst, errs[4] = strconv.Atoi(cfg.Metadata[burstKey])
+	o.JobTimeout, errs[5] = time.ParseDuration(cfg.Metadata[jobTimeoutKey])
+	if errors.Join(errs[:]...) != nil {
+		return o, fmt.Errorf("consumer %s lacks what workers agree on: it was made by another program, or an older hub", consumerName)
+	}
+	return o, nil
+}
 
 // Open opens the queue that another process creates, and waits until it is
 // there or ctx ends. Nil logger discards.
@@ -167,13 +250,15 @@ func Open(ctx context.Context, nc *nats.Conn, logger *slog.Logger) (*Queue, erro
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
+	if err := checkServer(nc); err != nil {
+		return nil, err
+	}
 	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(asyncTimeout))
 	if err != nil {
 		return nil, fmt.Errorf("queue: open: %w", err)
 	}
-	q := &Queue{js: js, log: logger}
-	err = soon(ctx, q.find)
-	if err != nil {
+	q := &Queue{js: js, asker: patient.New(logger), log: logger}
+	if err := q.asker.Ask(ctx, "open the queue", q.find); err != nil {
 		return nil, fmt.Errorf("queue: open: %w (is the hub running, and does it use the same server?)", err)
 	}
 	return q, nil
@@ -192,70 +277,6 @@ func (q *Queue) find(ctx context.Context) (err error) {
 	if q.consumer, err = q.jobs.Consumer(ctx, consumerName); err != nil {
 		return fmt.Errorf("consumer %s: %w", consumerName, err)
 	}
-	cfg := q.consumer.CachedInfo().Config
-	q.ackWait = cfg.AckWait
-	q.maxDeliver, err = strconv.Atoi(cfg.Metadata[maxDeliverKey])
-	if err != nil {
-		return fmt.Errorf("consumer %s has no %s: it was made by another program", consumerName, maxDeliverKey)
-	}
-	return nil
+	q.agreed, err = optionsOf(q.consumer.CachedInfo().Config)
+	return err
 }
-
-// soon is patiently for a request that a cluster without a leader leaves
-// unanswered: each gets a few seconds.
-func soon(ctx context.Context, f func(context.Context) error) error {
-	return patiently(ctx, func() error {
-		ctx, cancel := context.WithTimeout(ctx, asyncTimeout)
-		defer cancel()
-		return f(ctx)
-	})
-}
-
-// patiently calls f until it works, fails for good, or ctx ends.
-func patiently(ctx context.Context, f func() error) error {
-	policy := backoff.Policy{Base: 50 * time.Millisecond, Max: 2 * time.Second}
-	for attempt := 1; ; attempt++ {
-		err := f()
-		if err == nil || !passing(err) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return errors.Join(context.Cause(ctx), err)
-		case <-time.After(policy.Delay(attempt)):
-		}
-	}
-}
-
-// passing reports whether an error of the server or the connection may pass:
-// it is away or starting, the stream is full, or its leader is being elected.
-func passing(err error) bool {
-	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
-		switch api.ErrorCode {
-		case storeFailed, inProcess, jetstream.JSErrCodeStreamNotFound, jetstream.JSErrCodeConsumerNotFound, jetstream.JSErrCodeConsumerDoesNotExist:
-			return true
-		}
-		return api.Code >= 500
-	}
-	if js, ok := errors.AsType[jetstream.JetStreamError](err); ok && js.APIError() != nil {
-		code := js.APIError().ErrorCode
-		return code == jetstream.JSErrCodeStreamNotFound || code == jetstream.JSErrCodeConsumerNotFound || js.APIError().Code >= 500
-	}
-	for _, target := range []error{
-		nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionReconnecting, nats.ErrReconnectBufExceeded, nats.ErrNoServers,
-		jetstream.ErrNoStreamResponse, jetstream.ErrAsyncPublishTimeout, jetstream.ErrTooManyStalledMsgs, context.DeadlineExceeded,
-	} {
-		if errors.Is(err, target) {
-			return true
-		}
-	}
-	return false
-}
-
-// storeFailed is the server's code for a stream that takes no more
-// (errors.json in nats-server, JSStreamStoreFailedF).
-const storeFailed jetstream.ErrorCode = 10077
-
-// inProcess is the server's code for a message whose first copy it has not
-// stored yet, as while a leader is elected (JSStreamDuplicateMessageConflict).
-const inProcess jetstream.ErrorCode = 10158

@@ -54,7 +54,7 @@ type Result struct {
 type DeadLetter struct {
 	// ID and URL are the job's; URL is empty where the message was no job.
 	ID, URL string
-	// Reason says why, Tries how often it was given out.
+	// Reason says why, Tries how often its page was asked for.
 	Reason string
 	Tries  int
 	// Worker gave it up, at Time by the server's clock.
@@ -73,7 +73,7 @@ func MaxBodyBytes(nc *nats.Conn) int64 { return nc.MaxPayload() - headerReserve 
 // whether it was the first. The subject is made from the job's ID, so that
 // there is one result per job, however long ago the first was stored.
 func (q *Queue) storeOnce(ctx context.Context, msg *nats.Msg, id string) (first bool, err error) {
-	err = patiently(ctx, func() error {
+	err = q.asker.Ask(ctx, "store results", func(ctx context.Context) error {
 		again := &nats.Msg{Subject: msg.Subject, Header: nats.Header{}, Data: msg.Data}
 		maps.Copy(again.Header, msg.Header)
 		ack, err := q.js.PublishMsg(ctx, again, jetstream.WithMsgID(id), jetstream.WithExpectLastSequencePerSubject(0))
@@ -99,12 +99,30 @@ func conflicts(err error) bool {
 }
 
 // settled reports whether a job has its result already.
-func (q *Queue) settled(ctx context.Context, id string) (bool, error) {
-	_, err := q.results.GetLastMsgForSubject(ctx, resultsPrefix+id)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return false, nil
-	}
-	return err == nil, err
+func (q *Queue) settled(ctx context.Context, id string) (known bool, err error) {
+	err = q.asker.Ask(ctx, "look for results", func(ctx context.Context) error {
+		_, err := q.results.GetLastMsgForSubject(ctx, resultsPrefix+id)
+		if known = err == nil; errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil
+		}
+		return err
+	})
+	return known, err
+}
+
+// rest takes a job out of the queue until a time of the server's clock. It keeps
+// how often it was tried. The server's scheduler puts it back.
+func (q *Queue) rest(ctx context.Context, msg jetstream.Msg, id string, sequence uint64, tries int, until time.Time) error {
+	return q.asker.Ask(ctx, "put jobs to rest", func(ctx context.Context) error {
+		m := nats.NewMsg(restPrefix + id)
+		m.Data = msg.Data()
+		m.Header.Set(triesHeader, strconv.Itoa(tries))
+		// WithScheduleAt cuts times to the second, and could wake a job early.
+		m.Header.Set(jetstream.ScheduleHeader, "@at "+until.UTC().Format(time.RFC3339Nano))
+		m.Header.Set(jetstream.ScheduleTargetHeader, jobsPrefix+id)
+		_, err := q.js.PublishMsg(ctx, m, jetstream.WithMsgID(fmt.Sprintf("%s.rest-%d", id, sequence)))
+		return err
+	})
 }
 
 // keepResult stores a page as the result of a job.
@@ -122,13 +140,13 @@ func (q *Queue) keepResult(ctx context.Context, job Job, page Page, worker strin
 // keepDead stores why a job was given up. The subject has the number of the
 // job's message, too: a job that was requeued may die again before its first
 // dead letter is gone.
-func (q *Queue) keepDead(ctx context.Context, id, url string, data []byte, reason string, tries, sequence uint64, worker string) error {
+func (q *Queue) keepDead(ctx context.Context, id, url string, data []byte, reason string, tries int, sequence uint64, worker string) error {
 	name := id + "." + strconv.FormatUint(sequence, 10)
 	msg := nats.NewMsg(deadPrefix + name)
 	msg.Data = data
 	set(msg, urlHeader, url)
 	set(msg, reasonHeader, reason[:min(len(reason), maxReason)])
-	set(msg, triesHeader, strconv.FormatUint(tries, 10))
+	set(msg, triesHeader, strconv.Itoa(tries))
 	set(msg, workerHeader, worker)
 	_, err := q.storeOnce(ctx, msg, name)
 	return err
@@ -300,7 +318,7 @@ func (d DeadLetter) Sequence() string { return strconv.FormatUint(d.sequence, 10
 // dead letter of which tell returns an error is told again later.
 func (q *Queue) FollowDead(ctx context.Context, name string, tell func(context.Context, DeadLetter) error) error {
 	var consumer jetstream.Consumer
-	err := patiently(ctx, func() (err error) {
+	err := q.asker.Ask(ctx, "follow dead letters", func(ctx context.Context) (err error) {
 		consumer, err = q.dead.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{Durable: name, AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 1})
 		return err
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/svcblocks/svcblocks/examples/fleet/internal/patient"
 	"github.com/svcblocks/svcblocks/internal/backoff"
 )
 
@@ -19,6 +21,20 @@ import (
 // bool and says by RetryAfter() time.Duration when to come again; every other
 // error is tried again.
 type Fetch func(ctx context.Context, job Job) (Page, error)
+
+// Rest is an error of a Fetch that asked the site for nothing: the job rests, and
+// that is no try.
+type Rest struct {
+	// For is how long.
+	For time.Duration
+	// Err says why.
+	Err error
+}
+
+func (e *Rest) Error() string { return fmt.Sprintf("not asked for: %v", e.Err) }
+
+// Unwrap returns Err.
+func (e *Rest) Unwrap() error { return e.Err }
 
 // outcome is an error that knows whether another try can help. It must have both
 // methods: those of net and net/http have a Temporary of their own, which is
@@ -38,6 +54,7 @@ type Worker struct {
 
 	running                                          atomic.Bool
 	done, repeats, known, retried, dead, lost, inNow atomic.Int64
+	inTurn                                           atomic.Int64 // hands that wait for a turn
 }
 
 // WorkerOptions are the settings of a [Worker]. Name is required.
@@ -46,7 +63,13 @@ type WorkerOptions struct {
 	Name string
 	// Concurrency is how many jobs are worked at at a time. Defaults to 16.
 	Concurrency int
-	// JobTimeout bounds one try. Defaults to 5m.
+	// Turn waits for a job's turn, for as long as patience says. If it returns a
+	// rest above zero, the turn is further away, and the job rests for so long:
+	// that is no try. Nil: it always is its turn.
+	Turn func(ctx context.Context, job Job, patience time.Duration) (rest time.Duration, err error)
+	// Now tells the server's time, by which jobs rest. Nil: this machine's.
+	Now func(context.Context) (time.Time, error)
+	// JobTimeout bounds one try, from its turn on. Defaults to the queue's.
 	JobTimeout time.Duration
 	// DrainTimeout bounds how long jobs may go on once Run is to end; then
 	// they are given back. Defaults to 20s.
@@ -81,7 +104,13 @@ func (q *Queue) Worker(fetch Fetch, opts WorkerOptions) (*Worker, error) {
 		opts.Concurrency = 16
 	}
 	if opts.JobTimeout == 0 {
-		opts.JobTimeout = 5 * time.Minute
+		opts.JobTimeout = q.agreed.JobTimeout
+	}
+	if opts.Turn == nil {
+		opts.Turn = func(context.Context, Job, time.Duration) (time.Duration, error) { return 0, nil }
+	}
+	if opts.Now == nil {
+		opts.Now = func(context.Context) (time.Time, error) { return time.Now(), nil }
 	}
 	if opts.DrainTimeout == 0 {
 		opts.DrainTimeout = 20 * time.Second
@@ -145,6 +174,7 @@ func (w *Worker) loop(ctx, jobs context.Context) {
 		msg, err := w.queue.consumer.Next(jetstream.FetchMaxWait(pullWait))
 		if err == nil {
 			failures = 0
+			w.queue.asker.Worked(ctx, "ask for jobs")
 			w.inNow.Add(1)
 			w.handle(jobs, msg)
 			w.inNow.Add(-1)
@@ -154,9 +184,7 @@ func (w *Worker) loop(ctx, jobs context.Context) {
 			continue // nothing to do
 		}
 		failures++
-		if failures == 1 {
-			w.queue.log.WarnContext(ctx, "no jobs can be asked for", "worker", w.opts.Name, "error", err)
-		}
+		w.queue.asker.Failed(ctx, "ask for jobs", err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(policy.Delay(failures)):
@@ -174,12 +202,16 @@ func (w *Worker) handle(ctx context.Context, msg jetstream.Msg) {
 	}
 	job, err := decodeJob(msg.Data())
 	if err != nil {
-		w.giveUp(ctx, msg, md, Job{ID: "unknown"}, err.Error(), md.NumDelivered)
+		w.giveUp(ctx, msg, md, Job{ID: "unknown"}, err.Error(), 0)
 		return
 	}
-	if md.NumDelivered > uint64(w.queue.maxDeliver) {
-		reason := fmt.Sprintf("given out %d times and not settled: the workers that had it were killed, or could not reach the server", md.NumDelivered-1)
-		w.giveUp(ctx, msg, md, job, reason, md.NumDelivered-1)
+	// What it was tried before it rested, and how often it was given out since
+	// and never heard of again: of those it is not known what was asked.
+	tries, _ := strconv.Atoi(msg.Headers().Get(triesHeader)) // of our own making
+	unheard := int(md.NumDelivered) - 1
+	if tries+unheard >= w.queue.agreed.MaxDeliver {
+		reason := fmt.Sprintf("given out %d times and not settled: the workers that had it were killed, or could not reach the server", unheard)
+		w.giveUp(ctx, msg, md, job, reason, tries+unheard)
 		return
 	}
 	stop := w.keep(msg)
@@ -193,15 +225,33 @@ func (w *Worker) handle(ctx context.Context, msg jetstream.Msg) {
 		}
 		return
 	}
+	rest, err := w.turn(ctx, job)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		w.giveBack(ctx, msg, job)
+		return
+	case err != nil:
+		w.unsettled(ctx, job.ID, err)
+		return
+	case rest > 0:
+		w.rest(ctx, msg, md, job, tries, rest)
+		return
+	}
+
 	page, err := w.try(ctx, job)
+	if late, ok := errors.AsType[*Rest](err); ok && ctx.Err() == nil {
+		w.rest(ctx, msg, md, job, tries, late.For)
+		return
+	}
+	tries += unheard + 1
 	if err != nil {
-		w.failed(ctx, msg, md, job, err)
+		w.failed(ctx, msg, md, job, tries, err)
 		return
 	}
 	first, err := w.queue.keepResult(ctx, job, page, w.opts.Name)
 	if err != nil {
-		if !passing(err) && ctx.Err() == nil {
-			w.failed(ctx, msg, md, job, err) // such as a page that no message can hold
+		if patient.Final(err) && ctx.Err() == nil {
+			w.failed(ctx, msg, md, job, tries, err) // such as a page that no message can hold
 			return
 		}
 		w.unsettled(ctx, job.ID, err)
@@ -214,6 +264,21 @@ func (w *Worker) handle(ctx context.Context, msg jetstream.Msg) {
 	}
 	w.acknowledge(ctx, msg, job.ID)
 }
+
+// turn waits for a job's turn. Half of the hands may do so for a moment, which
+// costs less than a rest; the others are for jobs whose turn it is.
+func (w *Worker) turn(ctx context.Context, job Job) (rest time.Duration, err error) {
+	defer w.inTurn.Add(-1)
+	patience := time.Duration(0)
+	if w.inTurn.Add(1) <= int64(w.opts.Concurrency+1)/2 {
+		patience = handPatience
+	}
+	return w.opts.Turn(ctx, job, patience)
+}
+
+// handPatience is how long a hand waits for a turn: the server's scheduler takes
+// up to half a second to wake a job.
+const handPatience = time.Second
 
 // try fetches once, within JobTimeout. A panic is a failure of that job alone.
 func (w *Worker) try(ctx context.Context, job Job) (_ Page, err error) {
@@ -242,7 +307,7 @@ func (w *Worker) keep(msg jetstream.Msg) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		tick := time.NewTicker(w.queue.ackWait / 3)
+		tick := time.NewTicker(w.queue.agreed.AckWait / 3)
 		defer tick.Stop()
 		for {
 			select {
@@ -256,37 +321,53 @@ func (w *Worker) keep(msg jetstream.Msg) (stop func()) {
 	return func() { close(done); <-ended }
 }
 
-// failed puts a job back, or gives it up where trying again is no use.
-func (w *Worker) failed(ctx context.Context, msg jetstream.Msg, md *jetstream.MsgMetadata, job Job, cause error) {
-	tries := md.NumDelivered
+// failed puts a job to rest, or gives it up where trying again is no use.
+func (w *Worker) failed(ctx context.Context, msg jetstream.Msg, md *jetstream.MsgMetadata, job Job, tries int, cause error) {
 	if ctx.Err() != nil {
-		if err := msg.Nak(); err != nil { // at once: this worker stops
-			w.unsettled(ctx, job.ID, err)
-			return
-		}
-		w.retried.Add(1)
+		w.giveBack(ctx, msg, job)
 		return
 	}
 	said, known := errors.AsType[outcome](cause)
-	if known && !said.Temporary() || tries >= uint64(w.queue.maxDeliver) {
+	if known && !said.Temporary() || tries >= w.queue.agreed.MaxDeliver {
 		w.giveUp(ctx, msg, md, job, cause.Error(), tries)
 		return
 	}
-	delay := w.opts.Retry.Delay(int(tries))
+
+	delay := w.opts.Retry.Delay(tries)
 	if known {
 		delay = min(max(delay, said.RetryAfter()), time.Hour)
 	}
+	if w.rest(ctx, msg, md, job, tries, delay) {
+		w.retried.Add(1)
+		w.queue.log.DebugContext(ctx, "job put back", "id", job.ID, "try", tries, "delay", delay, "error", cause)
+	}
+}
 
-	if err := msg.NakWithDelay(delay); err != nil {
+// giveBack puts a job back at once: this worker stops.
+func (w *Worker) giveBack(ctx context.Context, msg jetstream.Msg, job Job) {
+	if err := msg.Nak(); err != nil {
 		w.unsettled(ctx, job.ID, err)
 		return
 	}
 	w.retried.Add(1)
-	w.queue.log.DebugContext(ctx, "job put back", "id", job.ID, "try", tries, "delay", delay, "error", cause)
+}
+
+// rest lets a job rest, and reports whether it does. It is stored as one that
+// rests before it leaves the queue: killed in between, a worker makes a repeat.
+func (w *Worker) rest(ctx context.Context, msg jetstream.Msg, md *jetstream.MsgMetadata, job Job, tries int, d time.Duration) bool {
+	now, err := w.opts.Now(ctx)
+	if err == nil {
+		err = w.queue.rest(ctx, msg, job.ID, md.Sequence.Stream, tries, now.Add(d))
+	}
+	if err != nil {
+		w.unsettled(ctx, job.ID, err)
+		return false
+	}
+	return w.acknowledge(ctx, msg, job.ID)
 }
 
 // giveUp stores the dead letter, and then lets the server forget the job.
-func (w *Worker) giveUp(ctx context.Context, msg jetstream.Msg, md *jetstream.MsgMetadata, job Job, reason string, tries uint64) {
+func (w *Worker) giveUp(ctx context.Context, msg jetstream.Msg, md *jetstream.MsgMetadata, job Job, reason string, tries int) {
 	if err := w.queue.keepDead(ctx, job.ID, job.URL, msg.Data(), reason, tries, md.Sequence.Stream, w.opts.Name); err != nil {
 		w.unsettled(ctx, job.ID, err)
 		return
@@ -300,7 +381,7 @@ func (w *Worker) giveUp(ctx context.Context, msg jetstream.Msg, md *jetstream.Ms
 // acknowledge waits for the server to confirm. If it does not, it gives the
 // job out once more; whoever gets it finds the result and acknowledges again.
 func (w *Worker) acknowledge(ctx context.Context, msg jetstream.Msg, id string) bool {
-	ctx, cancel := context.WithTimeout(ctx, w.queue.ackWait)
+	ctx, cancel := context.WithTimeout(ctx, w.queue.agreed.AckWait)
 	defer cancel()
 	if err := msg.DoubleAck(ctx); err != nil {
 		w.unsettled(ctx, id, err)

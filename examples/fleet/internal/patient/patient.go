@@ -1,0 +1,186 @@
+// Package patient asks a JetStream server until it answers: one way for every
+// request of the fleet, at the start and later. An error is final if it is known
+// to be; all else passes, an election, a full disk or a server that is away,
+// and is waited for. What is waited for is told once, not once per request.
+package patient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/svcblocks/svcblocks/internal/backoff"
+)
+
+const (
+	// answerWithin bounds one request: what a dying server took along, or a
+	// cluster without a leader got, is never answered.
+	answerWithin = 5 * time.Second
+	// tellAfter is how long something is waited for before it is told: an
+	// election takes less, mostly.
+	tellAfter = 2 * time.Second
+)
+
+// Asker asks. Make it with [New]. Safe for concurrent use.
+type Asker struct {
+	log *slog.Logger
+
+	mu    sync.Mutex
+	waits map[string]*episode
+}
+
+// episode is the time in which one thing cannot be done.
+type episode struct {
+	since time.Time
+	told  bool
+}
+
+// New returns an Asker that tells log what it waits for. Nil discards.
+func New(log *slog.Logger) *Asker {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Asker{log: log, waits: map[string]*episode{}}
+}
+
+// Ask calls f until it works, fails for good, or ctx ends. Each call gets a few
+// seconds. What says in a few words what is asked for.
+func (a *Asker) Ask(ctx context.Context, what string, f func(context.Context) error) error {
+	return a.Keep(ctx, what, func() error {
+		ctx, cancel := context.WithTimeout(ctx, answerWithin)
+		defer cancel()
+		return f(ctx)
+	})
+}
+
+// Keep is Ask for a call that has bounds of its own.
+func (a *Asker) Keep(ctx context.Context, what string, f func() error) error {
+	policy := backoff.Policy{Base: 50 * time.Millisecond, Max: time.Second}
+	for attempt := 1; ; attempt++ {
+		err := f()
+		if err == nil {
+			a.Worked(ctx, what)
+			return nil
+		}
+		if ctx.Err() != nil {
+			return errors.Join(context.Cause(ctx), err)
+		}
+		if Final(err) {
+			return err
+		}
+
+		a.Failed(ctx, what, err)
+		select {
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), err)
+		case <-time.After(policy.Delay(attempt)):
+		}
+	}
+}
+
+// Failed notes that something could not be done now.
+func (a *Asker) Failed(ctx context.Context, what string, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	e := a.waits[what]
+	if e == nil {
+		e = &episode{since: time.Now()}
+		a.waits[what] = e
+	}
+	if !e.told && time.Since(e.since) >= tellAfter {
+		e.told = true
+		a.log.WarnContext(ctx, "waiting for the queue's server", "to", what, "error", reason(err))
+	}
+}
+
+// Worked notes that it could be done.
+func (a *Asker) Worked(ctx context.Context, what string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	e := a.waits[what]
+	if e == nil {
+		return
+	}
+	delete(a.waits, what)
+	if e.told {
+		a.log.InfoContext(ctx, "the queue's server is there again", "to", what, "after", time.Since(e.since).Round(time.Millisecond))
+	}
+}
+
+// reason says of a request that nobody answered what that means.
+func reason(err error) error {
+	for _, silent := range []error{context.DeadlineExceeded, nats.ErrTimeout, nats.ErrNoResponders, jetstream.ErrNoStreamResponse} {
+		if errors.Is(err, silent) {
+			return fmt.Errorf("no leader: %w", err)
+		}
+	}
+	return err
+}
+
+// Final reports whether asking again is no use.
+func Final(err error) bool {
+	if api, ok := apiError(err); ok {
+		return finalCode(api.ErrorCode)
+	}
+	for _, target := range []error{
+		nats.ErrMaxPayload, nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrConnectionClosed, nats.ErrBadSubject,
+		nats.ErrInvalidMsg, nats.ErrHeadersNotSupported, jetstream.ErrInvalidOption, jetstream.ErrInvalidBucketName, ErrFinal,
+	} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}
+
+// ErrFinal is what an error wraps that the asker's caller knows to be final.
+var ErrFinal = errors.New("final")
+
+func apiError(err error) (*jetstream.APIError, bool) {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
+		return api, true
+	}
+	if js, ok := errors.AsType[jetstream.JetStreamError](err); ok && js.APIError() != nil {
+		return js.APIError(), true
+	}
+	return nil, false
+}
+
+// finalCode reports whether the server's code is for what cannot become right
+// by waiting (errors.json in nats-server).
+func finalCode(code jetstream.ErrorCode) bool {
+	switch code {
+	case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant,
+		10003,        // bad request
+		10013,        // the consumer is there, and is another
+		10025,        // no JSON
+		10052,        // a stream that cannot be so
+		10054, 10097, // message or headers too large
+		10056, 10058, 10060, // the stream is another
+		10061, 10074, // replicas that this server or stream cannot have
+		10065,               // another stream has these subjects
+		10188, 10189, 10190: // a schedule that cannot be so
+		return true
+	}
+	return false
+}
+
+// Bucket opens a key-value bucket, or makes it if it is not there. One that is
+// there stays as it is: who joins changes nothing.
+func (a *Asker) Bucket(ctx context.Context, js jetstream.JetStream, cfg jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
+	var bucket jetstream.KeyValue
+	err := a.Ask(ctx, "open "+cfg.Bucket, func(ctx context.Context) (err error) {
+		bucket, err = js.KeyValue(ctx, cfg.Bucket)
+		if errors.Is(err, jetstream.ErrBucketNotFound) {
+			bucket, err = js.CreateKeyValue(ctx, cfg)
+		}
+		return err
+	})
+	return bucket, err
+}

@@ -1,0 +1,100 @@
+package patient_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/svcblocks/svcblocks/examples/fleet/internal/patient"
+)
+
+// What many wait for is told once, and once that it is over.
+func TestToldOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		a := patient.New(slog.New(slog.NewTextHandler(&out, nil)))
+		from := time.Now()
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				err := a.Ask(t.Context(), "store results", func(context.Context) error {
+					if time.Since(from) < 8*time.Second {
+						return nats.ErrNoResponders
+					}
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if strings.Count(out.String(), "level=WARN") != 1 || strings.Count(out.String(), "level=INFO") != 1 || !strings.Contains(out.String(), "no leader") {
+			t.Errorf("told:\n%s", &out)
+		}
+	})
+}
+
+// A request that nobody answers is asked again, and what ends soon is not told.
+func TestUnanswered(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		a := patient.New(slog.New(slog.NewTextHandler(&out, nil)))
+		calls := 0
+		err := a.Ask(t.Context(), "open", func(ctx context.Context) error {
+			if calls++; calls == 1 {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return nil
+		})
+		if err != nil || calls != 2 || out.Len() > 0 {
+			t.Errorf("%d calls, %v, told %q", calls, err, &out)
+		}
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errors.New("not within 1s"))
+		defer cancel()
+		if err := a.Ask(ctx, "open", func(context.Context) error { return nats.ErrTimeout }); err == nil || !strings.Contains(err.Error(), "not within 1s") {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
+func TestFinal(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		err  error
+		want bool
+	}{
+		{nats.ErrMaxPayload, true},
+		{nats.ErrAuthorization, true},
+		{jetstream.ErrInvalidOption, true},
+		{&jetstream.APIError{Code: 400, ErrorCode: 10052}, true},
+		{&jetstream.APIError{Code: 500, ErrorCode: 10074}, true},
+		{&jetstream.APIError{Code: 400, ErrorCode: 10054}, true},
+		{&jetstream.APIError{Code: 409, ErrorCode: 10158}, false}, // the first copy is under way
+		{&jetstream.APIError{Code: 503, ErrorCode: 10077}, false}, // full
+		{&jetstream.APIError{Code: 503, ErrorCode: 10023}, false}, // disk
+		{&jetstream.APIError{Code: 503, ErrorCode: 10008}, false}, // no leader
+		{&jetstream.APIError{Code: 404, ErrorCode: 10059}, false}, // no stream yet
+		{nats.ErrNoResponders, false},
+		{nats.ErrDisconnected, false},
+		{context.DeadlineExceeded, false},
+		{errors.New("never seen before"), false},
+	} {
+		if got := patient.Final(fmt.Errorf("queue: %w", tt.err)); got != tt.want {
+			t.Errorf("Final(%v) = %v", tt.err, got)
+		}
+	}
+}
