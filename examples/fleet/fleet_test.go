@@ -38,6 +38,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		os.Exit(fleet.Run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
+	if os.Getenv(asServer) != "" {
+		os.Exit(serve(os.Args[1:]))
+	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -55,7 +58,7 @@ func start(t testing.TB, args ...string) *process {
 	isVariable := func(arg string) bool { return strings.HasPrefix(arg, "FLEET_") }
 	p := &process{cmd: exec.Command(os.Args[0], slices.DeleteFunc(slices.Clone(args), isVariable)...)}
 	variables := slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return !isVariable(arg) })
-	p.cmd.Env = append(append(os.Environ(), variables...), asCommand+"=1", "FLEET_SCRAPE_ALLOW=127.0.0.0/8", "FLEET_SCRAPE_ROBOTS_IGNORE=true", "FLEET_LOG_LEVEL=error")
+	p.cmd.Env = append(append(os.Environ(), asCommand+"=1", "FLEET_SCRAPE_ALLOW=127.0.0.0/8", "FLEET_SCRAPE_ROBOTS_IGNORE=true", "FLEET_LOG_LEVEL=error"), variables...)
 	p.cmd.Stderr = &p.stderr
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {

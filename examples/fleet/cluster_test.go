@@ -1,0 +1,254 @@
+//go:build unix
+
+package main_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/svcblocks/svcblocks/examples/fleet/internal/queue"
+	"github.com/svcblocks/svcblocks/examples/fleet/internal/site"
+	"github.com/svcblocks/svcblocks/internal/testenv"
+)
+
+// asServer makes this test's binary a server of a cluster: name, folder, port
+// for clients, port for the others, and the addresses of all.
+const asServer = "FLEETTEST_SERVER"
+
+func serve(args []string) int {
+	var port, route int
+	if _, err := fmt.Sscan(args[2]+" "+args[3], &port, &route); err != nil {
+		return 2
+	}
+	s, err := server.NewServer(&server.Options{
+		ServerName: args[0], Host: "127.0.0.1", Port: port, NoSigs: true, JetStream: true, StoreDir: args[1],
+		Cluster: server.ClusterOpts{Name: "fleet", Host: "127.0.0.1", Port: route}, Routes: server.RoutesFromStr(args[4]),
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	s.Start()
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, os.Interrupt)
+	<-stop
+	return 0
+}
+
+// cluster is three servers, each a process.
+type cluster struct {
+	t     *testing.T
+	args  [3][]string
+	procs [3]*exec.Cmd
+	urls  []string
+}
+
+func newCluster(t *testing.T) *cluster {
+	t.Helper()
+	c := &cluster{t: t}
+	var routes []string
+	var ports [3][2]int
+	for i := range c.procs {
+		for j := range 2 {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = l.Close() }() // once all ports are known, and differ
+			ports[i][j] = l.Addr().(*net.TCPAddr).Port
+		}
+		c.urls = append(c.urls, fmt.Sprintf("nats://127.0.0.1:%d", ports[i][0]))
+		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", ports[i][1]))
+	}
+	dir := t.TempDir()
+	for i := range c.procs {
+		name := fmt.Sprintf("s%d", i)
+		c.args[i] = []string{name, filepath.Join(dir, name), fmt.Sprint(ports[i][0]), fmt.Sprint(ports[i][1]), strings.Join(routes, ",")}
+	}
+	return c
+}
+
+func (c *cluster) start(i int) {
+	c.t.Helper()
+	cmd := exec.Command(os.Args[0], c.args[i]...)
+	cmd.Env = append(os.Environ(), asServer+"=1")
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	c.procs[i] = cmd
+	c.t.Cleanup(func() { c.kill(i) })
+}
+
+// kill ends a server as a power cut would, also one that is frozen.
+func (c *cluster) kill(i int) {
+	_ = c.procs[i].Process.Kill() // it may have ended
+	_ = c.procs[i].Wait()
+}
+
+func (c *cluster) freeze(i int, frozen bool) {
+	c.t.Helper()
+	sig := syscall.SIGCONT
+	if frozen {
+		sig = syscall.SIGSTOP
+	}
+	if err := c.procs[i].Process.Signal(sig); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// leader returns which server leads a stream, -1 if none does now.
+func (c *cluster) leader(ctx context.Context, js jetstream.JetStream, stream string) int {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	s, err := js.Stream(ctx, stream)
+	if err != nil || s.CachedInfo().Cluster == nil {
+		return -1
+	}
+	var i int
+	if _, err := fmt.Sscanf(s.CachedInfo().Cluster.Leader, "s%d", &i); err != nil {
+		return -1
+	}
+	return i
+}
+
+// wait is time that passes while something is away.
+func wait(t *testing.T, d time.Duration) {
+	t.Helper()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.Context().Done():
+	}
+}
+
+// TestFailover kills and freezes what a fleet on three servers is made of, in
+// random order, while jobs are published and worked at: none is lost, none is
+// given up, and nobody has to be started who was not killed.
+func TestFailover(t *testing.T) {
+	testenv.Slow(t)
+	jobs, faults := testenv.Reps(10_000), testenv.Reps(20)
+	c := newCluster(t)
+	for i := range c.procs {
+		c.start(i)
+	}
+	urls := strings.Join(c.urls, ",")
+	pages, err := site.Start(t.Context(), 20*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = pages.Close() })
+
+	// Hub and workers start before the cluster has a leader.
+	dir := t.TempDir()
+	startHub := func() *process {
+		return start(t, "hub", "-listen", "127.0.0.1:0", "-nats.url", urls, "-nats.replicas=3", "-data-dir", dir, "-host.per-second=100000", "-queue.ack-wait=5s")
+	}
+	worked := 0
+	startWorker := func() *process {
+		worked++
+		return start(t, "worker", "-nats.url", urls, "-egress", "direct", "-worker.name", fmt.Sprintf("w%d", worked), "-worker.concurrency=8", "FLEET_LOG_LEVEL=warn")
+	}
+	hub, workers := startHub(), []*process{startWorker(), startWorker(), startWorker()}
+
+	nc := dial(t, urls)
+	q, err := queue.Open(t.Context(), nc, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{queue: q, site: pages}
+	published := make(chan error, 1)
+	go func() {
+		done, err := q.Publish(t.Context(), w.pages(0, jobs))
+		if err == nil && done.Stored != jobs {
+			err = fmt.Errorf("%d of %d jobs stored", done.Stored, jobs)
+		}
+		published <- err
+	}()
+
+	restart := func(i int) {
+		c.kill(i)
+		wait(t, 2*time.Second)
+		c.start(i)
+	}
+	kinds := []struct {
+		name string
+		do   func()
+	}{
+		{"leader", func() { restart(max(0, c.leader(t.Context(), js, "FLEET_JOBS"))) }},
+		{"follower", func() { restart((max(0, c.leader(t.Context(), js, "FLEET_JOBS")) + 1) % 3) }},
+		{"bucket's leader", func() { restart(max(0, c.leader(t.Context(), js, "KV_fleet_hosts"))) }},
+		{"two frozen", func() {
+			i := rand.IntN(3)
+			for _, n := range []int{i, (i + 1) % 3} {
+				c.freeze(n, true)
+			}
+			wait(t, 5*time.Second)
+			for _, n := range []int{i, (i + 1) % 3} {
+				c.freeze(n, false)
+			}
+		}},
+		{"worker", func() { i := rand.IntN(3); workers[i].kill(); workers[i] = startWorker() }},
+		{"hub", func() { hub.kill(); hub = startHub() }},
+	}
+	order := rand.Perm(len(kinds))
+	for n := range faults {
+		kind := kinds[order[n%len(order)]]
+		before := int64(len(pages.Hits()))
+		t.Logf("%s, with %d pages asked for", kind.name, before)
+		kind.do()
+		began := time.Now()
+		testenv.EventuallyWithin(t, 2*time.Minute, func() error {
+			st, err := q.Stats(t.Context())
+			if err == nil && int64(len(pages.Hits())) == before && st.Results < int64(jobs) {
+				err = fmt.Errorf("no page since: %+v", st)
+			}
+			return err
+		})
+		if pause, most := time.Since(began), testenv.Within(10*time.Second, time.Minute); pause > most {
+			t.Errorf("%s: %v without a page, want at most %v", kind.name, pause, most)
+		}
+	}
+
+	if err := <-published; err != nil {
+		t.Error(err)
+	}
+	st := w.await(t, 10*time.Minute, func(s queue.Stats) bool { return s.Waiting+s.Working == 0 })
+	if st.Results != int64(jobs) || st.Dead != 0 {
+		t.Errorf("%+v, want %d results and none given up", st, jobs)
+	}
+	for _, p := range append(workers, hub) {
+		if err := p.cmd.Process.Signal(syscall.Signal(0)); err != nil {
+			t.Errorf("%v ended by itself: %v", p.cmd.Args[1], err)
+		}
+	}
+	asked := 0
+	for _, n := range pages.Hits() {
+		asked += n
+	}
+	t.Logf("%d jobs, %d faults: %d results, %d given up, %d asked for twice", jobs, faults, st.Results, st.Dead, asked-len(pages.Hits()))
+	for _, p := range workers {
+		p.kill()
+		if n := strings.Count(p.stderr.String(), "waiting for the queue's server"); n > 6*faults {
+			t.Errorf("%d warnings of one worker in %d faults:\n%s", n, faults, &p.stderr)
+		}
+	}
+}
