@@ -55,25 +55,33 @@ func submit(ctx context.Context, e env) error {
 }
 
 // readJobs reads addresses, one a line. Empty lines and those that begin with
-// # are skipped.
+// # are skipped. An error names its line.
 func readJobs(in io.Reader) iter.Seq2[queue.Job, error] {
 	return func(yield func(queue.Job, error) bool) {
-		scanner := bufio.NewScanner(in)
-		for number := 1; scanner.Scan(); number++ {
-			line := strings.TrimSpace(scanner.Text())
+		lines := bufio.NewReader(in)
+		for number := 1; ; number++ {
+			line, end := lines.ReadString('\n')
+			if end != nil && !errors.Is(end, io.EOF) {
+				yield(queue.Job{}, fmt.Errorf("line %d: %w", number, end))
+				return
+			}
+			if number == 1 {
+				line = strings.TrimPrefix(line, "\ufeff") // as editors of Windows write it
+			}
+			line = strings.TrimSpace(line)
 			if line == "" || strings.HasPrefix(line, "#") {
+				if end != nil {
+					return
+				}
 				continue
 			}
 			if err := queue.Check(queue.Job{URL: line}); err != nil {
 				yield(queue.Job{}, fmt.Errorf("line %d: %w", number, err))
 				return
 			}
-			if !yield(queue.Job{URL: line}, nil) {
+			if !yield(queue.Job{URL: line}, nil) || end != nil {
 				return
 			}
-		}
-		if err := scanner.Err(); err != nil {
-			yield(queue.Job{}, err)
 		}
 	}
 }

@@ -516,8 +516,14 @@ func TestCommands(t *testing.T) {
 	if stdout, stderr, code := run(t, "", "dead", "-nats.url", url, "-requeue"); code != 0 || !strings.Contains(stdout, "1 jobs put back") {
 		t.Errorf("requeue: %d %s%s", code, stdout, stderr)
 	}
-	if _, stderr, code := run(t, "http://ok.example/\nnot an address\n", "submit", "-nats.url", url, "-"); code != 1 || !strings.Contains(stderr, "line 2") {
-		t.Errorf("submit of no address: %d %s", code, stderr)
+	for list, want := range map[string]string{
+		"http://ok.example/\nnot an address\n":                        `line 2: queue: job "not an address"`,
+		"\ufeffhttp://ok.example/\r\n\r\nftp://a/":                    `line 3: queue: job "ftp://a/"`,
+		"http://ok.example/\nhttp://a/" + strings.Repeat("x", 70<<10): "line 2: queue: job",
+	} {
+		if _, stderr, code := run(t, list, "submit", "-nats.url", url, "-"); code != 1 || !strings.Contains(stderr, want) {
+			t.Errorf("submit %.60q: %d %s, want %q", list, code, stderr, want)
+		}
 	}
 	_, at, _ := strings.Cut(p.line, "page at http://")
 	at, _, _ = strings.Cut(at, ",")

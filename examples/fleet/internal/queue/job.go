@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"strconv"
+	"strings"
 )
 
 // ErrJob says that a job cannot be queued as it is.
@@ -24,8 +26,24 @@ type Job struct {
 
 var idPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
-// withID checks j and gives it an ID if it has none.
+// maxURL is how long an address may be: results and dead letters carry it in a
+// header.
+const maxURL = 2048
+
+// withID checks j, brings its address into one form, and gives it an ID if it
+// has none.
 func (j Job) withID() (Job, error) {
+	u, err := url.Parse(j.URL)
+	switch {
+	case len(j.URL) > maxURL:
+		return j, fmt.Errorf("queue: job %s: %w: the address has %d bytes, and at most %d are kept", j.name(), ErrJob, len(j.URL), maxURL)
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
+		return j, fmt.Errorf("queue: job %s: %w: the address must begin with http:// or https:// and name a host", j.name(), ErrJob)
+	case u.User != nil:
+		return j, fmt.Errorf("queue: job %s: %w: a user name or password in the address would be kept and shown", j.name(), ErrJob)
+	}
+
+	j.URL = canonical(u)
 	if j.ID == "" {
 		sum := sha256.Sum256([]byte(j.URL))
 		j.ID = hex.EncodeToString(sum[:16])
@@ -33,14 +51,38 @@ func (j Job) withID() (Job, error) {
 	if !idPattern.MatchString(j.ID) {
 		return j, fmt.Errorf("queue: job %q: %w: an ID has 1 to 64 letters, digits, '-' and '_'", j.ID, ErrJob)
 	}
-	u, err := url.Parse(j.URL)
-	switch {
-	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
-		return j, fmt.Errorf("queue: job %s: %w: the address must begin with http:// or https:// and name a host", j.ID, ErrJob)
-	case u.User != nil:
-		return j, fmt.Errorf("queue: job %s: %w: a user name or password in the address would be kept and shown", j.ID, ErrJob)
-	}
 	return j, nil
+}
+
+// canonical returns an address such that one page has one: without the
+// scheme's own port and what is after #, the host in lower case, and a path.
+// RFC 3986, section 6.2.2.1 and 6.2.3.
+func canonical(u *url.URL) string {
+	c := *u
+	c.Host = strings.ToLower(c.Host)
+	if port := map[string]string{"http": ":80", "https": ":443"}[c.Scheme]; strings.HasSuffix(c.Host, port) {
+		c.Host = strings.TrimSuffix(c.Host, port)
+	}
+	c.Fragment, c.RawFragment = "", ""
+	if c.Path == "" {
+		c.Path = "/"
+	}
+	return c.String()
+}
+
+// name is how an error calls a job: by its ID, or by its address, unless that
+// may hold a password.
+func (j Job) name() string {
+	const shown = 100
+	switch {
+	case j.ID != "":
+		return strconv.Quote(j.ID)
+	case strings.Contains(j.URL, "@"):
+		return "(an address with @)"
+	case len(j.URL) > shown:
+		return strconv.Quote(j.URL[:shown] + "…")
+	}
+	return strconv.Quote(j.URL)
 }
 
 func decodeJob(data []byte) (Job, error) {

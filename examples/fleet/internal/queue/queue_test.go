@@ -382,6 +382,8 @@ func TestJobErrors(t *testing.T) {
 		{ID: "a b", URL: "http://a/"},
 		{ID: strings.Repeat("x", 65), URL: "http://a/"},
 		{URL: "http://user:hunter2@a/"},
+		{URL: "http://user:hunter2@a/\x7f"},
+		{URL: "http://a/" + strings.Repeat("x", 2040)},
 	} {
 		one := func(yield func(queue.Job, error) bool) { _ = yield(job(0), nil) && yield(bad, nil) }
 		done, err := q.Publish(t.Context(), one)
@@ -396,6 +398,24 @@ func TestJobErrors(t *testing.T) {
 	broken := func(yield func(queue.Job, error) bool) { _ = yield(job(1), nil) && yield(queue.Job{}, reason) }
 	if done, err := q.Publish(t.Context(), broken); !errors.Is(err, reason) || done.Stored != 1 {
 		t.Errorf("%+v, %v", done, err)
+	}
+}
+
+// One page has one job, however its address is written.
+func TestOneFormOfAnAddress(t *testing.T) {
+	t.Parallel()
+	q, _ := start(t, queue.Options{})
+	forms := []string{"http://c.example/", "http://C.Example/", "HTTP://c.example:80", "http://c.example/#a", "http://c.example"}
+	others := []string{"https://c.example/", "http://c.example:8080/", "http://c.example/A", "http://c.example/a", "http://c.example/?a"}
+	done, err := q.Publish(t.Context(), func(yield func(queue.Job, error) bool) {
+		for _, u := range append(forms, others...) {
+			if !yield(queue.Job{URL: u}, nil) {
+				return
+			}
+		}
+	})
+	if err != nil || done.Stored-done.Repeats != 1+len(others) {
+		t.Errorf("%+v, %v: want %d jobs", done, err, 1+len(others))
 	}
 }
 

@@ -154,7 +154,7 @@ func (q *Queue) keepDead(ctx context.Context, id, url string, data []byte, reaso
 
 // set sets a header if it has a value, on one line, and short enough.
 func set(msg *nats.Msg, name, value string) {
-	clean := []byte(value[:min(len(value), 2048)])
+	clean := []byte(strings.ToValidUTF8(value[:min(len(value), maxURL)], "")) // a cut may part a character
 	for i, c := range clean {
 		if c < ' ' || c == 0x7f {
 			clean[i] = ' '
