@@ -48,7 +48,7 @@ func submit(ctx context.Context, e env) error {
 		in = f
 	}
 	return withQueue(ctx, e, func(q *queue.Queue) error {
-		done, err := q.Publish(ctx, readJobs(in))
+		done, err := q.Publish(ctx, readJobs(in, e.settings.Again))
 		_, _ = fmt.Fprintf(e.stdout, "fleet: %d jobs stored, %d of them were there already\n", done.Stored, done.Repeats)
 		return err
 	})
@@ -56,7 +56,7 @@ func submit(ctx context.Context, e env) error {
 
 // readJobs reads addresses, one a line. Empty lines and those that begin with
 // # are skipped. An error names its line.
-func readJobs(in io.Reader) iter.Seq2[queue.Job, error] {
+func readJobs(in io.Reader, again bool) iter.Seq2[queue.Job, error] {
 	return func(yield func(queue.Job, error) bool) {
 		lines := bufio.NewReader(in)
 		for number := 1; ; number++ {
@@ -79,7 +79,7 @@ func readJobs(in io.Reader) iter.Seq2[queue.Job, error] {
 				yield(queue.Job{}, fmt.Errorf("line %d: %w", number, err))
 				return
 			}
-			if !yield(queue.Job{URL: line}, nil) || end != nil {
+			if !yield(queue.Job{URL: line, Again: again}, nil) || end != nil {
 				return
 			}
 		}

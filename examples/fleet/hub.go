@@ -57,6 +57,7 @@ func withHub(ctx context.Context, e env, also func(context.Context, running) err
 	q, err := queue.Create(starting, nc, queue.Options{
 		AckWait: s.Queue.AckWait, MaxDeliver: s.Queue.MaxDeliver, MaxAckPending: s.Queue.MaxAckPending, MaxJobs: s.Queue.MaxJobs, Replicas: s.NATS.Replicas,
 		PerSecond: s.Host.PerSecond, Burst: s.Host.Burst, JobTimeout: s.Queue.JobTimeout,
+		ResultsMaxAge: s.Queue.ResultsMaxAge, ResultsMaxBytes: s.Queue.ResultsMaxBytes,
 	}, log)
 	if err != nil {
 		return stopped(ctx, err)

@@ -35,6 +35,7 @@ type Settings struct {
 	Mail    email.Options   `koanf:"mail"`
 	Slack   Slack           `koanf:"slack"`
 	Requeue bool            `koanf:"requeue" doc:"dead: put all of them back into the queue"`
+	Again   bool            `koanf:"again" doc:"submit: fetch also what has a result, and replace it"`
 	Bodies  bool            `koanf:"bodies" doc:"results: print the pages, too"`
 }
 
@@ -70,6 +71,9 @@ type Queue struct {
 	MaxAckPending int           `koanf:"max_ack_pending" min:"1" doc:"jobs that are out at all workers at a time"`
 	JobTimeout    time.Duration `koanf:"job_timeout" min:"1s" doc:"time of one try at most, from the host's turn on"`
 	MaxJobs       int64         `koanf:"max_jobs" doc:"jobs that may wait; submitting waits beyond it; negative: no bound"`
+
+	ResultsMaxAge   time.Duration `koanf:"results_max_age" min:"0s" doc:"how long a result is kept; 0: no bound"`
+	ResultsMaxBytes int64         `koanf:"results_max_bytes" min:"0" doc:"disk space of results, beyond which the oldest go; 0: no bound"`
 }
 
 // Host says how hosts are spared, by all workers together. The hub keeps it on

@@ -22,6 +22,9 @@ type Job struct {
 	ID string `json:"id"`
 	// URL is the page's address, http or https, without user and password.
 	URL string `json:"url"`
+	// Again asks for the page also if there is a result, which the new one
+	// replaces.
+	Again bool `json:"again,omitempty"`
 }
 
 var idPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)

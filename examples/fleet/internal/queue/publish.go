@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,6 +47,9 @@ func (q *Queue) Publish(ctx context.Context, jobs iter.Seq2[Job, error]) (Publis
 		msg := nats.NewMsg(jobsPrefix + job.ID)
 		msg.Data = data
 		msg.Header.Set(nats.MsgIdHdr, job.ID)
+		if job.Again { // no repeat of the time before
+			msg.Header.Set(nats.MsgIdHdr, job.ID+".again-"+rand.Text())
+		}
 		if batch = append(batch, msg); len(batch) == window {
 			if err := q.publishAll(ctx, batch, &total); err != nil {
 				return total, err

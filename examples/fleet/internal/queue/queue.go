@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,6 +54,11 @@ type Options struct {
 	Burst     int
 	// JobTimeout bounds one try, from the host's turn on. Defaults to 5m.
 	JobTimeout time.Duration
+	// ResultsMaxAge is how long a result is kept, and ResultsMaxBytes how much
+	// all take; beyond it the oldest go. 0: no bound. A job of a page whose
+	// result has gone is fetched anew.
+	ResultsMaxAge   time.Duration
+	ResultsMaxBytes int64
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -99,6 +105,8 @@ func (o Options) withDefaults() (Options, error) {
 		{o.Replicas < 1 || o.Replicas > 5, "Replicas: 1 to 5"},
 		{!(o.PerSecond >= 0.001 && o.PerSecond <= 1e6), "PerSecond: 0.001 to 1,000,000"},
 		{o.Burst < 1, "Burst: at least 1"},
+		{o.ResultsMaxAge < 0 || o.ResultsMaxAge > 0 && o.ResultsMaxAge < time.Second, "ResultsMaxAge: 0 for no bound, or at least 1s"},
+		{o.ResultsMaxBytes < 0, "ResultsMaxBytes: 0 for no bound"},
 		{o.JobTimeout < time.Millisecond, "JobTimeout: at least 1ms"},
 	} {
 		if check.bad {
@@ -186,13 +194,23 @@ func (o Options) streams() []jetstream.StreamConfig {
 		},
 		{
 			Name: resultsStream, Subjects: []string{resultsPrefix + ">"}, Retention: jetstream.LimitsPolicy,
-			Duplicates: o.Duplicates, Storage: jetstream.FileStorage, Replicas: o.Replicas, AllowDirect: true,
+			MaxAge: o.ResultsMaxAge, MaxBytes: cmp.Or(o.ResultsMaxBytes, -1), MaxMsgsPerSubject: 1, // one that is fetched again replaces the other
+			Duplicates: duplicates(o), Storage: jetstream.FileStorage, Replicas: o.Replicas, AllowDirect: true,
 		},
 		{
 			Name: deadStream, Subjects: []string{deadPrefix + ">"}, Retention: jetstream.LimitsPolicy,
 			Duplicates: o.Duplicates, Storage: jetstream.FileStorage, Replicas: o.Replicas, AllowDirect: true,
 		},
 	}
+}
+
+// duplicates is how long results are remembered by ID: no longer than they are
+// kept, as the server asks for.
+func duplicates(o Options) time.Duration {
+	if o.ResultsMaxAge > 0 {
+		return min(o.Duplicates, o.ResultsMaxAge)
+	}
+	return o.Duplicates
 }
 
 // needServer is the first version of nats-server with scheduled messages.

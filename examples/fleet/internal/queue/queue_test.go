@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -417,6 +418,51 @@ func TestOneFormOfAnAddress(t *testing.T) {
 	if err != nil || done.Stored-done.Repeats != 1+len(others) {
 		t.Errorf("%+v, %v: want %d jobs", done, err, 1+len(others))
 	}
+}
+
+// What is fetched again replaces its result, each time it is asked for.
+func TestAgain(t *testing.T) {
+	t.Parallel()
+	q, _ := start(t, queue.Options{})
+	var fetched atomic.Int64
+	run(t, q, func(context.Context, queue.Job) (queue.Page, error) {
+		return queue.Page{Status: 200, Body: fmt.Append(nil, fetched.Add(1))}, nil
+	}, queue.WorkerOptions{})
+	for n := range 3 {
+		j := job(0)
+		j.Again = n > 0
+		if done, err := q.Publish(t.Context(), func(yield func(queue.Job, error) bool) { yield(j, nil) }); err != nil || done.Repeats != 0 {
+			t.Fatalf("%+v, %v", done, err)
+		}
+		testenv.Eventually(t, func() error {
+			var got []string
+			for r, err := range q.Results(t.Context()) {
+				if err != nil {
+					return err
+				}
+				got = append(got, string(r.Body))
+			}
+			if want := []string{fmt.Sprint(n + 1)}; !slices.Equal(got, want) {
+				return fmt.Errorf("results %q, want %q", got, want)
+			}
+			return nil
+		})
+	}
+}
+
+// Results are kept as long as the queue says.
+func TestResultsAge(t *testing.T) {
+	t.Parallel()
+	q, _ := start(t, queue.Options{ResultsMaxAge: time.Second})
+	publish(t, q, 0, 3)
+	w, _ := run(t, q, page, queue.WorkerOptions{})
+	testenv.Eventually(t, func() error {
+		if c := w.Counts(); c.Done != 3 {
+			return fmt.Errorf("counts %+v", c)
+		}
+		return nil
+	})
+	await(t, q, queue.Stats{})
 }
 
 func TestOptionsErrors(t *testing.T) {

@@ -73,10 +73,16 @@ func MaxBodyBytes(nc *nats.Conn) int64 { return nc.MaxPayload() - headerReserve 
 // whether it was the first. The subject is made from the job's ID, so that
 // there is one result per job, however long ago the first was stored.
 func (q *Queue) storeOnce(ctx context.Context, msg *nats.Msg, id string) (first bool, err error) {
+	return q.store(ctx, msg, id, jetstream.WithExpectLastSequencePerSubject(0))
+}
+
+// store is storeOnce under the conditions of opts.
+func (q *Queue) store(ctx context.Context, msg *nats.Msg, id string, opts ...jetstream.PublishOpt) (first bool, err error) {
+	opts = append(opts, jetstream.WithMsgID(id))
 	err = q.asker.Ask(ctx, "store results", func(ctx context.Context) error {
 		again := &nats.Msg{Subject: msg.Subject, Header: nats.Header{}, Data: msg.Data}
 		maps.Copy(again.Header, msg.Header)
-		ack, err := q.js.PublishMsg(ctx, again, jetstream.WithMsgID(id), jetstream.WithExpectLastSequencePerSubject(0))
+		ack, err := q.js.PublishMsg(ctx, again, opts...)
 		switch {
 		case err == nil:
 			first = !ack.Duplicate
@@ -125,8 +131,9 @@ func (q *Queue) rest(ctx context.Context, msg jetstream.Msg, id string, sequence
 	})
 }
 
-// keepResult stores a page as the result of a job.
-func (q *Queue) keepResult(ctx context.Context, job Job, page Page, worker string) (first bool, err error) {
+// keepResult stores a page as the result of a job, whose message had this
+// number.
+func (q *Queue) keepResult(ctx context.Context, job Job, sequence uint64, page Page, worker string) (first bool, err error) {
 	msg := nats.NewMsg(resultsPrefix + job.ID)
 	msg.Data = page.Body
 	set(msg, urlHeader, job.URL)
@@ -134,6 +141,9 @@ func (q *Queue) keepResult(ctx context.Context, job Job, page Page, worker strin
 	set(msg, statusHeader, strconv.Itoa(page.Status))
 	set(msg, typeHeader, page.ContentType)
 	set(msg, workerHeader, worker)
+	if job.Again {
+		return q.store(ctx, msg, fmt.Sprintf("%s.again-%d", job.ID, sequence))
+	}
 	return q.storeOnce(ctx, msg, job.ID)
 }
 

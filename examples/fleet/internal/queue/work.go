@@ -216,7 +216,9 @@ func (w *Worker) handle(ctx context.Context, msg jetstream.Msg) {
 	}
 	stop := w.keep(msg)
 	defer stop()
-	if known, err := w.queue.settled(ctx, job.ID); err != nil {
+	if job.Again {
+		// The result that is there is to be replaced.
+	} else if known, err := w.queue.settled(ctx, job.ID); err != nil {
 		w.unsettled(ctx, job.ID, err)
 		return
 	} else if known {
@@ -248,7 +250,7 @@ func (w *Worker) handle(ctx context.Context, msg jetstream.Msg) {
 		w.failed(ctx, msg, md, job, tries, err)
 		return
 	}
-	first, err := w.queue.keepResult(ctx, job, page, w.opts.Name)
+	first, err := w.queue.keepResult(ctx, job, md.Sequence.Stream, page, w.opts.Name)
 	if err != nil {
 		if patient.Final(err) && ctx.Err() == nil {
 			w.failed(ctx, msg, md, job, tries, err) // such as a page that no message can hold
