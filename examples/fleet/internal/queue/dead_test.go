@@ -147,6 +147,42 @@ func TestJobThatKillsItsWorkers(t *testing.T) {
 	}
 }
 
+// Also where it rests in between.
+func TestJobThatRestsAndKills(t *testing.T) {
+	t.Parallel()
+	q, nc := start(t, queue.Options{MaxDeliver: 2, AckWait: 150 * time.Millisecond})
+	publish(t, q, 0, 1)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := js.Consumer(t.Context(), "FLEET_JOBS", "workers")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := consumer.Next(jetstream.FetchMaxWait(5 * time.Second)); err != nil { // taken, and never heard of again
+			t.Fatal(err)
+		}
+		_, stop := run(t, q, func(context.Context, queue.Job) (queue.Page, error) {
+			t.Error("the job was worked at")
+			return queue.Page{}, nil
+		}, queue.WorkerOptions{Concurrency: 1, Turn: func(context.Context, queue.Job, time.Duration) (time.Duration, error) {
+			return time.Second, nil
+		}})
+		testenv.Eventually(t, func() error {
+			st, err := q.Stats(t.Context())
+			if err == nil && st.Resting == 0 && st.Dead == 0 {
+				err = fmt.Errorf("stats %+v", st)
+			}
+			return err
+		})
+		stop()
+	}
+	run(t, q, page, queue.WorkerOptions{})
+	await(t, q, queue.Stats{Dead: 1})
+}
+
 // What is no job does not stop the queue.
 func TestMessageThatIsNoJob(t *testing.T) {
 	t.Parallel()

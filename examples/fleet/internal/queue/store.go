@@ -120,7 +120,8 @@ func (q *Queue) settled(ctx context.Context, id string) (known bool, err error) 
 // how often it was tried. The server's scheduler puts it back.
 func (q *Queue) rest(ctx context.Context, msg jetstream.Msg, id string, sequence uint64, tries int, until time.Time) error {
 	return q.asker.Ask(ctx, "put jobs to rest", func(ctx context.Context) error {
-		m := nats.NewMsg(restPrefix + id)
+		// A subject for each message: of two jobs of one ID none replaces the other.
+		m := nats.NewMsg(restPrefix + id + "." + strconv.FormatUint(sequence, 10))
 		m.Data = msg.Data()
 		m.Header.Set(triesHeader, strconv.Itoa(tries))
 		// WithScheduleAt cuts times to the second, and could wake a job early.

@@ -206,12 +206,12 @@ func (w *Worker) handle(ctx context.Context, msg jetstream.Msg) {
 		return
 	}
 	// What it was tried before it rested, and how often it was given out since
-	// and never heard of again: of those it is not known what was asked.
+	// and never heard of again: that counts, as the job may kill its workers.
 	tries, _ := strconv.Atoi(msg.Headers().Get(triesHeader)) // of our own making
-	unheard := int(md.NumDelivered) - 1
-	if tries+unheard >= w.queue.agreed.MaxDeliver {
-		reason := fmt.Sprintf("given out %d times and not settled: the workers that had it were killed, or could not reach the server", unheard)
-		w.giveUp(ctx, msg, md, job, reason, tries+unheard)
+	tries += int(md.NumDelivered) - 1
+	if tries >= w.queue.agreed.MaxDeliver {
+		reason := fmt.Sprintf("given out %d times and not settled: the workers that had it were killed, or could not reach the server", tries)
+		w.giveUp(ctx, msg, md, job, reason, tries)
 		return
 	}
 	stop := w.keep(msg)
@@ -245,7 +245,7 @@ func (w *Worker) handle(ctx context.Context, msg jetstream.Msg) {
 		w.rest(ctx, msg, md, job, tries, late.For)
 		return
 	}
-	tries += unheard + 1
+	tries++
 	if err != nil {
 		w.failed(ctx, msg, md, job, tries, err)
 		return
