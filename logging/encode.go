@@ -12,97 +12,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
+
+	"github.com/svcblocks/svcblocks/logging/internal/jsontext"
 )
 
 // The functions of this file append values as JSON, byte for byte as
 // slog.JSONHandler writes them.
-
-const hexDigits = "0123456789abcdef"
-
-// appendString appends s as a JSON string without escaping HTML.
-func appendString(b []byte, s string) []byte {
-	b = append(b, '"')
-	i := plainPrefix(s)
-	b = append(b, s[:i]...)
-	if i < len(s) {
-		b = appendEscaped(b, s[i:])
-	}
-	return append(b, '"')
-}
-
-// plainPrefix returns how many bytes at the start of s stand for themselves in
-// a JSON string: printable ASCII but for the quote and the backslash.
-func plainPrefix(s string) int {
-	const (
-		ones  = 0x0101010101010101
-		highs = 0x8080808080808080
-	)
-
-	i := 0
-	for ; i+8 <= len(s); i += 8 {
-		w := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
-			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
-		quote := w ^ ('"' * ones)
-		slash := w ^ ('\\' * ones)
-		// A byte's high bit ends up set if it is above 0x7f, below 0x20, a
-		// quote or a backslash; borrows can only add false alarms behind one.
-		if (w|(w-0x20*ones)|(quote-ones)|(slash-ones))&highs != 0 {
-			break
-		}
-	}
-
-	for ; i < len(s); i++ {
-		if c := s[i]; c < 0x20 || c >= utf8.RuneSelf || c == '"' || c == '\\' {
-			break
-		}
-	}
-
-	return i
-}
-
-func appendEscaped(b []byte, s string) []byte {
-	for len(s) > 0 {
-		c := s[0]
-		if c < utf8.RuneSelf {
-			switch {
-			case c == '"' || c == '\\':
-				b = append(b, '\\', c)
-			case c == '\n':
-				b = append(b, '\\', 'n')
-			case c == '\r':
-				b = append(b, '\\', 'r')
-			case c == '\t':
-				b = append(b, '\\', 't')
-			case c < 0x20:
-				b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xf])
-			default:
-				n := plainPrefix(s)
-				b = append(b, s[:n]...)
-				s = s[n:]
-				continue
-			}
-
-			s = s[1:]
-			continue
-		}
-
-		r, size := utf8.DecodeRuneInString(s)
-		switch {
-		case r == utf8.RuneError && size == 1:
-			b = append(b, `\ufffd`...)
-		case r == '\u2028' || r == '\u2029': // end lines in JavaScript
-			b = append(b, `\u202`...)
-			b = append(b, hexDigits[r&0xf])
-		default:
-			b = append(b, s[:size]...)
-		}
-
-		s = s[size:]
-	}
-
-	return b
-}
 
 // clock caches the text of a second: most records fall into the same as the
 // one before.
@@ -169,13 +84,13 @@ func appendLevel(b []byte, level slog.Level) []byte {
 	case slog.LevelError:
 		return append(b, `"ERROR"`...)
 	}
-	return appendString(b, level.String())
+	return jsontext.AppendString(b, level.String())
 }
 
 // appendFloat appends f as encoding/json does.
 func appendFloat(b []byte, f float64) []byte {
 	if math.IsInf(f, 0) || math.IsNaN(f) {
-		return appendString(b, "!ERROR:json: unsupported value: "+strconv.FormatFloat(f, 'g', -1, 64))
+		return jsontext.AppendString(b, "!ERROR:json: unsupported value: "+strconv.FormatFloat(f, 'g', -1, 64))
 	}
 	format := byte('f')
 	if abs := math.Abs(f); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
@@ -194,7 +109,7 @@ func appendFloat(b []byte, f float64) []byte {
 }
 
 func appendError(b []byte, err error) []byte {
-	return appendString(b, fmt.Sprintf("!ERROR:%v", err))
+	return jsontext.AppendString(b, fmt.Sprintf("!ERROR:%v", err))
 }
 
 // appendAny appends v as encoding/json does, an error by its text, and what a
@@ -205,16 +120,16 @@ func appendAny(b []byte, v any) (out []byte) {
 		if r := recover(); r != nil {
 			out = b[:begin]
 			if v := reflect.ValueOf(v); v.Kind() == reflect.Pointer && v.IsNil() {
-				out = appendString(out, "<nil>")
+				out = jsontext.AppendString(out, "<nil>")
 				return
 			}
-			out = appendString(out, fmt.Sprintf("!PANIC: %v", r))
+			out = jsontext.AppendString(out, fmt.Sprintf("!PANIC: %v", r))
 		}
 	}()
 
 	_, marshals := v.(json.Marshaler)
 	if err, ok := v.(error); ok && !marshals {
-		return appendString(b, err.Error())
+		return jsontext.AppendString(b, err.Error())
 	}
 	return appendMarshal(b, v)
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/logging/internal/jsontext"
 )
 
 // jsonHandler writes one JSON object per record, equal to what
@@ -75,13 +76,13 @@ func (h *jsonHandler) Handle(ctx context.Context, r slog.Record) error {
 	}
 
 	b = append(b, o.keys.message...)
-	b = appendString(b, r.Message)
+	b = jsontext.AppendString(b, r.Message)
 
 	if traceID, spanID := o.trace(ctx); traceID != "" {
 		b = append(append(b, ','), o.keys.trace...)
-		b = appendString(b, traceID)
+		b = jsontext.AppendString(b, traceID)
 		b = append(append(b, ','), o.keys.span...)
-		b = appendString(b, spanID)
+		b = jsontext.AppendString(b, spanID)
 	}
 
 	if len(h.attrs) > 0 {
@@ -192,7 +193,7 @@ func appendKey(b []byte, key string) []byte {
 	if last := b[len(b)-1]; last != '{' {
 		b = append(b, ',')
 	}
-	return append(appendString(b, key), ':')
+	return append(jsontext.AppendString(b, key), ':')
 }
 
 // appendAttr appends a and reports whether it is to count as output.
@@ -201,13 +202,13 @@ func (o *jsonOutput) appendAttr(b []byte, a slog.Attr) ([]byte, bool) {
 		a.Value = a.Value.Resolve()
 	}
 	if o.redact != nil && o.redact.key(a.Key) {
-		return appendString(appendKey(b, a.Key), secret.Redacted), true
+		return jsontext.AppendString(appendKey(b, a.Key), secret.Redacted), true
 	}
 
 	v := a.Value
 	switch v.Kind() {
 	case slog.KindString:
-		return appendString(appendKey(b, a.Key), v.String()), true
+		return jsontext.AppendString(appendKey(b, a.Key), v.String()), true
 	case slog.KindInt64:
 		return strconv.AppendInt(appendKey(b, a.Key), v.Int64(), 10), true
 	case slog.KindUint64:
@@ -281,10 +282,10 @@ func appendSource(b []byte, src *slog.Source) []byte {
 
 func appendSourceFields(b []byte, src *slog.Source) []byte {
 	if src.Function != "" {
-		b = appendString(appendKey(b, "function"), src.Function)
+		b = jsontext.AppendString(appendKey(b, "function"), src.Function)
 	}
 	if src.File != "" {
-		b = appendString(appendKey(b, "file"), src.File)
+		b = jsontext.AppendString(appendKey(b, "file"), src.File)
 	}
 	if src.Line != 0 {
 		b = strconv.AppendInt(appendKey(b, "line"), int64(src.Line), 10)

@@ -3,6 +3,8 @@ package logging
 import (
 	"log/slog"
 	"strings"
+
+	"github.com/svcblocks/svcblocks/logging/internal/jsontext"
 )
 
 // keySet is how the fields that each record has are called.
@@ -48,9 +50,9 @@ func appendSeverity(b []byte, level slog.Level) []byte {
 	case level >= slog.LevelInfo:
 		name = "INFO"
 	}
-	return appendString(b, name)
+	return jsontext.AppendString(b, name)
 }
 
 func appendLowerLevel(b []byte, level slog.Level) []byte {
-	return appendString(b, strings.ToLower(level.String()))
+	return jsontext.AppendString(b, strings.ToLower(level.String()))
 }

@@ -155,7 +155,7 @@ func TestRunShipsAndDrains(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t)
 	r.answer = func(n int, _ []byte) int { return map[bool]int{true: 503, false: 200}[n%3 == 1] }
-	logs, err := logging.New(&logging.Options{File: logging.FileOptions{Path: filepath.Join(t.TempDir(), "app.log"), MaxSegmentBytes: 16 << 10}, Sink: r.sink(t), Ship: logging.ShipperOptions{MaxBatchBytes: 8 << 10, Interval: 5 * time.Millisecond, Retry: logging.Retry{Base: time.Millisecond, Max: 5 * time.Millisecond}}})
+	logs, err := logging.New(&logging.Options{File: logging.FileOptions{Path: filepath.Join(t.TempDir(), "app.log"), MaxSegmentBytes: 16 << 10}, Sink: r.sink(t), CloseTimeout: time.Minute, Ship: logging.ShipperOptions{MaxBatchBytes: 8 << 10, Interval: 5 * time.Millisecond, Retry: logging.Retry{Base: time.Millisecond, Max: 5 * time.Millisecond}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,12 +1,14 @@
 package logging
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"strings"
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/internal/redact"
+	"github.com/svcblocks/svcblocks/logging/internal/jsontext"
 )
 
 // redactor takes out values by the key of their attribute, and the text of
@@ -129,6 +131,81 @@ func (r *redactor) any(v slog.Value) (slog.Value, bool) {
 	return slog.AnyValue(redactedJSON(form)), true
 }
 
+// jsonValue redacts the JSON value in b[from:], as encoding/json wrote it:
+// objects within it by key, strings within it by text.
+func (r *redactor) jsonValue(b []byte, from int) []byte {
+	switch {
+	case from >= len(b):
+		return b
+	case b[from] != '{' && b[from] != '[' && b[from] != '"':
+		return b // write looks at the text
+	case !r.concerns(b[from:]):
+		return b
+	}
+	return append(b[:from], r.rewrite(bytes.Clone(b[from:]))...)
+}
+
+// concerns reports whether the JSON value p holds anything to redact, or may do.
+func (r *redactor) concerns(p []byte) bool {
+	escapes := !r.secrets.IsZero() && bytes.IndexByte(p, '\\') >= 0
+	found := false
+	jsontext.Tokens(p, func(from, to int, isKey bool) {
+		found = found || isKey && r.key(unquote(p[from:to]))
+	})
+	return found || escapes
+}
+
+// rewrite returns the JSON text p without what is to be taken out.
+func (r *redactor) rewrite(p []byte) []byte {
+	var out []byte
+	kept := 0 // of p, up to where it was copied or left out
+	redactNext := false
+	depth, until := 0, -1
+
+	jsontext.Tokens(p, func(from, to int, isKey bool) {
+		token := p[from:to]
+		switch c := token[0]; {
+		case c == '{' || c == '[':
+			if redactNext && until < 0 {
+				out = append(out, p[kept:from]...)
+				until = depth
+			}
+			redactNext = false
+			depth++
+		case c == '}' || c == ']':
+			depth--
+			if depth == until {
+				out = jsontext.AppendString(out, secret.Redacted)
+				kept, until = to, -1
+			}
+		case until >= 0: // within what is left out
+		case isKey:
+			text := unquote(token)
+			redactNext = r.key(text)
+			if clean := r.text(text); clean != text {
+				out = jsontext.AppendString(append(out, p[kept:from]...), clean)
+				kept = to
+			}
+		case redactNext:
+			out = jsontext.AppendString(append(out, p[kept:from]...), secret.Redacted)
+			kept, redactNext = to, false
+		case c == '"':
+			text := unquote(token)
+			if clean := r.text(text); clean != text {
+				out = jsontext.AppendString(append(out, p[kept:from]...), clean)
+				kept = to
+			}
+		default:
+			if text := string(token); r.text(text) != text { // a number
+				out = jsontext.AppendString(append(out, p[kept:from]...), secret.Redacted)
+				kept = to
+			}
+		}
+	})
+
+	return append(out, p[kept:]...)
+}
+
 // redactedJSON is a value in the JSON form that is left of it.
 type redactedJSON string
 
@@ -180,4 +257,12 @@ func (h *redacting) WithGroup(name string) slog.Handler {
 		return &redacting{redact: h.redact, hidden: true, next: h.next.WithAttrs([]slog.Attr{slog.String(name, secret.Redacted)})}
 	}
 	return &redacting{redact: h.redact, next: h.next.WithGroup(name)}
+}
+
+// unquote returns the text of a JSON string; what is none as it is.
+func unquote(token []byte) string {
+	if s, ok := jsontext.Text(token); ok {
+		return s
+	}
+	return string(token)
 }

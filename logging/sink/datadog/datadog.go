@@ -18,6 +18,7 @@ import (
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/internal/options"
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/internal/jsontext"
 	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/internal/post"
 )
@@ -101,8 +102,8 @@ func New(opts *Options) (*Sink, error) {
 	var meta []byte
 	for _, m := range []struct{ key, value string }{{"ddsource", o.Source}, {"ddtags", strings.Join(o.Tags, ",")}, {"hostname", o.Hostname}, {"service", o.Service}} {
 		if m.value != "" {
-			meta = append(post.AppendString(meta, m.key), ':')
-			meta = append(post.AppendString(meta, m.value), ',')
+			meta = append(jsontext.AppendString(meta, m.key), ':')
+			meta = append(jsontext.AppendString(meta, m.value), ',')
 		}
 	}
 
@@ -147,11 +148,11 @@ func (s *Sink) appendEntry(b []byte, e logging.Event) []byte {
 	b = append(append(b, '{'), s.meta...)
 	if s.id {
 		b = append(b, `"event_id":`...)
-		b = append(post.AppendString(b, e.ID), ',')
+		b = append(jsontext.AppendString(b, e.ID), ',')
 	}
 	// Without a time of its own an entry gets that of its delivery.
 	b = append(b, `"timestamp":`...)
 	b = append(strconv.AppendInt(b, post.Time(e).UnixMilli(), 10), ',')
 	b = append(b, `"message":`...)
-	return append(post.AppendString(b, string(e.Line)), '}')
+	return append(jsontext.AppendString(b, string(e.Line)), '}')
 }

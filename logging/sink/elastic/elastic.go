@@ -22,6 +22,7 @@ import (
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/internal/options"
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/internal/jsontext"
 	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/internal/post"
 )
@@ -99,7 +100,7 @@ func New(opts *Options) (*Sink, error) {
 
 	u := p.URL().JoinPath("_bulk")
 	u.RawQuery = "filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason"
-	action := append([]byte(`{"create":{"_index":`), post.AppendString(nil, o.Index)...)
+	action := append([]byte(`{"create":{"_index":`), jsontext.AppendString(nil, o.Index)...)
 
 	s := &Sink{
 		post:   p,

@@ -25,6 +25,7 @@ import (
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/internal/options"
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/internal/jsontext"
 	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/internal/post"
 )
@@ -118,7 +119,7 @@ func New(opts *Options) (*Sink, error) {
 	}
 
 	if s.idField != "" {
-		s.limits.Overhead = len(post.AppendString(nil, s.idField)) + idBytes
+		s.limits.Overhead = len(jsontext.AppendString(nil, s.idField)) + idBytes
 		if s.limits.MaxEventBytes > 0 {
 			s.limits.MaxEventBytes -= s.limits.Overhead
 		}

@@ -23,6 +23,7 @@ import (
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/internal/options"
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/internal/jsontext"
 	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/internal/post"
 )
@@ -122,8 +123,8 @@ func New(opts *Options) (*Sink, error) {
 		if i > 0 {
 			labels = append(labels, ',')
 		}
-		labels = append(post.AppendString(labels, name), ':')
-		labels = post.AppendString(labels, value)
+		labels = append(jsontext.AppendString(labels, name), ':')
+		labels = jsontext.AppendString(labels, value)
 	}
 
 	if !o.Token.IsZero() && o.Username != "" {
@@ -178,10 +179,10 @@ func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
 		values = append(values, '[', '"')
 		values = strconv.AppendInt(values, post.Time(e).UnixNano(), 10)
 		values = append(values, '"', ',')
-		values = post.AppendString(values, string(e.Line))
+		values = jsontext.AppendString(values, string(e.Line))
 		if s.idField != "" {
-			values = append(post.AppendString(append(values, ',', '{'), s.idField), ':')
-			values = append(post.AppendString(values, e.ID), '}')
+			values = append(jsontext.AppendString(append(values, ',', '{'), s.idField), ':')
+			values = append(jsontext.AppendString(values, e.ID), '}')
 		}
 
 		streams[level] = append(values, ']')
@@ -195,7 +196,7 @@ func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
 		body = append(append(body, `{"stream":{`...), s.labels...)
 		if level != "" {
 			body = append(body, `,"level":`...)
-			body = post.AppendString(body, level)
+			body = jsontext.AppendString(body, level)
 		}
 		body = append(append(body, `},"values":[`...), streams[level]...)
 		body = append(body, ']', '}')

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/internal/jsontext"
 	"github.com/svcblocks/svcblocks/logging/sink/internal/post"
 )
 
@@ -42,32 +43,32 @@ func appendJSONRecord(b []byte, e logging.Event) []byte {
 		b = strconv.AppendInt(append(b, `,"severityNumber":`...), int64(n), 10)
 	}
 	if r.Level != "" {
-		b = post.AppendString(append(b, `,"severityText":`...), r.Level)
+		b = jsontext.AppendString(append(b, `,"severityText":`...), r.Level)
 	}
 
-	b = append(post.AppendString(append(b, `,"body":{"stringValue":`...), r.Message), '}')
+	b = append(jsontext.AppendString(append(b, `,"body":{"stringValue":`...), r.Message), '}')
 	b = append(b, `,"attributes":[`...)
 	for _, f := range r.Fields {
 		if f.Key == uid {
 			continue // is the event's own
 		}
-		b = append(post.AppendString(append(b, `{"key":`...), f.Key), `,"value":`...)
+		b = append(jsontext.AppendString(append(b, `{"key":`...), f.Key), `,"value":`...)
 		b = append(appendJSONValue(b, decode(f.Raw)), '}', ',')
 	}
 
 	b = append(appendJSONAttribute(b, uid, e.ID), ']')
 	if r.Trace != "" {
-		b = post.AppendString(append(b, `,"traceId":`...), strings.ToLower(r.Trace))
+		b = jsontext.AppendString(append(b, `,"traceId":`...), strings.ToLower(r.Trace))
 	}
 	if r.Span != "" {
-		b = post.AppendString(append(b, `,"spanId":`...), strings.ToLower(r.Span))
+		b = jsontext.AppendString(append(b, `,"spanId":`...), strings.ToLower(r.Span))
 	}
 	return append(b, '}')
 }
 
 func appendJSONAttribute(b []byte, key, value string) []byte {
-	b = post.AppendString(append(b, `{"key":`...), key)
-	b = post.AppendString(append(b, `,"value":{"stringValue":`...), value)
+	b = jsontext.AppendString(append(b, `{"key":`...), key)
+	b = jsontext.AppendString(append(b, `,"value":{"stringValue":`...), value)
 	return append(b, '}', '}')
 }
 
@@ -75,7 +76,7 @@ func appendJSONAttribute(b []byte, key, value string) []byte {
 func appendJSONValue(b []byte, v any) []byte {
 	switch v := v.(type) {
 	case string:
-		return append(post.AppendString(append(b, `{"stringValue":`...), v), '}')
+		return append(jsontext.AppendString(append(b, `{"stringValue":`...), v), '}')
 	case bool:
 		return append(strconv.AppendBool(append(b, `{"boolValue":`...), v), '}')
 	case json.Number:
@@ -85,7 +86,7 @@ func appendJSONValue(b []byte, v any) []byte {
 		if _, err := v.Float64(); err == nil {
 			return append(append(append(b, `{"doubleValue":`...), v.String()...), '}')
 		}
-		return append(post.AppendString(append(b, `{"stringValue":`...), v.String()), '}')
+		return append(jsontext.AppendString(append(b, `{"stringValue":`...), v.String()), '}')
 	case []any:
 		b = append(b, `{"arrayValue":{"values":[`...)
 		for i, x := range v {
@@ -101,7 +102,7 @@ func appendJSONValue(b []byte, v any) []byte {
 			if i > 0 {
 				b = append(b, ',')
 			}
-			b = append(post.AppendString(append(b, `{"key":`...), k), `,"value":`...)
+			b = append(jsontext.AppendString(append(b, `{"key":`...), k), `,"value":`...)
 			b = append(appendJSONValue(b, v[k]), '}')
 		}
 		return append(b, `]}}`...)

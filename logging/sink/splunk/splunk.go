@@ -18,6 +18,7 @@ import (
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/internal/options"
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/internal/jsontext"
 	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/internal/post"
 )
@@ -94,8 +95,8 @@ func New(opts *Options) (*Sink, error) {
 	var meta []byte
 	for _, m := range []struct{ key, value string }{{"host", o.Host}, {"index", o.Index}, {"source", o.Source}, {"sourcetype", o.SourceType}} {
 		if m.value != "" {
-			meta = append(post.AppendString(append(meta, ','), m.key), ':')
-			meta = post.AppendString(meta, m.value)
+			meta = append(jsontext.AppendString(append(meta, ','), m.key), ':')
+			meta = jsontext.AppendString(meta, m.value)
 		}
 	}
 
@@ -199,12 +200,12 @@ func (s *Sink) appendEvent(body []byte, e logging.Event) []byte {
 	if post.IsObject(e.Line) && json.Valid(e.Line) {
 		body = append(body, e.Line...)
 	} else {
-		body = post.AppendString(body, string(e.Line))
+		body = jsontext.AppendString(body, string(e.Line))
 	}
 
 	if s.id {
 		body = append(body, `,"fields":{"event_id":`...)
-		body = append(post.AppendString(body, e.ID), '}')
+		body = append(jsontext.AppendString(body, e.ID), '}')
 	}
 	return append(append(body, s.meta...), '}', '\n')
 }

@@ -3,9 +3,9 @@ package post
 import (
 	"bytes"
 	"encoding/json"
-	"unicode/utf8"
 
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/internal/jsontext"
 )
 
 // IsObject reports whether line looks like a JSON object. It looks at the ends
@@ -24,13 +24,13 @@ func AppendObject(b []byte, e logging.Event, idField string) []byte {
 	}
 	b = append(b, '{')
 	if idField != "" {
-		b = append(AppendString(b, idField), ':')
-		b = append(AppendString(b, e.ID), ',')
+		b = append(jsontext.AppendString(b, idField), ':')
+		b = append(jsontext.AppendString(b, e.ID), ',')
 	}
 
 	if !object {
 		b = append(b, `"message":`...)
-		return append(AppendString(b, string(e.Line)), '}')
+		return append(jsontext.AppendString(b, string(e.Line)), '}')
 	}
 	if rest := e.Line[1:]; !blank(rest[:len(rest)-1]) {
 		return append(b, rest...)
@@ -57,7 +57,7 @@ func appendUnique(b, p []byte) []byte {
 	case '{':
 		keys, values := []string(nil), [][]byte(nil)
 		last := map[string]int{}
-		members(p, func(key string, raw []byte) {
+		jsontext.Members(p, func(key string, raw []byte) {
 			last[key] = len(keys)
 			keys, values = append(keys, key), append(values, raw)
 		})
@@ -69,13 +69,13 @@ func appendUnique(b, p []byte) []byte {
 			if b[len(b)-1] != '{' {
 				b = append(b, ',')
 			}
-			b = append(AppendString(b, key), ':')
+			b = append(jsontext.AppendString(b, key), ':')
 			b = appendUnique(b, values[i])
 		}
 		return append(b, '}')
 	case '[':
 		b = append(b, '[')
-		elements(p, func(raw []byte) {
+		jsontext.Elements(p, func(raw []byte) {
 			if b[len(b)-1] != '[' {
 				b = append(b, ',')
 			}
@@ -94,7 +94,7 @@ func HasMember(e logging.Event, key string) bool {
 		return false
 	}
 	found := false
-	members(e.Line, func(k string, _ []byte) { found = found || k == key })
+	jsontext.Members(e.Line, func(k string, _ []byte) { found = found || k == key })
 	return found
 }
 
@@ -105,35 +105,4 @@ func blank(b []byte) bool {
 		}
 	}
 	return true
-}
-
-// AppendString appends s as a JSON string. What is no UTF-8 becomes U+FFFD.
-func AppendString(b []byte, s string) []byte {
-	const hex = "0123456789abcdef"
-	b = append(b, '"')
-
-	start := 0
-	for i := 0; i < len(s); {
-		c := s[i]
-		switch {
-		case c >= utf8.RuneSelf:
-			r, size := utf8.DecodeRuneInString(s[i:])
-			if r == utf8.RuneError && size == 1 {
-				b = append(append(b, s[start:i]...), "\uFFFD"...)
-				start = i + 1
-			}
-			i += size
-			continue
-		case c == '"' || c == '\\':
-			b = append(append(b, s[start:i]...), '\\', c)
-			start = i + 1
-		case c < 0x20:
-			b = append(append(b, s[start:i]...), '\\', 'u', '0', '0', hex[c>>4], hex[c&0xf])
-			start = i + 1
-		}
-
-		i++
-	}
-
-	return append(append(b, s[start:]...), '"')
 }

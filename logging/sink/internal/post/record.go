@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/logging"
+	"github.com/svcblocks/svcblocks/logging/internal/jsontext"
 )
 
 // Record is what receivers with a model of their own ask of a line.
@@ -37,8 +38,8 @@ func Parse(e logging.Event) Record {
 		return r
 	}
 
-	members(e.Line, func(key string, raw []byte) {
-		text, isText := text(raw)
+	jsontext.Members(e.Line, func(key string, raw []byte) {
+		text, isText := jsontext.Text(raw)
 		switch key {
 		case "time", "ts", "timestamp", "@timestamp":
 			if t, ok := timeOf(raw, text, isText); ok && r.Time.IsZero() {
@@ -154,98 +155,6 @@ func timeOf(raw []byte, text string, isText bool) (time.Time, bool) {
 func isHex(s string, n int) bool {
 	return len(s) == n && strings.Trim(s, "0123456789abcdefABCDEF") == ""
 }
-
-func text(raw []byte) (string, bool) {
-	if len(raw) < 2 || raw[0] != '"' {
-		return "", false
-	}
-	if bytes.IndexByte(raw, '\\') < 0 {
-		return string(raw[1 : len(raw)-1]), true
-	}
-	var s string
-	return s, json.Unmarshal(raw, &s) == nil
-}
-
-// members calls visit with each member of the valid JSON object p.
-func members(p []byte, visit func(key string, raw []byte)) {
-	i := 1
-	for {
-		for i < len(p) && (p[i] == ',' || space(p[i])) {
-			i++
-		}
-		if i >= len(p) || p[i] != '"' {
-			return
-		}
-		end := stringEnd(p, i)
-
-		key, _ := text(p[i:end])
-		i = end
-		for i < len(p) && (p[i] == ':' || space(p[i])) {
-			i++
-		}
-		from, depth := i, 0
-
-	value:
-		for i < len(p) {
-			switch p[i] {
-			case '"':
-				i = stringEnd(p, i)
-				continue
-			case '{', '[':
-				depth++
-			case '}', ']':
-				if depth == 0 {
-					break value
-				}
-				depth--
-			case ',':
-				if depth == 0 {
-					break value
-				}
-			}
-			i++
-		}
-
-		visit(key, bytes.TrimSpace(p[from:i]))
-	}
-}
-
-// elements calls visit with each element of the valid JSON array p.
-func elements(p []byte, visit func(raw []byte)) {
-	for i := 1; i < len(p); {
-		from, depth := i, 0
-		for ; i < len(p); i++ {
-			c := p[i]
-			if c == '"' {
-				i = stringEnd(p, i) - 1
-			} else if c == '{' || c == '[' {
-				depth++
-			} else if depth == 0 && (c == ',' || c == ']') {
-				break
-			} else if c == '}' || c == ']' {
-				depth--
-			}
-		}
-		if raw := bytes.TrimSpace(p[from:min(i, len(p))]); len(raw) > 0 {
-			visit(raw)
-		}
-		i++
-	}
-}
-
-func stringEnd(p []byte, i int) int {
-	for i++; i < len(p); i++ {
-		switch p[i] {
-		case '\\':
-			i++
-		case '"':
-			return i + 1
-		}
-	}
-	return len(p)
-}
-
-func space(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
 // Severity returns OpenTelemetry's number for a level's name: slog's with
 // offsets, zerolog's and zap's. 0 means unknown.

@@ -114,23 +114,6 @@ func TestAppendObject(t *testing.T) {
 	}
 }
 
-func FuzzAppendString(f *testing.F) {
-	f.Add("plain")
-	f.Add("\x00\"\\\n\x7f\xff\u2028ü<>")
-	f.Fuzz(func(t *testing.T, s string) {
-		var got string
-		if err := json.Unmarshal(post.AppendString(nil, s), &got); err != nil {
-			t.Fatal(err)
-		}
-		if utf8.ValidString(s) && got != s {
-			t.Errorf("%q came back as %q", s, got)
-		}
-		if !utf8.ValidString(got) {
-			t.Errorf("%q came back as %q", s, got)
-		}
-	})
-}
-
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{`{"time":"2026-05-06T07:08:09.5Z","level":"WARN","msg":"hello","g":{"a":[1,"}"]}}`, `{"a`, `{"a":"\"}`, `{"":{"":[]}}`} {
 		f.Add(s)
