@@ -36,8 +36,14 @@ func (c *collector) consume(_ context.Context, logs plog.Logs) error {
 				c.uids[uid.Str()]++
 				n, ok := r.Attributes().Get("n")
 				items, _ := r.Attributes().Get("items")
+				ids := 0
+				for key, id := range r.Attributes().All() {
+					if key == "request_id" && id.Str() == "last" {
+						ids++
+					}
+				}
 				if !ok || n.Int() < 0 || n.Int() >= events || service.Str() != "shop" || r.Body().Str() != `order placed: ü "quoted" <tag>` ||
-					r.SeverityNumber() != plog.SeverityNumberInfo || r.Timestamp() == 0 || items.AsString() != `["a","b"]` {
+					r.SeverityNumber() != plog.SeverityNumberInfo || !r.Timestamp().AsTime().Equal(timeOf(int(n.Int()))) || ids != 1 || items.AsString() != `["a","b"]` {
 					c.odd = append(c.odd, r.Body().AsString()+" "+n.AsString()+" "+items.AsString())
 				}
 			}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -29,17 +30,38 @@ import (
 // events is how many are shipped to each receiver.
 const events = 10_000
 
-// ship logs events and ships them to sink.
+// outage is how long before its delivery an event was logged.
+const outage = 6 * time.Hour
+
+// began is when the first event was logged.
+var began = time.Now().Add(-outage).Truncate(time.Millisecond)
+
+// timeOf returns when event n was logged: a millisecond after the one before, some
+// of them in another zone.
+func timeOf(n int) time.Time {
+	at := began.Add(time.Duration(n) * time.Millisecond)
+	if n%7 == 0 {
+		return at.In(time.FixedZone("", 5*3600+45*60))
+	}
+	return at.UTC()
+}
+
+// ship logs events, each with a key that stands twice, and ships them to sink
+// after an outage.
 func ship(t *testing.T, sink logging.Sink) {
 	t.Helper()
-	logs, err := logging.New(&logging.Options{File: logging.FileOptions{Path: filepath.Join(t.TempDir(), "app.log")}, Sink: sink, OnError: func(err error) { t.Error(err) }})
+	logs, err := logging.New(&logging.Options{File: logging.FileOptions{Path: filepath.Join(t.TempDir(), "app.log")}, Sink: sink, OnError: func(err error) { t.Error(err) }, Ship: logging.ShipperOptions{Interval: time.Hour}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer logs.Close()
-	log := logs.Logger("orders.http")
 	for i := range events {
-		log.Info("order placed: ü \"quoted\" <tag>", "n", i, "ok", i%2 == 0, "took", 1.5, "items", []string{"a", "b"})
+		log := logs.Logger("orders.http").With("request_id", "first")
+		r := slog.NewRecord(timeOf(i), slog.LevelInfo, "order placed: ü \"quoted\" <tag>", 0)
+		r.Add("n", i, "ok", i%2 == 0, "took", 1.5, "items", []string{"a", "b"}, "request_id", "last")
+		if err := log.Handler().Handle(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -119,6 +141,25 @@ func count(t *testing.T, base string) string {
 	return answer.Rows
 }
 
+// spans asks a receiver for its oldest and newest event, which hold the times of
+// the log calls.
+func spans(t *testing.T, base string) {
+	t.Helper()
+	resp, err := http.PostForm(base+"/select/logsql/query", url.Values{"query": {"* | stats min(_time) oldest, max(_time) newest"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var answer struct{ Oldest, Newest time.Time }
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		t.Fatal(err)
+	}
+	oldest, newest := answer.Oldest.Truncate(time.Millisecond), answer.Newest.Truncate(time.Millisecond)
+	if !oldest.Equal(timeOf(0)) || !newest.Equal(timeOf(events-1)) {
+		t.Errorf("events from %v to %v, want %v to %v", oldest, newest, timeOf(0), timeOf(events-1))
+	}
+}
+
 // fieldHeaders tells VictoriaLogs which fields hold time and message.
 type fieldHeaders struct{}
 
@@ -168,6 +209,7 @@ func TestVictoriaLogs(t *testing.T) {
 			for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 				if got = count(t, base); got == fmt.Sprint(events) {
 					t.Logf("%s of %d counted at the receiver", got, events)
+					spans(t, base)
 					return
 				}
 			}
