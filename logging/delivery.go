@@ -306,6 +306,8 @@ func (d *delivery) pass(ctx context.Context, limit string, res *Result) error {
 	if err != nil {
 		return err
 	}
+	// What was set aside in between waits no more.
+	defer d.s.count(func(st *ShipStats) { st.Delivery = d.describe() })
 	d.patience = heldPatience
 
 	d.prove(res) // what could not be set aside before

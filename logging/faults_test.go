@@ -672,3 +672,33 @@ func TestAttempts(t *testing.T) {
 		}
 	}
 }
+
+// TestRefusedAreCountedWhileTheyWait has much poison between good events: when all
+// of it was set aside, none is told as waiting.
+func TestRefusedAreCountedWhileTheyWait(t *testing.T) {
+	t.Parallel()
+	dir := fill(t, 2000, nil)
+	sink := &collector{took: map[string]int{}}
+	sink.before = func(b *logging.Batch) error {
+		var refused []int
+		for i, e := range b.Events {
+			if bytes.Contains(e.Line, []byte("1,")) {
+				refused = append(refused, i)
+			}
+		}
+		if refused == nil {
+			return nil
+		}
+		return &logging.SinkError{Kind: logging.KindRejected, Rejected: refusedAt(refused...), Err: errors.New("400")}
+	}
+	s, err := logging.NewShipper(quick(logging.ShipperOptions{Dir: dir, Sink: sink}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.SendBulk(minute(t)); !onlyRefused(err) {
+		t.Fatal(err)
+	}
+	if st := s.Stats(); st.Quarantined != 200 || st.WaitingEvents != 0 || st.Delivery.Refused != 0 {
+		t.Errorf("Stats = %+v, want 200 set aside and none that waits", st)
+	}
+}
