@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/internal/safefile"
 	"github.com/svcblocks/svcblocks/internal/testenv"
+	"github.com/svcblocks/svcblocks/internal/testenv/netns"
 )
 
 // asked makes the test binary answer a question in place of running tests, as
@@ -53,7 +53,8 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	} else {
-		code = m.Run()
+		// Who is not root here is root in there, with users of its own.
+		code = netns.Wrap(m).Run()
 	}
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
@@ -103,9 +104,7 @@ func ask(t *testing.T, uid int, q question) string {
 	if os.Getuid() == uid {
 		return q.answer()
 	}
-	if os.Getuid() != 0 {
-		t.Skip("only root can become another user")
-	}
+	testenv.Require(t, "root") // to become another user
 	text, err := json.Marshal(q)
 	if err != nil {
 		t.Fatal(err)
@@ -166,7 +165,8 @@ func place(t *testing.T, path string, uid int, mode fs.FileMode) {
 	}
 	if uid != os.Getuid() {
 		if err := os.Chown(path, uid, uid); err != nil {
-			t.Skipf("only root gives files away: %v", err)
+			testenv.Require(t, "root") // to give files away
+			t.Fatal(err)
 		}
 	}
 	if err := os.Chmod(path, mode&(fs.ModePerm|fs.ModeSticky|fs.ModeSetgid)); err != nil {
@@ -179,9 +179,7 @@ const folder = fs.ModeDir
 // TestPlaces is the table of the package text.
 func TestPlaces(t *testing.T) {
 	t.Parallel()
-	if os.Getuid() != 0 {
-		t.Skip("needs root to give files away")
-	}
+	testenv.Require(t, "root") // to give files away
 	shared := safefile.Policy{Shared: true, OptOut: "block.Shared"}
 	for _, r := range []struct {
 		name       string
@@ -293,9 +291,7 @@ func TestPipesAreNotWaitedFor(t *testing.T) {
 
 func TestLinkToTheFolder(t *testing.T) {
 	t.Parallel()
-	if os.Getuid() != 0 {
-		t.Skip("needs root to give files away")
-	}
+	testenv.Require(t, "root") // to give files away
 	base := sharedDir(t)
 	place(t, filepath.Join(base, "real"), 0, folder|0o755)
 	for owner, want := range map[int]string{0: "ok", 2000: "another user's link"} {
@@ -386,9 +382,7 @@ func TestRace(t *testing.T) {
 
 func TestWritable(t *testing.T) {
 	t.Parallel()
-	if os.Getuid() != 0 {
-		t.Skip("needs root to give files away")
-	}
+	testenv.Require(t, "root") // to give files away
 	const everybody, group, stranger = 1, 2, 3
 	for _, r := range []struct {
 		name string
@@ -508,13 +502,8 @@ func configMap(t *testing.T, base string, mode fs.FileMode) string {
 // TestReadOnlyMount asks within mounts of its own.
 func TestReadOnlyMount(t *testing.T) {
 	t.Parallel()
-	if runtime.GOOS != "linux" || os.Getuid() != 0 {
-		t.Skip("needs root on Linux to mount")
-	}
-	unshare, err := exec.LookPath("unshare")
-	if err != nil {
-		t.Skip("needs unshare")
-	}
+	testenv.Require(t, "root")
+	testenv.Require(t, "netns")
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -525,14 +514,15 @@ func TestReadOnlyMount(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cmd := exec.Command(unshare, "-m", "sh", "-c", `set -e
+		cmd := testenv.NamespaceCommand("sh", "-c", `set -e
+mount --make-rprivate /
 mkdir -p m; mount -t tmpfs none m; echo x > m/f; chmod 666 m/f; chmod 777 m; mount -o remount,$1 m; exec "$2"`, "sh", how, self)
 		cmd.Dir, cmd.Env = dir, append(os.Environ(), asked+"="+string(text), "GORACE=atexit_sleep_ms=0")
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
 		out, err := cmd.Output()
 		if err != nil {
-			t.Skipf("no mounts here: %v: %s", err, stderr.String())
+			t.Fatalf("%v: %s", err, stderr.String())
 		}
 		if string(out) != want {
 			t.Errorf("mounted %s: Writable = %q, want %q", how, out, want)

@@ -16,7 +16,7 @@ import (
 // A Part is a real program that a test runs against.
 type Part struct {
 	// Path is the program, or the file that a part consists of; empty for
-	// netns.
+	// netns and root.
 	Path string
 	// Root is the folder below which an unpacked part's files lie (usr, etc);
 	// empty where the part is installed.
@@ -36,8 +36,9 @@ func (p Part) Command(args ...string) *exec.Cmd {
 }
 
 // Require returns the part called name: tor, tor-gencert, postfix, syslog-ng,
-// nginx, strace, chromium, axe-core, user-agents, readers, docker, compose, or
-// netns, which stands for the right to create a network namespace. Where it is absent
+// nginx, strace, chromium, axe-core, user-agents, readers, docker, compose,
+// netns, which stands for the right to create a network namespace, or root, for
+// that to give files away and to become other users. Where it is absent
 // Require skips t, or fails it with SVCBLOCKS_REQUIRE=all, and says how to get
 // it. With -short it skips t: real parts take their time to start.
 func Require(t testing.TB, name string) Part {
@@ -76,6 +77,11 @@ func Find(name string) (Part, error) {
 		return findDocker()
 	case "netns":
 		return Part{}, namespaces()
+	case "root":
+		if os.Geteuid() != 0 || !wholeUIDMap() {
+			return Part{}, errors.New("only root can give files away and become other users: run the test as root")
+		}
+		return Part{}, nil
 	}
 
 	return Part{}, fmt.Errorf("no part is called %q", name)
