@@ -66,6 +66,7 @@ var cells = []cell{
 	{block: "logging", way: "401", advice: "does not know the credentials (401)"},
 	{block: "logging", way: "403", advice: "forbids it (403)"},
 	{block: "logging", way: "no space", lost: true, advice: "is full: free some space"},
+	{block: "logging", way: "no inodes", advice: "has no inodes left"},
 	{block: "logging", way: "folder removed", advice: "moved or removed by somebody else", heals: true, bound: 3 * time.Second},
 	{block: "logging", way: "file replaced", advice: "moved or removed by somebody else", heals: true, bound: 3 * time.Second},
 	{block: "logging", way: "nobody takes the message", advice: "refuses what was sent (400)"},

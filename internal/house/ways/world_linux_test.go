@@ -251,48 +251,55 @@ func (w *world) fill() (end func()) {
 	path := filepath.Join(w.disk, "filler")
 	f, err := os.Create(path)
 	w.must(err)
-	ended, done := make(chan struct{}), make(chan struct{})
-	full := make(chan struct{}, 1)
-
-	go func() {
-		defer close(done)
-		for {
-			for size := 64 << 10; size > 0; {
-				if _, err := f.Write(make([]byte, size)); err != nil {
-					size /= 2
-				}
-			}
-			select {
-			case full <- struct{}{}:
-			default:
-			}
-			select {
-			case <-ended:
-				return
-			case <-time.After(time.Millisecond):
+	stop := w.keep(func() {
+		for size := 64 << 10; size > 0; {
+			if _, err := f.Write(make([]byte, size)); err != nil {
+				size /= 2
 			}
 		}
-	}()
-
-	<-full
+	})
 	return func() {
-		close(ended)
-		<-done
+		stop()
 		w.must(errors.Join(f.Close(), os.Remove(path)))
 	}
 }
 
-// fillInodes takes the inodes that the file system has left.
+// fillInodes is fill for inodes.
 func (w *world) fillInodes() (end func()) {
 	dir := filepath.Join(w.disk, "fillers")
 	w.must(os.Mkdir(dir, 0o700))
-	for i := 0; ; i++ {
-		f, err := os.Create(filepath.Join(dir, fmt.Sprint(i)))
-		if errors.Is(err, syscall.ENOSPC) {
-			break
+	made := 0
+	stop := w.keep(func() {
+		for {
+			f, err := os.Create(filepath.Join(dir, fmt.Sprint(made)))
+			if err != nil {
+				return
+			}
+			made++
+			w.must(f.Close())
 		}
-		w.must(err)
-		w.must(f.Close())
+	})
+	return func() {
+		stop()
+		w.must(os.RemoveAll(dir))
 	}
-	return func() { w.must(os.RemoveAll(dir)) }
+}
+
+// keep calls take, and again and again until stop, as somebody else who uses
+// the disk.
+func (w *world) keep(take func()) (stop func()) {
+	take()
+	ended, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-ended:
+				return
+			case <-time.After(time.Millisecond):
+				take()
+			}
+		}
+	}()
+	return func() { close(ended); <-done }
 }
