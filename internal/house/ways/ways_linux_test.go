@@ -1,10 +1,8 @@
 package ways
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -98,16 +96,32 @@ var cells = []cell{
 func TestTwelveWays(t *testing.T) {
 	t.Parallel()
 	netns.Require(t)
+
+	// They wait more than they work, so that more of them run than there are
+	// processors.
+	const atOnce = 12
+	type outcome struct {
+		out []byte
+		err error
+	}
+	places, outcomes := make(chan struct{}, atOnce), make([]chan outcome, len(cells))
 	for i, c := range cells {
-		t.Run(c.String(), func(t *testing.T) {
-			t.Parallel()
+		outcomes[i] = make(chan outcome, 1)
+		go func() {
+			places <- struct{}{}
+			defer func() { <-places }()
 			// A process of its own has its own stderr, mounts and resolver.
 			cmd := testenv.Self("-test.run=^TestCell$", "-test.timeout=20m")
 			cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %s", cellVariable, i, c))
-			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
 			out, err := cmd.CombinedOutput()
-			if exit := (*exec.ExitError)(nil); errors.As(err, &exit) || err != nil {
-				t.Fatalf("%v\n%s", err, out)
+			outcomes[i] <- outcome{out, err}
+		}()
+	}
+	for i, c := range cells {
+		t.Run(c.String(), func(t *testing.T) {
+			if end := <-outcomes[i]; end.err != nil {
+				t.Fatalf("%v\n%s", end.err, end.out)
 			}
 		})
 	}
