@@ -98,7 +98,7 @@ func (l *logs) restore()      {} // the log does it by itself
 
 func (l *logs) used() error {
 	l.n++
-	return l.Logger("house").Handler().Handle(context(), slog.NewRecord(time.Now(), slog.LevelInfo, fmt.Sprint("line ", l.n), 0))
+	return l.Logger("house").Handler().Handle(context(), slog.NewRecord(time.Now(), slog.LevelInfo, fmt.Sprint("line ", l.n, strings.Repeat(" and on", 100)), 0))
 }
 
 // hub is a hub with an outbox and a webhook.
@@ -147,7 +147,7 @@ func (h *hub) restore() {} // the hub does it by itself
 
 func (h *hub) used() error {
 	h.n++
-	return h.Notify(context(), notify.Message{Level: slog.LevelError, Subject: fmt.Sprint("alert ", h.n)})
+	return h.Notify(context(), notify.Message{Level: slog.LevelError, Subject: fmt.Sprint("alert ", h.n), Text: strings.Repeat("and on ", 500)})
 }
 
 // store is settings with a reference to a Vault.
@@ -311,17 +311,19 @@ func TestHolder(t *testing.T) {
 		}
 		defer f.Close()
 	case "logging":
-		l, err := logging.New(logOptions(url, dir, quiet, usualBound))
+		l, err := logging.New(logOptions(url+heldPath, dir, quiet, usualBound))
 		if err != nil {
 			t.Fatal(err)
 		}
-		l.Logger("holder").Info(heldText)
-	case "notify":
-		h, err := notify.New(hubOptions(url, dir, quiet, usualBound))
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = h.Send(t.Context(), heldText, "")
+		// The others may ship a line of it, so that it goes on until it has the turn.
+		go func() {
+			for {
+				l.Logger("holder").Info("held")
+				<-time.After(20 * time.Millisecond)
+			}
+		}()
+	default:
+		t.Fatalf("%s has no lock that another process could hold", block)
 	}
 	fmt.Println("holding")
 	<-make(chan struct{})

@@ -100,7 +100,7 @@ func (w *world) stopped(s subject) (end func()) {
 	cmd.Env = append(os.Environ(), holderVariable+"="+strings.Join([]string{s.block(), s.folder(), w.url()}, " "))
 	cmd.Stderr = os.Stdout
 	arrived := make(chan struct{}, 1)
-	if s.block() == "logging" || s.block() == "notify" {
+	if s.block() == "logging" {
 		w.set(func() { w.hang = arrived }) // it holds the lock as long as it is not answered
 	} else {
 		arrived <- struct{}{}
@@ -116,7 +116,7 @@ func (w *world) stopped(s subject) (end func()) {
 
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		if lines.Text() == "holding" {
-			<-arrived
+			<-arrived // some request of its own
 			w.must(cmd.Process.Signal(syscall.SIGSTOP))
 			return end
 		}

@@ -33,7 +33,8 @@ type cell struct {
 	returned bool
 	// heals says that the block ends the trouble by itself.
 	heals bool
-	// bound is usualBound if 0. It is longer than what the block needs to heal.
+	// bound is usualBound if 0. It is longer where the block heals, or stores
+	// something now and then.
 	bound time.Duration
 	// slow says that the block tries again only after minutes, so that the end is
 	// waited for under `make soak` alone.
@@ -85,9 +86,9 @@ var cells = []cell{
 	{block: "scrape", way: "untrusted certificate", advice: "nobody whom this machine trusts"},
 	{block: "scrape", way: "https to an http port", advice: "is https meant to be http"},
 	{block: "scrape", way: "closed port", advice: "nobody listens at that address"},
-	{block: "scrape", way: "folder removed", lost: true, advice: "was it, or a folder above it, removed", heals: true},
-	{block: "scrape", way: "file replaced", lost: true, advice: "was replaced while the crawl went on", heals: true},
-	{block: "scrape", way: "no space", lost: true, advice: "is full: free some space"},
+	{block: "scrape", way: "folder removed", lost: true, advice: "was it, or a folder above it, removed", heals: true, bound: 3 * time.Second},
+	{block: "scrape", way: "file replaced", lost: true, advice: "was replaced while the crawl went on", heals: true, bound: 3 * time.Second},
+	{block: "scrape", way: "no space", lost: true, advice: "is full: free some space", bound: 3 * time.Second},
 }
 
 // TestTwelveWays makes each trouble for each block to which it applies. Check,

@@ -28,8 +28,8 @@ const host = "receiver.test"
 // site is the name of the site behind the proxy.
 const site = "site.test"
 
-// heldText marks what a process sends that will hold a lock.
-const heldText = "held by another process"
+// heldPath is the path of what a process sends that is to hold a lock.
+const heldPath = "/held"
 
 func context() stdcontext.Context { return stdcontext.Background() }
 
@@ -165,18 +165,20 @@ func (c *changing) Accept() (net.Conn, error) {
 
 // serve answers as whoever is asked.
 func (w *world) serve(out http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
 		return // the client is gone
 	}
 	w.mu.Lock()
 	status, hang := w.status, w.hang
-	if strings.Contains(string(body), heldText) {
+	held := strings.HasPrefix(r.URL.Path, heldPath)
+	if held {
 		w.hang = nil
 	}
 	w.mu.Unlock()
-	if hang != nil && strings.Contains(string(body), heldText) {
-		hang <- struct{}{}
+	if held {
+		if hang != nil {
+			hang <- struct{}{}
+		}
 		<-r.Context().Done() // its process is stopped, and then killed
 		return
 	}
