@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"net/url"
 	"reflect"
@@ -164,8 +163,8 @@ func (a *auditor) address(text string, s *typed.Shape, key string, f *typed.Fiel
 		return
 	}
 
-	host, port, err := net.SplitHostPort(text)
-	if err != nil || !isPort(port) {
+	host, ok := hostPort(text)
+	if !ok {
 		return
 	}
 	_, last, _ := cutLast(key, ".")
@@ -177,6 +176,18 @@ func (a *auditor) address(text string, s *typed.Shape, key string, f *typed.Fiel
 	p := a.at(key)
 	p.Message, p.Hint = fmt.Sprintf("%q is reached by %s", text, reachedBy(host, addr)), "listen on 127.0.0.1 behind a proxy, or close the port to others"
 	a.add(p)
+}
+
+// hostPort splits an address: package net, which does it too, would be the only
+// use of it here.
+func hostPort(text string) (host string, ok bool) {
+	i := strings.LastIndexByte(text, ':')
+	if i < 0 || !isPort(text[i+1:]) {
+		return "", false
+	}
+	host = text[:i]
+	bracketed := strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]")
+	return host, bracketed || !strings.ContainsAny(host, ":[]/ ")
 }
 
 func reachedBy(host string, addr netip.Addr) string {

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -251,7 +253,7 @@ func TestResolveErrors(t *testing.T) {
 				tc.prepare(s)
 			}
 			r := s.resolver(t, func(o *azurekeyvault.Options) {
-				o.MaxAttempts = -1
+				o.Retry.Attempts = 1
 				if tc.change != nil {
 					tc.change(o)
 				}
@@ -317,5 +319,38 @@ func TestOptions(t *testing.T) {
 		if _, err := azurekeyvault.New(o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want one with %q", err, want)
 		}
+	}
+}
+
+// TestTokenFile: a token that another process renews in a file is read again.
+func TestTokenFile(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	path := filepath.Join(t.TempDir(), "token")
+	give := func(token string) {
+		if err := os.WriteFile(path, []byte(token), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := s.resolver(t, func(o *azurekeyvault.Options) { o.TokenFile = path })
+	for _, token := range []string{"first", "second\n"} {
+		give(token)
+		s.set(func() { s.valid = strings.TrimSpace(token) })
+		if got, _, err := r.Resolve(t.Context(), "mail-password", ""); err != nil || got != canary {
+			t.Errorf("with %q: got %q, %v", token, got, err)
+		}
+	}
+	give("two tokens")
+	s.set(func() { s.valid = "third" })
+	if _, _, err := r.Resolve(t.Context(), "mail-password", ""); err == nil || !strings.Contains(err.Error(), "does not hold one token") || strings.Contains(err.Error(), "two") {
+		t.Errorf("error %v", err)
+	}
+
+	_, err := azurekeyvault.New(&azurekeyvault.Options{
+		VaultURL: vaultURL, TokenFile: path,
+		Token: func(context.Context, string) (string, time.Time, error) { return "", time.Time{}, nil },
+	})
+	if err == nil || !strings.Contains(err.Error(), "Token and TokenFile are set") {
+		t.Errorf("error %v", err)
 	}
 }

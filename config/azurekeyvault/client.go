@@ -5,25 +5,21 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"strings"
-	"time"
 
-	"github.com/svcblocks/svcblocks/internal/backoff"
-	"github.com/svcblocks/svcblocks/internal/health"
+	"github.com/svcblocks/svcblocks/config/internal/caller"
 )
 
 // Errors that callers may branch on; an [Error] wraps them.
 var (
 	// ErrNotFound: the vault has no such secret or version.
-	ErrNotFound = errors.New("not found")
+	ErrNotFound = errors.New("azurekeyvault: not found")
 	// ErrForbidden: the identity may not read the secret, or the vault's
 	// firewall shuts it out.
-	ErrForbidden = errors.New("permission denied")
+	ErrForbidden = errors.New("azurekeyvault: permission denied")
 	// ErrDisabled: the secret, or its version, is disabled.
-	ErrDisabled = errors.New("the secret is disabled")
+	ErrDisabled = errors.New("azurekeyvault: the secret is disabled")
 )
 
 // Error is what the service answered to a request.
@@ -49,7 +45,7 @@ func (e *Error) Error() string {
 		parts = append(parts, fmt.Sprintf("status %d", e.StatusCode))
 	}
 	if e.Err != nil {
-		parts = append(parts, e.Err.Error())
+		parts = append(parts, strings.TrimPrefix(e.Err.Error(), "azurekeyvault: ")) // said in front already
 	}
 	if e.Code != "" {
 		parts = append(parts, e.Code)
@@ -62,9 +58,6 @@ func (e *Error) Error() string {
 
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
-
-// Advice says what to do about the status; "" where there was none.
-func (e *Error) Advice() string { return health.AdviceOfStatus(e.StatusCode) }
 
 // Temporary reports whether the same request may work later.
 func (e *Error) Temporary() bool {
@@ -80,76 +73,40 @@ func (e *Error) Temporary() bool {
 // maxAnswerBytes bounds an answer: a secret has at most 25 kB.
 const maxAnswerBytes = 1 << 20
 
-var retryPolicy = backoff.Policy{Base: 400 * time.Millisecond, Max: 5 * time.Second}
+// service speaks to Key Vault and to what gives tokens.
+type service struct{ *caller.Caller }
 
-// call makes a GET request, again while the service cannot answer for now, and
+// get makes a GET request, again while the service cannot answer for now, and
 // decodes the answer into out.
-func (r *Resolver) call(ctx context.Context, op, path, target, token string, header map[string]string, out any) (http.Header, error) {
-	for attempt := 1; ; attempt++ {
-		answered, wait, err := r.once(ctx, op, path, target, token, header, out)
-		var failed *Error
-		if err == nil || !errors.As(err, &failed) || !failed.Temporary() || attempt >= r.opt.MaxAttempts || ctx.Err() != nil {
-			return answered, err
+func (v *service) get(ctx context.Context, op, path, target, token string, header map[string]string, out any) (answered http.Header, err error) {
+	err = v.Call(ctx, func(ctx context.Context) (*http.Request, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+		if err != nil {
+			return nil, err
 		}
-		timer := time.NewTimer(min(max(wait, retryPolicy.Delay(attempt)), retryPolicy.Max))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, errors.Join(err, context.Cause(ctx))
+		for k, v := range header {
+			req.Header.Set(k, v)
 		}
-	}
-}
-
-func (r *Resolver) once(ctx context.Context, op, path, target, token string, header map[string]string, out any) (http.Header, time.Duration, error) {
-	failed := &Error{Op: op, Path: path}
-	if r.opt.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, r.opt.Timeout, fmt.Errorf("no answer within %s: %w", r.opt.Timeout, context.DeadlineExceeded))
-		defer cancel()
-	}
-
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
-	if err != nil {
-		failed.Err = errors.New("the path makes no valid URL")
-		return nil, 0, failed
-	}
-
-	for k, v := range header {
-		req.Header.Set(k, v)
-	}
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-
-	resp, err := r.opt.Client.Do(req)
-	if err != nil {
-		failed.Err = netCause(ctx, err)
-		return nil, 0, failed
-	}
-
-	defer func() { _ = resp.Body.Close() }()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes+1))
-	failed.StatusCode = resp.StatusCode
-
-	switch {
-	case err != nil:
-		failed.StatusCode, failed.Err = 0, netCause(ctx, err)
-		return nil, 0, failed
-	case len(data) > maxAnswerBytes:
-		failed.Err = fmt.Errorf("the answer is larger than %d bytes", maxAnswerBytes)
-		return nil, 0, failed
-	case resp.StatusCode == http.StatusOK:
-		if json.Unmarshal(data, out) != nil {
+		if token != "" {
+			req.Header.Set("Authorization", "Bearer "+token)
+		}
+		return req, nil
+	}, func(a caller.Answer, err error) error {
+		answered = a.Header
+		failed := &Error{Op: op, Path: path, StatusCode: a.Status, Err: err}
+		switch {
+		case err != nil:
+			return failed
+		case a.Status != http.StatusOK:
+			failed.describe(a.Body)
+			return failed
+		case json.Unmarshal(a.Body, out) != nil:
 			failed.Err = errors.New("the answer is not the JSON that was expected")
-			return nil, 0, failed
+			return failed
 		}
-		return resp.Header, 0, nil
-	}
-
-	failed.describe(data)
-	wait, _ := backoff.RetryAfter(resp.Header.Get("Retry-After"), time.Now())
-	return resp.Header, wait, failed
+		return nil
+	})
+	return answered, err
 }
 
 // describe reads the service's error, of Key Vault or of the identity.
@@ -186,17 +143,4 @@ func (e *Error) describe(data []byte) {
 	case e.StatusCode == http.StatusNotFound:
 		e.Err = ErrNotFound
 	}
-}
-
-// netCause drops the URL that net/http puts before the cause, and gives the
-// reason of an ended context.
-func netCause(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
-		return wrapped.Err
-	}
-	return err
 }

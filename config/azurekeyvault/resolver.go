@@ -7,10 +7,14 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/svcblocks/svcblocks/config/internal/caller"
+	"github.com/svcblocks/svcblocks/internal/backoff"
 )
 
 // apiVersion is the version of the REST API that is spoken.
@@ -19,7 +23,8 @@ const apiVersion = "7.4"
 // Resolver reads secrets of one vault. Make one with [New]; hand it to
 // config.Resolve. Safe for concurrent use.
 type Resolver struct {
-	opt Options
+	opt     Options
+	service *service
 	// turn is held by the one call that gets a token at a time.
 	turn  chan struct{}
 	token accessToken // guarded by turn
@@ -39,7 +44,11 @@ func New(opts *Options) (*Resolver, error) {
 		return nil, err
 	}
 	r := &Resolver{opt: o, turn: make(chan struct{}, 1)}
-	if r.opt.Token == nil {
+	r.service = &service{&caller.Caller{Client: o.Client, Timeout: o.Timeout, Retry: backoff.Retry(o.Retry), MaxBytes: maxAnswerBytes}}
+	switch {
+	case r.opt.TokenFile != "":
+		r.opt.Token = tokenFromFile(o.TokenFile)
+	case r.opt.Token == nil:
 		r.opt.Token = r.managedIdentity
 	}
 	return r, nil
@@ -94,7 +103,7 @@ func (r *Resolver) read(ctx context.Context, path string) (*secretBundle, error)
 	token, resource := r.current(ctx)
 	for challenged := 0; ; challenged++ {
 		var found secretBundle
-		header, err := r.call(ctx, "read", path, r.opt.VaultURL+"/secrets/"+path+"?api-version="+apiVersion, token, nil, &found)
+		header, err := r.service.get(ctx, "read", path, r.opt.VaultURL+"/secrets/"+path+"?api-version="+apiVersion, token, nil, &found)
 		var failed *Error
 		if err == nil || !errors.As(err, &failed) || failed.StatusCode != http.StatusUnauthorized || challenged == 1 {
 			return &found, err
@@ -196,7 +205,10 @@ func pick(text, path, key string) (string, error) {
 			names = append(names, k)
 		}
 		slices.Sort(names)
-		return "", fmt.Errorf("azurekeyvault: read %s: no key %q (%w); there are: %s", path, key, ErrNotFound, strings.Join(names, ", "))
+		return "", &Error{
+			Op: "read", Path: path, StatusCode: http.StatusOK, Err: ErrNotFound,
+			Message: fmt.Sprintf("no key %q; there are: %s", key, strings.Join(names, ", ")),
+		}
 	}
 
 	var value string
@@ -205,6 +217,26 @@ func pick(text, path, key string) (string, error) {
 	}
 	return string(raw), nil
 }
+
+// tokenFromFile gives the token in a file. Whoever writes it knows how long it
+// lasts: it is read again soon.
+func tokenFromFile(path string) TokenFunc {
+	return func(context.Context, string) (string, time.Time, error) {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return "", time.Time{}, err
+		}
+		token := strings.TrimSpace(string(data))
+		if token == "" || strings.ContainsAny(token, "\r\n\t ") {
+			return "", time.Time{}, fmt.Errorf("%s does not hold one token", path)
+		}
+		return token, time.Now().Add(tokenFileLife), nil
+	}
+}
+
+// tokenFileLife is how long a token from a file is used before the file is read
+// again; a minute before its end a token counts as over.
+const tokenFileLife = 2 * time.Minute
 
 // managedIdentity gets a token from App Service or the metadata service.
 func (r *Resolver) managedIdentity(ctx context.Context, resource string) (string, time.Time, error) {
@@ -224,7 +256,7 @@ func (r *Resolver) managedIdentity(ctx context.Context, resource string) (string
 		AccessToken string      `json:"access_token"`
 		ExpiresOn   json.Number `json:"expires_on"`
 	}
-	if _, err := r.call(ctx, "get token from", "managed identity", endpoint+"?"+query.Encode(), "", header, &out); err != nil {
+	if _, err := r.service.get(ctx, "get token from", "managed identity", endpoint+"?"+query.Encode(), "", header, &out); err != nil {
 		return "", time.Time{}, err
 	}
 

@@ -6,24 +6,21 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
-	"github.com/svcblocks/svcblocks/internal/backoff"
-	"github.com/svcblocks/svcblocks/internal/health"
+	"github.com/svcblocks/svcblocks/config/internal/caller"
 )
 
 // Errors that callers may branch on; an [Error] wraps them.
 var (
 	// ErrNotFound: there is no secret at the path, or its version is deleted.
-	ErrNotFound = errors.New("not found")
+	ErrNotFound = errors.New("vault: not found")
 	// ErrForbidden: the token may not read the path, or is no longer valid.
-	ErrForbidden = errors.New("permission denied")
+	ErrForbidden = errors.New("vault: permission denied")
 	// ErrSealed: the server is sealed, not initialized, or in maintenance.
-	ErrSealed = errors.New("server is sealed or unavailable")
+	ErrSealed = errors.New("vault: server is sealed or unavailable")
 )
 
 // Error is what the server answered to a request.
@@ -45,11 +42,11 @@ func (e *Error) Error() string {
 	text := fmt.Sprintf("vault: %s %s: ", e.Op, e.Path)
 	switch {
 	case e.StatusCode > 0 && e.Err != nil:
-		text += fmt.Sprintf("status %d: %s", e.StatusCode, e.Err)
+		text += fmt.Sprintf("status %d: %s", e.StatusCode, plain(e.Err))
 	case e.StatusCode > 0:
 		text += fmt.Sprintf("status %d", e.StatusCode)
 	case e.Err != nil:
-		text += e.Err.Error()
+		text += plain(e.Err)
 	}
 	if len(e.Messages) > 0 {
 		text += ": " + strings.Join(e.Messages, "; ")
@@ -57,11 +54,12 @@ func (e *Error) Error() string {
 	return text
 }
 
+// plain is the text of a cause without the name of the package, which stands in
+// front already.
+func plain(err error) string { return strings.TrimPrefix(err.Error(), "vault: ") }
+
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
-
-// Advice says what to do about the status; "" where there was none.
-func (e *Error) Advice() string { return health.AdviceOfStatus(e.StatusCode) }
 
 // Temporary reports whether the same request may work later.
 func (e *Error) Temporary() bool {
@@ -92,10 +90,15 @@ type answer struct {
 // maxAnswerBytes bounds an answer.
 const maxAnswerBytes = 4 << 20
 
-var retryPolicy = backoff.Policy{Base: 200 * time.Millisecond, Max: 3 * time.Second}
+// server speaks to one Vault.
+type server struct {
+	*caller.Caller
+	address, namespace string
+}
 
-// call makes a request, again while the server cannot answer for now.
-func (r *Resolver) call(ctx context.Context, op, method, path, query, token string, body any) (*answer, error) {
+// call makes a request, again while the server cannot answer for now. The answer
+// is there for a failure too, where the server gave one.
+func (v *server) call(ctx context.Context, op, method, path, query, token string, body any) (*answer, error) {
 	var payload []byte
 	if body != nil {
 		var err error
@@ -103,108 +106,62 @@ func (r *Resolver) call(ctx context.Context, op, method, path, query, token stri
 			return nil, fmt.Errorf("vault: %s %s: %w", op, path, err)
 		}
 	}
-
-	for attempt := 1; ; attempt++ {
-		out, wait, err := r.once(ctx, op, method, path, query, token, payload)
-		var failed *Error
-		if err == nil || !errors.As(err, &failed) || !failed.Temporary() || attempt >= r.opt.MaxAttempts || ctx.Err() != nil {
-			return out, err
-		}
-		timer := time.NewTimer(min(max(wait, retryPolicy.Delay(attempt)), retryPolicy.Max))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, errors.Join(err, context.Cause(ctx))
-		}
-	}
-}
-
-func (r *Resolver) once(ctx context.Context, op, method, path, query, token string, payload []byte) (*answer, time.Duration, error) {
-	fail := func(status int, err error, messages ...string) error {
-		return &Error{Op: op, Path: path, StatusCode: status, Messages: messages, Err: err}
-	}
-
-	if r.opt.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, r.opt.Timeout, fmt.Errorf("no answer within %s: %w", r.opt.Timeout, context.DeadlineExceeded))
-		defer cancel()
-	}
-
-	var body io.Reader
-	if payload != nil {
-		body = bytes.NewReader(payload)
-	}
-	target := r.opt.Address + "/v1/" + escapePath(path)
+	target := v.address + "/v1/" + escapePath(path)
 	if query != "" {
 		target += "?" + query
 	}
 
-	req, err := http.NewRequestWithContext(ctx, method, target, body)
-	if err != nil {
-		return nil, 0, fail(0, errors.New("the path makes no valid URL"))
-	}
-	req.Header.Set("X-Vault-Request", "true")
-	if token != "" {
-		req.Header.Set("X-Vault-Token", token)
-	}
-
-	if r.opt.Namespace != "" {
-		req.Header.Set("X-Vault-Namespace", r.opt.Namespace)
-	}
-	resp, err := r.opt.Client.Do(req)
-	if err != nil {
-		return nil, 0, fail(0, netCause(ctx, err))
-	}
-
-	defer func() { _ = resp.Body.Close() }()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes+1))
-	switch {
-	case err != nil:
-		return nil, 0, fail(0, netCause(ctx, err))
-	case len(data) > maxAnswerBytes:
-		return nil, 0, fail(resp.StatusCode, fmt.Errorf("the answer is larger than %d bytes", maxAnswerBytes))
-	}
-
-	var out answer
-	decodeErr := json.Unmarshal(data, &out)
-
-	if resp.StatusCode/100 == 2 {
-		if len(data) > 0 && decodeErr != nil {
-			return nil, 0, fail(resp.StatusCode, errors.New("the answer is no JSON; is Address a Vault server?"))
+	var out *answer
+	err := v.Call(ctx, func(ctx context.Context) (*http.Request, error) {
+		req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(payload))
+		if err != nil {
+			return nil, err
 		}
-		return &out, 0, nil
-	}
-
-	var cause error
-	switch {
-	case resp.StatusCode == http.StatusForbidden:
-		cause = ErrForbidden
-	case resp.StatusCode == http.StatusNotFound:
-		cause = ErrNotFound
-	case resp.StatusCode == http.StatusServiceUnavailable:
-		cause = ErrSealed
-	}
-
-	messages := append(out.Errors, out.Warnings...)
-	for i, m := range messages { // Vault lists several causes on lines of their own
-		messages[i] = strings.Join(strings.Fields(m), " ")
-	}
-	wait, _ := backoff.RetryAfter(resp.Header.Get("Retry-After"), time.Now())
-	return &out, wait, fail(resp.StatusCode, cause, messages...)
+		req.Header.Set("X-Vault-Request", "true")
+		if token != "" {
+			req.Header.Set("X-Vault-Token", token)
+		}
+		if v.namespace != "" {
+			req.Header.Set("X-Vault-Namespace", v.namespace)
+		}
+		return req, nil
+	}, func(a caller.Answer, err error) error {
+		failed := &Error{Op: op, Path: path, StatusCode: a.Status, Err: err}
+		if err != nil {
+			out = nil
+			return failed
+		}
+		out, err = failed.read(a)
+		return err
+	})
+	return out, err
 }
 
-// netCause drops the URL that net/http puts before the cause, and gives the
-// reason of an ended context.
-func netCause(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+// read reads an answer, and says in e what is wrong with it.
+func (e *Error) read(a caller.Answer) (*answer, error) {
+	out := new(answer)
+	decodeErr := json.Unmarshal(a.Body, out)
+	if a.Status/100 == 2 {
+		if len(a.Body) > 0 && decodeErr != nil {
+			e.Err = errors.New("the answer is no JSON; is Address a Vault server?")
+			return nil, e
+		}
+		return out, nil
 	}
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
-		return wrapped.Err
+
+	switch a.Status {
+	case http.StatusForbidden:
+		e.Err = ErrForbidden
+	case http.StatusNotFound:
+		e.Err = ErrNotFound
+	case http.StatusServiceUnavailable:
+		e.Err = ErrSealed
 	}
-	return err
+	e.Messages = append(out.Errors, out.Warnings...)
+	for i, m := range e.Messages { // Vault lists several causes on lines of their own
+		e.Messages[i] = strings.Join(strings.Fields(m), " ")
+	}
+	return out, e
 }
 
 func escapePath(path string) string {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/backoff"
+	"github.com/svcblocks/svcblocks/internal/options"
 	"github.com/svcblocks/svcblocks/internal/safehttp"
 )
 
@@ -17,25 +19,24 @@ import (
 // config.Load.
 type Options struct {
 	// Address is the server, such as "https://vault.internal:8200". Required.
-	Address string
+	Address string `doc:"server, such as https://vault.internal:8200"`
 	// Namespace is sent as X-Vault-Namespace. Defaults to none.
-	Namespace string
+	Namespace string `doc:"namespace of Vault Enterprise"`
 
 	// Token is used as it is, and renewed if it is renewable.
-	Token secret.Secret
+	Token secret.Secret `doc:"token that is used as it is"`
 	// TokenFile is a file that holds a token, as the Vault Agent writes it. It
 	// is read again for each request.
-	TokenFile string
+	TokenFile string `doc:"file that holds a token"`
 	// AppRole logs in by role ID and secret ID.
-	AppRole AppRole
+	AppRole AppRole `doc:"log in by role ID and secret ID"`
 	// Kubernetes logs in by the service account of the pod.
-	Kubernetes Kubernetes
+	Kubernetes Kubernetes `doc:"log in by the service account of the pod"`
 
 	// Timeout bounds one request. Defaults to 10s; negative is none.
-	Timeout time.Duration
-	// MaxAttempts is how often a request is made while the server is sealed,
-	// busy or unreachable. Defaults to 3; negative is 1.
-	MaxAttempts int
+	Timeout time.Duration `default:"10s" zero:"default" doc:"bound of one try; negative is none"`
+	// Retry says how a request is made again while the server cannot answer.
+	Retry Retry `doc:"how a request is made again"`
 
 	// RedirectHosts are further hosts that may get the token, as "name" or
 	// "name:port": a standby redirects to the active node. A redirect to any other
@@ -47,33 +48,47 @@ type Options struct {
 
 	// Client makes the requests; its CheckRedirect is not used. Defaults to one
 	// with the settings of http.DefaultTransport.
-	Client *http.Client
+	Client *http.Client `koanf:"-"`
 	// Logger gets renewals and logins. Defaults to none.
-	Logger *slog.Logger
+	Logger *slog.Logger `koanf:"-"`
+}
+
+// Retry says how a request is made again while the server is busy or
+// unreachable.
+type Retry struct {
+	// Attempts bounds the tries, the first one included. Defaults to 3; -1 for no
+	// limit.
+	Attempts int `koanf:"attempts" default:"3" zero:"default" doc:"tries of a request, the first included"`
+	// Base bounds the wait after the first failure, which doubles with each.
+	// Defaults to 200ms.
+	Base time.Duration `koanf:"base" default:"200ms" zero:"default" doc:"wait after the first failure, at most"`
+	// Max bounds every wait, also what the server asks for. Defaults to 3s.
+	Max time.Duration `koanf:"max" default:"3s" zero:"default" doc:"wait after any failure, at most"`
+	// MaxElapsed bounds the time from the first try to the last. Defaults to 30s;
+	// negative for no limit.
+	MaxElapsed time.Duration `koanf:"max_elapsed" default:"30s" zero:"default" doc:"time for all tries of a request"`
 }
 
 // AppRole holds the credentials of the AppRole auth method.
 type AppRole struct {
 	// Mount is where the method is mounted. Defaults to "approle".
-	Mount string
+	Mount string `default:"approle" zero:"default" doc:"where the method is mounted"`
 	// RoleID names the role.
-	RoleID string
+	RoleID string `doc:"name of the role"`
 	// SecretID is its password. May be empty for roles without one.
-	SecretID secret.Secret
+	SecretID secret.Secret `doc:"password of the role"`
 }
 
 // Kubernetes holds the settings of the Kubernetes auth method.
 type Kubernetes struct {
 	// Mount is where the method is mounted. Defaults to "kubernetes".
-	Mount string
+	Mount string `default:"kubernetes" zero:"default" doc:"where the method is mounted"`
 	// Role names the role.
-	Role string
+	Role string `doc:"name of the role"`
 	// TokenFile is the service account's token; it is read at each login.
 	// Defaults to /var/run/secrets/kubernetes.io/serviceaccount/token.
-	TokenFile string
+	TokenFile string `default:"/var/run/secrets/kubernetes.io/serviceaccount/token" zero:"default" doc:"service account's token"`
 }
-
-const serviceAccountToken = "/var/run/secrets/kubernetes.io/serviceaccount/token" //nolint:gosec // a path
 
 func (o *Options) withDefaults() (Options, error) {
 	var out Options
@@ -107,31 +122,10 @@ func (o *Options) withDefaults() (Options, error) {
 	if strings.ContainsAny(out.Token.Reveal(), "\r\n ") {
 		bad("Token holds white space")
 	}
-	if out.AppRole.Mount == "" {
-		out.AppRole.Mount = "approle"
+	options.Fill(&out)
+	for _, wrong := range backoff.Retry(out.Retry).Check("Retry") {
+		bad("%w", wrong)
 	}
-
-	if out.Kubernetes.Mount == "" {
-		out.Kubernetes.Mount = "kubernetes"
-	}
-	if out.Kubernetes.TokenFile == "" {
-		out.Kubernetes.TokenFile = serviceAccountToken
-	}
-
-	switch {
-	case out.Timeout == 0:
-		out.Timeout = 10 * time.Second
-	case out.Timeout < 0:
-		out.Timeout = 0
-	}
-
-	switch {
-	case out.MaxAttempts == 0:
-		out.MaxAttempts = 3
-	case out.MaxAttempts < 0:
-		out.MaxAttempts = 1
-	}
-
 	if out.Logger == nil {
 		out.Logger = slog.New(slog.DiscardHandler)
 	}

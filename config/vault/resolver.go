@@ -12,12 +12,16 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/svcblocks/svcblocks/config/internal/caller"
+	"github.com/svcblocks/svcblocks/internal/backoff"
 )
 
 // Resolver reads secrets. Make one with [New]; hand it to config.Resolve. Safe
 // for concurrent use.
 type Resolver struct {
-	opt Options
+	opt    Options
+	server *server
 
 	// turn is held by the one call that talks to the server at a time: the
 	// token and the leases are shared, and their renewals are counted.
@@ -53,7 +57,13 @@ func New(opts *Options) (*Resolver, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Resolver{opt: o, turn: make(chan struct{}, 1), leases: map[string]*lease{}, flights: map[string]*flight{}}, nil
+	r := &Resolver{opt: o, turn: make(chan struct{}, 1), leases: map[string]*lease{}, flights: map[string]*flight{}}
+	r.server = &server{
+		Caller:  &caller.Caller{Client: o.Client, Timeout: o.Timeout, Retry: backoff.Retry(o.Retry), MaxBytes: maxAnswerBytes},
+		address: o.Address, namespace: o.Namespace,
+	}
+	r.session = session{opt: &r.opt, server: r.server}
+	return r, nil
 }
 
 // Resolve returns the value of a key of the secret at path, the path of the
@@ -119,7 +129,7 @@ func (r *Resolver) exclusive(ctx context.Context, path string) (map[string]json.
 
 // read returns a secret: one whose lease lasts, is renewed, or is new.
 func (r *Resolver) read(ctx context.Context, path string) (map[string]json.RawMessage, time.Duration, error) {
-	token, err := r.token(ctx)
+	token, err := r.session.valid(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -129,8 +139,8 @@ func (r *Resolver) read(ctx context.Context, path string) (map[string]json.RawMe
 
 	delete(r.leases, path)
 	values, l, err := r.fetch(ctx, token, path)
-	if errors.Is(err, ErrForbidden) && r.canLogin() { // the token was revoked
-		if err := r.login(ctx); err != nil {
+	if errors.Is(err, ErrForbidden) && r.session.canLogin() { // the token was revoked
+		if err := r.session.login(ctx); err != nil {
 			return nil, 0, err
 		}
 		values, l, err = r.fetch(ctx, r.session.token, path)
@@ -159,7 +169,7 @@ func (r *Resolver) keep(ctx context.Context, token string, l *lease) bool {
 	}
 
 	l.renewals++
-	out, err := r.call(ctx, "renew lease", http.MethodPut, "sys/leases/renew", "", token,
+	out, err := r.server.call(ctx, "renew lease", http.MethodPut, "sys/leases/renew", "", token,
 		map[string]any{"lease_id": l.id, "increment": int64(l.duration / time.Second)})
 	if err != nil {
 		r.opt.Logger.Warn("lease not renewed, reading a new secret", "error", err)
@@ -180,7 +190,7 @@ func (r *Resolver) fetch(ctx context.Context, token, path string) (map[string]js
 	if err != nil {
 		return nil, nil, err
 	}
-	out, err := r.call(ctx, "read", http.MethodGet, api, query, token, nil)
+	out, err := r.server.call(ctx, "read", http.MethodGet, api, query, token, nil)
 	if err != nil {
 		return nil, nil, explainMissing(err, out, api)
 	}
@@ -282,7 +292,10 @@ func pick(values map[string]json.RawMessage, path, key string) (string, error) {
 	case key == "":
 		return "", fmt.Errorf("vault: read %s: the secret has %d keys; add # and one of them: %s", path, len(names), strings.Join(names, ", "))
 	case !ok:
-		return "", fmt.Errorf("vault: read %s: no key %q (%w); there are: %s", path, key, ErrNotFound, strings.Join(names, ", "))
+		return "", &Error{
+			Op: "read", Path: path, StatusCode: http.StatusOK, Err: ErrNotFound,
+			Messages: []string{fmt.Sprintf("no key %q; there are: %s", key, strings.Join(names, ", "))},
+		}
 	}
 
 	var text string

@@ -219,7 +219,7 @@ func TestResolveErrors(t *testing.T) {
 		{name: "missing", path: "secret/data/none", key: "x", want: "vault: read secret/data/none: status 404: not found", is: vault.ErrNotFound},
 		{name: "deleted version", path: "secret/data/gone", key: "x", want: "version 2 is deleted at 2026-02-03T04:05:06Z", is: vault.ErrNotFound},
 		{name: "path of version 1", path: "secret/mail", key: "x", want: "write secret/data/mail", is: vault.ErrNotFound},
-		{name: "missing key", path: "secret/data/mail", key: "pasword", want: `no key "pasword" (not found); there are: hosts, none, password`, is: vault.ErrNotFound},
+		{name: "missing key", path: "secret/data/mail", key: "pasword", want: `not found: no key "pasword"; there are: hosts, none, password`, is: vault.ErrNotFound},
 		{name: "no key", path: "secret/data/mail", want: "the secret has 5 keys; add # and one of them"},
 		{name: "null", path: "secret/data/mail", key: "none", want: "is null"},
 		{name: "bad version", path: "secret/data/mail?v=1", key: "x", want: "after ? stands version="},
@@ -269,7 +269,7 @@ func TestResolveErrors(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			s.set(func() { s.answer = tc.answer })
 			r := s.resolver(func(o *vault.Options) {
-				o.MaxAttempts = -1
+				o.Retry.Attempts = 1
 				if tc.change != nil {
 					tc.change(o)
 				}
@@ -317,7 +317,7 @@ func TestHang(t *testing.T) {
 	}))
 	t.Cleanup(hang.Close)
 	t.Cleanup(func() { close(stop) })
-	r, err := vault.New(&vault.Options{Address: hang.URL, Token: secret.New("x"), Timeout: 50 * time.Millisecond, MaxAttempts: -1, Client: hang.Client()})
+	r, err := vault.New(&vault.Options{Address: hang.URL, Token: secret.New("x"), Timeout: 50 * time.Millisecond, Retry: vault.Retry{Attempts: 1}, Client: hang.Client()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -465,7 +465,7 @@ func TestRenewCallsAreBounded(t *testing.T) {
 		return false
 	}
 	r := s.resolver(func(o *vault.Options) {
-		o.MaxAttempts, o.Token = -1, secret.Secret{}
+		o.Retry.Attempts, o.Token = 1, secret.Secret{}
 		o.AppRole = vault.AppRole{RoleID: "role", SecretID: secret.New(canary)}
 	})
 	end := time.Now().Add(1500 * time.Millisecond) // past the token's end
@@ -490,7 +490,7 @@ func TestOutage(t *testing.T) {
 		t.Fatal(err)
 	}
 	store, err := config.Load(t.Context(), settings{}, config.File(path),
-		config.Resolve("vault", s.resolver(func(o *vault.Options) { o.MaxAttempts = -1 })))
+		config.Resolve("vault", s.resolver(func(o *vault.Options) { o.Retry.Attempts = 1 })))
 	if err != nil {
 		t.Fatal(err)
 	}

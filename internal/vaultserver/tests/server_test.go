@@ -157,7 +157,7 @@ func (s *server) resolver(change func(o *vault.Options)) *vault.Resolver {
 	s.t.Helper()
 	transport := &http.Transport{}
 	s.t.Cleanup(transport.CloseIdleConnections)
-	o := vault.Options{Address: s.url, Token: secret.New(root), MaxAttempts: -1, Client: &http.Client{Transport: transport}}
+	o := vault.Options{Address: s.url, Token: secret.New(root), Retry: vault.Retry{Attempts: 1}, Client: &http.Client{Transport: transport}}
 	if change != nil {
 		change(&o)
 	}
