@@ -63,34 +63,73 @@ func TestSleeps(t *testing.T) {
 	}
 }
 
-// sleeps returns where a file calls time.Sleep outside of the function that is
-// given to synctest.Test. What a bubble calls by its name counts as outside.
+// bubbles returns the functions in the tests of a folder that open a bubble:
+// what is given to one of them runs in it.
+func bubbles(dir string) (names map[string]bool, err error) {
+	names = map[string]bool{}
+	paths, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range paths {
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return nil, err
+		}
+		for _, decl := range file.Decls {
+			fn, ok := decl.(*ast.FuncDecl)
+			if !ok || fn.Body == nil {
+				continue
+			}
+			ast.Inspect(fn.Body, func(n ast.Node) bool {
+				if call, ok := n.(*ast.CallExpr); ok && called(call) == "synctest.Test" {
+					names[fn.Name.Name] = true
+				}
+				return true
+			})
+		}
+	}
+	return names, nil
+}
+
+// called returns the name of the function that is called, with that of its
+// package or receiver.
+func called(call *ast.CallExpr) string {
+	switch f := call.Fun.(type) {
+	case *ast.Ident:
+		return f.Name
+	case *ast.SelectorExpr:
+		if x, ok := f.X.(*ast.Ident); ok {
+			return x.Name + "." + f.Sel.Name
+		}
+	}
+	return ""
+}
+
+// sleeps returns where a file calls time.Sleep outside of the functions that are
+// given to one that opens a bubble. What a bubble calls by its name counts as
+// outside.
 func sleeps(path string) (places []string, err error) {
+	open, err := bubbles(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
 	fset := token.NewFileSet()
 	file, err := parser.ParseFile(fset, path, nil, parser.SkipObjectResolution)
 	if err != nil {
 		return nil, err
 	}
-	var visit func(n ast.Node) bool
-	visit = func(n ast.Node) bool {
+	ast.Inspect(file, func(n ast.Node) bool {
 		call, ok := n.(*ast.CallExpr)
 		if !ok {
 			return true
 		}
-		selector, ok := call.Fun.(*ast.SelectorExpr)
-		if !ok {
-			return true
-		}
-		from, ok := selector.X.(*ast.Ident)
-		switch {
-		case ok && from.Name == "synctest" && selector.Sel.Name == "Test":
-			return false
-		case ok && from.Name == "time" && selector.Sel.Name == "Sleep":
+		name := called(call)
+		if name == "time.Sleep" {
 			places = append(places, fset.Position(call.Pos()).String())
 		}
-		return true
-	}
-	ast.Inspect(file, visit)
+		return name != "synctest.Test" && (strings.Contains(name, ".") || !open[name])
+	})
 	return places, nil
 }
 
