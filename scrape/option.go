@@ -112,7 +112,7 @@ type Rotation struct {
 	// up with the changes better than 1.
 	Warm int `doc:"identities made ready in advance; negative is none" default:"1" zero:"default"`
 	// By is the way to get a new identity. Defaults to Isolation.
-	By RotationBy `doc:"way to get a new identity: isolation, or newnym for a Tor that does not isolate" default:"isolation"`
+	By RotationBy `doc:"way to get a new identity: isolation (the default), or newnym for a Tor that does not isolate"`
 }
 
 // Retry says which failures are tried again. A request is tried again if it is
@@ -138,7 +138,7 @@ type Retry struct {
 	// Statuses are the answers after which an idempotent request is tried again,
 	// beside 421, 425, 429 and 503. Defaults to 408, 500, 502, 504 and 520 to 524;
 	// not nil but empty: none.
-	Statuses []int `doc:"answers after which an idempotent request is tried again, beside 421, 425, 429 and 503" default:"408,500,502,504,520,521,522,523,524"`
+	Statuses []int `doc:"answers after which an idempotent request is tried again, beside 421, 425, 429 and 503" default:"408,500,502,504,520,521,522,523,524" zero:"default"`
 	// Bans tries a banned request again on another identity, whatever its
 	// method if it can be sent again. Tor asks its users not to make circuits
 	// without need, so it is off by default: ErrBanned at once.
@@ -195,7 +195,7 @@ type Options struct {
 	Egress Egress `koanf:"-"`
 	// Fallback says what happens when the egress is not available. Defaults to
 	// Never.
-	Fallback Fallback `doc:"never, or direct-with-warning: use the machine's own address while there is no way out" default:"never"`
+	Fallback Fallback `doc:"never (the default), or direct-with-warning: use the machine's own address while there is no way out"`
 	// DisableStartCheck lets New succeed while the egress is not available:
 	// requests then fail with ErrEgressUnavailable until it is.
 	DisableStartCheck bool `doc:"start although there is no way out yet"`
@@ -208,7 +208,7 @@ type Options struct {
 	// useragent.Builtin(). A request that has a User-Agent header keeps it.
 	UserAgents UserAgents `koanf:"-"`
 	// AgentPer says how long a user agent is kept. Defaults to PerIdentity.
-	AgentPer AgentPer `doc:"how long a user agent is kept: identity or request" default:"identity"`
+	AgentPer AgentPer `doc:"how long a user agent is kept: identity (the default) or request"`
 	// Header is sent with every request, robots.txt included, in place of what the
 	// user agent's browser would send. The fields of the request itself win.
 	//
@@ -241,6 +241,8 @@ type Options struct {
 	CachePlainHTTP bool `doc:"cache answers over http that come through Tor or proxies, for an hour at most"`
 	// Allow are addresses that may be asked for although they are not public.
 	// With Direct, names such as localhost may be too if they resolve into it.
+	// Through SOCKS and Proxies addresses are checked as they stand in URLs alone:
+	// the proxy resolves names, and one in your own network may find hosts there.
 	Allow []netip.Prefix `doc:"addresses that may be asked for although they are not public, as 127.0.0.0/8"`
 	// TLS is the configuration for https. Defaults to Go's.
 	TLS *tls.Config `koanf:"-"`
@@ -289,7 +291,7 @@ func (o Options) mistakes() options.Mistakes {
 		wrong.Add("Rotation.By", "%d is none: use Isolation or NewNym", o.Rotation.By)
 	}
 	if o.Retry.Base > o.Retry.Max {
-		wrong.Add("Retry.Base", "%v is more than Retry.Max, %v", o.Retry.Base, o.Retry.Max)
+		wrong.Add("Retry.Base", "%v is more than Retry.Max, %v: lower it, or raise that", o.Retry.Base, o.Retry.Max)
 	}
 
 	for i, status := range o.Retry.Statuses {
@@ -306,7 +308,7 @@ func (o Options) mistakes() options.Mistakes {
 
 	for i, p := range o.Allow {
 		if !p.IsValid() {
-			wrong.Add(fmt.Sprintf("Allow[%d]", i), "is no prefix: write 127.0.0.0/8")
+			wrong.Add(fmt.Sprintf("Allow[%d]", i), "%v is no prefix: write one as 127.0.0.0/8", p)
 		}
 	}
 
@@ -323,7 +325,7 @@ func (o *Options) withDefaults() (Options, error) {
 	wrong := c.mistakes()
 	wrong = append(wrong, c.withEgress()...)
 	if c.UserAgentsFile != "" && c.UserAgents != nil {
-		wrong.Add("UserAgentsFile", "is set, and UserAgents too: choose one")
+		wrong.Add("UserAgentsFile", "is set, and UserAgents too: choose one of them")
 	} else if c.UserAgentsFile != "" {
 		pool, err := useragent.Load(c.UserAgentsFile)
 		if err != nil {
@@ -364,13 +366,13 @@ func (o *Options) withEgress() (wrong options.Mistakes) {
 	}
 
 	if _, ok := o.Egress.(direct); !ok && o.Contact != "" {
-		wrong.Add("Contact", "tells sites who you are, and the egress hides it: use one of them alone")
+		wrong.Add("Contact", "tells sites who you are, and the egress hides it: leave it out, or use Direct")
 	}
 	if _, ok := o.Egress.(IdentityEgress); o.Rotation.By == NewNym && (!ok || !hasControl(o.Egress)) {
 		wrong.Add("Rotation.By", "is NewNym, but the egress has no NewIdentity: use a *tor.Tor with a control port, or Isolation")
 	}
 	if _, ok := o.Egress.(ExitEgress); o.Rotation.Distinct && (!ok || !hasControl(o.Egress)) {
-		wrong.Add("Rotation.Distinct", "needs an egress that tells its exits: use a *tor.Tor with a control port")
+		wrong.Add("Rotation.Distinct", "is set, but the egress does not tell its exits: use a *tor.Tor with a control port, or Proxies")
 	}
 	return wrong
 }
@@ -383,13 +385,13 @@ func validContact(contact string) error {
 	u, err := url.Parse(contact)
 	switch {
 	case err != nil, u.Scheme != "mailto" && (u.Scheme != "http" && u.Scheme != "https" || u.Host == ""), u.Scheme == "mailto" && !strings.Contains(u.Opaque, "@"):
-		return errors.New("write a URL, as https://example.com/bot or mailto:bot@example.com")
+		return errors.New("is no address: write a URL, as https://example.com/bot or mailto:bot@example.com")
 	case u.User != nil:
-		return errors.New("the URL holds a user name")
+		return errors.New("holds a user name: leave it out")
 	case len(contact) > maxContact:
-		return fmt.Errorf("%d bytes are more than %d", len(contact), maxContact)
+		return fmt.Errorf("%d bytes are more than %d: shorten it", len(contact), maxContact)
 	case strings.ContainsFunc(contact, func(r rune) bool { return r <= ' ' || r > '~' || r == '(' || r == ')' }):
-		return errors.New("only printable ASCII without spaces and parentheses may stand in a user agent")
+		return errors.New("holds a character that may not stand in a user agent: use printable ASCII without spaces and parentheses")
 	}
 	return nil
 }

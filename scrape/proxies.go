@@ -33,9 +33,10 @@ const connectTimeout = 20 * time.Second
 // an identity is its proxy's host:port, so that Rotation.Distinct works with two
 // or more.
 //
-// Names are resolved at the proxy: one that lies in a private network, and
-// resolves public names to private addresses, is not kept from connecting to
-// them.
+// Names are resolved at the proxy, behind the guard of the Client: a proxy in
+// one's own network that resolves a public name to an address of that network
+// connects to it. Where sites are not trusted, let the proxy itself refuse such
+// addresses.
 func Proxies(urls ...string) Egress {
 	e := &proxiesEgress{assigned: map[string]*proxy{}}
 	if len(urls) == 0 {

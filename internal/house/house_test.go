@@ -141,9 +141,10 @@ var allowed = map[string]map[string]string{
 		"github.com/klauspost/compress": "zstd",
 		"github.com/andybalholm/brotli": "brotli",
 	},
-	"scrape/diskcache": {"github.com/pquerna/cachecontrol": "RFC 9111's rules"},
-	"scrape/text":      {"golang.org/x/net": "encodings of HTML"},
-	"scrape/tor":       {"github.com/cretz/bine": "Tor's control protocol"},
+	"scrape/diskcache":  {"github.com/pquerna/cachecontrol": "RFC 9111's rules"},
+	"scrape/scrapetest": {"golang.org/x/net": "frames of HTTP/2"},
+	"scrape/text":       {"golang.org/x/net": "encodings of HTML"},
+	"scrape/tor":        {"github.com/cretz/bine": "Tor's control protocol"},
 }
 
 // TestImportsAreAllowed holds the list of modules to those in use: one that

@@ -36,7 +36,7 @@ func TestSameMistakes(t *testing.T) {
 		},
 		"scrape": func(ctx context.Context) error {
 			_, err := scrape.New(ctx, &scrape.Options{
-				Egress: scrape.Direct(), Retry: scrape.Retry{Base: time.Hour, Max: time.Second}, Rotation: scrape.Rotation{Warm: -3}, Limits: scrape.Limits{MaxBodyBytes: -2},
+				Egress: scrape.Direct(), Retry: scrape.Retry{Base: time.Hour, Max: time.Second}, HostLimit: scrape.HostLimit{Burst: -1}, Contact: "me",
 			})
 			return err
 		},

@@ -20,6 +20,18 @@ type Options struct {
 	// first. An answer of more than a quarter of it is not stored. Defaults to
 	// 256 MiB; negative: no limit. What is being written comes on top.
 	MaxBytes int64
+	// MaxStale is for how long an answer whose time is over is still used without
+	// asking the site, where the site does not forbid it (must-revalidate and the
+	// like); a Cache-Control: max-stale of the request wins. Defaults to 0: not at
+	// all.
+	MaxStale time.Duration
+	// KeepFor is for development: each answer to a plain GET that is understood
+	// here is used for so long, by every user agent, whatever the site says of
+	// caches, and then asked for again. What an answer with Set-Cookie holds is
+	// stored too, without the cookie, so give it a folder of its own. Requests
+	// with cookies still pass the cache by: where the site sets some, let
+	// scrape.Options.Cookies return nil. Defaults to 0: by the rules of RFC 9111.
+	KeepFor time.Duration
 	// DisableETag asks whether an answer still holds by Last-Modified alone: a
 	// site can give each visitor another ETag, and know him again under another
 	// identity.
@@ -56,6 +68,9 @@ func Open(ctx context.Context, dir string, opts *Options) (*Cache, error) {
 	if o.MaxBytes == 0 {
 		o.MaxBytes = 256 << 20
 	}
+	if o.MaxStale < 0 || o.KeepFor < 0 {
+		return nil, fmt.Errorf("diskcache: open: MaxStale %v, KeepFor %v: give 0 or more", o.MaxStale, o.KeepFor)
+	}
 
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -87,7 +102,7 @@ func (c *Cache) RoundTrip(req *http.Request, send func(*http.Request) (*http.Res
 	}
 
 	e := c.find(key, req.Header)
-	if e != nil && e.mayAnswer(want, time.Now()) {
+	if e != nil && c.mayUse(e, want, time.Now()) {
 		e.touch()
 		return e.response(req, true), true, nil
 	}
@@ -142,10 +157,10 @@ func (c *Cache) confirm(e *entry, notModified *http.Response, began time.Time) *
 
 	verdict := judge(sent, e.Status, e.Header, e.Received)
 	switch {
-	case !shared:
-	case !verdict.storable:
+	case !shared && c.opts.KeepFor == 0:
+	case !verdict.storable && c.opts.KeepFor == 0:
 		e.discard()
-	case verdict.lifetime > 0: // else it will be asked for again, whatever is noted
+	case verdict.lifetime > 0, c.opts.MaxStale > 0, c.opts.KeepFor > 0: // else it will be asked for again, whatever is noted
 		if err := c.write(e); err != nil {
 			c.log.Warn("answer not kept", "error", err)
 		}
@@ -165,7 +180,11 @@ func (c *Cache) record(key string, old *entry, req *http.Request, res *http.Resp
 	now := time.Now()
 
 	names, ok := varies(res.Header)
-	if !ok || !worthStoring(sent, res, now) || c.tooLarge(res.ContentLength) {
+	worth := c.worthStoring(sent, res, now)
+	if c.opts.KeepFor > 0 {
+		names, ok = nil, true
+	}
+	if !ok || !worth || c.tooLarge(res.ContentLength) {
 		if old != nil && res.StatusCode < 500 {
 			old.discard() // it is not what the site gives now
 		}

@@ -107,10 +107,6 @@ const (
 // ago is a date in a header.
 func ago(d time.Duration) string { return time.Now().Add(-d).UTC().Format(http.TimeFormat) }
 
-// TestFreshness asks twice, and says whether the second request reaches the
-
-// site, and with a question whether the first answer still holds.
-
 func TestAddressesAreKeptApart(t *testing.T) {
 	t.Parallel()
 	s := &site{answer: func(req *http.Request, _ int) (int, http.Header, string) {
@@ -186,5 +182,73 @@ func TestSendFails(t *testing.T) {
 	}
 	if res, stored, err := c.RoundTrip(req, s.send); err == nil || res != nil || stored {
 		t.Errorf("RoundTrip = %v, %v, %v", res, stored, err)
+	}
+}
+
+// TestLenience asks twice, with another user agent, and says whether the second
+// answer is the stored one.
+func TestLenience(t *testing.T) {
+	t.Parallel()
+	hour := diskcache.Options{MaxStale: time.Hour}
+	keep := diskcache.Options{KeepFor: time.Hour}
+	for _, tc := range []struct {
+		name   string
+		opts   diskcache.Options
+		status int
+		answer http.Header
+		asked  string
+		stored bool
+	}{
+		{"stale", hour, 200, fields("Cache-Control: max-age=60", "Date: "+ago(10*time.Minute)), "", true},
+		{"stale for longer", diskcache.Options{MaxStale: time.Minute}, 200, fields("Cache-Control: max-age=60", "Date: "+ago(10*time.Minute)), "", false},
+		{"stale without MaxStale", diskcache.Options{}, 200, fields("Cache-Control: max-age=60", "Date: "+ago(10*time.Minute)), "", false},
+		{"stale from the start", hour, 200, nil, "", true},
+		{"stale and forbidden", hour, 200, fields("Cache-Control: max-age=60, must-revalidate", "Date: "+ago(10*time.Minute)), "", false},
+		{"stale beyond the request's own", hour, 200, fields("Cache-Control: max-age=60", "Date: "+ago(10*time.Minute)), "Cache-Control: max-stale=5", false},
+		{"not to be stored", hour, 200, fields("Cache-Control: no-store"), "", false},
+		{"kept", keep, 200, nil, "", true},
+		{"kept whatever the site says", keep, 200, fields("Cache-Control: no-store, private", "Set-Cookie: a=b", "Vary: *"), "", true},
+		{"kept for every agent", keep, 200, fields("Vary: User-Agent"), "", true},
+		{"kept, a redirect", keep, 302, fields("Location: /b"), "", true},
+		{"kept, but asked for anew", keep, 200, nil, "Cache-Control: no-cache", false},
+		{"kept, but too old for the request", keep, 200, nil, "Cache-Control: max-age=0", false},
+		{"kept for too short", diskcache.Options{KeepFor: time.Nanosecond}, 200, fields("Cache-Control: max-age=60"), "", false},
+		{"no failure is kept", keep, 500, nil, "", false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			s := &site{answer: func(*http.Request, int) (int, http.Header, string) { return tc.status, tc.answer.Clone(), "page" }}
+			c := open(t, t.TempDir(), &tc.opts)
+			ask(t, c, s, address, "User-Agent: first")
+			lines := []string{"User-Agent: second"}
+			if tc.asked != "" {
+				lines = append(lines, tc.asked)
+			}
+			res, body, stored := ask(t, c, s, address, lines...)
+			if stored != tc.stored || body != "page" || stored && len(res.Header["Set-Cookie"]) > 0 {
+				t.Errorf("stored %v, want %v; %q, %v", stored, tc.stored, body, res.Header)
+			}
+		})
+	}
+}
+
+// TestKeptIsConfirmed: what KeepFor has kept is kept again after a 304, though
+// the site forbids to store it.
+func TestKeptIsConfirmed(t *testing.T) {
+	t.Parallel()
+	header := fields("Cache-Control: no-store", `ETag: "1"`)
+	s := &site{answer: func(req *http.Request, _ int) (int, http.Header, string) {
+		if req.Header.Get("If-None-Match") != "" {
+			return 304, header.Clone(), ""
+		}
+		return 200, header.Clone(), "page"
+	}}
+	dir := t.TempDir()
+	ask(t, open(t, dir, &diskcache.Options{KeepFor: time.Nanosecond}), s, address)
+	if _, body, stored := ask(t, open(t, dir, &diskcache.Options{KeepFor: time.Nanosecond}), s, address); !stored || body != "page" {
+		t.Errorf("after a 304: %q, stored %v", body, stored)
+	}
+	if _, body, stored := ask(t, open(t, dir, &diskcache.Options{KeepFor: time.Hour}), s, address); !stored || body != "page" || s.requests() != 2 {
+		t.Errorf("%q, stored %v, %d requests", body, stored, s.requests())
 	}
 }

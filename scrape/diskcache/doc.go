@@ -12,7 +12,9 @@
 // is asked whether it still holds, and a 304 gives the stored body. Without
 // either nothing is stored; freshness is not guessed. A request may ask for
 // more or less by Cache-Control: no-cache, no-store, max-age, max-stale,
-// min-fresh, only-if-cached.
+// min-fresh, only-if-cached. Options.MaxStale asks for that of every request.
+// While a program is written, Options.KeepFor keeps all that is fetched for some
+// hours, whatever the site says, so that its pages are asked for once.
 //
 // The folder is shared by all identities, and so works as RFC 9111's shared
 // cache. It holds nothing that belongs to one of them: what was asked for with

@@ -129,12 +129,15 @@ func dateOf(h http.Header, received time.Time) time.Time {
 }
 
 // worthStoring reports whether an answer may be stored, and can be used again.
-func worthStoring(sent *http.Request, res *http.Response, now time.Time) bool {
+func (c *Cache) worthStoring(sent *http.Request, res *http.Response, now time.Time) bool {
+	if c.opts.KeepFor > 0 {
+		return slices.Contains(storable, res.StatusCode) && len(sent.Header["Cookie"]) == 0
+	}
 	if isPersonal(sent.Header, res.Header) {
 		return false
 	}
 	v := judge(sent, res.StatusCode, res.Header, now)
-	return v.storable && (v.lifetime > 0 || hasValidator(res.Header))
+	return v.storable && (v.lifetime > 0 || c.opts.MaxStale > 0 || hasValidator(res.Header))
 }
 
 func hasValidator(h http.Header) bool { return h.Get("Etag") != "" || h.Get("Last-Modified") != "" }
@@ -202,23 +205,41 @@ func updated(stored, notModified http.Header) http.Header {
 	return header
 }
 
-// mayAnswer reports whether the entry may answer without asking the site (RFC
-// 9111 §4.2, §5.2.1).
-func (e *entry) mayAnswer(want *cacheobject.RequestCacheDirectives, now time.Time) bool {
+// mayUse reports whether an entry may answer without asking the site (RFC 9111
+// §4.2, §5.2.1).
+func (c *Cache) mayUse(e *entry, want *cacheobject.RequestCacheDirectives, now time.Time) bool {
+	seconds := func(d cacheobject.DeltaSeconds) time.Duration { return time.Duration(d) * time.Second }
+	if want.NoCache || now.Before(e.Received) {
+		return false
+	}
+	if kept := now.Sub(e.Received); c.opts.KeepFor > 0 {
+		return kept <= c.opts.KeepFor && (want.MaxAge < 0 || kept <= seconds(want.MaxAge))
+	}
+
 	v := judge(nil, e.Status, e.Header, e.Received)
-	if !v.storable || v.directives.NoCachePresent || want.NoCache || now.Before(e.Received) {
+	if !v.storable || v.directives.NoCachePresent {
 		return false
 	}
 	age := e.age(now)
-	seconds := func(d cacheobject.DeltaSeconds) time.Duration { return time.Duration(d) * time.Second }
 	if want.MaxAge >= 0 && age > seconds(want.MaxAge) || want.MinFresh >= 0 && v.lifetime-age < seconds(want.MinFresh) {
 		return false
 	}
 	if v.lifetime > age {
 		return true
 	}
+
+	// It is stale, which the site may allow, and the request or MaxStale take.
 	strict := v.directives.MustRevalidate || v.directives.ProxyRevalidate || v.directives.SMaxAge >= 0
-	return !strict && (want.MaxStaleSet || want.MaxStale >= 0 && age-v.lifetime <= seconds(want.MaxStale))
+	over := age - v.lifetime
+	switch {
+	case strict:
+		return false
+	case want.MaxStaleSet:
+		return true
+	case want.MaxStale >= 0:
+		return over <= seconds(want.MaxStale)
+	}
+	return c.opts.MaxStale > 0 && over <= c.opts.MaxStale
 }
 
 // age is the time since the site made the answer or confirmed it (RFC 9111
