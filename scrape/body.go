@@ -57,59 +57,6 @@ func codings(header http.Header) ([]string, error) {
 	return list, nil
 }
 
-// take makes res.Body the decoded body within limits, or says why it is
-// refused.
-func (x *exchange) take(res *http.Response) error {
-	if res.StatusCode == http.StatusSwitchingProtocols {
-		// From here on the caller speaks another protocol, for as long as it likes.
-		if rw, ok := res.Body.(io.ReadWriteCloser); ok {
-			if x.limit != nil {
-				x.limit.Stop()
-			}
-			res.Body = &upgraded{ReadWriteCloser: rw, x: x}
-			return nil
-		}
-	}
-
-	limit := x.client.opts.Limits.MaxBodyBytes
-	if x.req.Method != http.MethodHead && !x.chain.robots && limit > 0 && res.ContentLength > limit {
-		return fmt.Errorf("%w: %d bytes announced, more than %d (Limits.MaxBodyBytes)", ErrBodyTooLarge, res.ContentLength, limit)
-	}
-	list, err := codings(res.Header)
-	if err != nil {
-		return err
-	}
-
-	x.wire.r, x.wire.limit = res.Body, limit
-	b := &x.body
-	b.x, b.wire, b.raw, b.codings, b.limit, b.status = x, &x.wire, res.Body, list, limit, res.StatusCode
-
-	if x.req.Method == http.MethodHead {
-		b.codings = nil
-	} else if len(list) > 0 {
-		res.Header.Del("Content-Encoding")
-		res.Header.Del("Content-Length")
-		res.ContentLength = -1
-		res.Uncompressed = true
-	}
-
-	res.Body = b
-	if x.client.opts.Banned == nil || x.chain.robots || x.chain.answers {
-		return nil
-	}
-	b.held = true
-	text, err := io.ReadAll(b)
-	if err != nil {
-		return err
-	}
-
-	if x.client.opts.Banned(res, text) {
-		return &attemptError{err: fmt.Errorf("%w: status %d", ErrBanned, res.StatusCode)}
-	}
-	res.Body = &heldBody{r: bytes.NewReader(text), body: b}
-	return nil
-}
-
 // heldBody is a body that was read whole before it was handed out.
 type heldBody struct {
 	r    *bytes.Reader

@@ -369,15 +369,6 @@ type parkedError struct {
 
 func (e *parkedError) Error() string { return "parked until " + e.until.UTC().Format(time.RFC3339) }
 
-// add counts what another host has done.
-func (s *HostStats) add(o HostStats) {
-	s.Requests += o.Requests
-	s.Connections += o.Connections
-	s.Pages += o.Pages
-	s.Bytes += o.Bytes
-	s.Failures += o.Failures
-}
-
 // sleep waits for d, for the end of ctx or for the client's Close.
 func sleep(ctx context.Context, closed <-chan struct{}, d time.Duration) error {
 	if d <= 0 {

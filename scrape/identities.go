@@ -326,6 +326,30 @@ func (p *identities) next(ctx context.Context, s *slot, host string, old *identi
 	}
 }
 
+// pinned returns an identity of its own, which no slot hands out.
+func (p *identities) pinned(ctx context.Context) (*identity, error) {
+	c := p.client
+	if c.ctx.Err() != nil {
+		return nil, ErrClosed
+	}
+	if c.guard.direct {
+		return p.make(c.newRoute(c.ways.list[0], c.guard, newIsolation())), nil
+	}
+
+	if c.opts.Rotation.By == NewNym {
+		return p.make(c.newRoute(c.ways.list[0], c.guard, "")), nil
+	}
+	p.mu.Lock()
+	host := p.lastHost
+	p.mu.Unlock()
+	if host == "" { // no host to warm a circuit for: the exit is found out later
+		return p.make(c.newRoute(c.ways.pick(), c.guard, newIsolation())), nil
+	}
+
+	p.grant()
+	return p.draw(ctx, &p.main, host)
+}
+
 // still reports whether the exit of a spare identity is still another one than
 // the last.
 func (p *identities) still(ctx context.Context, spare *identity) bool {

@@ -54,27 +54,3 @@ func (s *Session) Close() error {
 	s.id.retire()
 	return nil
 }
-
-// pinned returns an identity of its own, which no slot hands out.
-func (p *identities) pinned(ctx context.Context) (*identity, error) {
-	c := p.client
-	if c.ctx.Err() != nil {
-		return nil, ErrClosed
-	}
-	if c.guard.direct {
-		return p.make(c.newRoute(c.ways.list[0], c.guard, newIsolation())), nil
-	}
-
-	if c.opts.Rotation.By == NewNym {
-		return p.make(c.newRoute(c.ways.list[0], c.guard, "")), nil
-	}
-	p.mu.Lock()
-	host := p.lastHost
-	p.mu.Unlock()
-	if host == "" { // no host to warm a circuit for: the exit is found out later
-		return p.make(c.newRoute(c.ways.pick(), c.guard, newIsolation())), nil
-	}
-
-	p.grant()
-	return p.draw(ctx, &p.main, host)
-}

@@ -96,6 +96,15 @@ type HostStats struct {
 	PausedUntil time.Time
 }
 
+// add counts what another host has done.
+func (s *HostStats) add(o HostStats) {
+	s.Requests += o.Requests
+	s.Connections += o.Connections
+	s.Pages += o.Pages
+	s.Bytes += o.Bytes
+	s.Failures += o.Failures
+}
+
 // counters are the running values of Stats.
 type counters struct {
 	requests, connections, pages, failures, bytes, wire          atomic.Int64

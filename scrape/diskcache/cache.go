@@ -52,10 +52,9 @@ func (o Options) policy() safefile.Policy {
 // Cache is a scrape.Cache in a folder. Make one with [Open]. Safe for
 // concurrent use.
 type Cache struct {
-	dir  string
-	opts Options
-	log  *slog.Logger
-	size size
+	opts   Options
+	log    *slog.Logger
+	folder *folder
 }
 
 // Open returns the cache in a folder, which is made if there is none. What
@@ -82,8 +81,9 @@ func Open(ctx context.Context, dir string, opts *Options) (*Cache, error) {
 		return nil, fmt.Errorf("diskcache: open: %w", err)
 	}
 
-	c := &Cache{dir: dir, opts: o, log: o.Logger.With("component", "diskcache")}
-	if err := c.sweep(ctx); err != nil {
+	log := o.Logger.With("component", "diskcache")
+	c := &Cache{opts: o, log: log, folder: &folder{dir: dir, opts: o, log: log}}
+	if err := c.folder.sweep(ctx); err != nil {
 		return nil, fmt.Errorf("diskcache: open %s: %w", dir, err)
 	}
 	return c, nil
@@ -96,13 +96,13 @@ func (c *Cache) RoundTrip(req *http.Request, send func(*http.Request) (*http.Res
 	if !ok {
 		res, err = send(req)
 		if err == nil && !isSafe(req.Method) && res.StatusCode < 400 { // RFC 9111 §4.4
-			c.remove(key)
+			c.folder.remove(key)
 		}
 		return res, false, err
 	}
 
-	e := c.find(key, req.Header)
-	if e != nil && c.mayUse(e, want, time.Now()) {
+	e := c.folder.find(key, req.Header)
+	if e != nil && e.mayAnswer(want, &c.opts, time.Now()) {
 		e.touch()
 		return e.response(req, true), true, nil
 	}
@@ -161,7 +161,7 @@ func (c *Cache) confirm(e *entry, notModified *http.Response, began time.Time) *
 	case !verdict.storable && c.opts.KeepFor == 0:
 		e.discard()
 	case verdict.lifetime > 0, c.opts.MaxStale > 0, c.opts.KeepFor > 0: // else it will be asked for again, whatever is noted
-		if err := c.write(e); err != nil {
+		if err := c.folder.write(e); err != nil {
 			c.log.Warn("answer not kept", "error", err)
 		}
 	default:
@@ -180,11 +180,11 @@ func (c *Cache) record(key string, old *entry, req *http.Request, res *http.Resp
 	now := time.Now()
 
 	names, ok := varies(res.Header)
-	worth := c.worthStoring(sent, res, now)
+	worth := worthStoring(&c.opts, sent, res, now)
 	if c.opts.KeepFor > 0 {
 		names, ok = nil, true
 	}
-	if !ok || !worth || c.tooLarge(res.ContentLength) {
+	if !ok || !worth || c.folder.tooLarge(res.ContentLength) {
 		if old != nil && res.StatusCode < 500 {
 			old.discard() // it is not what the site gives now
 		}
@@ -195,18 +195,13 @@ func (c *Cache) record(key string, old *entry, req *http.Request, res *http.Resp
 		Status: res.StatusCode, Header: storedHeader(res.Header), Decoded: res.Uncompressed, Requested: began, Received: now,
 		Vary: names, Selecting: selecting(names, sent.Header),
 	}}
-	e.path = c.slot(key, e)
+	e.path = c.folder.slot(key, e)
 
-	r, err := c.newRecorder(e, res)
+	r, err := newRecorder(c.folder, e, res)
 	if err != nil {
 		c.log.Warn("answer not kept", "error", err)
 		return
 	}
 
 	res.Body = r
-}
-
-// tooLarge reports whether a body is not stored for its length.
-func (c *Cache) tooLarge(length int64) bool {
-	return c.opts.MaxBytes > 0 && length > c.opts.MaxBytes/4
 }

@@ -14,7 +14,7 @@ import (
 // read to its end without an error.
 type recorder struct {
 	body   io.ReadCloser
-	cache  *Cache
+	folder *folder
 	entry  *entry
 	length int64 // announced, or -1
 
@@ -22,13 +22,13 @@ type recorder struct {
 	tmp *os.File   // nil: over
 }
 
-// newRecorder returns the body of res, which goes into entry's file.
-func (c *Cache) newRecorder(e *entry, res *http.Response) (*recorder, error) {
-	tmp, err := os.CreateTemp(c.dir, tmpPrefix+"*")
+// newRecorder returns the body of res, which goes into the file of e in f.
+func newRecorder(f *folder, e *entry, res *http.Response) (*recorder, error) {
+	tmp, err := os.CreateTemp(f.dir, tmpPrefix+"*")
 	if err != nil {
 		return nil, err
 	}
-	return &recorder{body: res.Body, cache: c, entry: e, length: res.ContentLength, tmp: tmp}, nil
+	return &recorder{body: res.Body, folder: f, entry: e, length: res.ContentLength, tmp: tmp}, nil
 }
 
 // Read reads bytes of the body.
@@ -44,7 +44,7 @@ func (r *recorder) Read(p []byte) (int, error) {
 	r.entry.Bytes += int64(n)
 	if _, werr := r.tmp.Write(p[:n]); werr != nil {
 		r.drop(werr)
-	} else if r.cache.tooLarge(r.entry.Bytes) {
+	} else if r.folder.tooLarge(r.entry.Bytes) {
 		r.drop(nil)
 	} else if errors.Is(err, io.EOF) {
 		r.keep()
@@ -73,8 +73,8 @@ func (r *recorder) Close() error {
 func (r *recorder) keep() {
 	tmp := r.tmp
 	r.tmp = nil
-	if err := r.cache.commit(tmp, r.entry); err != nil {
-		r.cache.log.Warn("answer not kept", "error", err)
+	if err := r.folder.commit(tmp, r.entry); err != nil {
+		r.folder.log.Warn("answer not kept", "error", err)
 	}
 }
 
@@ -83,6 +83,6 @@ func (r *recorder) drop(why error) {
 	err := errors.Join(why, r.tmp.Close(), os.Remove(r.tmp.Name()))
 	r.tmp = nil
 	if err != nil {
-		r.cache.log.Warn("answer not kept", "error", fmt.Errorf("%s: %w", r.entry.path, err))
+		r.folder.log.Warn("answer not kept", "error", fmt.Errorf("%s: %w", r.entry.path, err))
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"net/textproto"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -129,15 +128,15 @@ func dateOf(h http.Header, received time.Time) time.Time {
 }
 
 // worthStoring reports whether an answer may be stored, and can be used again.
-func (c *Cache) worthStoring(sent *http.Request, res *http.Response, now time.Time) bool {
-	if c.opts.KeepFor > 0 {
+func worthStoring(opts *Options, sent *http.Request, res *http.Response, now time.Time) bool {
+	if opts.KeepFor > 0 {
 		return slices.Contains(storable, res.StatusCode) && len(sent.Header["Cookie"]) == 0
 	}
 	if isPersonal(sent.Header, res.Header) {
 		return false
 	}
 	v := judge(sent, res.StatusCode, res.Header, now)
-	return v.storable && (v.lifetime > 0 || c.opts.MaxStale > 0 || hasValidator(res.Header))
+	return v.storable && (v.lifetime > 0 || opts.MaxStale > 0 || hasValidator(res.Header))
 }
 
 func hasValidator(h http.Header) bool { return h.Get("Etag") != "" || h.Get("Last-Modified") != "" }
@@ -203,86 +202,4 @@ func updated(stored, notModified http.Header) http.Header {
 		}
 	}
 	return header
-}
-
-// mayUse reports whether an entry may answer without asking the site (RFC 9111
-// §4.2, §5.2.1).
-func (c *Cache) mayUse(e *entry, want *cacheobject.RequestCacheDirectives, now time.Time) bool {
-	seconds := func(d cacheobject.DeltaSeconds) time.Duration { return time.Duration(d) * time.Second }
-	if want.NoCache || now.Before(e.Received) {
-		return false
-	}
-	if kept := now.Sub(e.Received); c.opts.KeepFor > 0 {
-		return kept <= c.opts.KeepFor && (want.MaxAge < 0 || kept <= seconds(want.MaxAge))
-	}
-
-	v := judge(nil, e.Status, e.Header, e.Received)
-	if !v.storable || v.directives.NoCachePresent {
-		return false
-	}
-	age := e.age(now)
-	if want.MaxAge >= 0 && age > seconds(want.MaxAge) || want.MinFresh >= 0 && v.lifetime-age < seconds(want.MinFresh) {
-		return false
-	}
-	if v.lifetime > age {
-		return true
-	}
-
-	// It is stale, which the site may allow, and the request or MaxStale take.
-	strict := v.directives.MustRevalidate || v.directives.ProxyRevalidate || v.directives.SMaxAge >= 0
-	over := age - v.lifetime
-	switch {
-	case strict:
-		return false
-	case want.MaxStaleSet:
-		return true
-	case want.MaxStale >= 0:
-		return over <= seconds(want.MaxStale)
-	}
-	return c.opts.MaxStale > 0 && over <= c.opts.MaxStale
-}
-
-// age is the time since the site made the answer or confirmed it (RFC 9111
-// §4.2.3).
-func (e *entry) age(now time.Time) time.Duration {
-	apparent := max(0, e.Received.Sub(dateOf(e.Header, e.Received)))
-	var told time.Duration
-	if n, err := strconv.ParseUint(e.Header.Get("Age"), 10, 31); err == nil {
-		told = time.Duration(n) * time.Second
-	}
-	return max(apparent, told+e.Received.Sub(e.Requested)) + now.Sub(e.Received)
-}
-
-// conditional returns req with the question whether the entry still holds, or
-// req itself if that cannot be asked.
-func (e *entry) conditional(req *http.Request, withoutETag bool) *http.Request {
-	etag, date := e.Header.Get("Etag"), e.Header.Get("Last-Modified")
-	if withoutETag {
-		etag = ""
-	}
-	if etag == "" && date == "" {
-		return req
-	}
-
-	ask := req.WithContext(req.Context())
-	ask.Header = maps.Clone(req.Header)
-	if etag != "" {
-		ask.Header.Set("If-None-Match", etag)
-	}
-	if date != "" {
-		ask.Header.Set("If-Modified-Since", date)
-	}
-	return ask
-}
-
-// isMeantBy reports whether a 304 with this header is about the entry (RFC 9111
-// §4.3.4).
-func (e *entry) isMeantBy(notModified http.Header) bool {
-	if have, told := e.Header.Get("Etag"), notModified.Get("Etag"); have != "" && told != "" {
-		return strings.TrimPrefix(have, "W/") == strings.TrimPrefix(told, "W/")
-	}
-	if have, told := e.Header.Get("Last-Modified"), notModified.Get("Last-Modified"); have != "" && told != "" {
-		return have == told
-	}
-	return true
 }
