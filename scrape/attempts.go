@@ -57,7 +57,7 @@ func (k *call) roundTrip() (*http.Response, error) {
 	k.host = c.hosts.get(k.req.URL)
 	defer c.hosts.put(k.host)
 
-	if err := c.askRobots(k); err != nil {
+	if err := c.robots.ask(k); err != nil {
 		return nil, err
 	}
 	if c.opts.Cache != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -56,7 +57,6 @@ func New(ctx context.Context, opts *Options) (*Client, error) {
 		log:         log.With("component", "scrape"),
 		guard:       &guard{allow: o.Allow, direct: isDirect},
 		directGuard: &guard{allow: o.Allow, direct: true},
-		robots:      newRobotsCache(o.Robots.CacheHosts),
 		profiles:    profileCache{contact: o.Contact},
 		health: health.New(health.Options{
 			Component: "scrape", Logger: o.Logger, OnError: o.OnError, After: o.StuckAfter, Lost: ErrLost, Stuck: ErrStuck,
@@ -64,6 +64,7 @@ func New(ctx context.Context, opts *Options) (*Client, error) {
 	}
 	// Ends with Close, not with the caller's ctx
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.robots = newRobotsCache(c, o.Robots.CacheHosts)
 	c.hosts = newHosts(o.HostLimit, o.Retry.Max, c.ctx.Done())
 	c.ways = newWays(c.ctx, &c.wg, o.Egress)
 	c.ways.changed = c.wayChanged
@@ -204,6 +205,39 @@ func (c *Client) roundTrip(req *http.Request, k *call) (*http.Response, error) {
 	return nil, wrapped
 }
 
+// Each fetches many pages with the given number of workers, at least 1, and
+// calls fn once for each URL with its answer or its error, in the workers and
+// so concurrently; the order is that of completion. It closes the body when fn
+// returns. A host that waits, by HostLimit, Crawl-delay or Retry-After, keeps no
+// worker from the others: up to 10,000 URLs of such hosts are put aside.
+//
+// The first error that fn returns stops it: requests under way are cancelled, fn
+// is not called for them, and Each returns that error. If ctx ends, fn is called
+// with its error for what was under way, and Each returns it, even while urls
+// does not yield; the goroutine that draws from urls then ends when it does. A
+// URL is drawn when a worker has nothing to do. A panic of fn or urls is passed
+// on to the caller of Each. To follow links, use [Client.Crawl].
+func (c *Client) Each(ctx context.Context, urls iter.Seq[string], workers int, fn func(url string, res *http.Response, err error) error) error {
+	return each(ctx, c, urls, workers, fn)
+}
+
+// Crawl fetches the seeds and what fn adds, each page once, and calls fn with
+// each, in the workers and so concurrently. It ends when no page is left, and
+// returns nil; or when ctx ends, with its cause; or with the first error of fn
+// but [ErrSkip]. A host that waits, by HostLimit, Crawl-delay or Retry-After,
+// keeps no worker from the others.
+//
+// A page is done when fn has returned nil or ErrSkip and the journal has it, if
+// there is one. Pages are the same if their normalised URLs are, the fragment
+// does not count, or if redirects lead to the same one: fn is called once. A
+// redirect of a seed to another host of its site, as to www, brings that host
+// into scope if Hosts is empty. A panic of fn is passed on to the caller. When
+// MaxPages, MaxBytes or MaxElapsed is reached, no more pages begin, the log and
+// Progress say so, and Crawl returns nil; with Dir, a later one with more goes on.
+func (c *Client) Crawl(ctx context.Context, seeds []Request, opts *CrawlOptions, fn func(*Visit) error) error {
+	return crawlFrom(ctx, c, seeds, opts, fn)
+}
+
 // Transport returns an http.RoundTripper with all that the Options ask for, to
 // put behind code that takes an *http.Client: it waits for the host's turn and
 // for Retry-After, reads robots.txt, tries again. It keeps net/http's contract:
@@ -290,24 +324,42 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// lookUp asks the egress for id's exit, for Stats, and then counts the pages
-// that were delivered meanwhile.
+// lookUp asks the egress for id's exit and where it is, for Stats, and then
+// counts the pages that were delivered meanwhile.
 func (c *Client) lookUp(ctx context.Context, id *identity) {
 	e, ok := id.way.egress.(ExitEgress)
-	if !ok || !hasControl(id.way.egress) || id.info.Direct || id.exit.Load() != nil {
+	if !ok || !hasControl(id.way.egress) || id.info.Direct {
 		return
 	}
-	exit, err := e.Exit(ctx, id.isolation)
+	if id.exit.Load() == nil {
+		exit, err := e.Exit(ctx, id.isolation)
+		if err != nil {
+			c.log.DebugContext(ctx, "exit not known", "error", err)
+			return
+		}
+		c.stats.learned(id, exit)
+	}
+
+	w, ok := id.way.egress.(WhereEgress)
+	if !ok || id.at.Load() != nil {
+		return
+	}
+	exit := *id.exit.Load()
+	address, country, err := w.Where(ctx, exit)
 	if err != nil {
-		c.log.DebugContext(ctx, "exit not known", "error", err)
+		c.log.DebugContext(ctx, "exit's place not known", "error", err)
 		return
 	}
-	c.stats.learned(id, exit)
+	id.at.Store(&exitPlace{address, country})
+	c.stats.placed(exit, exitPlace{address, country})
 }
 
 // lookUpOnce looks up the exit of an identity that has just connected.
 func (c *Client) lookUpOnce(id *identity) {
-	if id.connected.Load() || !id.connected.CompareAndSwap(false, true) || id.info.Direct || id.exit.Load() != nil {
+	if id.connected.Load() || !id.connected.CompareAndSwap(false, true) || id.info.Direct || id.at.Load() != nil {
+		return
+	}
+	if _, tells := id.way.egress.(WhereEgress); !tells && id.exit.Load() != nil {
 		return
 	}
 	c.ids.mu.Lock()

@@ -254,7 +254,7 @@ func TestDirectWithWarning(t *testing.T) {
 	if s.Fallbacks != 5 || !s.Egress.Direct || s.Egress.Available || !strings.Contains(s.Egress.Why, "connection refused") {
 		t.Errorf("Stats: Fallbacks %d, Egress %+v", s.Fallbacks, s.Egress)
 	}
-	if diff := cmp.Diff([]scrape.Count{{Name: "direct", Count: 5}}, s.Exits); diff != "" {
+	if diff := cmp.Diff([]scrape.ExitCount{{Name: "direct", Count: 5}}, s.Exits); diff != "" {
 		t.Errorf("Exits (-want +got):\n%s", diff)
 	}
 	if slices.Contains(agents, "Go-http-client/1.1") {

@@ -119,20 +119,8 @@ type Progress struct {
 	Limit string
 }
 
-// Crawl fetches the seeds and what fn adds, each page once, and calls fn with
-// each, in the workers and so concurrently. It ends when no page is left, and
-// returns nil; or when ctx ends, with its cause; or with the first error of fn
-// but [ErrSkip]. A host that waits, by HostLimit, Crawl-delay or Retry-After,
-// keeps no worker from the others.
-//
-// A page is done when fn has returned nil or ErrSkip and the journal has it, if
-// there is one. Pages are the same if their normalised URLs are, the fragment
-// does not count, or if redirects lead to the same one: fn is called once. A
-// redirect of a seed to another host of its site, as to www, brings that host
-// into scope if Hosts is empty. A panic of fn is passed on to the caller. When
-// MaxPages, MaxBytes or MaxElapsed is reached, no more pages begin, the log and
-// Progress say so, and Crawl returns nil; with Dir, a later one with more goes on.
-func (c *Client) Crawl(ctx context.Context, seeds []Request, opts *CrawlOptions, fn func(*Visit) error) error {
+// crawlFrom crawls, see [Client.Crawl].
+func crawlFrom(ctx context.Context, c *Client, seeds []Request, opts *CrawlOptions, fn func(*Visit) error) error {
 	var o CrawlOptions
 	if opts != nil {
 		o = *opts

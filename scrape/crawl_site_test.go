@@ -425,3 +425,50 @@ func TestCrawlMaxElapsed(t *testing.T) {
 		t.Errorf("Crawl = %v after %v", err, took)
 	}
 }
+
+// TestARobotsTxtThatHangsKeepsOneWorker: the pages of other hosts are fetched
+// while a robots.txt does not come.
+func TestARobotsTxtThatHangsKeepsOneWorker(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	slow := newSite(t, func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/robots.txt" {
+			<-release
+		}
+	})
+	other := newSite(t, func(http.ResponseWriter, *http.Request) {})
+	opts := options(scrape.Direct())
+	opts.Robots = scrape.Robots{}
+	c := newClient(t, opts)
+	var seeds []scrape.Request
+	for i := range 8 {
+		seeds = append(seeds, scrape.Request{URL: fmt.Sprintf("%s/%d", slow.URL, i)})
+	}
+	for i := range 8 {
+		seeds = append(seeds, scrape.Request{URL: fmt.Sprintf("%s/%d", other.URL, i)})
+	}
+	var mu sync.Mutex
+	done := 0
+	free := sync.OnceFunc(func() { close(release) })
+	defer free()
+	timer := time.AfterFunc(testenv.Within(20*time.Second, time.Minute), func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if done < 8 {
+			t.Errorf("%d of 8 pages of the other host", done)
+		}
+		free()
+	})
+	defer timer.Stop()
+	err := c.Crawl(t.Context(), seeds, &scrape.CrawlOptions{Workers: 4}, func(v *scrape.Visit) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if done++; done == 8 {
+			free()
+		}
+		return v.Err
+	})
+	if err != nil || done != 16 {
+		t.Errorf("Crawl = %v, %d of 16 pages", err, done)
+	}
+}

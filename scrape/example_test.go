@@ -280,7 +280,7 @@ func ExampleStats() {
 	var s scrape.Stats = c.Stats()
 	var egress scrape.EgressStats = s.Egress
 	fmt.Println(s.Pages, s.Bytes, egress.Name, "-", egress.Why)
-	for _, n := range []scrape.Count(s.Exits) {
+	for _, n := range []scrape.ExitCount(s.Exits) {
 		fmt.Println(n.Name, n.Count)
 	}
 	for _, h := range []scrape.HostStats(s.Hosts) {
@@ -369,7 +369,7 @@ func ExampleOptions() {
 	fmt.Println(err)
 	// Output:
 	// scrape: new: HostLimit.Burst: -1 is below 1: give at least 1, or leave it out for 1
-	// scrape: new: Retry.Base: 1m0s is more than Retry.Max, 1s
+	// scrape: new: Retry.Base: 1m0s is more than Retry.Max, 1s: lower it, or raise Retry.Max
 	// scrape: new: Contact: write a URL, as https://example.com/bot or mailto:bot@example.com
 	// scrape: new: Egress: is missing: give a *tor.Tor, scrape.SOCKS(addr), scrape.Proxies(urls...), or scrape.Direct() to use your own address
 }

@@ -23,6 +23,10 @@ type Identity struct {
 	// Exit is the exit as the egress names it (Tor: the fingerprint), "" if it
 	// is not known, or not yet.
 	Exit string
+	// Address is the exit's address, and Country its country as two letters in
+	// lower case; each is "" if the egress cannot tell it (Tor: without a control
+	// port, and the country without its table of countries), or not yet.
+	Address, Country string
 	// Agent is the user agent with PerIdentity, else "".
 	Agent string
 	// Direct says that requests leave from this machine's own address.
@@ -35,7 +39,7 @@ type Identity struct {
 type identity struct {
 	*route
 	owner     *identities
-	info      Identity    // but for Exit
+	info      Identity    // but for Exit and where it is
 	connected atomic.Bool // it has had an answer
 	unknown   int64       // pages counted before exit was known; guarded by stats.mu
 	jar       http.CookieJar
@@ -82,6 +86,9 @@ func (id *identity) snapshot() Identity {
 	info := id.info
 	if exit := id.exit.Load(); exit != nil {
 		info.Exit = *exit
+	}
+	if at := id.at.Load(); at != nil {
+		info.Address, info.Country = at.address, at.country
 	}
 	return info
 }

@@ -22,11 +22,13 @@ const (
 	robotsErrorAge   = 10 * time.Second // asked again within seconds
 	robotsRedirects  = 5
 	maxRobotsTimeout = 30 * time.Second
+	robotsPark       = 500 * time.Millisecond // between looks at one that is being fetched
 )
 
 // robotsCache keeps the rules of the hosts that were used last.
 type robotsCache struct {
-	limit int
+	client *Client
+	limit  int
 
 	mu      sync.Mutex
 	entries map[origin]*robotsEntry
@@ -45,8 +47,8 @@ type robotsEntry struct {
 	dropped bool // the caller that fetched it gave up
 }
 
-func newRobotsCache(limit int) *robotsCache {
-	return &robotsCache{limit: limit, entries: map[origin]*robotsEntry{}, order: list.New()}
+func newRobotsCache(c *Client, limit int) *robotsCache {
+	return &robotsCache{client: c, limit: limit, entries: map[origin]*robotsEntry{}, order: list.New()}
 }
 
 // get returns the entry of key; fresh says that the caller has to fill it in.
@@ -95,13 +97,14 @@ func (r *robotsCache) drop(e *robotsEntry) {
 	}
 }
 
-// askRobots returns an error if k's request may not be sent: one that matches
+// ask returns an error if k's request may not be sent: one that matches
 // ErrRobots if the site forbids it, the cause if the site cannot be reached.
-func (c *Client) askRobots(k *call) error {
+func (r *robotsCache) ask(k *call) error {
+	c := r.client
 	if c.opts.Robots.Ignore || k.chain.robots {
 		return nil
 	}
-	rules, err := c.rulesFor(k)
+	rules, err := r.rulesOf(k)
 	if err != nil {
 		return err
 	}
@@ -113,17 +116,27 @@ func (c *Client) askRobots(k *call) error {
 	return nil
 }
 
-// rulesFor returns the rules of the site that k's request is for.
-func (c *Client) rulesFor(k *call) (*robots.Rules, error) {
+// rulesOf returns the rules of the site that k's request is for.
+func (r *robotsCache) rulesOf(k *call) (*robots.Rules, error) {
+	c := r.client
 	ctx, key := k.req.Context(), originOf(k.req.URL)
 	for {
-		entry, fresh := c.robots.get(key)
+		entry, fresh := r.get(key)
 		if fresh {
-			c.fillRobots(ctx, entry, k)
+			r.fill(ctx, entry, k)
 		}
 
+		// In a crawl only one worker waits for a robots.txt that does not come.
+		var enough <-chan time.Time
+		if k.patience > 0 && !fresh {
+			timer := time.NewTimer(k.patience)
+			defer timer.Stop()
+			enough = timer.C
+		}
 		select {
 		case <-entry.ready:
+		case <-enough:
+			return nil, &parkedError{until: time.Now().Add(robotsPark)}
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		case <-c.ctx.Done():
@@ -137,16 +150,17 @@ func (c *Client) rulesFor(k *call) (*robots.Rules, error) {
 	}
 }
 
-// fillRobots fetches robots.txt and completes entry.
-func (c *Client) fillRobots(ctx context.Context, entry *robotsEntry, k *call) {
+// fill fetches robots.txt and completes entry.
+func (r *robotsCache) fill(ctx context.Context, entry *robotsEntry, k *call) {
+	c := r.client
 	defer close(entry.ready)
 	entry.until = time.Now().Add(robotsAge)
-	entry.rules, entry.err = c.fetchRobots(ctx, &url.URL{Scheme: k.req.URL.Scheme, Host: k.req.URL.Host, Path: "/robots.txt"}, k.patience)
+	entry.rules, entry.err = r.fetch(ctx, &url.URL{Scheme: k.req.URL.Scheme, Host: k.req.URL.Host, Path: "/robots.txt"}, k.patience)
 	switch {
 	case entry.err == nil:
 	case ctx.Err() != nil, c.ctx.Err() != nil, errors.Is(entry.err, ErrEgressUnavailable), errors.Is(entry.err, ErrRetryLater), isParked(entry.err):
 		entry.dropped = ctx.Err() != nil || isParked(entry.err)
-		c.robots.drop(entry) // the egress's fault, or the caller's: not the host's
+		r.drop(entry) // the egress's fault, or the caller's: not the host's
 	default:
 		// Denied while it is unreachable, and asked again soon.
 		entry.until = time.Now().Add(robotsErrorAge)
@@ -158,9 +172,10 @@ func isParked(err error) bool {
 	return ok
 }
 
-// fetchRobots returns the rules at address. What the file's absence means
+// fetch returns the rules at address. What the file's absence means
 // follows from why it is absent (RFC 9309 §2.3.1).
-func (c *Client) fetchRobots(ctx context.Context, address *url.URL, patience time.Duration) (*robots.Rules, error) {
+func (r *robotsCache) fetch(ctx context.Context, address *url.URL, patience time.Duration) (*robots.Rules, error) {
+	c := r.client
 	limit := maxRobotsTimeout
 	if t := c.opts.Limits.Timeout; t > 0 {
 		limit = min(limit, t)
@@ -170,7 +185,7 @@ func (c *Client) fetchRobots(ctx context.Context, address *url.URL, patience tim
 	for number := 1; ; number++ {
 		bounded, cancel := context.WithTimeoutCause(ctx, limit, &timeoutError{limit})
 		ch := &chain{agent: agent, robots: true}
-		rules, err := c.followRobots(bounded, address, ch, patience)
+		rules, err := r.follow(bounded, address, ch, patience)
 		cancel()
 		if err == nil || ctx.Err() != nil || c.ctx.Err() != nil {
 			return rules, err
@@ -190,9 +205,10 @@ func (c *Client) fetchRobots(ctx context.Context, address *url.URL, patience tim
 	}
 }
 
-func (c *Client) followRobots(ctx context.Context, address *url.URL, ch *chain, patience time.Duration) (*robots.Rules, error) {
+func (r *robotsCache) follow(ctx context.Context, address *url.URL, ch *chain, patience time.Duration) (*robots.Rules, error) {
+	c := r.client
 	for range robotsRedirects + 1 {
-		res, err := c.robotsExchange(ctx, address, ch, patience)
+		res, err := r.exchange(ctx, address, ch, patience)
 		if err != nil {
 			return nil, fmt.Errorf("robots.txt: %w", err)
 		}
@@ -234,9 +250,10 @@ func (c *Client) followRobots(ctx context.Context, address *url.URL, ch *chain, 
 	return robots.AllowAll(), nil // five redirects led nowhere: there is none
 }
 
-// robotsExchange makes one request by the current identity, which does not
+// exchange makes one request by the current identity, which does not
 // count.
-func (c *Client) robotsExchange(ctx context.Context, address *url.URL, ch *chain, patience time.Duration) (*http.Response, error) {
+func (r *robotsCache) exchange(ctx context.Context, address *url.URL, ch *chain, patience time.Duration) (*http.Response, error) {
+	c := r.client
 	req := (&http.Request{Method: http.MethodGet, URL: address, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}}).WithContext(ctx)
 	k := &call{client: c, req: req, chain: *ch, body: requestBody{req: req}, patience: patience}
 	k.host = c.hosts.get(address)

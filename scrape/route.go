@@ -17,9 +17,13 @@ type route struct {
 	isolation string
 	distinct  bool
 	exit      atomic.Pointer[string]
+	at        atomic.Pointer[exitPlace] // where the exit is
 	gate      *gate
 	users     int // identities; guarded by identities.mu
 }
+
+// exitPlace is where an exit is; each is "" if it is not known.
+type exitPlace struct{ address, country string }
 
 // newRoute returns a route without connections.
 func (c *Client) newRoute(w *way, g *guard, isolation string) *route {

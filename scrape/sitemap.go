@@ -120,7 +120,7 @@ func (k *crawl) readRobots(ctx context.Context, it *item) error {
 	var named []string
 	if !k.client.opts.Robots.Ignore {
 		asked := &call{client: k.client, req: req, patience: patience, host: it.queue.host}
-		rules, err := k.client.rulesFor(asked)
+		rules, err := k.client.robots.rulesOf(asked)
 		if until, parks := k.parks(it, nil, err); parks {
 			k.front.park(it, req.URL, until)
 			return &parkedError{}

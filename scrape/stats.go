@@ -39,9 +39,10 @@ type Stats struct {
 	// Waited is the time that requests spent waiting for HostLimit, Retry-After
 	// and backoff, all together.
 	Waited time.Duration
-	// Exits counts the pages that were fetched by exit, most first. Where the exit is not known it
-	// is "unknown"; pages fetched from this machine's own address are "direct".
-	Exits []Count
+	// Exits counts the pages that were fetched by exit, most first. Where the exit
+	// is not known it is "unknown"; pages fetched from this machine's own address
+	// are "direct".
+	Exits []ExitCount
 	// UserAgents counts the pages that were fetched by user agent, most first.
 	UserAgents []Count
 	// Hosts counts by host, and port if it is not the scheme's; most pages first.
@@ -85,6 +86,14 @@ type Count struct {
 	Count int64
 }
 
+// ExitCount is how many pages came by an exit.
+type ExitCount struct {
+	// Name is the exit as the egress names it; Address and Country are as in
+	// [Identity].
+	Name, Address, Country string
+	Count                  int64
+}
+
 // HostStats counts for one host.
 type HostStats struct {
 	// Host is the host, with its port if that is not the scheme's.
@@ -113,7 +122,30 @@ type counters struct {
 
 	mu     sync.Mutex
 	exits  map[string]int64
+	places map[string]exitPlace // of the exits that are counted
 	agents map[string]int64
+}
+
+// placed records where an exit is.
+func (s *counters) placed(exit string, at exitPlace) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.places == nil {
+		s.places = map[string]exitPlace{}
+	}
+	if len(s.places) < maxCounted {
+		s.places[exit] = at
+	}
+}
+
+// byExit returns the pages by exit, most first. s.mu is held.
+func (s *counters) byExit() []ExitCount {
+	list := make([]ExitCount, 0, len(s.exits))
+	for _, c := range sorted(s.exits) {
+		at := s.places[c.Name]
+		list = append(list, ExitCount{Name: c.Name, Address: at.address, Country: at.country, Count: c.Count})
+	}
+	return list
 }
 
 // learned records the exit of an identity, and counts for it the pages that
@@ -190,7 +222,7 @@ func (c *Client) Stats() Stats {
 		Fallbacks: c.stats.fallbacks.Load(), RobotsDenied: c.stats.robots.Load(), Waited: time.Duration(c.stats.waited.Load()),
 	}
 	c.stats.mu.Lock()
-	s.Exits, s.UserAgents = sorted(c.stats.exits), sorted(c.stats.agents)
+	s.Exits, s.UserAgents = c.stats.byExit(), sorted(c.stats.agents)
 	c.stats.mu.Unlock()
 	s.Egress = c.egressStats()
 

@@ -41,7 +41,7 @@ func TestSameMistakes(t *testing.T) {
 			return err
 		},
 		"tor": func(ctx context.Context) error {
-			_, err := tor.Dial(ctx, &tor.Options{SOCKS: "nowhere", Control: "no port", DockerSocket: "no path"})
+			_, err := tor.Dial(ctx, &tor.Options{SOCKS: "nowhere", Control: "no port", DockerHost: "no address"})
 			return err
 		},
 	} {

@@ -8,12 +8,16 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
 	"net/textproto"
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cretz/bine/control"
+
+	"github.com/svcblocks/svcblocks/config/secret"
 )
 
 // ErrAuth reports that the control port took none of the credentials. It comes
@@ -29,27 +33,50 @@ const (
 	controllerKey = "Tor safe cookie authentication controller-to-server hash"
 )
 
+// login is where the control port is and what opens it.
+type login struct {
+	addr       string
+	password   secret.Secret
+	cookieFile string
+	timeout    time.Duration
+}
+
+// dial reaches the control port.
+func (l *login) dial(ctx context.Context) (*session, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	network, addr := "tcp", l.addr
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		network, addr = "unix", path
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, fmt.Errorf("control port %s: %w (is ControlPort set in torrc?)", l.addr, err)
+	}
+	return &session{net: conn, bine: control.NewConn(textproto.NewConn(conn))}, nil
+}
+
 // open returns an authenticated connection. Tor closes a connection on which
 // authentication failed, so each method gets its own.
-func (c *controller) open(ctx context.Context) (*session, error) {
-	s, err := c.dial(ctx)
+func (l *login) open(ctx context.Context) (*session, error) {
+	s, err := l.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
 
 	var info *control.ProtocolInfo
-	if err := s.within(ctx, c.timeout, func() error {
+	if err := s.within(ctx, l.timeout, func() error {
 		info, err = s.bine.ProtocolInfo()
 		return err
 	}); err != nil {
 		s.close()
-		return nil, fmt.Errorf("control port %s: greeting: %w", c.addr, err)
+		return nil, fmt.Errorf("control port %s: greeting: %w", l.addr, err)
 	}
 
-	methods, failures := c.methods(info)
+	methods, failures := l.methods(info)
 	for _, m := range methods {
 		if s == nil {
-			if s, err = c.dial(ctx); err != nil {
+			if s, err = l.dial(ctx); err != nil {
 				return nil, err
 			}
 		}
@@ -60,7 +87,7 @@ func (c *controller) open(ctx context.Context) (*session, error) {
 		s.close()
 		s = nil
 		if _, refused := errors.AsType[*textproto.Error](err); !refused && !errors.Is(err, errProof) {
-			return nil, fmt.Errorf("control port %s: authentication by %s: %w", c.addr, m.name, err)
+			return nil, fmt.Errorf("control port %s: authentication by %s: %w", l.addr, m.name, err)
 		}
 		failures = append(failures, m.name+": "+err.Error())
 	}
@@ -68,7 +95,7 @@ func (c *controller) open(ctx context.Context) (*session, error) {
 	if s != nil {
 		s.close()
 	}
-	return nil, fmt.Errorf("control port %s: %w: it offers %s; %s", c.addr, ErrAuth,
+	return nil, fmt.Errorf("control port %s: %w: it offers %s; %s", l.addr, ErrAuth,
 		strings.Join(info.AuthMethods, ", "), strings.Join(failures, "; "))
 }
 
@@ -79,11 +106,11 @@ type method struct {
 }
 
 // methods returns the ways that both sides know, and why others are left out.
-func (c *controller) methods(info *control.ProtocolInfo) (list []method, failures []string) {
+func (l *login) methods(info *control.ProtocolInfo) (list []method, failures []string) {
 	offers := func(name string) bool { return slices.Contains(info.AuthMethods, name) }
 	authenticate := func(argument string) func(context.Context, *session) error {
 		return func(ctx context.Context, s *session) error {
-			_, err := s.send(ctx, c.timeout, strings.TrimSpace("AUTHENTICATE "+argument))
+			_, err := s.send(ctx, l.timeout, strings.TrimSpace("AUTHENTICATE "+argument))
 			return err
 		}
 	}
@@ -93,15 +120,15 @@ func (c *controller) methods(info *control.ProtocolInfo) (list []method, failure
 	}
 
 	if offers("HASHEDPASSWORD") {
-		if c.password.IsZero() {
+		if l.password.IsZero() {
 			failures = append(failures, "password: none given (Options.Password)")
 		} else {
-			list = append(list, method{"password", authenticate(hex.EncodeToString([]byte(c.password.Reveal())))})
+			list = append(list, method{"password", authenticate(hex.EncodeToString([]byte(l.password.Reveal())))})
 		}
 	}
 
 	if offers("SAFECOOKIE") || offers("COOKIE") {
-		path := c.cookieFile
+		path := l.cookieFile
 		if path == "" {
 			path = info.CookieFile
 		}
@@ -111,7 +138,7 @@ func (c *controller) methods(info *control.ProtocolInfo) (list []method, failure
 			failures = append(failures, "cookie: "+err.Error()+" (Options.CookieFile, if it lies elsewhere here)")
 		case offers("SAFECOOKIE"):
 			list = append(list, method{"SAFECOOKIE", func(ctx context.Context, s *session) error {
-				return c.safeCookie(ctx, s, cookie)
+				return l.safeCookie(ctx, s, cookie)
 			}})
 		default:
 			list = append(list, method{"COOKIE", authenticate(hex.EncodeToString(cookie))})
@@ -142,10 +169,10 @@ var errProof = errors.New("the port does not prove that it knows the cookie")
 
 // safeCookie proves knowledge of the cookie without sending it, and asks the
 // port for the same proof first.
-func (c *controller) safeCookie(ctx context.Context, s *session, cookie []byte) error {
+func (l *login) safeCookie(ctx context.Context, s *session, cookie []byte) error {
 	nonce := make([]byte, 32)
 	_, _ = rand.Read(nonce) // documented never to fail
-	res, err := s.send(ctx, c.timeout, "AUTHCHALLENGE SAFECOOKIE "+hex.EncodeToString(nonce))
+	res, err := s.send(ctx, l.timeout, "AUTHCHALLENGE SAFECOOKIE "+hex.EncodeToString(nonce))
 	if err != nil {
 		return err
 	}
@@ -175,6 +202,6 @@ func (c *controller) safeCookie(ctx context.Context, s *session, cookie []byte) 
 	if !hmac.Equal(digest(serverKey), serverHash) {
 		return errProof
 	}
-	_, err = s.send(ctx, c.timeout, "AUTHENTICATE "+hex.EncodeToString(digest(controllerKey)))
+	_, err = s.send(ctx, l.timeout, "AUTHENTICATE "+hex.EncodeToString(digest(controllerKey)))
 	return err
 }

@@ -1,14 +1,9 @@
 package tor
 
 import (
-	"context"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
-
-	"github.com/svcblocks/svcblocks/scrape/internal/named"
 )
 
 // circuit is one line of circuit-status (control-spec §4.1.1).
@@ -97,20 +92,9 @@ func splitQuoted(line string) []string {
 // exitPurposes are those of circuits that streams leave by.
 var exitPurposes = []string{"", "GENERAL", "CONFLUX_LINKED"}
 
-// Exit returns the fingerprint of the exit that connections of the isolation
-// key leave by: that of its newest open circuit. Errors: [ErrNoControl],
-// [ErrNoCircuit] before the first connection or Warm under this key, and those
-// of the control port.
-func (t *Tor) Exit(ctx context.Context, isolation string) (string, error) {
-	control, err := t.controlAt(ctx)
-	if err != nil {
-		return "", named.Wrap("tor", "exit", err)
-	}
-	circuits, err := control.circuits(ctx)
-	if err != nil {
-		return "", named.Wrap("tor", "exit", err)
-	}
-
+// exitOfKey returns the exit of the newest open circuit of an isolation key, ""
+// if there is none.
+func exitOfKey(circuits []circuit, isolation string) string {
 	var newest circuit
 	for _, c := range circuits {
 		if c.status == "BUILT" && len(c.path) > 0 && c.fields["SOCKS_USERNAME"] == isolation && c.id >= newest.id &&
@@ -118,43 +102,8 @@ func (t *Tor) Exit(ctx context.Context, isolation string) (string, error) {
 			newest = c
 		}
 	}
-
 	if len(newest.path) == 0 {
-		return "", named.Wrap("tor", "", fmt.Errorf("exit: %w of this identity is open", ErrNoCircuit))
+		return ""
 	}
-	return newest.path[len(newest.path)-1], nil
-}
-
-// Exits returns how many exits the network has, as Tor knows it. The answer is
-// kept for half an hour.
-func (t *Tor) Exits(ctx context.Context) (int, error) {
-	control, err := t.controlAt(ctx)
-	if err != nil {
-		return 0, named.Wrap("tor", "exits", err)
-	}
-	t.mu.Lock()
-	n, at := t.exits, t.exitsAt
-	t.mu.Unlock()
-
-	if n > 0 && time.Since(at) < exitsAge {
-		return n, nil
-	}
-	info, err := control.info(ctx, "ns/all")
-	if err != nil {
-		return 0, named.Wrap("tor", "exits", err)
-	}
-
-	n = 0
-	for line := range strings.Lines(info["ns/all"]) {
-		flags, ok := strings.CutPrefix(strings.TrimRight(line, "\r\n"), "s ")
-		words := strings.Fields(flags)
-		if ok && slices.Contains(words, "Exit") && slices.Contains(words, "Running") && !slices.Contains(words, "BadExit") {
-			n++
-		}
-	}
-
-	t.mu.Lock()
-	t.exits, t.exitsAt = n, time.Now()
-	t.mu.Unlock()
-	return n, nil
+	return newest.path[len(newest.path)-1]
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -75,7 +74,6 @@ type inspection struct {
 	State struct {
 		Running bool
 		Status  string
-		Health  *struct{ Status string }
 	}
 	HostConfig      struct{ NetworkMode string }
 	NetworkSettings struct {
@@ -89,52 +87,48 @@ type inspection struct {
 
 // findContainer asks the Engine.
 func findContainer(ctx context.Context, name string, o Options) (*places, error) {
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
-	defer cancel()
-
-	transport := &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", o.DockerSocket)
-		},
-		DisableKeepAlives:      true,
-		MaxResponseHeaderBytes: 64 << 10,
+	failed := func(err error) (*places, error) {
+		return nil, fmt.Errorf("%w: %w %s: %w", scrape.ErrEgressUnavailable, ErrContainer, name, err)
 	}
-
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker/containers/"+url.PathEscape(name)+"/json", nil)
+	docker, err := newEngine(o.DockerHost)
 	if err != nil {
-		return nil, err
+		return failed(err)
 	}
-
-	res, err := transport.RoundTrip(req)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-			return &places{hosts: []string{name, "127.0.0.1"}}, nil
-		}
-		return nil, fmt.Errorf("%w: %w %s: Docker Engine at %s: %w", scrape.ErrEgressUnavailable, ErrContainer, name, o.DockerSocket, err)
+	status, body, err := docker.get(ctx, o.Timeout, "/containers/"+url.PathEscape(name)+"/json")
+	if docker.network == "unix" && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)) {
+		return &places{hosts: []string{name, "127.0.0.1"}}, nil
 	}
-
-	defer func() { _ = res.Body.Close() }() // what counts was read
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxInspect))
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("%w: %w %s: Docker Engine at %s: %w", scrape.ErrEgressUnavailable, ErrContainer, name, o.DockerSocket, err)
-	case res.StatusCode == http.StatusNotFound:
-		return nil, fmt.Errorf("%w: %w %s: there is none of that name (docker ps -a lists them)", scrape.ErrEgressUnavailable, ErrContainer, name)
-	case res.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("%w: %w %s: Docker Engine at %s answered %s", scrape.ErrEgressUnavailable, ErrContainer, name, o.DockerSocket, res.Status)
+		return failed(fmt.Errorf("Docker Engine at %s: %w", docker, err))
+	case status == http.StatusNotFound:
+		return failed(errors.New("there is none of that name (docker ps -a lists them)"))
+	case status != http.StatusOK:
+		return failed(fmt.Errorf("Docker Engine at %s answered %d %s%s", docker, status, http.StatusText(status), engineSays(body)))
 	}
 
 	var found inspection
 	if err := json.Unmarshal(body, &found); err != nil {
-		return nil, fmt.Errorf("%w: %w %s: Docker Engine at %s: %w", scrape.ErrEgressUnavailable, ErrContainer, name, o.DockerSocket, err)
+		return failed(fmt.Errorf("Docker Engine at %s: %w", docker, err))
 	}
 	if !found.State.Running {
-		return nil, fmt.Errorf("%w: %w %s: it is not running (%s): docker start %s", scrape.ErrEgressUnavailable, ErrContainer, name, found.State.Status, name)
+		return failed(fmt.Errorf("it is not running (%s): docker start %s", found.State.Status, name))
 	}
-	return found.places(), nil
+	return found.places(docker.host), nil
 }
 
-func (i *inspection) places() *places {
+// engineSays returns the message of an answer of the Engine, for an error.
+func engineSays(body []byte) string {
+	var answer struct{ Message string }
+	if err := json.Unmarshal(body, &answer); err != nil || answer.Message == "" {
+		return ""
+	}
+	return fmt.Sprintf(": %.200q", answer.Message)
+}
+
+// places returns the addresses of a container. Of one on another machine, host,
+// only the ports that it publishes there can be reached.
+func (i *inspection) places(host string) *places {
 	p := &places{published: map[string][]string{}}
 	for port, bindings := range i.NetworkSettings.Ports {
 		number, ok := strings.CutSuffix(port, "/tcp")
@@ -142,15 +136,13 @@ func (i *inspection) places() *places {
 			continue
 		}
 		for _, b := range bindings {
-			ip, err := netip.ParseAddr(b.HostIP)
-			switch {
-			case err != nil, ip == netip.IPv4Unspecified():
-				ip = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-			case ip == netip.IPv6Unspecified():
-				ip = netip.IPv6Loopback()
+			if at := publishedAt(b.HostIP, host); at != "" {
+				p.published[number] = append(p.published[number], net.JoinHostPort(at, b.HostPort))
 			}
-			p.published[number] = append(p.published[number], net.JoinHostPort(ip.String(), b.HostPort))
 		}
+	}
+	if host != "" {
+		return p
 	}
 
 	for _, network := range i.NetworkSettings.Networks {
@@ -160,12 +152,30 @@ func (i *inspection) places() *places {
 			}
 		}
 	}
-
 	slices.Sort(p.hosts) // of a map
 	if i.HostConfig.NetworkMode == "host" {
 		p.hosts = append(p.hosts, "127.0.0.1")
 	}
 	return p
+}
+
+// publishedAt returns where a port is that was published on ip of a machine, ""
+// if it cannot be reached from here.
+func publishedAt(ip, host string) string {
+	addr, err := netip.ParseAddr(ip)
+	switch {
+	case err != nil || addr.IsUnspecified():
+		if host != "" {
+			return host
+		}
+		if addr == netip.IPv6Unspecified() {
+			return "::1"
+		}
+		return "127.0.0.1"
+	case host != "" && addr.IsLoopback():
+		return ""
+	}
+	return addr.String()
 }
 
 // candidates returns the addresses for one of the container's ports.

@@ -101,7 +101,7 @@ func TestContainer(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			opts := tc.opts
-			opts.Container, opts.DockerSocket, opts.Timeout = tc.name, path, time.Second
+			opts.Container, opts.DockerHost, opts.Timeout = tc.name, "unix://"+path, time.Second
 			egress, err := tor.Dial(t.Context(), &opts)
 			if !errors.Is(err, tc.want) {
 				t.Fatalf("Container = %v, want %v", err, tc.want)
@@ -137,7 +137,7 @@ func TestContainerWithoutTheEngine(t *testing.T) {
 	socks := sockstest.Start(t).Addr
 	missing := filepath.Join(t.TempDir(), "docker.sock")
 	// The published port of the host serves.
-	egress, err := tor.Dial(t.Context(), &tor.Options{Container: "no-such-name", SOCKS: socks, DockerSocket: missing, Timeout: time.Second})
+	egress, err := tor.Dial(t.Context(), &tor.Options{Container: "no-such-name", SOCKS: socks, DockerHost: "unix://" + missing, Timeout: time.Second})
 	if err != nil {
 		t.Fatalf("Container = %v", err)
 	}
@@ -151,7 +151,7 @@ func TestContainerWithoutTheEngine(t *testing.T) {
 	})
 	defer close(hang)
 	began := time.Now()
-	if _, err := tor.Dial(t.Context(), &tor.Options{Container: "tor", DockerSocket: silent, Timeout: 200 * time.Millisecond}); !errors.Is(err, scrape.ErrEgressUnavailable) || time.Since(began) > 3*time.Second {
+	if _, err := tor.Dial(t.Context(), &tor.Options{Container: "tor", DockerHost: "unix://" + silent, Timeout: 200 * time.Millisecond}); !errors.Is(err, scrape.ErrEgressUnavailable) || time.Since(began) > 3*time.Second {
 		t.Errorf("Container with a silent Engine = %v after %v", err, time.Since(began))
 	}
 }
@@ -177,7 +177,7 @@ func TestContainerMoves(t *testing.T) {
 		defer mu.Unlock()
 		body = `{"State":{"Running":true},"NetworkSettings":{"Ports":{"9050/tcp":[{"HostIp":"127.0.0.1","HostPort":"` + port + `"}]}}}`
 	}
-	egress, err := tor.Dial(t.Context(), &tor.Options{Container: "tor", DockerSocket: path, Timeout: time.Second, DisableStartCheck: true})
+	egress, err := tor.Dial(t.Context(), &tor.Options{Container: "tor", DockerHost: "unix://" + path, Timeout: time.Second, DisableStartCheck: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"net/textproto"
-	"os"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -27,10 +27,7 @@ var ErrCommand = errors.New("tor: control command")
 // it broke. Package bine's Conn deadlocks on two concurrent commands and hangs
 // on a silent Tor, so it is never left alone with the connection.
 type controller struct {
-	addr       string
-	password   secret.Secret
-	cookieFile string
-	timeout    time.Duration
+	login
 
 	turn    chan struct{} // holds a token while nobody uses conn
 	conn    *session
@@ -38,43 +35,9 @@ type controller struct {
 }
 
 func newController(addr string, password secret.Secret, cookieFile string, timeout time.Duration) *controller {
-	c := &controller{addr: addr, password: password, cookieFile: cookieFile, timeout: timeout, turn: make(chan struct{}, 1)}
+	c := &controller{login: login{addr: addr, password: password, cookieFile: cookieFile, timeout: timeout}, turn: make(chan struct{}, 1)}
 	c.turn <- struct{}{}
 	return c
-}
-
-// session is one authenticated connection.
-type session struct {
-	net  net.Conn
-	bine *control.Conn
-}
-
-// close closes the connection without a word: QUIT would wait for Tor.
-func (s *session) close() { _ = s.net.Close() }
-
-// within runs f, and ends it after limit or when ctx ends.
-func (s *session) within(ctx context.Context, limit time.Duration, f func() error) error {
-	if err := s.net.SetDeadline(time.Now().Add(limit)); err != nil {
-		return err
-	}
-	done := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(done)
-		_ = s.net.SetDeadline(time.Unix(1, 0)) // fails only if closed, which ends f too
-	})
-
-	err := f()
-	if !stop() {
-		<-done
-	}
-	if err != nil && ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("no answer within %v: %w", limit, context.DeadlineExceeded)
-	}
-	return err
 }
 
 // command sends one command and returns Tor's answer. A connection that was
@@ -119,16 +82,6 @@ func (c *controller) command(ctx context.Context, line string) (*control.Respons
 	}
 }
 
-// send sends one line and reads the answer.
-func (s *session) send(ctx context.Context, limit time.Duration, line string) (res *control.Response, err error) {
-	err = s.within(ctx, limit, func() error {
-		var err error
-		res, err = s.bine.SendRequest("%s", line)
-		return err
-	})
-	return res, err
-}
-
 // word is the command without its arguments, which may hold a password.
 func word(line string) string {
 	name, _, _ := strings.Cut(line, " ")
@@ -139,21 +92,6 @@ func word(line string) string {
 func isGone(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
 		errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed)
-}
-
-// dial reaches the control port.
-func (c *controller) dial(ctx context.Context) (*session, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	network, addr := "tcp", c.addr
-	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
-		network, addr = "unix", path
-	}
-	conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
-	if err != nil {
-		return nil, fmt.Errorf("control port %s: %w (is ControlPort set in torrc?)", c.addr, err)
-	}
-	return &session{net: conn, bine: control.NewConn(textproto.NewConn(conn))}, nil
 }
 
 // release ends the use of the connection.
@@ -205,4 +143,92 @@ func (c *controller) info(ctx context.Context, keys ...string) (map[string]strin
 	}
 
 	return values, nil
+}
+
+// newIdentity sends NEWNYM and waits until it took effect.
+func (c *controller) newIdentity(ctx context.Context) error {
+	e, err := listen(ctx, &c.login, control.EventCodeSignal)
+	if err != nil {
+		return err
+	}
+	defer e.close()
+	if _, err := c.command(ctx, "SIGNAL NEWNYM"); err != nil {
+		return err
+	}
+	_, err = e.wait(ctx, func(line string) bool { return line == "SIGNAL NEWNYM" })
+	return err
+}
+
+// circuits returns Tor's circuits.
+func (c *controller) circuits(ctx context.Context) ([]circuit, error) {
+	info, err := c.info(ctx, "circuit-status")
+	if err != nil {
+		return nil, err
+	}
+	var list []circuit
+	for line := range strings.Lines(info["circuit-status"]) {
+		if one, ok := parseCircuit(strings.TrimRight(line, "\r\n")); ok {
+			list = append(list, one)
+		}
+	}
+	return list, nil
+}
+
+// exitOf returns the exit of an open connection.
+func (c *controller) exitOf(ctx context.Context, s *streams, conn net.Conn) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("no STREAM event within %v: %w", c.timeout, context.DeadlineExceeded))
+	defer cancel()
+	id, err := s.of(ctx, conn.LocalAddr().String())
+	if err != nil {
+		return "", err
+	}
+	circuits, err := c.circuits(ctx)
+	if err != nil {
+		return "", err
+	}
+
+	for _, circuit := range circuits {
+		if circuit.id == id && len(circuit.path) > 0 {
+			return circuit.path[len(circuit.path)-1], nil
+		}
+	}
+
+	return "", fmt.Errorf("%w %d any more", ErrNoCircuit, id)
+}
+
+// where returns the address and the country of a relay.
+func (c *controller) where(ctx context.Context, fingerprint string) (address, country string, err error) {
+	if fingerprint == "" || strings.Trim(fingerprint, "0123456789ABCDEFabcdef") != "" {
+		return "", "", fmt.Errorf("%w: %q is no fingerprint", ErrCommand, fingerprint)
+	}
+	key := "ns/id/" + fingerprint
+	info, err := c.info(ctx, key)
+	if err != nil {
+		return "", "", err
+	}
+
+	// r nickname identity digest date time address ORPort DirPort (dir-spec §3.4.1)
+	for line := range strings.Lines(info[key]) {
+		if words := strings.Fields(line); len(words) >= 7 && words[0] == "r" {
+			if ip, err := netip.ParseAddr(words[6]); err == nil {
+				address = ip.String()
+			}
+		}
+	}
+	if address == "" {
+		return "", "", nil
+	}
+
+	key = "ip-to-country/" + address
+	info, err = c.info(ctx, key)
+	if errors.Is(err, ErrCommand) {
+		return address, "", nil // Tor has no table of countries
+	}
+	if err != nil {
+		return address, "", err
+	}
+	if country = strings.ToLower(strings.TrimSpace(info[key])); country == "??" {
+		country = ""
+	}
+	return address, country, nil
 }

@@ -8,9 +8,9 @@
 //	defer t.Close()
 //	c, err := scrape.New(ctx, &scrape.Options{Egress: t})
 //
-// [Dial] is for a Tor that runs, [Container] finds one by its Docker name,
-// [Start] runs one. [New] makes contact only when it is used: for a service
-// that has to come up before Tor does.
+// [Dial] is for a Tor that runs, Options.Container finds it by its Docker name,
+// [Start] runs one. With Options.DisableStartCheck contact is made only when it
+// is used: for a service that has to come up before Tor does.
 //
 // A SOCKS port is enough to fetch pages and to rotate identities. A control
 // port adds what only Tor knows: [Tor.Status], the exit of an identity

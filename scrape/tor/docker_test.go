@@ -149,7 +149,7 @@ func TestDockerContainer(t *testing.T) {
 			docker(t, nil, "rm", "--force", id)
 		}
 	})
-	opts := &tor.Options{DockerSocket: engineSocket(t), Control: "127.0.0.1:9051", Password: secret.New(password)}
+	opts := &tor.Options{DockerHost: "unix://" + engineSocket(t), Control: "127.0.0.1:9051", Password: secret.New(password)}
 	connect := func(name string) (egress *tor.Tor) {
 		t.Helper()
 		opts.Container = name

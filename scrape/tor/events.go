@@ -19,8 +19,8 @@ type events struct {
 }
 
 // listen opens a connection and subscribes to events. The caller must close it.
-func (c *controller) listen(ctx context.Context, codes ...control.EventCode) (*events, error) {
-	s, err := c.open(ctx)
+func listen(ctx context.Context, l *login, codes ...control.EventCode) (*events, error) {
+	s, err := l.open(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -29,9 +29,9 @@ func (c *controller) listen(ctx context.Context, codes ...control.EventCode) (*e
 		words = append(words, string(code))
 	}
 
-	if _, err := s.send(ctx, c.timeout, strings.Join(words, " ")); err != nil {
+	if _, err := s.send(ctx, l.timeout, strings.Join(words, " ")); err != nil {
 		s.close()
-		return nil, fmt.Errorf("control port %s: SETEVENTS: %w", c.addr, err)
+		return nil, fmt.Errorf("control port %s: SETEVENTS: %w", l.addr, err)
 	}
 	if err := s.net.SetDeadline(time.Time{}); err != nil { // events come when they come
 		s.close()

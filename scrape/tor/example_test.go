@@ -52,7 +52,7 @@ func ExampleOptions() {
 	_, err := tor.Dial(context.Background(), &tor.Options{Container: "-x", SOCKS: "nonsense", ExitCountries: []string{"Germany"}})
 	fmt.Println(err)
 	// Output:
-	// tor: new: Container: "-x" is no name and no id: letters, digits, _, . and - only
-	// tor: new: SOCKS: "nonsense": write host:port, as 127.0.0.1:9050, or unix:/path
+	// tor: new: Container: "-x" is no name and no id: write letters, digits, _, . and - only
+	// tor: new: SOCKS: "nonsense" is no address: write host:port, as 127.0.0.1:9050, or unix:/path
 	// tor: new: ExitCountries[0]: "Germany" is no country: write two letters, as de
 }

@@ -2,6 +2,7 @@ package tor
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"net"
 	"net/textproto"
@@ -63,3 +64,13 @@ func (t *Tor) PID() int {
 
 // Field reads key=value in a line of Tor's.
 func Field(line, key string) string { return field(line, key) }
+
+// Candidates returns the addresses of a port of a container that is inspected
+// as text, on a machine; "" is this one.
+func Candidates(text, host, port string) []string {
+	var i inspection
+	if err := json.Unmarshal([]byte(text), &i); err != nil {
+		return []string{err.Error()}
+	}
+	return i.places(host).candidates(port)
+}

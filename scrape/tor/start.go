@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/svcblocks/svcblocks/internal/safefile"
 	"github.com/svcblocks/svcblocks/scrape"
 	"github.com/svcblocks/svcblocks/scrape/internal/named"
 )
@@ -38,30 +39,15 @@ const (
 // after waits of up to 30 s. Until it can be used, everything fails with
 // scrape.ErrEgressUnavailable; [Status] counts the restarts.
 func Start(ctx context.Context, opts *Options) (*Tor, error) {
-	o, err := opts.withDefaults()
+	o, err := opts.withDefaults(true)
 	if err != nil {
 		return nil, err
-	}
-	if o.Container != "" {
-		return nil, named.Wrap("tor", "", fmt.Errorf("%w: Options.Container is set, and Start runs a Tor of its own: use Dial", ErrStart))
 	}
 	t, err := start(ctx, o)
 	if err != nil {
 		return nil, named.Wrap("tor", "", fmt.Errorf("%w: %w: %w", scrape.ErrEgressUnavailable, ErrStart, err))
 	}
 	return t, nil
-}
-
-// countries returns the lines of torrc for ExitCountries.
-func (o *Options) countries() []string {
-	if len(o.ExitCountries) == 0 {
-		return nil
-	}
-	var list []string
-	for _, country := range o.ExitCountries {
-		list = append(list, "{"+strings.ToLower(country)+"}")
-	}
-	return []string{"ExitNodes " + strings.Join(list, ","), "StrictNodes 1"}
 }
 
 func start(ctx context.Context, o Options) (*Tor, error) {
@@ -119,7 +105,7 @@ func (p *process) start(binary string, o Options) error {
 	if data == "" {
 		data = filepath.Join(p.dir, "data")
 	}
-	if err := os.MkdirAll(data, 0o700); err != nil {
+	if err := safefile.MakeDir(data, safefile.Policy{Shared: o.Shared, OptOut: "tor.Options.Shared"}); err != nil {
 		return err
 	}
 

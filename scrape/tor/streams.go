@@ -3,15 +3,10 @@ package tor
 import (
 	"context"
 	"fmt"
-	"net"
 	"strconv"
-	"strings"
 	"sync"
-	"time"
 
 	"github.com/cretz/bine/control"
-
-	"github.com/svcblocks/svcblocks/scrape/internal/named"
 )
 
 // maxStreams bounds what is remembered of streams whose end was not seen.
@@ -37,8 +32,8 @@ type circuitSeen struct {
 }
 
 // followStreams subscribes to Tor's streams. The caller must close it.
-func (c *controller) followStreams(ctx context.Context) (*streams, error) {
-	e, err := c.listen(ctx, control.EventCodeStream)
+func followStreams(ctx context.Context, l *login) (*streams, error) {
+	e, err := listen(ctx, l, control.EventCodeStream)
 	if err != nil {
 		return nil, err
 	}
@@ -124,109 +119,4 @@ func (s *streams) of(ctx context.Context, source string) (uint64, error) {
 func (s *streams) close() {
 	s.events.close()
 	<-s.done
-}
-
-// followed returns the follower of Tor's streams, which is started when it is
-// first needed and again when its connection was lost.
-func (t *Tor) followed(ctx context.Context) (*streams, *controller, error) {
-	c, err := t.controlAt(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-
-	select {
-	case <-t.following:
-	case <-ctx.Done():
-		return nil, nil, context.Cause(ctx)
-	}
-	defer func() { t.following <- struct{}{} }()
-
-	if t.closed.Load() {
-		return nil, nil, net.ErrClosed
-	}
-
-	if t.streams != nil {
-		select {
-		case <-t.streams.done:
-			t.streams.close()
-			t.streams = nil
-		default:
-			return t.streams, c, nil
-		}
-	}
-
-	t.streams, err = c.followStreams(ctx)
-	return t.streams, c, err
-}
-
-// DialExit does as DialContext does, and returns the fingerprint of the exit
-// that the connection leaves by: Tor may move a connection to another circuit
-// than [Tor.Exit] has told. Errors of the control port are as those of Exit.
-func (t *Tor) DialExit(ctx context.Context, isolation, network, addr string) (net.Conn, string, error) {
-	s, c, err := t.followed(ctx)
-	if err != nil {
-		return nil, "", named.Wrap("tor", "exit", err)
-	}
-	conn, err := t.DialContext(ctx, isolation, network, addr)
-	if err != nil {
-		return nil, "", err
-	}
-	exit, err := c.exitOf(ctx, s, conn)
-	if err != nil {
-		_ = conn.Close() // it is of no use
-		return nil, "", named.Wrap("tor", "exit", err)
-	}
-	return conn, exit, nil
-}
-
-// exitOf returns the exit of an open connection.
-func (c *controller) exitOf(ctx context.Context, s *streams, conn net.Conn) (string, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("no STREAM event within %v: %w", c.timeout, context.DeadlineExceeded))
-	defer cancel()
-	id, err := s.of(ctx, conn.LocalAddr().String())
-	if err != nil {
-		return "", err
-	}
-	circuits, err := c.circuits(ctx)
-	if err != nil {
-		return "", err
-	}
-
-	for _, circuit := range circuits {
-		if circuit.id == id && len(circuit.path) > 0 {
-			return circuit.path[len(circuit.path)-1], nil
-		}
-	}
-
-	return "", fmt.Errorf("%w %d any more", ErrNoCircuit, id)
-}
-
-// circuits returns Tor's circuits.
-func (c *controller) circuits(ctx context.Context) ([]circuit, error) {
-	info, err := c.info(ctx, "circuit-status")
-	if err != nil {
-		return nil, err
-	}
-	var list []circuit
-	for line := range strings.Lines(info["circuit-status"]) {
-		if one, ok := parseCircuit(strings.TrimRight(line, "\r\n")); ok {
-			list = append(list, one)
-		}
-	}
-	return list, nil
-}
-
-// closeStreams ends the follower.
-func (t *Tor) closeStreams() {
-	t.closed.Store(true)
-	select {
-	case <-t.following:
-	case <-time.After(t.opts.Timeout): // who starts it will see that it is closed
-		return
-	}
-	if t.streams != nil {
-		t.streams.close()
-		t.streams = nil
-	}
-	t.following <- struct{}{}
 }

@@ -13,10 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cretz/bine/control"
-
-	"github.com/svcblocks/svcblocks/config/secret"
-	"github.com/svcblocks/svcblocks/internal/options"
 	"github.com/svcblocks/svcblocks/scrape"
 	"github.com/svcblocks/svcblocks/scrape/internal/named"
 	"github.com/svcblocks/svcblocks/scrape/internal/socks"
@@ -36,127 +32,6 @@ var (
 // newnymLimit is how long Tor may delay a NEWNYM (10 s), and some more.
 const newnymLimit = 20 * time.Second
 
-// exitsAge is how long the count of exits is kept.
-const exitsAge = 30 * time.Minute
-
-// Options are the settings of a [Tor], copied by [Dial] and [Start]. The zero
-// value of each field is its default. Logger is set in code; everything else can
-// be loaded from a file.
-type Options struct {
-	// Container is the name or id of the Docker container that Tor runs in, for
-	// Dial. It asks the Engine where the container is, and takes the first address
-	// at which a SOCKS port answers: the published port if this process is on the
-	// host, the container's own address if they share a network. Without access to
-	// the Engine's socket it tries the name itself, which Docker's DNS knows on a
-	// shared network, and the port on 127.0.0.1. If the container is lost, the next
-	// use looks for it again. Defaults to none.
-	Container string `doc:"name or id of the Docker container that Tor runs in"`
-	// SOCKS is the SOCKS port: host:port or unix:/path. Defaults to
-	// 127.0.0.1:9050. With Container only the port counts, Start ignores it.
-	SOCKS string `doc:"SOCKS port of Tor: host:port, or unix:/path" default:"127.0.0.1:9050" zero:"default"`
-	// Control is the control port: host:port or unix:/path. Defaults to none.
-	// With Container only the port counts, Start ignores it.
-	Control string `doc:"control port of Tor: host:port, or unix:/path; none if empty"`
-	// Password is for the control port, if torrc has HashedControlPassword.
-	Password secret.Secret `doc:"password of the control port"`
-	// CookieFile is where the control port's cookie lies. Defaults to where Tor
-	// says; needed if Tor sees another file system.
-	CookieFile string `doc:"cookie file of the control port, if it lies elsewhere than Tor says"`
-	// Timeout bounds each command on the control port, and reaching and greeting
-	// either port. Defaults to 4s; negative: 1m.
-	Timeout time.Duration `doc:"bound of each answer of Tor's own; negative is 1m" default:"4s" zero:"default"`
-	// DisableStartCheck lets Dial return without contact to Tor, so that a service
-	// can come up before its Tor does.
-	DisableStartCheck bool `doc:"start although Tor is not there yet"`
-	// DockerSocket is the Engine's socket, for Container. Defaults to
-	// /var/run/docker.sock.
-	DockerSocket string `doc:"socket of the Docker Engine" default:"/var/run/docker.sock" zero:"default"`
-	// Binary is the program for Start. Defaults to tor, from PATH.
-	Binary string `doc:"the tor program, where the service runs its own" default:"tor" zero:"default"`
-	// DataDir is where Start's Tor keeps what it learns of the network, for a
-	// quicker start the next time. Defaults to a folder that is removed at Close.
-	DataDir string `doc:"where a Tor of the service's own keeps its data; a temporary folder if empty"`
-	// ExitCountries are the countries that Start's Tor leaves by, as two letters:
-	// de, nl. There must be some exits in them. Defaults to all.
-	ExitCountries []string `doc:"countries that a Tor of the service's own leaves by, as de or nl"`
-	// Torrc holds further lines of torrc for Start.
-	Torrc []string `doc:"further lines of torrc for a Tor of the service's own"`
-	// Logger gets one line per event. Defaults to none.
-	Logger *slog.Logger `koanf:"-"`
-}
-
-// Validate returns every mistake, each by its field.
-func (o Options) Validate() error {
-	wrong := o.mistakes()
-	return wrong.Err("tor: options")
-}
-
-func (o Options) mistakes() options.Mistakes {
-	options.Fill(&o)
-	wrong := options.Check(o)
-	if o.Container != "" && !isContainerName(o.Container) {
-		wrong.Add("Container", "%q is no name and no id: letters, digits, _, . and - only", o.Container)
-	}
-
-	for _, field := range []struct{ name, addr string }{{"SOCKS", o.SOCKS}, {"Control", o.Control}} {
-		if field.addr == "" {
-			continue
-		}
-		if err := validAddr(field.addr); err != nil {
-			wrong.Add(field.name, "%s", err)
-		}
-	}
-
-	for i, country := range o.ExitCountries {
-		if len(country) != 2 || strings.Trim(strings.ToLower(country), "abcdefghijklmnopqrstuvwxyz") != "" {
-			wrong.Add(fmt.Sprintf("ExitCountries[%d]", i), "%q is no country: write two letters, as de", country)
-		}
-	}
-
-	for i, line := range o.Torrc {
-		if strings.ContainsAny(line, "\r\n") {
-			wrong.Add(fmt.Sprintf("Torrc[%d]", i), "holds more than one line")
-		}
-	}
-
-	return wrong
-}
-
-// withDefaults returns a copy with every default filled in, or all that is
-// wrong.
-func (o *Options) withDefaults() (Options, error) {
-	var c Options
-	if o != nil {
-		c = *o
-	}
-	wrong := c.mistakes()
-	if err := wrong.Err("tor: new"); err != nil {
-		return c, err
-	}
-
-	options.Fill(&c)
-	if c.Timeout < 0 {
-		c.Timeout = time.Minute
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	return c, nil
-}
-
-func validAddr(addr string) error {
-	if path, ok := strings.CutPrefix(addr, "unix:"); ok && path != "" {
-		return nil
-	}
-	host, port, err := net.SplitHostPort(addr)
-	if err == nil && host != "" {
-		if n, err := strconv.Atoi(port); err == nil && n > 0 && n < 65536 {
-			return nil
-		}
-	}
-	return fmt.Errorf("%q: write host:port, as 127.0.0.1:9050, or unix:/path", addr)
-}
-
 // Tor is a Tor process as an egress. Safe for concurrent use.
 type Tor struct {
 	opts  Options
@@ -169,31 +44,17 @@ type Tor struct {
 	at     atomic.Pointer[place] // nil: not known
 	search chan struct{}         // holds a token while nobody locates
 
-	following chan struct{} // holds a token while nobody uses streams
-	streams   *streams
-	closed    atomic.Bool
+	follower *follower
+	exits    exitCount
 
 	closeOnce sync.Once
 	closeErr  error
-
-	mu      sync.Mutex
-	exits   int
-	exitsAt time.Time
 }
 
 // place is where Tor's ports are.
 type place struct {
 	socks   socks.Client
 	control *controller // nil without a control port
-}
-
-// place returns the place of fixed addresses.
-func (o *Options) place() *place {
-	p := &place{socks: socks.Client{Addr: o.SOCKS, HandshakeTimeout: o.Timeout}}
-	if o.Control != "" {
-		p.control = newController(o.Control, o.Password, o.CookieFile, o.Timeout)
-	}
-	return p
 }
 
 // where returns where Tor's ports are, and finds out if that is not known.
@@ -245,9 +106,8 @@ var _ scrape.Egress = (*Tor)(nil)
 
 // newTor returns a Tor whose place is found by locate, or is that of o.
 func newTor(o Options, name string, locate func(ctx context.Context) (*place, error)) *Tor {
-	t := &Tor{opts: o, name: name, log: o.Logger.With("component", "tor"), locate: locate, search: make(chan struct{}, 1), following: make(chan struct{}, 1)}
+	t := &Tor{opts: o, name: name, log: o.Logger.With("component", "tor"), locate: locate, search: make(chan struct{}, 1), follower: newFollower()}
 	t.search <- struct{}{}
-	t.following <- struct{}{}
 	if locate == nil {
 		t.at.Store(o.place())
 	}
@@ -258,7 +118,7 @@ func newTor(o Options, name string, locate func(ctx context.Context) (*place, er
 // successful [Tor.Check] unless opts.DisableStartCheck is set. Errors:
 // [ErrContainer], and scrape.ErrEgressUnavailable.
 func Dial(ctx context.Context, opts *Options) (*Tor, error) {
-	o, err := opts.withDefaults()
+	o, err := opts.withDefaults(false)
 	if err != nil {
 		return nil, err
 	}
@@ -432,17 +292,81 @@ func (t *Tor) NewIdentity(ctx context.Context) error {
 	return nil
 }
 
-func (c *controller) newIdentity(ctx context.Context) error {
-	e, err := c.listen(ctx, control.EventCodeSignal)
+// DialExit does as DialContext does, and returns the fingerprint of the exit
+// that the connection leaves by: Tor may move a connection to another circuit
+// than [Tor.Exit] has told. Errors of the control port are as those of Exit.
+func (t *Tor) DialExit(ctx context.Context, isolation, network, addr string) (net.Conn, string, error) {
+	c, err := t.controlAt(ctx)
 	if err != nil {
-		return err
+		return nil, "", named.Wrap("tor", "exit", err)
 	}
-	defer e.close()
-	if _, err := c.command(ctx, "SIGNAL NEWNYM"); err != nil {
-		return err
+	s, err := t.follower.get(ctx, &c.login)
+	if err != nil {
+		return nil, "", named.Wrap("tor", "exit", err)
 	}
-	_, err = e.wait(ctx, func(line string) bool { return line == "SIGNAL NEWNYM" })
-	return err
+	conn, err := t.DialContext(ctx, isolation, network, addr)
+	if err != nil {
+		return nil, "", err
+	}
+	exit, err := c.exitOf(ctx, s, conn)
+	if err != nil {
+		_ = conn.Close() // it is of no use
+		return nil, "", named.Wrap("tor", "exit", err)
+	}
+	return conn, exit, nil
+}
+
+// Exit returns the fingerprint of the exit that connections of the isolation
+// key leave by: that of its newest open circuit. Errors: [ErrNoControl],
+// [ErrNoCircuit] before the first connection or Warm under this key, and those
+// of the control port.
+func (t *Tor) Exit(ctx context.Context, isolation string) (string, error) {
+	control, err := t.controlAt(ctx)
+	if err != nil {
+		return "", named.Wrap("tor", "exit", err)
+	}
+	circuits, err := control.circuits(ctx)
+	if err != nil {
+		return "", named.Wrap("tor", "exit", err)
+	}
+	exit := exitOfKey(circuits, isolation)
+	if exit == "" {
+		return "", named.Wrap("tor", "", fmt.Errorf("exit: %w of this identity is open", ErrNoCircuit))
+	}
+	return exit, nil
+}
+
+// Exits returns how many exits the network has, as Tor knows it. The answer is
+// kept for half an hour.
+func (t *Tor) Exits(ctx context.Context) (int, error) {
+	control, err := t.controlAt(ctx)
+	if err != nil {
+		return 0, named.Wrap("tor", "exits", err)
+	}
+	n, err := t.exits.get(func() (string, error) {
+		info, err := control.info(ctx, "ns/all")
+		return info["ns/all"], err
+	})
+	if err != nil {
+		return 0, named.Wrap("tor", "exits", err)
+	}
+	return n, nil
+}
+
+// Where returns the address of an exit and its country, two letters in lower
+// case; each is "" if Tor does not know it, the country also where Tor has no
+// table of them (package tor-geoipdb). Errors: [ErrNoControl] and those of the
+// control port.
+func (t *Tor) Where(ctx context.Context, exit string) (address, country string, err error) {
+	control, err := t.controlAt(ctx)
+	if err != nil {
+		return "", "", named.Wrap("tor", "where", err)
+	}
+	address, country, err = control.where(ctx, exit)
+	if err != nil {
+		return "", "", named.Wrap("tor", "where", err)
+	}
+	return address, country, nil
 }
 
 // Warm has Tor build a circuit for the isolation key, by resolving host over
@@ -473,7 +397,7 @@ func (t *Tor) Warm(ctx context.Context, isolation, host string) error {
 // it. Connections through Tor stay as they are. Idempotent.
 func (t *Tor) Close() error {
 	t.closeOnce.Do(func() {
-		t.closeStreams()
+		t.follower.close(t.opts.Timeout)
 		if p := t.at.Load(); p != nil && p.control != nil {
 			p.control.close()
 		}
