@@ -14,7 +14,8 @@
 //
 // A SOCKS port is enough to fetch pages and to rotate identities. A control
 // port adds what only Tor knows: [Tor.Status], the exit of an identity
-// ([Tor.Exit], and with it scrape.Rotation.Distinct) and [Tor.NewIdentity]. It
+// ([Tor.Exit], and with it scrape.Rotation.Distinct), where that is ([Tor.Where]),
+// and [Tor.NewIdentity]. It
 // is spoken to by cookie or password, whichever works, with a deadline on
 // everything.
 //

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -172,6 +173,44 @@ func TestStart(t *testing.T) {
 	}
 	if entries, _ := os.ReadDir(data); len(entries) == 0 {
 		t.Error("DataDir is empty")
+	}
+}
+
+// TestStartCountries: a Tor that is to leave by one country does so, and tells
+// which it is.
+func TestStartCountries(t *testing.T) {
+	network := tornet.Shared(t)
+	table := filepath.Join(t.TempDir(), "geoip")
+	var lines strings.Builder
+	for i, exit := range network.Exits { // two in Germany, two in the Netherlands
+		b := exit.Addr.As4()
+		n := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
+		fmt.Fprintf(&lines, "%d,%d,%s\n", n, n, []string{"DE", "NL"}[i%2])
+	}
+	if err := os.WriteFile(table, []byte(lines.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	egress, err := tor.Start(ctx, &tor.Options{Torrc: append(networkTorrc(t, network), "GeoIPFile "+table), ExitCountries: []string{"nl"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = egress.Close() }()
+	for i := range 8 {
+		key := "country-" + strconv.Itoa(i)
+		if err := egress.Warm(ctx, key, "exit.test"); err != nil {
+			t.Fatal(err)
+		}
+		exit, err := egress.Exit(ctx, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		address, country, err := egress.Where(ctx, exit)
+		if err != nil || country != "nl" || !slices.ContainsFunc(network.Exits, func(e tornet.Exit) bool { return e.Addr.String() == address }) {
+			t.Errorf("Where(%s) = %q, %q, %v", exit, address, country, err)
+		}
 	}
 }
 
