@@ -46,12 +46,23 @@ type world struct {
 	others time.Time // when the last page was served that is not the last host's
 }
 
-func newWorld(t testing.TB, pages int) *world {
-	w := &world{pages: pages, asked: map[string]bool{}, served: map[int]int{}, next: make(chan struct{}, 1)}
+// newWorld starts the sites of w. Processes that ask them share no memory with the
+// test, so that mu alone orders what the two do.
+func newWorld(t testing.TB, w *world) *world {
+	w.asked, w.served, w.next = map[string]bool{}, map[int]int{}, make(chan struct{}, 1)
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for range sizeHosts {
 		w.urls = append(w.urls, newSite(t, w.ServeHTTP).URL)
 	}
 	return w
+}
+
+// again returns how many pages were served, and how often one was again.
+func (w *world) again() (pages, again int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.served), w.total - len(w.served)
 }
 
 // hosts returns the hosts, as CrawlOptions has them.
@@ -144,9 +155,7 @@ func TestCrawlAtSize(t *testing.T) {
 	}
 	testenv.Slow(t)
 	kills := max(5, testenv.Reps(sizeKills))
-	w := newWorld(t, testenv.Reps(sizePages))
-	w.long, w.short = 2*time.Second, time.Second
-	w.step = w.pages / (kills + 2)
+	w := newWorld(t, &world{pages: testenv.Reps(sizePages), long: 2 * time.Second, short: time.Second, step: testenv.Reps(sizePages) / (kills + 2)})
 	dir := t.TempDir()
 
 	begin := func() (end func(kill bool) error) {
@@ -180,12 +189,9 @@ func TestCrawlAtSize(t *testing.T) {
 		t.Fatalf("the last run: %v", err)
 	}
 
-	again := 0
-	for _, n := range w.served {
-		again += n - 1
-	}
-	if len(w.served) != w.pages-1 || again > kills*sizeWorkers {
-		t.Errorf("%d of %d pages, %d fetched again, want at most %d", len(w.served), w.pages-1, again, kills*sizeWorkers)
+	pages, again := w.again()
+	if pages != w.pages-1 || again > kills*sizeWorkers {
+		t.Errorf("%d of %d pages, %d fetched again, want at most %d", pages, w.pages-1, again, kills*sizeWorkers)
 	}
 	peak, err := os.ReadFile(filepath.Join(dir, "peak"))
 	if err != nil {
@@ -193,7 +199,7 @@ func TestCrawlAtSize(t *testing.T) {
 	}
 	bytes, _ := strconv.Atoi(string(peak)) // 0 is told as wrong
 	t.Logf("%d pages on %d hosts, %d kills: %d lost, %d fetched again (at most %d are under way), %.1f MB at most",
-		len(w.served), sizeHosts, kills, w.pages-1-len(w.served), again, kills*sizeWorkers, float64(bytes)/1e6)
+		pages, sizeHosts, kills, w.pages-1-pages, again, kills*sizeWorkers, float64(bytes)/1e6)
 	if bytes == 0 || bytes > 64<<20 {
 		t.Errorf("%d bytes of memory at most, want at most 64 MiB", bytes)
 	}
@@ -236,16 +242,15 @@ func TestAPauseCostsTheOthersNothing(t *testing.T) {
 	best := 100.0
 	for range rounds {
 		began := time.Now()
-		worlds := [2]*world{newWorld(t, pages), newWorld(t, pages)}
-		worlds[1].long = pause
+		worlds := [2]*world{newWorld(t, &world{pages: pages}), newWorld(t, &world{pages: pages, long: pause})}
 		var wg sync.WaitGroup
 		for _, w := range worlds {
 			wg.Go(func() {
 				if err := w.crawl(t, w.hosts(), w.urls[1]+"/p/1", "", nil); err != nil {
 					t.Error(err)
 				}
-				if len(w.served) != w.pages-1 {
-					t.Errorf("%d of %d pages", len(w.served), w.pages-1)
+				if n, _ := w.again(); n != w.pages-1 {
+					t.Errorf("%d of %d pages", n, w.pages-1)
 				}
 			})
 		}
