@@ -26,7 +26,7 @@ type Options struct {
 	// Receivers get the messages, each those that its MinLevel and Match take.
 	// At least one is required. Those that settings name get their Notifier by
 	// [Options.Bind].
-	Receivers []Receiver `koanf:"receivers"`
+	Receivers []Receiver `koanf:"receivers" doc:"who is told, each with a name"`
 	// Group keeps storms of equal messages small.
 	Group Group `koanf:"group"`
 	// Outbox keeps messages on disk until they are delivered. Without its Dir

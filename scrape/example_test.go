@@ -283,12 +283,16 @@ func ExampleStats() {
 	for _, n := range []scrape.ExitCount(s.Exits) {
 		fmt.Println(n.Name, n.Count)
 	}
+	for _, n := range []scrape.Count(s.UserAgents) {
+		fmt.Println(n.Count, "page by one agent")
+	}
 	for _, h := range []scrape.HostStats(s.Hosts) {
 		fmt.Println(h.Pages, h.Requests) // with robots.txt
 	}
 	// Output:
 	// 1 7 direct - chosen: requests leave from this machine's own address
 	// direct 1
+	// 1 page by one agent
 	// 1 2
 }
 

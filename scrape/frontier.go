@@ -285,7 +285,10 @@ func (f *frontier) next(ctx context.Context) *item {
 			return f.take(q)
 		}
 
-		changed := f.changed
+		changed, closed := f.changed, f.client.ctx.Done()
+		if f.held == 0 {
+			closed = nil // nothing is parked that would have to fail now
+		}
 		f.idle++
 		if f.idle == 1 || f.fresh != nil {
 			f.fresh = nil // its host has to wait
@@ -298,7 +301,7 @@ func (f *frontier) next(ctx context.Context) *item {
 		case <-changed:
 		case <-timer.C:
 		case <-ctx.Done():
-		case <-f.client.ctx.Done():
+		case <-closed:
 		}
 		timer.Stop()
 		f.mu.Lock()

@@ -29,7 +29,7 @@ func ExampleTokenFunc() {
 	var token azurekeyvault.TokenFunc = func(context.Context, string) (string, time.Time, error) {
 		return "eyJ0…", time.Now().Add(time.Hour), nil // as a credential of azidentity gives it
 	}
-	_, err := azurekeyvault.New(&azurekeyvault.Options{VaultURL: "https://team.vault.azure.net", Token: token})
+	_, err := azurekeyvault.New(&azurekeyvault.Options{VaultURL: "https://team.vault.azure.net", Token: token, Retry: azurekeyvault.Retry{Attempts: 3}})
 	fmt.Println(err)
 	// Output: <nil>
 }

@@ -47,6 +47,7 @@ func ExampleAppRole() {
 	opts := vault.Options{
 		Address: "https://vault.internal:8200",
 		AppRole: vault.AppRole{RoleID: "service", SecretID: secret.New("s3cr3t")},
+		Retry:   vault.Retry{Attempts: 3},
 	}
 	_, err := vault.New(&opts)
 	fmt.Println(opts.AppRole, err)

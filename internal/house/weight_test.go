@@ -73,7 +73,7 @@ var consumers = []consumer{
 		code: "c, err := scrape.New(context.Background(), &scrape.Options{Egress: scrape.Direct()})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\tdefer c.Close()\n\t_, _ = c.Get(context.Background(), \"http://example.com/\")",
 	},
 	{
-		name: "scrape + scrape/tor", imports: []string{"scrape", "scrape/tor"}, over: "net/http", maxMB: 2.1, modules: 8,
+		name: "scrape + scrape/tor", imports: []string{"scrape", "scrape/tor"}, over: "net/http", maxMB: 2.3, modules: 8,
 		code: "t, err := tor.Dial(context.Background(), &tor.Options{SOCKS: \"127.0.0.1:9050\"})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\tc, err := scrape.New(context.Background(), &scrape.Options{Egress: t})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\tdefer c.Close()\n\t_, _ = c.Get(context.Background(), \"http://example.com/\")",
 	},
 }

@@ -19,29 +19,29 @@ type Options struct {
 	// MaxBytes bounds what the folder holds; what was not used for longest goes
 	// first. An answer of more than a quarter of it is not stored. Defaults to
 	// 256 MiB; negative: no limit. What is being written comes on top.
-	MaxBytes int64
+	MaxBytes int64 `koanf:"max_bytes" default:"268435456" zero:"default" doc:"size of the folder; negative: no limit"`
 	// MaxStale is for how long an answer whose time is over is still used without
 	// asking the site, where the site does not forbid it (must-revalidate and the
 	// like); a Cache-Control: max-stale of the request wins. Defaults to 0: not at
 	// all.
-	MaxStale time.Duration
+	MaxStale time.Duration `koanf:"max_stale" min:"0s" doc:"how long an answer is used after its time"`
 	// KeepFor is for development: each answer to a plain GET that is understood
 	// here is used for so long, by every user agent, whatever the site says of
 	// caches, and then asked for again. What an answer with Set-Cookie holds is
 	// stored too, without the cookie, so give it a folder of its own. Requests
 	// with cookies still pass the cache by: where the site sets some, let
 	// scrape.Options.Cookies return nil. Defaults to 0: by the rules of RFC 9111.
-	KeepFor time.Duration
+	KeepFor time.Duration `koanf:"keep_for" min:"0s" doc:"for development: every answer is kept for so long"`
 	// DisableETag asks whether an answer still holds by Last-Modified alone: a
 	// site can give each visitor another ETag, and know him again under another
 	// identity.
-	DisableETag bool
+	DisableETag bool `koanf:"disable_etag" doc:"ask by Last-Modified alone"`
 	// Shared takes a folder that others may write, or that is another user's,
 	// as mounts of Docker Desktop and WSL show all. Who may write it answers in
 	// place of any site. False refuses it.
-	Shared bool
+	Shared bool `koanf:"shared" doc:"take a folder that others may write"`
 	// Logger gets a line when the folder cannot be used. Defaults to none.
-	Logger *slog.Logger
+	Logger *slog.Logger `koanf:"-"`
 }
 
 // policy says which folder and files are taken.

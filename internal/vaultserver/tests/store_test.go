@@ -153,7 +153,7 @@ func TestSealed(t *testing.T) {
 	if err := store.Refresh(t.Context()); !errors.Is(err, vault.ErrSealed) || !errors.As(err, &failed) || failed.StatusCode != 503 || !failed.Temporary() {
 		t.Errorf("Refresh of a sealed server: %v, want a passing ErrSealed with status 503", err)
 	}
-	for _, ref := range store.Status().References {
+	for _, ref := range store.Stats().References {
 		if !errors.Is(ref.Err, vault.ErrSealed) {
 			t.Errorf("status of %s: %v, want ErrSealed", ref.Reference, ref.Err)
 		}
@@ -166,7 +166,7 @@ func TestSealed(t *testing.T) {
 	if err := store.Refresh(t.Context()); err != nil || !store.Get().is(2) {
 		t.Errorf("after the seal was opened: %+v, %v; want the new value", store.Get(), err)
 	}
-	for _, ref := range store.Status().References {
+	for _, ref := range store.Stats().References {
 		if ref.Err != nil {
 			t.Errorf("status of %s: %v", ref.Reference, ref.Err)
 		}
@@ -186,7 +186,7 @@ func TestOutage(t *testing.T) {
 	}
 	<-s.process.Done()
 	testenv.Eventually(t, func() error {
-		refs := store.Status().References
+		refs := store.Stats().References
 		if len(refs) != 2 || refs[0].Err == nil || refs[1].Err == nil {
 			return fmt.Errorf("the status does not show the outage: %+v", refs)
 		}
