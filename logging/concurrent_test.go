@@ -119,8 +119,8 @@ func TestEverythingAtOnce(t *testing.T) {
 				t.Errorf("record %d arrived %d times", i, times)
 			}
 		}
-		if int64(len(sink.took)) != acked.Load() || len(told.errs) > 0 {
-			t.Fatalf("%d of %d records arrived; told %v", len(sink.took), acked.Load(), told.errs)
+		if int64(len(sink.took)) != acked.Load() || len(told.list()) > 0 {
+			t.Fatalf("%d of %d records arrived; told %v", len(sink.took), acked.Load(), told.list())
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -101,6 +102,13 @@ func (p *problems) add(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.errs = append(p.errs, err)
+}
+
+// list returns what was told so far.
+func (p *problems) list() []error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.errs)
 }
 
 // wait returns when n beginnings were told.
@@ -222,7 +230,7 @@ func TestTooLargeIsHalved(t *testing.T) {
 		t.Errorf("%d requests: the batch size does not learn from 413", r.count)
 	}
 	if told.wait(t, 1); told.count(logging.ErrRefused) != 1 {
-		t.Errorf("told %v", told.errs)
+		t.Errorf("told %v", told.list())
 	}
 }
 
@@ -262,7 +270,7 @@ func TestPoisonIsQuarantined(t *testing.T) {
 		t.Errorf("quarantine holds %+v", entry)
 	}
 	if told.wait(t, 1); told.count(logging.ErrRefused) != 1 || s.Stats().Quarantined != 1 {
-		t.Errorf("told %v, %+v", told.errs, s.Stats())
+		t.Errorf("told %v, %+v", told.list(), s.Stats())
 	}
 }
 
@@ -300,8 +308,8 @@ func TestRejectsAll(t *testing.T) {
 					t.Fatalf("%d requests in %d passes", requests, i+1)
 				}
 			}
-			if told.wait(t, 1); !refuses(s.Stats()) || told.count(logging.ErrRefused) > 0 || len(told.errs) != 1 {
-				t.Errorf("%+v, told %v", s.Stats(), told.errs)
+			if told.wait(t, 1); !refuses(s.Stats()) || told.count(logging.ErrRefused) > 0 || len(told.list()) != 1 {
+				t.Errorf("%+v, told %v", s.Stats(), told.list())
 			}
 			refuse.Store(false)
 			if res, err := s.SendBulk(minute(t)); err != nil || res.Events != 1000 || took != 1000 {
@@ -388,8 +396,8 @@ func TestRefusedTokenKeepsData(t *testing.T) {
 			t.Fatalf("SendBulk = %+v, %v", res, err)
 		}
 	}
-	if told.wait(t, 1); len(told.errs) != 1 {
-		t.Errorf("told %d times: %v", len(told.errs), told.errs)
+	if told.wait(t, 1); len(told.list()) != 1 {
+		t.Errorf("told %d times: %v", len(told.list()), told.list())
 	}
 	if !refuses(logs.Stats().Ship) {
 		t.Errorf("%+v", logs.Stats().Ship)
@@ -612,7 +620,7 @@ func TestTroubleIsToldOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if told.count(os.ErrNotExist) != 1 {
-		t.Errorf("told %d times: %v", len(told.errs), told.errs)
+		t.Errorf("told %d times: %v", len(told.list()), told.list())
 	}
 }
 

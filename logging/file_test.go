@@ -187,7 +187,7 @@ func TestFileMovedByAStranger(t *testing.T) {
 				}
 			}
 			if told.wait(t, 1); told.count(logging.ErrMoved) != 1 {
-				t.Errorf("told %v", told.errs)
+				t.Errorf("told %v", told.list())
 			}
 		})
 	}
@@ -231,7 +231,7 @@ func TestFolderRemoved(t *testing.T) {
 				t.Errorf("lost %v, %d repeated", lost, repeated)
 			}
 			if told.wait(t, 1); told.count(logging.ErrMoved) != 1 {
-				t.Errorf("told %v", told.errs)
+				t.Errorf("told %v", told.list())
 			}
 		})
 	}
@@ -256,7 +256,7 @@ func TestFileTruncatedByAStranger(t *testing.T) {
 		t.Errorf("lines (-want +got):\n%s", diff)
 	}
 	if told.wait(t, 1); told.count(logging.ErrTruncated) != 1 {
-		t.Errorf("told %v", told.errs)
+		t.Errorf("told %v", told.list())
 	}
 }
 
@@ -284,7 +284,7 @@ func TestQuotaDropsOldest(t *testing.T) {
 		t.Errorf("%d bytes kept", size)
 	}
 	if told.wait(t, 1); told.count(logging.ErrQuota) == 0 {
-		t.Errorf("told %d times: %v", len(told.errs), told.errs)
+		t.Errorf("told %d times: %v", len(told.list()), told.list())
 	}
 	st := f.Stats()
 	if st.Written != total || st.DroppedForQuota != int64(total-len(got)) {
@@ -431,7 +431,7 @@ func TestSegmentTruncatedWhileAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	if told.wait(t, 1); told.count(logging.ErrTruncated) != 1 {
-		t.Errorf("told %v", told.errs)
+		t.Errorf("told %v", told.list())
 	}
 }
 
@@ -481,8 +481,8 @@ func TestSealFails(t *testing.T) {
 		put(t, f, "0123456789012345678901234567890")
 	}
 	told.wait(t, 1)
-	if n := len(told.errs); n != 1 || len(lines(t, dir)) != 1001 {
-		t.Errorf("told %d times: %v; %d lines", n, told.errs, len(lines(t, dir)))
+	if n := len(told.list()); n != 1 || len(lines(t, dir)) != 1001 {
+		t.Errorf("told %d times: %v; %d lines", n, told.list(), len(lines(t, dir)))
 	}
 	if err := f.Seal(); err == nil {
 		t.Error("Seal returns no error")

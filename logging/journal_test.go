@@ -80,8 +80,8 @@ func TestTouchedWhileAway(t *testing.T) {
 			if tt.target != nil {
 				told.wait(t, 1)
 			}
-			if tt.target != nil && (told.count(tt.target) != 1 || len(told.errs) != 1) || tt.target == nil && len(told.errs) > 0 {
-				t.Errorf("told %v, want one %v", told.errs, tt.target)
+			if tt.target != nil && (told.count(tt.target) != 1 || len(told.list()) != 1) || tt.target == nil && len(told.list()) > 0 {
+				t.Errorf("told %v, want one %v", told.list(), tt.target)
 			}
 		})
 	}
@@ -104,8 +104,8 @@ func TestActiveMovedWhileAway(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if told.wait(t, 1); told.count(logging.ErrMoved) != 1 || len(told.errs) != 1 {
-		t.Errorf("told %v", told.errs)
+	if told.wait(t, 1); told.count(logging.ErrMoved) != 1 || len(told.list()) != 1 {
+		t.Errorf("told %v", told.list())
 	}
 }
 
@@ -132,6 +132,6 @@ func TestJournalStaysSmall(t *testing.T) {
 		t.Errorf("the journal grew to %d bytes", size)
 	}
 	if told.count(logging.ErrMoved) > 0 {
-		t.Errorf("told %v", told.errs)
+		t.Errorf("told %v", told.list())
 	}
 }

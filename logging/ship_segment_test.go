@@ -385,7 +385,7 @@ func TestMuchPoisonIsToldInSum(t *testing.T) {
 	if !onlyRefused(err) || res.Quarantined != 1000 {
 		t.Fatalf("SendBulk = %+v, %v", res, err)
 	}
-	if told.wait(t, 1); len(told.errs) != 1 || told.count(logging.ErrRefused) != 1 {
-		t.Errorf("told %d times: %v", len(told.errs), told.errs)
+	if told.wait(t, 1); len(told.list()) != 1 || told.count(logging.ErrRefused) != 1 {
+		t.Errorf("told %d times: %v", len(told.list()), told.list())
 	}
 }

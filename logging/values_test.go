@@ -96,8 +96,8 @@ func TestHandlerThatFailsIsTold(t *testing.T) {
 			logs.Logger("a").Info("one")
 		}
 		told.wait(t, 1)
-		if strings.Count(out.String(), "\"msg\":\"one\"") != 3 || len(told.errs) != 1 || told.count(logging.ErrLost) != 1 {
-			t.Errorf("told %v; %s", told.errs, out.String())
+		if strings.Count(out.String(), "\"msg\":\"one\"") != 3 || len(told.list()) != 1 || told.count(logging.ErrLost) != 1 {
+			t.Errorf("told %v; %s", told.list(), out.String())
 		}
 		if err := logs.Check(t.Context()); !errors.Is(err, logging.ErrLost) {
 			t.Errorf("Check = %v", err)

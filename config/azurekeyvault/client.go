@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/svcblocks/svcblocks/config/internal/caller"
+	"github.com/svcblocks/svcblocks/internal/health"
 )
 
 // Errors that callers may branch on; an [Error] wraps them.
@@ -58,6 +59,9 @@ func (e *Error) Error() string {
 
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
+
+// Advice says what to do about the status; "" where there was none.
+func (e *Error) Advice() string { return health.AdviceOfStatus(e.StatusCode) }
 
 // Temporary reports whether the same request may work later.
 func (e *Error) Temporary() bool {

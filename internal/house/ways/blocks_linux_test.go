@@ -170,7 +170,7 @@ func newStore(w *world, dir string, h hearing) subject {
 	w.must(os.Mkdir(filepath.Dir(path), 0o700))
 	w.must(os.WriteFile(path, []byte(settingsText), 0o600))
 	resolver, err := vault.New(&vault.Options{
-		Address: w.url(), Token: secret.New("hvs.token-of-this-test"), AllowPlainHTTP: true, Retry: vault.Retry{Attempts: -1},
+		Address: w.url(), Token: secret.New("hvs.token-of-this-test"), AllowPlainHTTP: true, Retry: vault.Retry{Attempts: 1},
 		Client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
 	})
 	w.must(err)
