@@ -292,7 +292,7 @@ func TestOptionsReportAllMistakes(t *testing.T) {
 	_, err := scrape.New(t.Context(), &scrape.Options{
 		Fallback: 7, AgentPer: -1, Rotation: scrape.Rotation{By: 9, Distinct: true}, Allow: []netip.Prefix{{}},
 	})
-	for _, want := range []string{"Egress: is missing", "Fallback: 7 is none", "AgentPer: -1 is none", "Rotation.By: 9 is none", "Allow[0]: is no prefix"} {
+	for _, want := range []string{"Egress: is missing", "Fallback: 7 is none", "AgentPer: -1 is none", "Rotation.By: 9 is none", "Allow[0]: invalid Prefix is no prefix"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("New: %v\nlacks %q", err, want)
 		}
