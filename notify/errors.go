@@ -171,8 +171,13 @@ func classOf(err error) Class {
 		err   error
 		class Class
 	}{
-		{context.Canceled, ClassCanceled}, {ErrStopped, ClassAuth}, {ErrQueueFull, ClassStorage},
-		{ErrNotDurable, ClassStorage}, {ErrNoReceiver, ClassInvalid}, {ErrUnresponsive, ClassTimeout}, {context.DeadlineExceeded, ClassTimeout},
+		{context.Canceled, ClassCanceled},
+		{ErrStopped, ClassAuth},
+		{ErrQueueFull, ClassStorage},
+		{ErrNotDurable, ClassStorage},
+		{ErrNoReceiver, ClassInvalid},
+		{ErrUnresponsive, ClassTimeout},
+		{context.DeadlineExceeded, ClassTimeout},
 		{os.ErrDeadlineExceeded, ClassTimeout},
 	} {
 		if errors.Is(err, known.err) {

@@ -190,7 +190,7 @@ func TestKillDuringRun(t *testing.T) {
 	w := newWorld(t)
 	// Every change is looked for by its words, so no message may wait for the
 	// rate and be one line of a summary.
-	w.more = "notify: {receivers: {mail: {rate: {per: -1s}}, slack: {rate: {per: -1s}}}}\n"
+	w.more = "notify: {receivers: [{name: mail, rate: {per: -1s}}, {name: slack, rate: {per: -1s}}]}\n"
 	w.site.pages, w.site.delay = 12, 5*time.Millisecond
 	items := w.site.pages * w.site.perPage
 	next := int64(1000)

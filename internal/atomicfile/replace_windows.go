@@ -8,22 +8,19 @@ import (
 	"time"
 )
 
-// Open opens path for reading. Others may replace or remove it meanwhile.
-func Open(path string) (*os.File, error) { return OpenFile(path, os.O_RDONLY, 0) }
-
-// OpenFile is os.OpenFile. Others may rename or remove the file meanwhile:
-// os.OpenFile does not ask for FILE_SHARE_DELETE, and a Root does.
-func OpenFile(path string, flag int, perm os.FileMode) (*os.File, error) {
+// Open opens path for reading. Others may replace or remove it meanwhile: os.Open
+// does not ask for FILE_SHARE_DELETE, and a Root does.
+func Open(path string) (*os.File, error) {
 	root, err := os.OpenRoot(filepath.Dir(path))
 	if err != nil {
-		return os.OpenFile(path, flag, perm)
+		return os.Open(path)
 	}
 	defer func() { _ = root.Close() }() // nothing was written by it
 
-	f, err := root.OpenFile(filepath.Base(path), flag, perm)
+	f, err := root.Open(filepath.Base(path))
 	if err != nil {
 		// A link that leads elsewhere, or an error that is to name the path.
-		return os.OpenFile(path, flag, perm)
+		return os.Open(path)
 	}
 	return f, nil
 }

@@ -248,19 +248,20 @@ func isDeclaration(text string) bool {
 // are added.
 func (l *exports) compile(head, body string, offset int) (faults []string) {
 	fset := token.NewFileSet()
-	source := head
+	var source strings.Builder
+	source.WriteString(head)
 	if body != "" {
 		probe, _ := parser.ParseFile(token.NewFileSet(), "", head+body, parser.SkipObjectResolution)
 		if probe != nil {
 			for _, name := range selected(probe) {
 				if p := l.path[name]; p != "" {
-					source += fmt.Sprintf("import %s %q\n", name, p)
+					source.WriteString(fmt.Sprintf("import %s %q\n", name, p))
 				}
 			}
 		}
-		source += body
+		source.WriteString(body)
 	}
-	f, err := parser.ParseFile(fset, "page", source, parser.SkipObjectResolution)
+	f, err := parser.ParseFile(fset, "page", source.String(), parser.SkipObjectResolution)
 	if err != nil {
 		return []string{place(err.Error(), offset)}
 	}

@@ -15,7 +15,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -381,9 +380,7 @@ func (p *wiringProcess) work(t *testing.T, from int) (accepted []string) {
 // usual wirings: every line and alert of a request that was answered arrives.
 func TestWiring(t *testing.T) {
 	t.Parallel()
-	if runtime.GOOS == "windows" {
-		t.Skip("no SIGTERM")
-	}
+	testenv.Signals(t)
 	testenv.Slow(t)
 	for _, form := range []string{"defers", "errgroup"} {
 		t.Run(form, func(t *testing.T) {
@@ -412,9 +409,7 @@ func TestWiring(t *testing.T) {
 // CloseTimeouts and a little, says what stayed, and the next start delivers it.
 func TestWiringBlackHole(t *testing.T) {
 	t.Parallel()
-	if runtime.GOOS == "windows" {
-		t.Skip("no SIGTERM")
-	}
+	testenv.Signals(t)
 	testenv.Slow(t)
 	for _, form := range []string{"defers", "errgroup"} {
 		t.Run(form, func(t *testing.T) {

@@ -49,7 +49,6 @@ func start(ctx context.Context, token string) (*development, error) {
 		DisableMlock:       true,
 		Logger:             logger,
 	})
-
 	if err != nil {
 		return nil, err
 	}
@@ -130,10 +129,10 @@ func (d *development) do(ctx context.Context, token string, r request) error {
 // given: there are none.
 type builtin struct{}
 
-func (builtin) Contains(string, consts.PluginType) bool                           { return false }
-func (builtin) Get(string, consts.PluginType) (func() (interface{}, error), bool) { return nil, false }
-func (builtin) Keys(consts.PluginType) []string                                   { return nil }
-func (builtin) IsBuiltinEntPlugin(string, consts.PluginType) bool                 { return false }
+func (builtin) Contains(string, consts.PluginType) bool                   { return false }
+func (builtin) Get(string, consts.PluginType) (func() (any, error), bool) { return nil, false }
+func (builtin) Keys(consts.PluginType) []string                           { return nil }
+func (builtin) IsBuiltinEntPlugin(string, consts.PluginType) bool         { return false }
 func (builtin) DeprecationStatus(string, consts.PluginType) (consts.DeprecationStatus, bool) {
 	return consts.Unknown, false
 }

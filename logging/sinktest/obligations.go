@@ -38,7 +38,6 @@ func confirms(h *Harness) error {
 		}
 		return true
 	})
-
 	if err != nil {
 		return err
 	}
@@ -71,7 +70,6 @@ func kinds(h *Harness) error {
 		w.WriteHeader(status)
 		return true
 	})
-
 	if err != nil {
 		return err
 	}

@@ -100,16 +100,16 @@ func findContainer(ctx context.Context, name string, o Options) (*places, error)
 	}
 	switch {
 	case err != nil:
-		return failed(fmt.Errorf("Docker Engine at %s: %w", docker, err))
+		return failed(fmt.Errorf("the Docker Engine at %s: %w", docker, err))
 	case status == http.StatusNotFound:
 		return failed(errors.New("there is none of that name (docker ps -a lists them)"))
 	case status != http.StatusOK:
-		return failed(fmt.Errorf("Docker Engine at %s answered %d %s%s", docker, status, http.StatusText(status), engineSays(body)))
+		return failed(fmt.Errorf("the Docker Engine at %s answered %d %s%s", docker, status, http.StatusText(status), engineSays(body)))
 	}
 
 	var found inspection
 	if err := json.Unmarshal(body, &found); err != nil {
-		return failed(fmt.Errorf("Docker Engine at %s: %w", docker, err))
+		return failed(fmt.Errorf("the Docker Engine at %s: %w", docker, err))
 	}
 	if !found.State.Running {
 		return failed(fmt.Errorf("it is not running (%s): docker start %s", found.State.Status, name))

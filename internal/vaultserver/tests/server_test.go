@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -176,9 +177,7 @@ func (s *server) token(ttl string, more map[string]any) (token, accessor string)
 		path "kv/*"     { capabilities = ["read"] }
 		path "leased/*" { capabilities = ["read"] }`})
 	body := map[string]any{"policies": []string{"reader"}, "ttl": ttl}
-	for k, v := range more {
-		body[k] = v
-	}
+	maps.Copy(body, more)
 	auth := s.api("POST", "auth/token/create", body)
 	return auth["client_token"].(string), auth["accessor"].(string)
 }

@@ -54,7 +54,7 @@ func TestLogin(t *testing.T) {
 			document.querySelector("form").submit();
 			return true;
 		})()`)
-		if !tab.Until(`location.origin === `+home+` && location.pathname === "/" && document.querySelector("header .user .name")`, patience) {
+		if !tab.Until(`location.origin === `+home+` && location.pathname === "/" && document.querySelector("header .user .name") && document.querySelector("#live time")`, patience) {
 			t.Fatalf("not back on the page: %s", browser.Eval[string](tab, `location.href + " " + document.body.textContent`))
 		}
 		if search := browser.Eval[string](tab, `location.search`); search != "" {

@@ -62,12 +62,13 @@ var servers = []struct {
 func train(t *testing.T, binary string) []string {
 	t.Helper()
 	dir := t.TempDir()
-	rows := "a,b,label\n"
+	var rows strings.Builder
+	rows.WriteString("a,b,label\n")
 	for i := range 100 {
-		rows += fmt.Sprintf("%d,%d,%d\n", i%2, i%7, i%2)
+		rows.WriteString(fmt.Sprintf("%d,%d,%d\n", i%2, i%7, i%2))
 	}
 	for name, text := range map[string]string{
-		"features.json": `{"version": 1, "features": ["a", "b"], "classes": ["even", "odd"]}`, "train.csv": rows, "test.csv": rows,
+		"features.json": `{"version": 1, "features": ["a", "b"], "classes": ["even", "odd"]}`, "train.csv": rows.String(), "test.csv": rows.String(),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -63,7 +63,7 @@ func TestRefresh(t *testing.T) {
 		document.querySelector("#last-lines").open = true;
 		document.querySelectorAll(".caught details")[1].open = true;
 		window.scrollTo({top: 700, behavior: "instant"});
-		document.querySelectorAll("#items .plotcard a")[2].focus({preventScroll: true});
+		document.querySelectorAll("#items .plotcard a")[1].focus({preventScroll: true});
 		window.focused = document.activeElement.href;
 		return true;
 	})()`)
