@@ -2,6 +2,7 @@ package logging
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"strconv"
 	"strings"
@@ -82,10 +83,10 @@ func (b *batch) fill(at int64, size int) (n int, err error) {
 
 		m, err := b.file.ReadAt(b.data[n:want], at+int64(n))
 		n += m
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			return 0, err
 		}
-		if err == io.EOF || want == maxLineBytes || bytes.IndexByte(b.data[n-m:n], '\n') >= 0 {
+		if errors.Is(err, io.EOF) || want == maxLineBytes || bytes.IndexByte(b.data[n-m:n], '\n') >= 0 {
 			b.data = b.data[:n]
 			return n, nil
 		}

@@ -145,7 +145,7 @@ func driveQueue(t *testing.T, path string) (told error) {
 	log := logs.Logger("a")
 	for range 2 {
 		for _, msg := range []string{"one", "poison", "two", "poison", "three"} {
-			log.Info(msg)
+			log.Info("record", "text", msg)
 		}
 		_, err := logs.SendBulk(minute(t))
 		if !onlyRefused(err) {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -141,7 +142,7 @@ func TestTailReadsWhatIsGone(t *testing.T) {
 		log.listed = time.Time{} // it is time to look again
 		for {
 			line, err := log.next()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return
 			}
 			got = append(got, string(line))

@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -39,7 +40,7 @@ func TestPackedSegment(t *testing.T) {
 		at := rand.IntN(text.Len())
 		buf := make([]byte, rand.IntN(600_000))
 		n, err := f.ReadAt(buf, int64(at))
-		if want := min(len(buf), text.Len()-at); n != want || n < len(buf) && err != io.EOF || !bytes.Equal(buf[:n], text.Bytes()[at:at+n]) {
+		if want := min(len(buf), text.Len()-at); n != want || n < len(buf) && !errors.Is(err, io.EOF) || !bytes.Equal(buf[:n], text.Bytes()[at:at+n]) {
 			t.Fatalf("ReadAt(%d bytes, %d) = %d, %v", len(buf), at, n, err)
 		}
 	}
