@@ -39,6 +39,7 @@ func submit(ctx context.Context, e env) error {
 		return errors.New("submit takes one file of addresses, one a line, or - for the standard input; flags come before it")
 	}
 	var in io.Reader = e.stdin
+
 	if e.args[0] != "-" {
 		f, err := os.Open(e.args[0])
 		if err != nil {
@@ -47,6 +48,7 @@ func submit(ctx context.Context, e env) error {
 		defer func() { _ = f.Close() }() // it was read only
 		in = f
 	}
+
 	return withQueue(ctx, e, func(q *queue.Queue) error {
 		done, err := q.Publish(ctx, readJobs(in, e.settings.Again))
 		_, _ = fmt.Fprintf(e.stdout, "fleet: %d jobs stored, %d of them were there already\n", done.Stored, done.Repeats)
@@ -65,9 +67,11 @@ func readJobs(in io.Reader, again bool) iter.Seq2[queue.Job, error] {
 				yield(queue.Job{}, fmt.Errorf("line %d: %w", number, end))
 				return
 			}
+
 			if number == 1 {
 				line = strings.TrimPrefix(line, "\ufeff") // as editors of Windows write it
 			}
+
 			line = strings.TrimSpace(line)
 			if line == "" || strings.HasPrefix(line, "#") {
 				if end != nil {
@@ -75,6 +79,7 @@ func readJobs(in io.Reader, again bool) iter.Seq2[queue.Job, error] {
 				}
 				continue
 			}
+
 			if err := queue.Check(queue.Job{URL: line}); err != nil {
 				yield(queue.Job{}, fmt.Errorf("line %d: %w", number, err))
 				return
@@ -94,6 +99,7 @@ func results(ctx context.Context, e env) error {
 			if err != nil {
 				return err
 			}
+
 			line := struct {
 				ID          string    `json:"id"`
 				URL         string    `json:"url"`
@@ -105,6 +111,7 @@ func results(ctx context.Context, e env) error {
 				Time        time.Time `json:"time"`
 				Body        []byte    `json:"body,omitempty"` // in base64: a page need not be text
 			}{r.ID, r.URL, r.FinalURL, r.Status, r.ContentType, len(r.Body), r.Worker, r.Time, nil}
+
 			if line.FinalURL == line.URL {
 				line.FinalURL = ""
 			}
@@ -115,6 +122,7 @@ func results(ctx context.Context, e env) error {
 				return err
 			}
 		}
+
 		return nil
 	})
 }
@@ -127,6 +135,7 @@ func dead(ctx context.Context, e env) error {
 			_, _ = fmt.Fprintf(e.stdout, "fleet: %d jobs put back\n", n)
 			return err
 		}
+
 		out := json.NewEncoder(e.stdout)
 		for d, err := range q.DeadLetters(ctx) {
 			if err != nil {
@@ -143,6 +152,7 @@ func dead(ctx context.Context, e env) error {
 				return err
 			}
 		}
+
 		return nil
 	})
 }

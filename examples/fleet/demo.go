@@ -19,6 +19,7 @@ func demo(ctx context.Context, e env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, pages.Close()) }()
+
 	s := &e.settings
 	if s.DataDir == defaults().DataDir {
 		if s.DataDir, err = os.MkdirTemp("", "fleet-demo-"); err != nil {
@@ -26,6 +27,7 @@ func demo(ctx context.Context, e env) (err error) {
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(s.DataDir)) }()
 	}
+
 	if s.Workers == 0 {
 		s.Workers = 3
 	}
@@ -35,9 +37,11 @@ func demo(ctx context.Context, e env) (err error) {
 	if s.NATS.Listen == defaults().NATS.Listen {
 		s.NATS.Listen = "127.0.0.1:0"
 	}
+
 	s.Worker.Name = "demo"
 	s.Log.Level = "error" // pages that are missing are part of it
 	s.allowLoopback()
+
 	return withHub(ctx, e, func(ctx context.Context, h running) error {
 		started := time.Now()
 		done, err := h.queue.Publish(ctx, pagesOf(pages, s.Jobs))
@@ -47,6 +51,7 @@ func demo(ctx context.Context, e env) (err error) {
 		_, _ = fmt.Fprintf(e.stdout, "fleet: %d jobs queued\n", done.Stored)
 		tick := time.NewTicker(100 * time.Millisecond)
 		defer tick.Stop()
+
 		for {
 			st, err := h.queue.Stats(ctx)
 			if err == nil && st.Waiting+st.Working == 0 {

@@ -137,12 +137,14 @@ func connect(ctx context.Context, s Settings, log *slog.Logger) (*nats.Conn, fun
 		nc, err := dial(ctx, s, "hub", log)
 		return nc, func() error { return nil }, err
 	}
+
 	embedded, err := broker.StartServer(ctx, broker.ServerOptions{
 		Listen: s.NATS.Listen, Dir: filepath.Join(s.DataDir, "nats"), Token: s.NATS.Token, DisableSync: s.NATS.DisableSync, Logger: log,
 	})
 	if err != nil {
 		return nil, nil, err
 	}
+
 	nc, err := embedded.Connect(ctx, "fleet hub", log)
 	if err != nil {
 		return nil, nil, errors.Join(err, embedded.Close())
@@ -191,6 +193,7 @@ func openAlerts(s Settings, log *slog.Logger) (*notify.Hub, error) {
 		}
 		receivers = append(receivers, notify.Receiver{Name: "mail", Notifier: client})
 	}
+
 	if !s.Slack.Webhook.IsZero() {
 		s.Slack.Logger = log
 		webhook, err := slack.NewWebhook(s.Slack.Webhook, &s.Slack.Options)
@@ -199,6 +202,7 @@ func openAlerts(s Settings, log *slog.Logger) (*notify.Hub, error) {
 		}
 		receivers = append(receivers, notify.Receiver{Name: "slack", Notifier: webhook})
 	}
+
 	if len(receivers) == 0 {
 		return nil, nil
 	}
@@ -231,6 +235,7 @@ func healthcheck(ctx context.Context, e env) error {
 	if err != nil {
 		return err
 	}
+
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return err

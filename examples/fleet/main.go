@@ -49,11 +49,13 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) > 0 {
 		name = args[0]
 	}
+
 	command, ok := commands[name]
 	if !ok {
 		_, _ = fmt.Fprintf(stderr, "fleet: %q is no command: there are hub, worker, submit, results, dead, demo and healthcheck; fleet hub -help lists the flags\n", name)
 		return 2
 	}
+
 	settings, rest, err := load(ctx, name, args[1:], stderr)
 	if _, wrong := errors.AsType[*config.Report](err); errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -64,6 +66,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		}
 		return 1
 	}
+
 	if len(rest) > 0 && name != "submit" {
 		_, _ = fmt.Fprintf(stderr, "fleet: %s takes no %q: there are flags alone, see -help\n", name, rest[0])
 		return 2

@@ -122,6 +122,7 @@ func (s Settings) Validate() error {
 			errs = append(errs, fmt.Errorf("%s %q: write host:port, as 127.0.0.1:8080", a.key, a.value))
 		}
 	}
+
 	if _, err := s.hosts(); err != nil {
 		errs = append(errs, err)
 	}
@@ -144,6 +145,7 @@ func load(ctx context.Context, command string, args []string, stderr io.Writer) 
 	if err := flags.Parse(args); err != nil {
 		return Settings{}, nil, err
 	}
+
 	var layers []config.Option
 	if *file != "" {
 		layers = append(layers, config.File(*file))

@@ -91,6 +91,7 @@ func work(ctx context.Context, s Settings, nc *nats.Conn, log *slog.Logger) (err
 	if err != nil {
 		return err
 	}
+
 	agreed := q.Agreed() // by the hub: who joins changes nothing
 	limiter, err := hostlimit.New(ctx, js, hostlimit.Options{PerSecond: agreed.PerSecond, Burst: agreed.Burst, Replicas: agreed.Replicas, Logger: log})
 	if err != nil {
@@ -100,13 +101,16 @@ func work(ctx context.Context, s Settings, nc *nats.Conn, log *slog.Logger) (err
 	if err != nil {
 		return err
 	}
+
 	client, err := newClient(ctx, s, queue.MaxBodyBytes(nc), log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
+
 	// With the turn of the host before each request, redirects included.
 	fetching := &http.Client{Transport: limiter.Transport(client.Transport())}
+
 	w, err := q.Worker(fetch(fetching, limiter), queue.WorkerOptions{
 		Name: s.workerName(), Concurrency: s.Worker.Concurrency, DrainTimeout: s.Worker.DrainTimeout,
 		Retry: backoff.Policy{Base: s.Worker.RetryBase}, Turn: turn(limiter), Now: limiter.Now,
@@ -114,6 +118,7 @@ func work(ctx context.Context, s Settings, nc *nats.Conn, log *slog.Logger) (err
 	if err != nil {
 		return err
 	}
+
 	log.InfoContext(ctx, "worker started", "worker", s.workerName(), "concurrency", s.Worker.Concurrency)
 	// It reports until it has put its last job away.
 	reporting, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -123,6 +128,7 @@ func work(ctx context.Context, s Settings, nc *nats.Conn, log *slog.Logger) (err
 		defer end()
 		return w.Run(ctx)
 	})
+
 	group.Go(func() error {
 		return members.Run(reporting, crew.Report{Name: s.workerName(), Host: hostname()}, w.Counts)
 	})
@@ -143,15 +149,18 @@ func newClient(ctx context.Context, s Settings, most int64, log *slog.Logger) (*
 	if opts.Limits.MaxBodyBytes < 0 { // the default of the fleet
 		opts.Limits.MaxBodyBytes = most
 	}
+
 	opts.HostLimit = scrape.HostLimit{PerSecond: -1, InFlight: -1}
 	opts.Retry = scrape.Retry{Attempts: -1}
 	opts.Logger = log
 	opts.DisableStartCheck = true // jobs wait in the queue until Tor is there
+
 	if s.Egress == direct {
 		opts.Egress = scrape.Direct()
 	} else {
 		opts.Egress = scrape.SOCKS(s.Egress)
 	}
+
 	return scrape.New(ctx, &opts)
 }
 
@@ -183,6 +192,7 @@ func fetch(client *http.Client, limiter *hostlimit.Limiter) queue.Fetch {
 		if err != nil {
 			return queue.Page{}, unasked(err)
 		}
+
 		defer func() { _ = res.Body.Close() }()
 		if res.StatusCode/100 != 2 {
 			after := retryAfter(res)
@@ -193,6 +203,7 @@ func fetch(client *http.Client, limiter *hostlimit.Limiter) queue.Fetch {
 				text: fmt.Sprintf("the site answers %d %s", res.StatusCode, http.StatusText(res.StatusCode)), status: res.StatusCode, after: after,
 			}
 		}
+
 		body, err := io.ReadAll(res.Body)
 		if err != nil {
 			return queue.Page{}, err

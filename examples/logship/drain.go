@@ -25,11 +25,13 @@ func drain(ctx context.Context, dir, name string, sink logging.Sink, stdout, std
 			fmt.Fprintln(stderr, "\r"+err.Error())
 		},
 	})
+
 	if err != nil {
 		return err
 	}
 	finished := make(chan struct{})
 	var shown sync.WaitGroup
+
 	if isTerminal(stdout) {
 		shown.Go(func() {
 			tick := time.NewTicker(200 * time.Millisecond)
@@ -48,6 +50,7 @@ func drain(ctx context.Context, dir, name string, sink logging.Sink, stdout, std
 			}
 		})
 	}
+
 	begin := time.Now()
 	res, err := s.SendBulk(ctx)
 	close(finished)

@@ -48,6 +48,7 @@ func (e *event) take(a slog.Attr) bool {
 	if !ok {
 		return false
 	}
+
 	switch a.Key {
 	case "time", "@timestamp":
 		var err error
@@ -64,6 +65,7 @@ func (e *event) take(a slog.Attr) bool {
 		e.component = text
 		return true
 	}
+
 	return false
 }
 
@@ -85,6 +87,7 @@ func parseFields(d *json.Decoder) ([]slog.Attr, error) {
 		}
 		fields = append(fields, slog.Attr{Key: fmt.Sprint(key), Value: value})
 	}
+
 	_, err := d.Token()
 	return fields, err
 }

@@ -37,6 +37,7 @@ func inspect(dir, name string, w io.Writer) error {
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "file\tstate\tsealed\tsize\tlines")
+
 	files := 0
 	for _, e := range entries {
 		state, sealed := "", ""
@@ -53,6 +54,7 @@ func inspect(dir, name string, w io.Writer) error {
 		default:
 			continue
 		}
+
 		lines, bytes, err := count(filepath.Join(dir, e.Name()))
 		if errors.Is(err, os.ErrNotExist) && e.Type()&fs.ModeSymlink == 0 {
 			continue // shipped meanwhile
@@ -62,8 +64,10 @@ func inspect(dir, name string, w io.Writer) error {
 			fmt.Fprintf(table, "%s\tunreadable: %v\t%s\t\t\n", e.Name(), cause(err), sealed)
 			continue
 		}
+
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\n", e.Name(), state, sealed, size(bytes), lines)
 	}
+
 	if files == 0 {
 		_, err := fmt.Fprintf(w, "nothing waits in %s\n", dir)
 		return err
@@ -107,11 +111,13 @@ func count(path string) (lines, size int64, err error) {
 	} else if !info.Mode().IsRegular() {
 		return 0, 0, errNoFile
 	}
+
 	f, err := os.Open(path)
 	if err != nil {
 		return 0, 0, err
 	}
 	defer f.Close()
+
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := f.Read(buf)
@@ -136,16 +142,19 @@ func requeueAll(dir, name string, w io.Writer) error {
 		return err
 	}
 	slices.Sort(found)
+
 	for _, path := range found {
 		log := strings.TrimSuffix(path, quarantineSuffix)
 		if name != "" && filepath.Base(log) != name {
 			continue
 		}
+
 		// Set aside first: a shipper may quarantine more meanwhile.
 		aside := path + ".requeue"
 		if _, err := os.Lstat(aside); err == nil {
 			return fmt.Errorf("%s is left from an attempt that failed: some of it may be in the queue; look at it, then remove it", aside)
 		}
+
 		if err := os.Rename(path, aside); err != nil {
 			return err
 		}
@@ -153,11 +162,13 @@ func requeueAll(dir, name string, w io.Writer) error {
 		if err != nil {
 			return fmt.Errorf("%d events of %s are in the queue again: %w", n, aside, err)
 		}
+
 		if err := os.Remove(aside); err != nil {
 			return err
 		}
 		fmt.Fprintf(w, "%d events of %s are in the queue again\n", n, filepath.Base(path))
 	}
+
 	return nil
 }
 
@@ -171,6 +182,7 @@ func requeue(path, log string) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
+
 	defer func() { err = errors.Join(err, out.Close()) }()
 	for r := bufio.NewReader(in); ; n++ {
 		text, err := r.ReadBytes('\n')

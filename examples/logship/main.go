@@ -53,6 +53,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	flags.SetOutput(stderr)
 	dir := flags.String("dir", "", "the folder of the log")
 	name := flags.String("name", "", "the log in it, such as app.log; empty: all")
+
 	to := flags.String("to", "", "ship to: httpjson, loggly, loki, elastic, splunk, datadog or otlp")
 	url := flags.String("url", "", "the receiver's address")
 	index := flags.String("index", "", "elastic: the index; splunk: likewise")
@@ -60,6 +61,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	idField := flags.String("id-field", "", "httpjson, loggly, loki: the key that carries an event's ID")
 	plain := flags.Bool("plain", false, "send uncompressed, to a receiver that takes no gzip")
 	timeout := flags.Duration("timeout", time.Hour, "how long to go on")
+
 	requeue := flags.Bool("requeue", false, "put quarantined events back into the queue")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -67,11 +69,13 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if err := checkDir(flags, *dir); err != nil {
 		return err
 	}
+
 	if *requeue {
 		if err := requeueAll(*dir, *name, stdout); err != nil {
 			return err
 		}
 	}
+
 	if *to == "" {
 		return inspect(*dir, *name, stdout)
 	}
@@ -79,6 +83,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if err != nil {
 		return err
 	}
+
 	ctx, cancel := context.WithTimeoutCause(ctx, *timeout, fmt.Errorf("not done within %v", *timeout))
 	defer cancel()
 	return drain(ctx, *dir, *name, sink, stdout, stderr)
@@ -104,6 +109,7 @@ func newSink(to, url, index, service, idField string, plain bool, token secret.S
 	if service != "" {
 		labels["service"] = service
 	}
+
 	switch to {
 	case "httpjson":
 		return httpjson.New(&httpjson.Options{URL: url, Gzip: !plain, Token: token, IDField: idField})
@@ -124,5 +130,6 @@ func newSink(to, url, index, service, idField string, plain bool, token secret.S
 		}
 		return otlp.New(&otlp.Options{URL: url, DisableGzip: plain, Token: token, Resource: resource})
 	}
+
 	return nil, fmt.Errorf("-to %q is none of httpjson, loggly, loki, elastic, splunk, datadog and otlp", to)
 }

@@ -47,15 +47,18 @@ func openLogs(cfg settings.Settings, stderr io.Writer) (*serviceLogs, error) {
 	opts := cfg.Log
 	opts.Logger, opts.Secrets = own, cfg.Secrets()
 	opts.CloseTimeout = part(cfg.ShutdownTimeout, shipPart)
+
 	opts.OnError = func(err error) {
 		if l := reports.Load(); l != nil {
 			l.Error("the log needs attention", "error", err)
 		}
 	}
+
 	out := &serviceLogs{path: cfg.Log.File.Path, reports: reports}
 	if cfg.Log.Console.Format == "off" {
 		opts.Handlers = append(opts.Handlers, own.Handler())
 	}
+
 	if cfg.Ship.URL != "" {
 		receiver, err := httpjson.New(&httpjson.Options{
 			URL: cfg.Ship.URL, Token: cfg.Ship.Token, IDField: cfg.Ship.IDField, HTTP: sink.HTTP{AllowPlainHTTP: cfg.Ship.AllowPlainHTTP},
@@ -65,6 +68,7 @@ func openLogs(cfg settings.Settings, stderr io.Writer) (*serviceLogs, error) {
 		}
 		opts.Sink, out.sink = receiver, host(cfg.Ship.URL)
 	}
+
 	logs, err := logging.New(&opts)
 	if _, unwritable := errors.AsType[*logging.Error](err); unwritable {
 		out.degraded = fmt.Errorf("log lines go to the console alone and are not shipped: %w", err)
@@ -74,6 +78,7 @@ func openLogs(cfg settings.Settings, stderr io.Writer) (*serviceLogs, error) {
 		opts.Sink, opts.Handlers = nil, nil
 		logs, err = logging.New(&opts)
 	}
+
 	if err != nil {
 		return nil, err
 	}
@@ -146,6 +151,7 @@ func (s *service) checks(logs *serviceLogs) []health.Check {
 			return text
 		}
 	}
+
 	checks := []health.Check{
 		{Name: "history", Required: true, Func: s.history.Check, Advice: advice("the history is in data_dir; where its file was removed or replaced, end the service, put the file back from a backup if there is one, and start it again")},
 		{Name: "log", Required: true, Func: logs.check, Advice: advice(logAdvice)},
@@ -153,6 +159,7 @@ func (s *service) checks(logs *serviceLogs) []health.Check {
 		{Name: "egress", Func: s.checkEgress, Advice: s.egress.advice},
 		{Name: "config", Func: func(context.Context) error { return s.settings.Stats().Err }, Advice: advice("correct the settings; until then the last good ones hold")},
 	}
+
 	if logs.sink != "" {
 		checks = append(checks, health.Check{Name: "ship", Func: logs.checkShipping, Advice: advice("lines are kept on disk and sent once the receiver takes them; see ship.url and ship.token")})
 	}
@@ -193,6 +200,7 @@ func (s *service) follow(logs *serviceLogs) func() error {
 		s.watcher.SetEvery(d)
 		s.log.Info("schedule changed", "from", old, "to", d)
 	})
+
 	stopLog := config.OnChange(s.settings, func(c *settings.Settings) logging.Options { return c.Log }, func(_, next logging.Options) {
 		if err := logs.reconfigure(next); err != nil {
 			s.log.Warn("settings of the log not applied", "error", err)
@@ -200,6 +208,7 @@ func (s *service) follow(logs *serviceLogs) func() error {
 		}
 		s.log.Info("the log has new settings", "level", next.Level)
 	})
+
 	stopReceivers := s.followReceivers()
 	rest := func(c *settings.Settings) settings.Settings {
 		r := *c
@@ -212,6 +221,7 @@ func (s *service) follow(logs *serviceLogs) func() error {
 		}
 		return r
 	}
+
 	stopRest := config.OnChange(s.settings, rest, func(_, _ settings.Settings) {
 		s.log.Warn("settings changed that take effect at the next start; those that do at once are site.every, secrets_every, mail, slack and the levels of log")
 	})

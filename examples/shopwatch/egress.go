@@ -102,6 +102,7 @@ func (l *lateTor) run(ctx context.Context) error {
 		l.mu.Lock()
 		changed := l.err == nil || err == nil || l.err.Error() != err.Error()
 		l.tor, l.err = t, err
+
 		l.mu.Unlock()
 		if err == nil {
 			<-ctx.Done()
@@ -110,6 +111,7 @@ func (l *lateTor) run(ctx context.Context) error {
 		if changed {
 			l.log.WarnContext(ctx, "Tor is not there yet", "error", err)
 		}
+
 		select {
 		case <-ctx.Done():
 			return nil

@@ -20,6 +20,7 @@ func openAuth(cfg settings.Settings, sources *status.Sources, page *web.Handler,
 		}
 		return nil, nil
 	}
+
 	return auth.New(auth.Options{
 		Config: cfg.Auth, BaseURL: cmp.Or(cfg.Server.PublicURL, sources.Address), Logouts: logouts, Logger: logger,
 		// The provider is the operator's own, so a trace may go on there.

@@ -129,13 +129,16 @@ func version() string {
 	if !ok {
 		return "unknown"
 	}
+
 	if v := info.Main.Version; v != "" && v != "(devel)" {
 		return v
 	}
+
 	for _, s := range info.Settings {
 		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
 			return s.Value[:12]
 		}
 	}
+
 	return "development"
 }

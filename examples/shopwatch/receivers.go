@@ -87,16 +87,19 @@ func openHub(cfg settings.Settings, r *receivers, logger *slog.Logger) (hub *not
 			Name: "mail", Kind: "email", Target: strings.Join(slices.Concat(cfg.Mail.To, cfg.Mail.Bcc), ", ") + " by " + cfg.Mail.Host,
 		})
 	}
+
 	if r.slack != nil {
 		notifiers["slack"] = r.slack
 		shown = append(shown, status.Receiver{Name: "slack", Kind: "slack", Target: "webhook at " + host(cfg.Slack.Webhook.Reveal())})
 	}
 	var errs []error
+
 	add := func(name, target string, bot *chat.Receiver, err error) {
 		errs = append(errs, wrap(name, err))
 		notifiers[name] = bot
 		shown = append(shown, status.Receiver{Name: name, Kind: name, Target: target})
 	}
+
 	if !cfg.Telegram.Token.IsZero() {
 		bot, err := cfg.Telegram.New(nil)
 		add("telegram", fmt.Sprintf("chat %d", cfg.Telegram.Chat), bot, err)
@@ -105,6 +108,7 @@ func openHub(cfg settings.Settings, r *receivers, logger *slog.Logger) (hub *not
 		bot, err := cfg.Discord.New(nil)
 		add("discord", "webhook at "+host(cfg.Discord.Webhook.Reveal()), bot, err)
 	}
+
 	if !cfg.Teams.Webhook.IsZero() {
 		bot, err := cfg.Teams.New(nil)
 		add("teams", "webhook at "+host(cfg.Teams.Webhook.Reveal()), bot, err)
@@ -112,6 +116,7 @@ func openHub(cfg settings.Settings, r *receivers, logger *slog.Logger) (hub *not
 	if err := errors.Join(errs...); err != nil || len(notifiers) == 0 {
 		return nil, nil, nil, err
 	}
+
 	options := cfg.Notify
 	options.Bind(notifiers)
 	options.Logger = logger
@@ -121,6 +126,7 @@ func openHub(cfg settings.Settings, r *receivers, logger *slog.Logger) (hub *not
 	if hub, err = notify.New(&options); err != nil {
 		return nil, nil, nil, fmt.Errorf("%w (the receivers are those that have settings; the outbox is in data_dir)", err)
 	}
+
 	return hub, shown, func() error {
 		errs := []error{hub.Close()}
 		for _, n := range notifiers {
@@ -151,6 +157,7 @@ func (s *service) followReceivers() (stop func()) {
 		}
 		s.log.Info("receiver has new settings", "receiver", name)
 	}
+
 	if s.receivers.mail != nil {
 		stops = append(stops, config.OnChange(s.settings, func(c *settings.Settings) email.Options { return c.Mail },
 			func(_, _ email.Options) { follow("mail", s.receivers.renewMail) }))
@@ -159,6 +166,7 @@ func (s *service) followReceivers() (stop func()) {
 		stops = append(stops, config.OnChange(s.settings, func(c *settings.Settings) settings.Slack { return c.Slack },
 			func(_, _ settings.Slack) { follow("slack", s.receivers.renewSlack) }))
 	}
+
 	return func() {
 		for _, stop := range stops {
 			stop()

@@ -22,6 +22,7 @@ type stage struct {
 func start(ctx context.Context, name string, failed chan<- error, work func(context.Context) error) *stage {
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	st := &stage{name: name, stop: stop, done: make(chan error, 1)}
+
 	go func() {
 		err := work(ctx)
 		st.done <- err
@@ -35,6 +36,7 @@ func start(ctx context.Context, name string, failed chan<- error, work func(cont
 			}
 		}
 	}()
+
 	return st
 }
 

@@ -143,6 +143,7 @@ func (a *assembly) openHub(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+
 	if a.hub = hub; hub != nil {
 		a.onClose(end)
 		a.notifier, a.sources.Hub, a.sources.Receivers = hub, hub, shown

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/svcblocks/svcblocks/internal/testenv"
 )
 
 // adopted are the samples that readers copy into modules of their own.
@@ -17,9 +19,7 @@ var adopted = []string{"minimal", "adopt/step0", "adopt/step1", "adopt/step2", "
 // imports of this module, everybody can import.
 func TestSamplesBuildElsewhere(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("builds programs")
-	}
+	testenv.Slow(t)
 	dir, _ := load(t)
 	const version = "v0.0.1"
 	env := proxy(t, dir, version)

@@ -20,6 +20,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/svcblocks/svcblocks/internal/testenv"
 )
 
 // snippet is a block of Go in a page.
@@ -69,9 +71,7 @@ func snippets(text string) (list []snippet) {
 // snippet leaves unused is no fault.
 func TestSnippets(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("lists the exports of all packages")
-	}
+	testenv.Slow(t)
 	dir, _ := load(t)
 	lib, err := library()
 	if err != nil {
@@ -117,9 +117,7 @@ func exists(path string) bool { _, err := os.Stat(path); return err == nil }
 // TestSnippetsAreChecked shows the checker what it must refuse.
 func TestSnippetsAreChecked(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("lists the exports of all packages")
-	}
+	testenv.Slow(t)
 	lib, err := library()
 	if err != nil {
 		t.Fatal(err)

@@ -256,7 +256,7 @@ func TestSecondNames(t *testing.T) {
 	victim := filepath.Join(t.TempDir(), "victim")
 	place(t, victim, os.Getuid(), 0o600)
 	if err := os.Link(victim, filepath.Join(dir, "x")); err != nil {
-		t.Skipf("no second names here: %v", err)
+		t.Fatal(err)
 	}
 	d := openDir(t, dir, safefile.Policy{})
 	if _, err := d.OpenFile("x", os.O_WRONLY|os.O_APPEND, 0); err == nil || !strings.Contains(err.Error(), "second name") {
@@ -275,7 +275,7 @@ func TestPipesAreNotWaitedFor(t *testing.T) {
 	d := openDir(t, t.TempDir(), safefile.Policy{})
 	path := filepath.Join(d.Path(), "x")
 	if err := mkfifo(path); err != nil {
-		t.Skipf("no pipes here: %v", err)
+		t.Fatal(err)
 	}
 	for _, flag := range []int{os.O_RDONLY, os.O_RDWR, os.O_WRONLY} {
 		for _, open := range []func() (*os.File, error){

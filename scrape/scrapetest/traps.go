@@ -282,11 +282,13 @@ func (s *TrapSite) serveFrames(c, plain net.Conn) {
 	if framer.WriteSettings() != nil {
 		return
 	}
+
 	for {
 		frame, err := framer.ReadFrame()
 		if err != nil {
 			return
 		}
+
 		switch frame := frame.(type) {
 		case *http2.PingFrame:
 			if !frame.IsAck() && framer.WritePing(true, frame.Data) != nil {
@@ -390,6 +392,7 @@ func framedTraps() []Trap {
 		}},
 		{Name: "421 over HTTP/2", Unprocessed: true, frames: func(f *framed) { f.header(true, ":status", "421") }},
 	}
+
 	for i := range list {
 		list[i].secure = true
 	}
@@ -447,12 +450,14 @@ func busyTraps() []Trap {
 		return func(a *answer) bool { return a.say(status, header()) }
 	}
 	line := func(text string) func() string { return func() string { return text } }
+
 	later := func(base, wait time.Duration) func() string {
 		return func() string {
 			now := time.Now().Add(base).UTC()
 			return "Date: " + now.Format(http.TimeFormat) + "\r\nRetry-After: " + now.Add(wait).Format(http.TimeFormat) + "\r\n"
 		}
 	}
+
 	return []Trap{
 		{Name: "429 without a time", Unprocessed: true, answer: busy("429 Too Many Requests", line(""))},
 		{Name: "Retry-After of 0", Unprocessed: true, answer: busy("429 Too Many Requests", line("Retry-After: 0\r\n"))},

@@ -17,10 +17,12 @@ const posAttr = "data-svc-source-pos"
 func annotate(src []byte) []byte {
 	z := html.NewTokenizer(bytes.NewReader(src))
 	out := make([]byte, 0, len(src)+len(src)/4)
+
 	line, lineStart, offset := 1, 0, 0
 	for {
 		kind := z.Next()
 		raw := z.Raw()
+
 		if kind == html.StartTagToken || kind == html.SelfClosingTagToken {
 			name := 1
 			for name < len(raw) && !bytes.ContainsRune([]byte(" \t\r\n\f/>"), rune(raw[name])) {
@@ -32,12 +34,14 @@ func annotate(src []byte) []byte {
 		} else {
 			out = append(out, raw...)
 		}
+
 		for i, c := range raw {
 			if c == '\n' {
 				line++
 				lineStart = offset + i + 1
 			}
 		}
+
 		offset += len(raw)
 		if kind == html.ErrorToken {
 			return out

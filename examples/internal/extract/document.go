@@ -41,16 +41,19 @@ func Open(r io.Reader, src Source) (*Document, error) {
 	if err != nil {
 		return nil, &Error{URL: src.URL.Redacted(), Err: err, Hint: "check the address and what the server sends there"}
 	}
+
 	doc, err := goquery.NewDocumentFromReader(bytes.NewReader(annotate(text)))
 	if err != nil {
 		return nil, &Error{URL: src.URL.Redacted(), Err: fmt.Errorf("%w: %w", ErrNotHTML, err)}
 	}
 	base := *src.URL
+
 	if href, ok := doc.Find("base[href]").First().Attr("href"); ok {
 		if u, err := base.Parse(strings.TrimSpace(href)); err == nil {
 			base = *u
 		}
 	}
+
 	base.User = nil // a password is not part of a link
 	return &Document{url: src.URL, base: &base, doc: doc}, nil
 }
@@ -77,6 +80,7 @@ func resolve(base *url.URL, href string) (string, error) {
 func links(doc *goquery.Document, selector string, base *url.URL, host string) []string {
 	var out []string
 	seen := map[string]bool{}
+
 	doc.Find(selector).Each(func(_ int, s *goquery.Selection) {
 		href, ok := s.Attr("href")
 		if !ok {
@@ -92,6 +96,7 @@ func links(doc *goquery.Document, selector string, base *url.URL, host string) [
 		seen[link] = true
 		out = append(out, link)
 	})
+
 	return out
 }
 

@@ -65,6 +65,7 @@ func (e *Error) Error() string {
 	if e.Item > 0 {
 		fmt.Fprintf(&b, ": item %d", e.Item)
 	}
+
 	if e.Field != "" {
 		b.WriteString(": " + e.Field)
 	}
@@ -72,6 +73,7 @@ func (e *Error) Error() string {
 		fmt.Fprintf(&b, " %q", e.Text)
 	}
 	b.WriteString(": " + e.Err.Error())
+
 	if e.Hint != "" {
 		b.WriteString(" (" + e.Hint + ")")
 	}

@@ -95,6 +95,7 @@ func (s Selectors) withDefaults() Selectors {
 			*f.field = f.value
 		}
 	}
+
 	return s
 }
 
@@ -118,6 +119,7 @@ func (s Selectors) Validate() error {
 			errs = append(errs, fmt.Errorf("extract: selector %s %q: %w", f.key, f.value, err))
 		}
 	}
+
 	return errors.Join(errs...)
 }
 
@@ -133,9 +135,11 @@ func Parse(r io.Reader, src Source, sel Selectors) (Page, error) {
 		}
 		return Page{}, err
 	}
+
 	sel = sel.withDefaults()
 	page := Page{Links: d.Links(sel.Pages)}
 	at := src.URL.Redacted()
+
 	found := d.doc.Find(sel.Item)
 	if found.Length() == 0 {
 		return page, &Error{
@@ -143,6 +147,7 @@ func Parse(r io.Reader, src Source, sel Selectors) (Page, error) {
 			Hint: "the item selector " + sel.Item + " matches nothing: adapt site.selectors to the page's markup",
 		}
 	}
+
 	found.Each(func(i int, s *goquery.Selection) {
 		item, problems := readItem(s, sel, d.base)
 		line, column := position(s.Get(0))
@@ -154,6 +159,7 @@ func Parse(r io.Reader, src Source, sel Selectors) (Page, error) {
 			page.Items = append(page.Items, item)
 		}
 	})
+
 	return page, nil
 }
 
@@ -165,6 +171,7 @@ func readItem(s *goquery.Selection, sel Selectors, base *url.URL) (Item, []*Erro
 		problems = append(problems, &Error{Field: "name", Err: ErrMissing})
 	}
 	price := value(s.Find(sel.Price))
+
 	var err error
 	switch item.Price, err = ParsePrice(price, strings.TrimSpace(value(s.Find(sel.Currency)))); {
 	case strings.TrimSpace(price) == "":
@@ -174,12 +181,14 @@ func readItem(s *goquery.Selection, sel Selectors, base *url.URL) (Item, []*Erro
 	case err != nil:
 		problems = append(problems, &Error{Field: "price", Text: price, Err: err})
 	}
+
 	href, ok := s.Find(sel.URL).First().Attr("href")
 	if !ok {
 		problems = append(problems, &Error{Field: "url", Err: ErrMissing})
 	} else if item.URL, err = resolve(base, href); err != nil {
 		problems = append(problems, &Error{Field: "url", Text: href, Err: err})
 	}
+
 	item.Availability = availability(value(s.Find(sel.Availability)))
 	item.Category = strings.Join(strings.Fields(value(s.Find(sel.Category))), " ")
 	return item, problems

@@ -45,6 +45,7 @@ func fields[T any](tag string) ([]field, error) {
 	if t.Kind() != reflect.Struct {
 		return nil, fmt.Errorf("extract: %v: %w: it is no struct", t, ErrFields)
 	}
+
 	var out []field
 	for _, sf := range reflect.VisibleFields(t) {
 		name, ok := sf.Tag.Lookup(tag)
@@ -55,6 +56,7 @@ func fields[T any](tag string) ([]field, error) {
 			index: sf.Index, name: name, typ: sf.Type,
 			attr: sf.Tag.Get("attr"), layout: sf.Tag.Get("layout"), unit: sf.Tag.Get("unit"),
 		}
+
 		fail := func(why string) error {
 			return fmt.Errorf("extract: %v.%s: %w: %s", t, sf.Name, ErrFields, why)
 		}
@@ -64,12 +66,14 @@ func fields[T any](tag string) ([]field, error) {
 		if f.opt = f.typ.Kind() == reflect.Pointer; f.opt {
 			f.typ = f.typ.Elem()
 		}
+
 		switch {
 		case f.typ == timeType && f.layout == "":
 			return nil, fail(`a time needs a layout, such as layout:"2006-01-02"`)
 		case f.typ != timeType && !reflect.PointerTo(f.typ).Implements(unmarsh) && !readable(f.typ.Kind()):
 			return nil, fail("its type cannot be read from text; give it an UnmarshalText method")
 		}
+
 		if tag == "css" && name != "." {
 			m, err := cascadia.Compile(name)
 			if err != nil {
@@ -77,8 +81,10 @@ func fields[T any](tag string) ([]field, error) {
 			}
 			f.match = m
 		}
+
 		out = append(out, f)
 	}
+
 	if len(out) == 0 {
 		return nil, fmt.Errorf("extract: %v: %w: no field has the tag %s", t, ErrFields, tag)
 	}
@@ -152,6 +158,7 @@ var blocks = map[string]bool{
 func nodeText(n *html.Node) string {
 	var b strings.Builder
 	var walk func(*html.Node)
+
 	walk = func(n *html.Node) {
 		for c := n.FirstChild; c != nil; c = c.NextSibling {
 			switch {
@@ -167,6 +174,7 @@ func nodeText(n *html.Node) string {
 			}
 		}
 	}
+
 	walk(n)
 	return b.String()
 }
@@ -195,6 +203,7 @@ func (d *Document) parse(v reflect.Value, f *field, text string) *Error {
 		}
 		text = bare
 	}
+
 	if f.typ == timeType {
 		at, err := time.Parse(f.layout, text)
 		if err != nil {
@@ -203,12 +212,14 @@ func (d *Document) parse(v reflect.Value, f *field, text string) *Error {
 		v.Set(reflect.ValueOf(at))
 		return nil
 	}
+
 	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
 		if err := u.UnmarshalText([]byte(text)); err != nil {
 			return &Error{Err: fmt.Errorf("%w: %w", ErrValue, err)}
 		}
 		return nil
 	}
+
 	switch k := v.Kind(); k {
 	case reflect.String:
 		if f.attr == "href" || f.attr == "src" {
@@ -246,6 +257,7 @@ func (d *Document) parse(v reflect.Value, f *field, text string) *Error {
 		}
 		v.SetUint(n)
 	}
+
 	return nil
 }
 

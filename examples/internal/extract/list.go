@@ -30,6 +30,7 @@ func List[T any](d *Document, selector string) (Result[T], error) {
 	if found.Length() == 0 {
 		return Result[T]{}, d.none(selector)
 	}
+
 	var out Result[T]
 	for i, n := range found.Nodes {
 		read(d, &out, fs, n, i+1, func(f *field) *html.Node {
@@ -42,6 +43,7 @@ func List[T any](d *Document, selector string) (Result[T], error) {
 			return nil
 		})
 	}
+
 	return out, nil
 }
 
@@ -58,6 +60,7 @@ func (d *Document) none(selector string) error {
 func read[T any](d *Document, out *Result[T], fs []field, n *html.Node, number int, find func(*field) *html.Node) {
 	var item T
 	v := reflect.ValueOf(&item).Elem()
+
 	ok := true
 	for i := range fs {
 		f := &fs[i]
@@ -65,6 +68,7 @@ func read[T any](d *Document, out *Result[T], fs []field, n *html.Node, number i
 		if at != nil {
 			text, there = d.text(f, at)
 		}
+
 		var e *Error
 		switch {
 		case there:
@@ -72,6 +76,7 @@ func read[T any](d *Document, out *Result[T], fs []field, n *html.Node, number i
 		case !f.opt:
 			e = &Error{Field: f.name, Err: ErrMissing}
 		}
+
 		if e == nil {
 			continue
 		}
@@ -79,10 +84,12 @@ func read[T any](d *Document, out *Result[T], fs []field, n *html.Node, number i
 		if at == nil {
 			at = n
 		}
+
 		e.URL, e.Item, e.Text = d.url.Redacted(), number, shorten(e.Text)
 		e.Line, e.Column = position(at)
 		out.Problems = append(out.Problems, e)
 	}
+
 	if ok {
 		out.Items = append(out.Items, item)
 	}

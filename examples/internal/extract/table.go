@@ -24,6 +24,7 @@ func Table[T any](d *Document, selector string) (Result[T], error) {
 	if err != nil {
 		return Result[T]{}, err
 	}
+
 	var table *html.Node
 	for _, n := range d.doc.Find(selector).Nodes {
 		if n.Data == "table" {
@@ -31,16 +32,19 @@ func Table[T any](d *Document, selector string) (Result[T], error) {
 			break
 		}
 	}
+
 	if table == nil {
 		return Result[T]{}, d.none(selector)
 	}
 	titles, body := split(table)
+
 	columns := make(map[string]int, len(fs))
 	for _, f := range fs {
 		if columns[f.name], err = d.column(table, titles, f.name); err != nil {
 			return Result[T]{}, err
 		}
 	}
+
 	var out Result[T]
 	for i, r := range body {
 		read(d, &out, fs, r.node, i+1, func(f *field) *html.Node {
@@ -50,6 +54,7 @@ func Table[T any](d *Document, selector string) (Result[T], error) {
 			return nil
 		})
 	}
+
 	return out, nil
 }
 
@@ -85,9 +90,11 @@ func split(table *html.Node) (titles []string, body []row) {
 			body = append(body, grid(section)...)
 		}
 	}
+
 	if len(head) == 0 && len(body) > 0 {
 		head, body = body[:1], body[1:]
 	}
+
 	if len(head) > 0 {
 		var last *html.Node
 		for _, c := range head[len(head)-1].cells {
@@ -99,6 +106,7 @@ func split(table *html.Node) (titles []string, body []row) {
 			titles = append(titles, strings.Join(strings.Fields(nodeText(c)), " "))
 		}
 	}
+
 	body = slices.DeleteFunc(body, func(r row) bool {
 		return !slices.ContainsFunc(r.cells, func(c *html.Node) bool { return c != nil && c.Data == "td" })
 	})
@@ -123,12 +131,14 @@ type hanging struct {
 func grid(section *html.Node) []row {
 	var rows []row
 	var above []hanging // by column
+
 	spanned := 0
 	for tr := range section.ChildNodes() {
 		if tr.Data != "tr" {
 			continue
 		}
 		r := row{node: tr}
+
 		hang := func() bool { // takes over a cell from above
 			c := len(r.cells)
 			if c >= len(above) || above[c].rows == 0 || spanned >= maxSpanned {
@@ -139,12 +149,14 @@ func grid(section *html.Node) []row {
 			spanned++
 			return true
 		}
+
 		for td := range tr.ChildNodes() {
 			if td.Data != "td" && td.Data != "th" {
 				continue
 			}
 			for hang() {
 			}
+
 			down := span(td, "rowspan") - 1 // rowspan 0 is all that follow
 			for i := range min(max(1, span(td, "colspan")), maxColumns) {
 				if i > 0 {
@@ -160,6 +172,7 @@ func grid(section *html.Node) []row {
 				above[c] = hanging{td, down}
 			}
 		}
+
 		for i := len(above) - 1; i >= len(r.cells); i-- {
 			if above[i].rows == 0 {
 				continue
@@ -172,8 +185,10 @@ func grid(section *html.Node) []row {
 			}
 			break
 		}
+
 		rows = append(rows, r)
 	}
+
 	return rows
 }
 
@@ -200,5 +215,6 @@ func span(n *html.Node, key string) int {
 			return maxSpan
 		}
 	}
+
 	return 1
 }

@@ -140,6 +140,7 @@ func cell(item reflect.Value, c column) (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	text, err := format(v)
 	switch {
 	case err != nil:
@@ -151,6 +152,7 @@ func cell(item reflect.Value, c column) (string, error) {
 	case isText(v.Type()):
 		text = guard(text)
 	}
+
 	return text, nil
 }
 
@@ -194,6 +196,7 @@ func WriteJSONLines[T any](w io.Writer, items []T) error {
 	b := bufio.NewWriter(w)
 	enc := json.NewEncoder(b)
 	enc.SetEscapeHTML(false)
+
 	for n := range items {
 		v := reflect.ValueOf(&items[n]).Elem()
 		for _, c := range cols {
@@ -209,6 +212,7 @@ func WriteJSONLines[T any](w io.Writer, items []T) error {
 			return fmt.Errorf("rows: item %d: %w", n+1, err)
 		}
 	}
+
 	return b.Flush()
 }
 
@@ -222,6 +226,7 @@ func ReadFile[T any](path string) ([]T, error) {
 	default:
 		return nil, fmt.Errorf("%s: %w", path, ErrFormat)
 	}
+
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -246,16 +251,19 @@ func ReadCSV[T any](r io.Reader) ([]T, error) {
 	if err != nil {
 		return nil, &Error{Line: 1, Err: err}
 	}
+
 	order, err := match(columns[T](), head)
 	if err != nil {
 		return nil, err
 	}
+
 	var items []T
 	for {
 		record, err := in.Read()
 		if errors.Is(err, io.EOF) {
 			return items, nil
 		}
+
 		if err != nil {
 			line := 0
 			if e, ok := errors.AsType[*csv.ParseError](err); ok {
@@ -263,6 +271,7 @@ func ReadCSV[T any](r io.Reader) ([]T, error) {
 			}
 			return nil, &Error{Line: line, Err: err}
 		}
+
 		var item T
 		v := reflect.ValueOf(&item).Elem()
 		for i, c := range order {
@@ -278,6 +287,7 @@ func ReadCSV[T any](r io.Reader) ([]T, error) {
 				return nil, &Error{Line: line, Column: c.name, Text: record[i], Err: err}
 			}
 		}
+
 		items = append(items, item)
 	}
 }
@@ -287,6 +297,7 @@ func match(cols []column, head []string) ([]column, error) {
 	left := slices.Clone(cols)
 	var order []column
 	head[0] = strings.TrimPrefix(head[0], "\uFEFF") // spreadsheets put one there
+
 	for _, name := range head {
 		i := slices.IndexFunc(left, func(c column) bool { return c.name == name })
 		if i < 0 {
@@ -295,6 +306,7 @@ func match(cols []column, head []string) ([]column, error) {
 		order = append(order, left[i])
 		left = slices.Delete(left, i, i+1)
 	}
+
 	if len(left) > 0 {
 		return nil, &Error{Line: 1, Err: fmt.Errorf("%w: without %s", ErrColumns, names(left))}
 	}
@@ -319,6 +331,7 @@ func ReadJSONLines[T any](r io.Reader) ([]T, error) {
 		if err != nil && !errors.Is(err, io.EOF) {
 			return nil, &Error{Line: line, Err: err}
 		}
+
 		if text = strings.TrimSpace(text); text != "" {
 			var item T
 			dec := json.NewDecoder(strings.NewReader(text))
@@ -331,6 +344,7 @@ func ReadJSONLines[T any](r io.Reader) ([]T, error) {
 			}
 			items = append(items, item)
 		}
+
 		if err != nil {
 			return items, nil
 		}
@@ -345,10 +359,12 @@ func format(v reflect.Value) (string, error) {
 		}
 		v = v.Elem()
 	}
+
 	if m, ok := v.Addr().Interface().(encoding.TextMarshaler); ok {
 		text, err := m.MarshalText()
 		return string(text), err
 	}
+
 	switch v.Kind() {
 	case reflect.String:
 		return v.String(), nil
@@ -374,9 +390,11 @@ func parse(v reflect.Value, text string) error {
 		v.Set(reflect.New(v.Type().Elem()))
 		v = v.Elem()
 	}
+
 	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
 		return u.UnmarshalText([]byte(text))
 	}
+
 	var err error
 	switch v.Kind() {
 	case reflect.String:
@@ -400,6 +418,7 @@ func parse(v reflect.Value, text string) error {
 	default:
 		return fmt.Errorf("a %v is no cell: give it MarshalText and UnmarshalText", v.Type())
 	}
+
 	if e, ok := errors.AsType[*strconv.NumError](err); ok {
 		return fmt.Errorf("not a %v: %w", v.Type(), e.Err)
 	}

@@ -28,6 +28,7 @@ type made struct {
 func generate(seed uint64, n int) made {
 	r := rand.New(rand.NewPCG(seed, 0x7ea))
 	m := made{broken: map[int]string{}}
+
 	altitudes := make([]float64, len(names))
 	for i, name := range names {
 		altitudes[i] = math.Round((300+1900*r.Float64())/10) * 10
@@ -37,6 +38,7 @@ func generate(seed uint64, n int) made {
 		}
 		m.estates = append(m.estates, e)
 	}
+
 	for i := range n {
 		if i > 20 && r.Float64() < 0.02 { // listed again, some with a corrected price
 			again := m.lots[i-1-r.IntN(20)]
@@ -46,11 +48,13 @@ func generate(seed uint64, n int) made {
 			m.lots = append(m.lots, again)
 			continue
 		}
+
 		lot, score := draw(r, m.estates, altitudes)
 		for math.Abs(score) < 0.2 { // the tasters of this auction are never torn
 			lot, score = draw(r, m.estates, altitudes)
 		}
 		lot.ID = fmt.Sprintf("L%05d", i+1)
+
 		switch p := r.Float64(); {
 		case p < 0.010:
 			lot.Moisture = nil
@@ -63,8 +67,10 @@ func generate(seed uint64, n int) made {
 		case p < 0.033:
 			m.broken[i] = []string{"heavy", "12,5 kg", "two chests"}[r.IntN(3)]
 		}
+
 		m.lots = append(m.lots, lot)
 	}
+
 	return m
 }
 
@@ -78,6 +84,7 @@ func draw(r *rand.Rand, estates []Estate, altitudes []float64) (Lot, float64) {
 	dry := (moisture - 5) / 1.8
 	score := 1.5*(aroma-5.5)/2.6 + 0.8*(altitudes[e]-1250)/550 - 0.5*dry*dry + 0.7*season +
 		[]float64{0.9, 0.4, -0.1, -0.7}[g] + 0.3
+
 	lot := Lot{
 		Estate: estates[e].Code, Grade: grades[g], Harvested: day,
 		WeightKG: tenths(math.Exp(4.5 + 0.6*r.NormFloat64())), Moisture: &moisture, Aroma: &aroma, Accepted: score > 0,

@@ -26,12 +26,14 @@ type Site struct {
 func NewSite(seed uint64, lots int) *Site {
 	s := &Site{made: generate(seed, lots)}
 	s.front = render("front", map[string]any{"Estates": s.made.estates, "Total": lots})
+
 	count := max(1, (lots+pageRows-1)/pageRows)
 	for p := range count {
 		type cells struct {
 			Lot
 			Weight string
 		}
+
 		var page []cells
 		for i := p * pageRows; i < min(lots, (p+1)*pageRows); i++ {
 			lot := s.made.lots[i]
@@ -41,12 +43,14 @@ func NewSite(seed uint64, lots int) *Site {
 			}
 			page = append(page, cells{lot, weight})
 		}
+
 		next := ""
 		if p+1 < count {
 			next = "/lots?page=" + strconv.Itoa(p+2)
 		}
 		s.pages = append(s.pages, render("lots", map[string]any{"Lots": page, "Total": lots, "Page": p + 1, "Pages": count, "Next": next}))
 	}
+
 	return s
 }
 

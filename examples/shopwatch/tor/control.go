@@ -35,6 +35,7 @@ func bootstrapped(ctx context.Context, addr, password string) error {
 		return err
 	}
 	defer func() { _ = conn.Close() }()
+
 	if deadline, ok := ctx.Deadline(); ok {
 		if err := conn.SetDeadline(deadline); err != nil {
 			return err
@@ -42,12 +43,14 @@ func bootstrapped(ctx context.Context, addr, password string) error {
 	} else if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		return err
 	}
+
 	text := textproto.NewConn(conn)
 	// QuotedString escapes the backslash and the quote (control-spec §2.1.1).
 	quoted := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(password)
 	if err := text.PrintfLine(`AUTHENTICATE "%s"`, quoted); err != nil {
 		return err
 	}
+
 	if _, _, err := text.ReadResponse(250); err != nil {
 		return fmt.Errorf("authenticate: %w", err)
 	}
@@ -58,11 +61,13 @@ func bootstrapped(ctx context.Context, addr, password string) error {
 	if err != nil {
 		return fmt.Errorf("bootstrap phase: %w", err)
 	}
+
 	phase, _, _ := strings.Cut(answer, "\n")
 	for word := range strings.FieldsSeq(phase) {
 		if word == "PROGRESS=100" {
 			return nil
 		}
 	}
+
 	return errors.New("not ready: " + strings.TrimPrefix(phase, "status/bootstrap-phase="))
 }

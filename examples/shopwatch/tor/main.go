@@ -53,11 +53,13 @@ func run(check bool) error {
 	if err != nil {
 		return err
 	}
+
 	if check {
 		ctx, cancel := context.WithTimeout(context.Background(), 4*time.Second)
 		defer cancel()
 		return bootstrapped(ctx, control, password)
 	}
+
 	var salt [8]byte
 	if _, err := rand.Read(salt[:]); err != nil {
 		return err

@@ -57,12 +57,14 @@ func StartServer(ctx context.Context, opts ServerOptions) (*Server, error) {
 	case opts.Token.IsZero() && !loopback.Is(host):
 		return nil, fmt.Errorf("broker: listen %s: without a token, whoever reaches this address can read and queue everything: set nats.token, or listen on 127.0.0.1", opts.Listen)
 	}
+
 	if port == 0 {
 		port = server.RANDOM_PORT
 	}
 	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
+
 	s, err := server.NewServer(&server.Options{
 		ServerName: "fleet", Host: host, Port: port, Authorization: opts.Token.Reveal(),
 		JetStream: true, StoreDir: opts.Dir, SyncAlways: !opts.DisableSync, NoSigs: true,
@@ -70,6 +72,7 @@ func StartServer(ctx context.Context, opts ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
+
 	log := opts.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -77,8 +80,10 @@ func StartServer(ctx context.Context, opts ServerOptions) (*Server, error) {
 	fatal := make(chan string, 1)
 	s.SetLogger(serverLog{log.With("component", "nats"), fatal}, false, false)
 	go s.Start()
+
 	ctx, cancel := context.WithTimeoutCause(ctx, readyWithin, fmt.Errorf("not ready within %v", readyWithin))
 	defer cancel()
+
 	for !s.ReadyForConnections(50 * time.Millisecond) {
 		var cause error
 		select {
@@ -93,6 +98,7 @@ func StartServer(ctx context.Context, opts ServerOptions) (*Server, error) {
 		s.WaitForShutdown()
 		return nil, fmt.Errorf("broker: the server did not start on %s with its streams in %s: %w", opts.Listen, opts.Dir, cause)
 	}
+
 	return &Server{nats: s, token: opts.Token}, nil
 }
 
@@ -136,6 +142,7 @@ func Dial(ctx context.Context, opts DialOptions) (*nats.Conn, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	log = log.With("component", "nats")
+
 	options := []nats.Option{
 		nats.Name(opts.Name), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond), nats.RetryOnFailedConnect(true),
 		// What cannot be sent now is an error now: each sender tries again
@@ -149,6 +156,7 @@ func Dial(ctx context.Context, opts DialOptions) (*nats.Conn, error) {
 		nats.ReconnectHandler(func(c *nats.Conn) { log.Info("connected again", "server", c.ConnectedAddr()) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warn("connection", "error", err) }),
 	}
+
 	if opts.inProcess != nil {
 		options = append(options, nats.InProcessServer(opts.inProcess))
 	}
@@ -158,6 +166,7 @@ func Dial(ctx context.Context, opts DialOptions) (*nats.Conn, error) {
 	if opts.Credentials != "" {
 		options = append(options, nats.UserCredentials(opts.Credentials))
 	}
+
 	if opts.CA != "" {
 		options = append(options, nats.RootCAs(opts.CA))
 	}
@@ -165,6 +174,7 @@ func Dial(ctx context.Context, opts DialOptions) (*nats.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("broker: connect: %w", err)
 	}
+
 	patience := time.Now().Add(time.Second)
 	for told := false; !nc.IsConnected(); {
 		last := nc.LastError()
@@ -183,5 +193,6 @@ func Dial(ctx context.Context, opts DialOptions) (*nats.Conn, error) {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+
 	return nc, nil
 }

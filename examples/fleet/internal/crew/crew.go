@@ -69,6 +69,7 @@ func Open(ctx context.Context, js jetstream.JetStream, replicas int, logger *slo
 			Storage: jetstream.MemoryStorage, Replicas: max(1, replicas),
 		})
 	}
+
 	bucket, err := open(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("crew: bucket %s: %w", bucketName, err)
@@ -84,6 +85,7 @@ func (c *Crew) Run(ctx context.Context, first Report, counts func() queue.Counts
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	first.Started = time.Now()
+
 	var settled []int64 // of the last seconds
 	for {
 		r := first
@@ -93,6 +95,7 @@ func (c *Crew) Run(ctx context.Context, first Report, counts func() queue.Counts
 		if n := len(settled) - 1; n > 0 {
 			r.PerSecond = float64(settled[n]-settled[0]) / (float64(n) * every.Seconds())
 		}
+
 		if ctx.Err() != nil {
 			r.Stopped, r.PerSecond = true, 0
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), every)
@@ -100,6 +103,7 @@ func (c *Crew) Run(ctx context.Context, first Report, counts func() queue.Counts
 			c.put(last, r)
 			return nil
 		}
+
 		c.put(ctx, r)
 		select {
 		case <-ctx.Done():
@@ -132,6 +136,7 @@ func (c *Crew) Members(ctx context.Context, now time.Time) ([]Member, error) {
 	if err != nil {
 		return nil, fmt.Errorf("crew: %w", err)
 	}
+
 	var out []Member
 	for _, key := range keys {
 		entry, err := c.bucket.Get(ctx, key)
@@ -141,18 +146,22 @@ func (c *Crew) Members(ctx context.Context, now time.Time) ([]Member, error) {
 		if err != nil {
 			return nil, fmt.Errorf("crew: %w", err)
 		}
+
 		m := Member{Seen: entry.Created(), State: "working"}
 		if err := json.Unmarshal(entry.Value(), &m.Report); err != nil {
 			continue // of another version
 		}
+
 		switch {
 		case m.Stopped:
 			m.State = "stopped"
 		case now.Sub(m.Seen) > silent:
 			m.State, m.PerSecond = "silent", 0
 		}
+
 		out = append(out, m)
 	}
+
 	slices.SortFunc(out, func(a, b Member) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
 }

@@ -60,6 +60,7 @@ func (c *clock) now(ctx context.Context) (time.Time, error) {
 func (c *clock) sync(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
+
 	best := time.Duration(-1)
 	for range clockSamples {
 		before := time.Now()
@@ -72,5 +73,6 @@ func (c *clock) sync(ctx context.Context) error {
 			best, c.server, c.local = trip, at.Add(trip/2), after
 		}
 	}
+
 	return nil
 }

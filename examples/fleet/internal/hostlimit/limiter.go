@@ -92,6 +92,7 @@ func New(ctx context.Context, js jetstream.JetStream, opts Options) (*Limiter, e
 	if opts.Replicas == 0 {
 		opts.Replicas = 1
 	}
+
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -99,6 +100,7 @@ func New(ctx context.Context, js jetstream.JetStream, opts Options) (*Limiter, e
 	if !(opts.PerSecond >= 0.001 && opts.PerSecond <= 1e6) {
 		errs = append(errs, fmt.Errorf("requests a second (PerSecond) %g: from 0.001 to 1,000,000", opts.PerSecond))
 	}
+
 	if opts.Burst < 1 || opts.Burst > 1_000_000 {
 		errs = append(errs, fmt.Errorf("requests at once (Burst) %d: from 1 to 1,000,000", opts.Burst))
 	}
@@ -106,16 +108,19 @@ func New(ctx context.Context, js jetstream.JetStream, opts Options) (*Limiter, e
 		return nil, fmt.Errorf("hostlimit: options: %w", errors.Join(errs...))
 	}
 	asker := patient.New(opts.Logger)
+
 	open := func(ctx context.Context) (jetstream.KeyValue, error) {
 		return asker.Bucket(ctx, js, jetstream.KeyValueConfig{
 			Bucket: bucketName, Description: "when each host has its next turn", History: 1, TTL: bucketTTL,
 			Storage: jetstream.MemoryStorage, Replicas: opts.Replicas,
 		})
 	}
+
 	bucket, err := open(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("hostlimit: bucket %s: %w", bucketName, err)
 	}
+
 	var stream jetstream.Stream
 	if err := asker.Ask(ctx, "find the bucket", func(ctx context.Context) (err error) {
 		stream, err = js.Stream(ctx, "KV_"+bucketName)
@@ -123,6 +128,7 @@ func New(ctx context.Context, js jetstream.JetStream, opts Options) (*Limiter, e
 	}); err != nil {
 		return nil, fmt.Errorf("hostlimit: bucket %s: %w", bucketName, err)
 	}
+
 	return &Limiter{
 		open: open, bucket: bucket, clock: clock{ask: askStream(stream)}, log: opts.Logger.With("component", "hostlimit"),
 		every: time.Duration(math.Round(float64(time.Second) / opts.PerSecond)), burst: int64(opts.Burst),
@@ -188,6 +194,7 @@ func (l *Limiter) lineUp(h *host, wait time.Duration) time.Duration {
 func (l *Limiter) Pause(ctx context.Context, name string, d time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
+
 	for ctx.Err() == nil {
 		e, key, revision, now, err := l.read(ctx, name)
 		if err != nil {
@@ -232,6 +239,7 @@ func (l *Limiter) take(ctx context.Context, name string, h *host, patience time.
 	for failures := 0; len(h.turns) == 0; {
 		// For those who wait here too, but no further ahead than that.
 		n := min(h.waiting.Load(), max(1, int64(ahead/l.every)))
+
 		turns, wait, err := l.reserve(ctx, name, n)
 		switch {
 		case err == nil && wait == 0:
@@ -254,10 +262,12 @@ func (l *Limiter) take(ctx context.Context, name string, h *host, patience time.
 				continue
 			}
 		}
+
 		if err := sleep(ctx, wait); err != nil {
 			return time.Time{}, 0, err
 		}
 	}
+
 	turn := h.turns[0]
 	h.turns = h.turns[1:]
 	return turn, 0, nil
@@ -355,12 +365,14 @@ func schedule(now, next time.Time, every time.Duration, burst, n int64) (turns [
 	if next.Sub(now) > 2*ahead+every+slack {
 		next = time.Time{}
 	}
+
 	if earliest := now.Add(-time.Duration(burst-1) * every); next.Before(earliest) {
 		next = earliest
 		if burst == 1 {
 			next = now
 		}
 	}
+
 	if wait := next.Sub(now) - ahead; wait > 0 {
 		return nil, next, wait
 	}

@@ -63,6 +63,7 @@ func (s Status) Left() string {
 	case rate < 0.05:
 		return "unknown"
 	}
+
 	left := time.Duration(float64(open) / rate * float64(time.Second))
 	switch {
 	case left > 48*time.Hour:
@@ -70,6 +71,7 @@ func (s Status) Left() string {
 	case left > time.Hour:
 		return left.Round(time.Minute).String()
 	}
+
 	return left.Round(time.Second).String()
 }
 
@@ -97,6 +99,7 @@ func NewHandler(opts Options) http.Handler {
 		"count": count, "rate": rate, "stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"clock": func(t time.Time) string { return t.Format("15:04:05") },
 	}).ParseFS(assets, "assets/page.gohtml"))
+
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		var buf bytes.Buffer
@@ -109,11 +112,13 @@ func NewHandler(opts Options) http.Handler {
 		w.Header().Set("Content-Security-Policy", policy)
 		_, _ = w.Write(buf.Bytes()) // a reader who left is no error of ours
 	})
+
 	mux.Handle("GET /assets/page.css", asset("assets/page.css", "text/css; charset=utf-8"))
 	mux.Handle("GET /assets/page.js", asset("assets/page.js", "text/javascript; charset=utf-8"))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]string{"status": "ok"})
 	})
+
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if err := opts.Ready(r.Context()); err != nil {
 			answer(w, http.StatusServiceUnavailable, map[string]string{"status": "unavailable", "error": err.Error()})
@@ -121,6 +126,7 @@ func NewHandler(opts Options) http.Handler {
 		}
 		answer(w, http.StatusOK, map[string]string{"status": "ok"})
 	})
+
 	mux.HandleFunc("GET /api/status", func(w http.ResponseWriter, r *http.Request) {
 		s := opts.Status(r.Context())
 		status := http.StatusOK
@@ -132,6 +138,7 @@ func NewHandler(opts Options) http.Handler {
 			"per_second": s.PerSecond(), "workers": s.Members, "problem": s.Problem,
 		})
 	})
+
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")

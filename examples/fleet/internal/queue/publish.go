@@ -44,12 +44,14 @@ func (q *Queue) Publish(ctx context.Context, jobs iter.Seq2[Job, error]) (Publis
 		if err != nil {
 			return total, fmt.Errorf("queue: publish %s: %w", job.ID, err)
 		}
+
 		msg := nats.NewMsg(jobsPrefix + job.ID)
 		msg.Data = data
 		msg.Header.Set(nats.MsgIdHdr, job.ID)
 		if job.Again { // no repeat of the time before
 			msg.Header.Set(nats.MsgIdHdr, job.ID+".again-"+rand.Text())
 		}
+
 		if batch = append(batch, msg); len(batch) == window {
 			if err := q.publishAll(ctx, batch, &total); err != nil {
 				return total, err
@@ -57,6 +59,7 @@ func (q *Queue) Publish(ctx context.Context, jobs iter.Seq2[Job, error]) (Publis
 			batch = batch[:0]
 		}
 	}
+
 	err := q.publishAll(ctx, batch, &total)
 	return total, err
 }

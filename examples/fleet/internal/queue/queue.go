@@ -275,6 +275,7 @@ func Open(ctx context.Context, nc *nats.Conn, logger *slog.Logger) (*Queue, erro
 	if err != nil {
 		return nil, fmt.Errorf("queue: open: %w", err)
 	}
+
 	q := &Queue{js: js, asker: patient.New(logger), log: logger}
 	if err := q.asker.Ask(ctx, "open the queue", q.find); err != nil {
 		return nil, fmt.Errorf("queue: open: %w (is the hub running, and does it use the same server?)", err)

@@ -41,6 +41,7 @@ func (q *Queue) Stats(ctx context.Context) (Stats, error) {
 		}
 		*part.into = int64(info.State.Msgs)
 	}
+
 	info, err := q.consumer.Info(ctx)
 	if err != nil {
 		return Stats{}, fmt.Errorf("queue: stats: %w", err)

@@ -91,6 +91,7 @@ func (q *Queue) store(ctx context.Context, msg *nats.Msg, id string, opts ...jet
 		}
 		return err
 	})
+
 	if err != nil {
 		return false, fmt.Errorf("queue: store %s: %w", id, err)
 	}
@@ -215,6 +216,7 @@ func (q *Queue) LastDeadLetters(ctx context.Context, n int) ([]DeadLetter, error
 		return nil, fmt.Errorf("queue: dead letters: %w", err)
 	}
 	var out []DeadLetter
+
 	// Requeued ones leave gaps; looking at a few of them is enough here.
 	for seq, looked := info.State.LastSeq, 0; seq >= info.State.FirstSeq && seq > 0 && len(out) < n && looked < 5*n; seq, looked = seq-1, looked+1 {
 		raw, err := q.dead.GetMsg(ctx, seq)
@@ -226,6 +228,7 @@ func (q *Queue) LastDeadLetters(ctx context.Context, n int) ([]DeadLetter, error
 		}
 		out = append(out, deadOf(raw.Subject, raw.Header, raw.Data, raw.Sequence, raw.Time))
 	}
+
 	return out, nil
 }
 
@@ -237,19 +240,23 @@ func (q *Queue) each(ctx context.Context, s jetstream.Stream, from uint64) iter.
 			yield(nil, fmt.Errorf("queue: read: %w", err))
 			return
 		}
+
 		if info.State.Msgs == 0 {
 			return
 		}
+
 		consumer, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(from, 1)})
 		if err != nil {
 			yield(nil, fmt.Errorf("queue: read: %w", err))
 			return
 		}
+
 		messages, err := consumer.Messages()
 		if err != nil {
 			yield(nil, fmt.Errorf("queue: read: %w", err))
 			return
 		}
+
 		defer messages.Stop()
 		for {
 			msg, err := messages.Next(jetstream.NextContext(ctx))
@@ -302,6 +309,7 @@ func (q *Queue) Requeue(ctx context.Context) (int, error) {
 			continue
 		}
 		msg := nats.NewMsg(jobsPrefix + d.ID)
+
 		msg.Data = d.data
 		// The sequence number tells this time from the first one.
 		msg.Header.Set(nats.MsgIdHdr, fmt.Sprintf("%s.dead-%d", d.ID, d.sequence))
@@ -309,6 +317,7 @@ func (q *Queue) Requeue(ctx context.Context) (int, error) {
 		if err := q.publishAll(ctx, []*nats.Msg{msg}, &counted); err != nil {
 			return n, err
 		}
+
 		if err := q.dead.DeleteMsg(ctx, d.sequence); err != nil {
 			// The server has one code for whatever keeps it from deleting. That
 			// the letter is gone, as another requeue was faster, is no failure.
@@ -316,8 +325,10 @@ func (q *Queue) Requeue(ctx context.Context) (int, error) {
 				return n, fmt.Errorf("queue: requeue %s: %w", d.ID, err)
 			}
 		}
+
 		n++
 	}
+
 	return n, nil
 }
 
@@ -337,22 +348,27 @@ func (q *Queue) FollowDead(ctx context.Context, name string, tell func(context.C
 		if err != nil {
 			return fmt.Errorf("queue: follow dead letters: %w", err)
 		}
+
 		msg, nextErr := consumer.Next(jetstream.FetchMaxWait(pullWait))
 		if nextErr != nil {
 			wait(ctx, 100*time.Millisecond) // nothing there, or the server is away
 			continue
 		}
+
 		md, mdErr := msg.Metadata()
 		if mdErr != nil {
 			continue
 		}
+
 		if telling := tell(ctx, deadOf(msg.Subject(), msg.Headers(), msg.Data(), md.Sequence.Stream, md.Timestamp)); telling != nil {
 			q.log.WarnContext(ctx, "dead letter not told", "sequence", md.Sequence.Stream, "error", telling)
 			_ = msg.NakWithDelay(10 * time.Second) // else it comes again after the wait for an answer
 			continue
 		}
+
 		_ = msg.DoubleAck(ctx) // else it is told again, under the same ID
 	}
+
 	return nil
 }
 

@@ -109,6 +109,7 @@ func (q *Queue) Worker(fetch Fetch, opts WorkerOptions) (*Worker, error) {
 	if opts.Turn == nil {
 		opts.Turn = func(context.Context, Job, time.Duration) (time.Duration, error) { return 0, nil }
 	}
+
 	if opts.Now == nil {
 		opts.Now = func(context.Context) (time.Time, error) { return time.Now(), nil }
 	}
@@ -116,6 +117,7 @@ func (q *Queue) Worker(fetch Fetch, opts WorkerOptions) (*Worker, error) {
 		opts.DrainTimeout = 20 * time.Second
 	}
 	var errs []error
+
 	if opts.Name == "" {
 		errs = append(errs, errors.New("no Name: name the worker"))
 	}
@@ -150,6 +152,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		return fmt.Errorf("queue: worker %s: %w", w.opts.Name, ErrRunning)
 	}
 	defer w.running.Store(false)
+
 	// Jobs outlive ctx by the time to drain.
 	jobs, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
@@ -157,6 +160,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		time.AfterFunc(w.opts.DrainTimeout, func() { stop(errors.New("the worker stops")) })
 	})
 	defer ended()
+
 	var wg sync.WaitGroup
 	for range w.opts.Concurrency {
 		wg.Go(func() { w.loop(ctx, jobs) })
@@ -180,6 +184,7 @@ func (w *Worker) loop(ctx, jobs context.Context) {
 			w.inNow.Add(-1)
 			continue
 		}
+
 		if errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) {
 			continue // nothing to do
 		}
@@ -320,6 +325,7 @@ func (w *Worker) keep(msg jetstream.Msg) (stop func()) {
 			}
 		}
 	}()
+
 	return func() { close(done); <-ended }
 }
 

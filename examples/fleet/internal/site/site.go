@@ -78,11 +78,13 @@ func (s *Site) page(w http.ResponseWriter, r *http.Request) {
 	s.hits[number]++
 	s.times = append(s.times, time.Now())
 	s.mu.Unlock()
+
 	select {
 	case <-time.After(s.delay):
 	case <-r.Context().Done():
 		return
 	}
+
 	if err != nil || strings.HasSuffix(number, "99") {
 		http.NotFound(w, r)
 		return

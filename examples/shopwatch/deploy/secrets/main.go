@@ -44,25 +44,30 @@ func run(dir string, names []string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
+
 	// One that was there may be open to others, and the files in it are.
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return fmt.Errorf("%w (the folder must be its owner's alone, as the files in it are for everybody)", err)
 	}
+
 	for _, name := range []string{"mail_password", "slack_webhook", "ship_token"} {
 		if err := write(dir, name, nil); err != nil {
 			return err
 		}
 	}
+
 	for _, name := range []string{"tor_password", "vault_token"} {
 		if err := write(dir, name, []byte(rand.Text()+"\n")); err != nil {
 			return err
 		}
 	}
+
 	// A key without its certificate, or the other way round, is somebody's
 	// mistake that nginx explains better.
 	if exists(dir, "tls_certificate") || exists(dir, "tls_key") {
 		return nil
 	}
+
 	certificate, key, err := selfSigned(append([]string{"localhost", "127.0.0.1", "::1"}, names...))
 	if err != nil {
 		return err
@@ -101,6 +106,7 @@ func selfSigned(names []string) (certificate, key []byte, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+
 	template := &x509.Certificate{
 		SerialNumber: serial,
 		Subject:      pkix.Name{CommonName: names[0]},
@@ -108,6 +114,7 @@ func selfSigned(names []string) (certificate, key []byte, err error) {
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
+
 	for _, name := range names {
 		if ip := net.ParseIP(name); ip != nil {
 			template.IPAddresses = append(template.IPAddresses, ip)
@@ -115,6 +122,7 @@ func selfSigned(names []string) (certificate, key []byte, err error) {
 			template.DNSNames = append(template.DNSNames, name)
 		}
 	}
+
 	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
 	if err != nil {
 		return nil, nil, err
@@ -123,6 +131,7 @@ func selfSigned(names []string) (certificate, key []byte, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
 		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw}), nil
 }

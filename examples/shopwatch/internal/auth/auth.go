@@ -54,10 +54,12 @@ func New(opts Options) (*Auth, error) {
 	if err != nil {
 		return nil, fmt.Errorf("auth: new: %w", err)
 	}
+
 	sessions, err := newSessions(opts.Config, opts.Logouts)
 	if err != nil {
 		return nil, fmt.Errorf("auth: new: %w", err)
 	}
+
 	return &Auth{
 		opts: opts, public: public, secure: public.Scheme == "https", sessions: sessions,
 		admitted: admitted{users: opts.Users, clients: opts.Clients},
@@ -73,6 +75,7 @@ func (a *Auth) Run(ctx context.Context) error {
 	}
 	defer a.running.Store(false)
 	defer a.provider.client.CloseIdleConnections()
+
 	var last string // trouble that was told
 	for first := true; ; first = false {
 		wait := a.opts.KeysEvery
@@ -90,6 +93,7 @@ func (a *Auth) Run(ctx context.Context) error {
 			last = ""
 			a.opts.Logger.InfoContext(ctx, "the identity provider answers", "issuer", a.opts.Issuer)
 		}
+
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
@@ -122,6 +126,7 @@ func (a *Auth) API(next http.Handler) http.Handler {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			scope = a.opts.WriteScope
 		}
+
 		lines := r.Header.Values("Authorization")
 		if len(lines) == 0 {
 			if user, ok := a.session(r); ok {
@@ -132,23 +137,27 @@ func (a *Auth) API(next http.Handler) http.Handler {
 			a.refuse(w, r, &TokenError{Text: "send an access token, as Authorization: Bearer …"}, scope)
 			return
 		}
+
 		scheme, token, _ := strings.Cut(lines[0], " ")
 		if len(lines) > 1 || !strings.EqualFold(scheme, "Bearer") {
 			a.counts.refused.Add(1)
 			a.refuse(w, r, &TokenError{Text: "send one Authorization header, with Bearer and an access token"}, scope)
 			return
 		}
+
 		user, err := a.verifyToken(r.Context(), strings.TrimSpace(token), scope)
 		if refusal, ok := errors.AsType[*TokenError](err); ok {
 			a.counts.refused.Add(1)
 			a.refuse(w, r, refusal, scope)
 			return
 		}
+
 		if err != nil {
 			a.counts.unavailable.Add(1)
 			a.unavailable(w)
 			return
 		}
+
 		a.pass(next, w, r, user)
 	})
 }

@@ -54,16 +54,19 @@ func (c Config) Validate() error {
 		}
 		return nil
 	}
+
 	var errs []error
 	errs = append(errs, secureURL("auth.issuer", c.Issuer))
 	if c.Audience == "" && c.ClientID == "" {
 		errs = append(errs, errors.New("auth.audience is empty: name the audience of the API's access tokens, or the page's client as auth.client_id"))
 	}
+
 	for _, s := range []struct{ key, value string }{{"auth.scope", c.Scope}, {"auth.write_scope", c.WriteScope}} {
 		if strings.ContainsFunc(s.value, notScope) {
 			errs = append(errs, fmt.Errorf("%s %q: name one scope, without spaces, quotes or backslashes", s.key, s.value))
 		}
 	}
+
 	for _, s := range []struct {
 		key    string
 		values []string
@@ -72,6 +75,7 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("%s has an empty entry: leave it out", s.key))
 		}
 	}
+
 	if n := len(c.SessionKey.Reveal()); n > 0 && n < minSessionKey {
 		errs = append(errs, fmt.Errorf("auth.session_key has %d bytes: give at least %d, as from openssl rand -hex 32", n, minSessionKey))
 	}
@@ -130,11 +134,13 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Issuer == "" {
 		errs = append(errs, errors.New("auth: new: Issuer is required"))
 	}
+
 	if o.BaseURL == "" {
 		errs = append(errs, errors.New("auth: new: BaseURL is required"))
 	} else if err := secureURL("server.public_url", o.BaseURL); err != nil {
 		errs = append(errs, fmt.Errorf("auth: new: %w", err))
 	}
+
 	if o.ClientID != "" && o.SignIn == nil {
 		errs = append(errs, errors.New("auth: new: SignIn is required where there is a ClientID"))
 	}
@@ -142,6 +148,7 @@ func (o Options) withDefaults() (Options, error) {
 		errs = append(errs, fmt.Errorf("auth: new: %w", err))
 	}
 	o.Config = o.Config.withDefaults()
+
 	o.BaseURL = strings.TrimSuffix(o.BaseURL, "/") + "/"
 	o.RetryEvery = cmp.Or(o.RetryEvery, time.Second)
 	o.KeysEvery = cmp.Or(o.KeysEvery, 5*time.Minute)

@@ -62,6 +62,7 @@ func (k *keySet) VerifySignature(ctx context.Context, token string) ([]byte, err
 	if payload != nil {
 		return payload, nil
 	}
+
 	if known { // a key does not change under its name
 		return nil, errSignature
 	}
@@ -145,6 +146,7 @@ func (k *keySet) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	defer func() { _ = res.Body.Close() }()
 	if res.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("%s answered %s", k.url, res.Status)
@@ -153,12 +155,14 @@ func (k *keySet) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
 	if err := json.Unmarshal(body, &set); err != nil {
 		return nil, fmt.Errorf("%s: no key set: %w", k.url, err)
 	}
+
 	var keys []jose.JSONWebKey
 	for _, raw := range set.Keys {
 		var key jose.JSONWebKey
@@ -168,6 +172,7 @@ func (k *keySet) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 		}
 		keys = append(keys, key)
 	}
+
 	if len(keys) == 0 {
 		return nil, fmt.Errorf("%s names no key that can be used", k.url)
 	}

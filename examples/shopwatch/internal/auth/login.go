@@ -47,6 +47,7 @@ func (a *Auth) Page(next http.Handler) http.Handler {
 	if a.opts.ClientID == "" {
 		return next
 	}
+
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if user, ok := a.session(r); ok {
 			a.pass(next, w, r, user)
@@ -84,12 +85,14 @@ func (a *Auth) signIn(w http.ResponseWriter, r *http.Request) {
 	}
 	s := SignIn{Status: http.StatusOK}
 	_, at, err := a.provider.get()
+
 	if r.URL.Query().Has("out") {
 		s.Message = "You are signed out here."
 		if at.endSession != "" {
 			s.EndSession = at.endSession + "?" + url.Values{"client_id": {a.opts.ClientID}}.Encode()
 		}
 	}
+
 	if err != nil {
 		a.notNow(w, r)
 		return
@@ -130,17 +133,20 @@ func (a *Auth) start(w http.ResponseWriter, r *http.Request) {
 		a.notNow(w, r)
 		return
 	}
+
 	// The cookie has to be at the host that the provider sends back to. Once
 	// is enough: a proxy may hide which one the browser asked.
 	if !strings.EqualFold(r.Host, a.public.Host) && !r.URL.Query().Has("here") {
 		http.Redirect(w, r, a.link(pathStart)+"?here", http.StatusSeeOther)
 		return
 	}
+
 	x := attempt{State: rand.Text(), Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier(), Until: time.Now().Add(loginLasts)}
 	if err := a.setCookie(w, loginCookie, x, loginLasts); err != nil {
 		a.failed(w, r, http.StatusInternalServerError, "The sign-in could not be begun.", err)
 		return
 	}
+
 	w.Header().Set("Cache-Control", "no-store")
 	http.Redirect(w, r, a.oauth(at).AuthCodeURL(x.State, oidc.Nonce(x.Nonce), oauth2.S256ChallengeOption(x.Verifier)), http.StatusSeeOther)
 }
@@ -168,6 +174,7 @@ func (a *Auth) callback(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		err = a.sessions.open(loginCookie, c.Value, &x)
 	}
+
 	query := r.URL.Query()
 	switch {
 	case err != nil || time.Now().After(x.Until), subtle.ConstantTimeCompare([]byte(query.Get("state")), []byte(x.State)) != 1:
@@ -177,11 +184,13 @@ func (a *Auth) callback(w http.ResponseWriter, r *http.Request) {
 		a.failed(w, r, http.StatusBadRequest, "The answer came from another sign-in service.", nil)
 		return
 	}
+
 	_ = a.setCookie(w, loginCookie, nil, 0) // taking one away cannot fail
 	if code := query.Get("error"); code != "" {
 		a.failed(w, r, http.StatusForbidden, "The sign-in service did not let you in.", fmt.Errorf("%q: %q", short(code), short(query.Get("error_description"))))
 		return
 	}
+
 	session, err := a.exchange(r.Context(), query.Get("code"), x)
 	switch {
 	case errors.Is(err, errNotAdmitted):
@@ -194,6 +203,7 @@ func (a *Auth) callback(w http.ResponseWriter, r *http.Request) {
 		a.failed(w, r, http.StatusBadGateway, "The sign-in could not be completed. Please begin again.", err)
 		return
 	}
+
 	if err := a.setCookie(w, sessionCookie, session, a.opts.Session); err != nil {
 		a.failed(w, r, http.StatusInternalServerError, "The sign-in could not be completed.", err)
 		return
@@ -201,6 +211,7 @@ func (a *Auth) callback(w http.ResponseWriter, r *http.Request) {
 	a.counts.logins.Add(1)
 	a.opts.Logger.InfoContext(r.Context(), "logged in", "subject", session.Subject)
 	w.Header().Set("Cache-Control", "no-store")
+
 	relative.Redirect(w, r, "")
 }
 
@@ -279,6 +290,7 @@ func (c *person) complete(ctx context.Context, at endpoint, token *oauth2.Token,
 	if err != nil {
 		return errors.New(short(err.Error()))
 	}
+
 	if info.Subject != subject { // §5.3.2
 		return errors.New("its UserInfo is about somebody else")
 	}
@@ -286,6 +298,7 @@ func (c *person) complete(ctx context.Context, at endpoint, token *oauth2.Token,
 	if err := info.Claims(&more); err != nil {
 		return err
 	}
+
 	if c.Email == "" { // an address and whether it is verified belong together
 		c.Email, c.Verified = more.Email, more.Verified
 	}

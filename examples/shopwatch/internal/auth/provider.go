@@ -104,6 +104,7 @@ func (p *provider) discover(ctx context.Context) error {
 		}
 		return errors.New(short(err.Error())) // it may hold a whole page
 	}
+
 	var more struct {
 		KeysURL    string `json:"jwks_uri"`
 		EndSession string `json:"end_session_endpoint"`
@@ -111,6 +112,7 @@ func (p *provider) discover(ctx context.Context) error {
 	if err := found.Claims(&more); err != nil {
 		return fmt.Errorf("its description: %w", err)
 	}
+
 	at := endpoint{Endpoint: found.Endpoint(), endSession: more.EndSession, provider: found}
 	// Codes, tokens and the client's secret travel to these.
 	secure := strings.HasPrefix(p.issuer, "https:")
@@ -130,6 +132,7 @@ func (p *provider) discover(ctx context.Context) error {
 			return fmt.Errorf("its description: %s is not https, as the issuer is", name)
 		}
 	}
+
 	keys := &keySet{url: more.KeysURL, client: p.client, limit: p.limit}
 	if err := keys.refresh(ctx); err != nil {
 		return err

@@ -179,6 +179,7 @@ func firstOf(texts ...string) string {
 func (a *Auth) verify(ctx context.Context, keys *keySet, raw, audience string) (*oidc.IDToken, error) {
 	watched := &watchedKeys{keySet: keys}
 	verifier := oidc.NewVerifier(a.opts.Issuer, watched, &oidc.Config{ClientID: audience, SupportedSigningAlgs: algorithmNames()})
+
 	token, err := verifier.Verify(ctx, raw)
 	switch {
 	case err == nil:
@@ -188,9 +189,11 @@ func (a *Auth) verify(ctx context.Context, keys *keySet, raw, audience string) (
 	case watched.err != nil:
 		return nil, invalid("its signature is not the provider's", watched.err)
 	}
+
 	if expired, ok := errors.AsType[*oidc.TokenExpiredError](err); ok {
 		return nil, invalid("it has expired", expired)
 	}
+
 	// The signature is good by now, so its claims can be believed.
 	var c tokenClaims
 	if json.Unmarshal(watched.payload, &c) == nil {
@@ -201,6 +204,7 @@ func (a *Auth) verify(ctx context.Context, keys *keySet, raw, audience string) (
 			return nil, invalid("it is for another audience", err)
 		}
 	}
+
 	return nil, invalid("it is not valid", err)
 }
 

@@ -18,9 +18,11 @@ func (tab *Tab) Axe(t testing.TB) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	// Through the debugger, as the page's own policy forbids foreign scripts.
 	Eval[bool](tab, string(script)+";true")
 	raw := Eval[string](tab, `axe.run(document, {resultTypes: ["violations"]}).then(r => JSON.stringify(r.violations))`)
+
 	var violations []struct {
 		ID, Impact, Help string
 		Nodes            []struct {
@@ -28,9 +30,11 @@ func (tab *Tab) Axe(t testing.TB) []string {
 			FailureSummary string
 		}
 	}
+
 	if err := json.Unmarshal([]byte(raw), &violations); err != nil {
 		t.Fatalf("browser: axe-core: %v", err)
 	}
+
 	findings := []string{}
 	for _, v := range violations {
 		if v.Impact != "serious" && v.Impact != "critical" {
@@ -41,5 +45,6 @@ func (tab *Tab) Axe(t testing.TB) []string {
 			findings = append(findings, fmt.Sprintf("%s: %s: %s\n%s", v.Impact, v.ID, n.HTML, n.FailureSummary))
 		}
 	}
+
 	return findings
 }

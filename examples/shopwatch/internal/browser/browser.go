@@ -57,6 +57,7 @@ type Browser struct{ ctx context.Context }
 func Start(t testing.TB, flags ...string) *Browser {
 	t.Helper()
 	part := testenv.Require(t, "chromium")
+
 	opts := []chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(part.Path),
 		chromedp.Env(part.Env...),
@@ -70,6 +71,7 @@ func Start(t testing.TB, flags ...string) *Browser {
 		chromedp.Flag("hide-scrollbars", true),
 		chromedp.Flag("font-render-hinting", "none"),
 	}
+
 	if os.Geteuid() == 0 {
 		opts = append(opts, chromedp.NoSandbox) // Chromium refuses root otherwise
 	}
@@ -77,6 +79,7 @@ func Start(t testing.TB, flags ...string) *Browser {
 		name, value, _ := strings.Cut(flag, "=")
 		opts = append(opts, chromedp.Flag(name, value))
 	}
+
 	ctx, end := chromedp.NewContext(context.Background(), chromedp.WithAllocatorOptions(opts...))
 	t.Cleanup(func() {
 		if err := chromedp.Cancel(ctx); err != nil {
@@ -84,6 +87,7 @@ func Start(t testing.TB, flags ...string) *Browser {
 		}
 		end()
 	})
+
 	if err := bounded(func() error { return chromedp.Do(ctx) }); err != nil {
 		t.Fatalf("browser: start %s: %v", part.Path, err)
 	}
@@ -126,6 +130,7 @@ func (b *Browser) Open(t testing.TB, address string, v View) *Tab {
 	ctx, end := chromedp.NewContext(b.ctx, chromedp.WithListener(tab.note))
 	t.Cleanup(end)
 	tab.ctx, tab.Close = ctx, end
+
 	tab.Do(
 		call(log.Enable, cdp.Empty{}),
 		call(network.Enable, network.EnableParams{}),
@@ -139,6 +144,7 @@ func (b *Browser) Open(t testing.TB, address string, v View) *Tab {
 		call(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: v.NoScript}),
 		chromedp.Navigate(address),
 	)
+
 	return tab
 }
 
@@ -178,6 +184,7 @@ func (tab *Tab) note(event any) {
 	case *network.EventRequestWillBeSent:
 		request = e.Request.URL
 	}
+
 	tab.mu.Lock()
 	defer tab.mu.Unlock()
 	if problem != "" {
@@ -242,6 +249,7 @@ func (tab *Tab) Until(expression string, timeout time.Duration) bool {
 	tab.t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
+
 	for deadline := time.Now().Add(timeout); ; <-tick.C {
 		var yes bool
 		err := bounded(func() (err error) {
@@ -297,6 +305,7 @@ func (tab *Tab) OpenDetails() {
 func (tab *Tab) Screenshot(height int64) []byte {
 	tab.t.Helper()
 	var picture []byte
+
 	tab.Do(chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
 		layout, err := chromedp.Call(ctx, page.GetLayoutMetrics, cdp.Empty{})
 		if err != nil {
@@ -311,5 +320,6 @@ func (tab *Tab) Screenshot(height int64) []byte {
 		picture = shot.Data
 		return err
 	}))
+
 	return picture
 }

@@ -18,12 +18,14 @@ func Shrink(in []byte) ([]byte, error) {
 		return nil, fmt.Errorf("browser: shrink picture: %w", err)
 	}
 	b := src.Bounds()
+
 	counts := map[color.RGBA]int{}
 	for y := b.Min.Y; y < b.Max.Y; y++ {
 		for x := b.Min.X; x < b.Max.X; x++ {
 			counts[color.RGBAModel.Convert(src.At(x, y)).(color.RGBA)]++
 		}
 	}
+
 	palette, index := quantize(counts, 256)
 	dst := image.NewPaletted(b, palette)
 	for y := b.Min.Y; y < b.Max.Y; y++ {
@@ -31,6 +33,7 @@ func Shrink(in []byte) ([]byte, error) {
 			dst.SetColorIndex(x, y, index[color.RGBAModel.Convert(src.At(x, y)).(color.RGBA)])
 		}
 	}
+
 	var out bytes.Buffer
 	enc := png.Encoder{CompressionLevel: png.BestCompression}
 	if err := enc.Encode(&out, dst); err != nil {
@@ -51,12 +54,14 @@ func quantize(counts map[color.RGBA]int, n int) (color.Palette, map[color.RGBA]u
 	for c, k := range counts {
 		all = append(all, entry{c, k})
 	}
+
 	value := func(e entry, channel int) int { return int([3]uint8{e.c.R, e.c.G, e.c.B}[channel]) }
 	order := func(channel int) func(a, b entry) int {
 		return func(a, b entry) int {
 			return cmp.Or(value(a, channel)-value(b, channel), value(a, 0)-value(b, 0), value(a, 1)-value(b, 1), value(a, 2)-value(b, 2))
 		}
 	}
+
 	slices.SortFunc(all, order(0)) // maps have no order; the picture shall be the same each time
 	// spread returns the widest channel of a box and how urgent its division is.
 	spread := func(box []entry) (channel, width int) {
@@ -71,6 +76,7 @@ func quantize(counts map[color.RGBA]int, n int) (color.Palette, map[color.RGBA]u
 		}
 		return channel, width
 	}
+
 	boxes := [][]entry{all}
 	for len(boxes) < n {
 		widest, channel, most := -1, 0, 0
@@ -89,6 +95,7 @@ func quantize(counts map[color.RGBA]int, n int) (color.Palette, map[color.RGBA]u
 		boxes[widest] = box[:cut]
 		boxes = append(boxes, box[cut:])
 	}
+
 	palette, index := color.Palette{}, map[color.RGBA]uint8{}
 	for i, box := range boxes {
 		// The most frequent colour stands for its box, so that plain areas
@@ -99,5 +106,6 @@ func quantize(counts map[color.RGBA]int, n int) (color.Palette, map[color.RGBA]u
 			index[e.c] = uint8(i)
 		}
 	}
+
 	return palette, index
 }

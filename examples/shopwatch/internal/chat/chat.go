@@ -141,6 +141,7 @@ func (d Discord) New(opts *Options) (*Receiver, error) {
 	client := opts.client()
 	service := httpservice.New()
 	service.WithClient(client)
+
 	service.AddReceivers(&httpservice.Webhook{
 		Method: http.MethodPost, URL: d.Webhook.Reveal(), ContentType: "application/json",
 		// Both must be there: the service would write them into this map,
@@ -154,6 +155,7 @@ func (d Discord) New(opts *Options) (*Receiver, error) {
 			}
 		},
 	})
+
 	return &Receiver{service: service, secret: d.Webhook, client: client, text: func(subject, message string) (string, string) {
 		subject = plain(shorten(subject, maxTitle))
 		return subject, plainWithin(message, maxDiscord-len("****\n")-units(subject))

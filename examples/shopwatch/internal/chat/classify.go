@@ -31,6 +31,7 @@ func (c classified) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	if res.StatusCode >= 200 && res.StatusCode < 300 {
 		res.Body = struct {
 			io.Reader
@@ -39,6 +40,7 @@ func (c classified) RoundTrip(req *http.Request) (*http.Response, error) {
 		return res, nil
 	}
 	defer func() { _ = res.Body.Close() }()
+
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	if err != nil {
 		body = nil // the status says enough
@@ -56,11 +58,14 @@ func refusal(res *http.Response, body []byte) error {
 		} `json:"parameters"`
 		RetryAfter float64 `json:"retry_after"` // Discord
 	}
+
 	_ = json.Unmarshal(body, &said) // Teams, and proxies, write text
 	reason := strings.TrimSpace(res.Status + " " + said.Description + said.Message)
+
 	// NewError cleans the reason of what may be secret.
 	e := notify.NewError("send", errors.New(reason))
 	e.Code, e.Class = res.StatusCode, notify.ClassRejected
+
 	switch {
 	case res.StatusCode == http.StatusTooManyRequests:
 		e.Class = notify.ClassThrottled
@@ -75,5 +80,6 @@ func refusal(res *http.Response, body []byte) error {
 	case res.StatusCode >= 500, res.StatusCode == http.StatusRequestTimeout:
 		e.Class = notify.ClassServer
 	}
+
 	return e
 }

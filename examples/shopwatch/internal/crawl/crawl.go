@@ -93,6 +93,7 @@ func (c *Crawl) Run(ctx context.Context, fetcher Fetcher, visit func(Page) error
 	// A wait for new pages ends with ctx.
 	defer context.AfterFunc(ctx, c.frontier.close)()
 	c.frontier.add(normal(c.opts.Start))
+
 	err := fetcher.Each(ctx, c.frontier.all(ctx), c.opts.Workers, func(address string, res *http.Response, err error) error {
 		defer c.frontier.finish()
 		page := c.read(address, res, err)
@@ -103,12 +104,14 @@ func (c *Crawl) Run(ctx context.Context, fetcher Fetcher, visit func(Page) error
 		}
 		return nil
 	})
+
 	if err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+
 	unfetched, cut := c.frontier.left()
 	select {
 	case <-c.stopped:
@@ -117,6 +120,7 @@ func (c *Crawl) Run(ctx context.Context, fetcher Fetcher, visit func(Page) error
 		}
 	default:
 	}
+
 	if cut {
 		return fmt.Errorf("%w (%d): raise it, or begin at a shorter listing", ErrMaxPages, c.opts.MaxPages)
 	}
@@ -141,6 +145,7 @@ func (c *Crawl) read(address string, res *http.Response, err error) Page {
 	if page.Err != nil {
 		return page
 	}
+
 	if res.Request != nil && res.Request.URL != nil {
 		page.URL = res.Request.URL
 	}
@@ -148,6 +153,7 @@ func (c *Crawl) read(address string, res *http.Response, err error) Page {
 		page.Err = &StatusError{URL: page.URL.Redacted(), Status: res.StatusCode}
 		return page
 	}
+
 	body := &counter{r: res.Body}
 	page.Page, page.Err = extract.Parse(body, extract.Source{URL: page.URL, ContentType: res.Header.Get("Content-Type")}, c.opts.Selectors)
 	page.Bytes = body.n

@@ -31,6 +31,7 @@ func At(elapsed, step time.Duration) []Product {
 	if k >= 2 {
 		gone = int(hash("gone", (k-2)/3, 0) % uint64(len(stock)))
 	}
+
 	products := make([]Product, 0, len(stock))
 	for i, s := range stock {
 		if i == gone {
@@ -41,6 +42,7 @@ func At(elapsed, step time.Duration) []Product {
 			Cents: cents(i, s.cents, k), InStock: hash("stock", k/8, i)%14 != 0,
 		})
 	}
+
 	return products
 }
 

@@ -34,11 +34,13 @@ func Start(ctx context.Context, opts *Options) (*World, error) {
 	if opts != nil {
 		o = *opts
 	}
+
 	for _, l := range []**slog.Logger{&o.Shop.Logger, &o.Logs.Logger, &o.Mail.Logger, &o.Slack.Logger} {
 		if *l == nil {
 			*l = o.Logger
 		}
 	}
+
 	w := &World{}
 	var errs [4]error
 	w.Shop, errs[0] = StartShop(ctx, &o.Shop)

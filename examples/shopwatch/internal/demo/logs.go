@@ -86,6 +86,7 @@ func StartLogReceiver(ctx context.Context, opts *LogOptions) (*LogReceiver, erro
 	if o.Keep < 0 || o.Remember < 0 || o.MaxBytes < 0 || o.MaxDecodedBytes < 0 || o.MaxLineBytes < 0 {
 		return nil, errors.New("demo: start log receiver: Keep, Remember and the limits must not be negative")
 	}
+
 	o.Keep = cmp.Or(o.Keep, 100)
 	o.Remember = cmp.Or(o.Remember, 200_000)
 	o.MaxBytes = cmp.Or(o.MaxBytes, 8<<20)
@@ -93,6 +94,7 @@ func StartLogReceiver(ctx context.Context, opts *LogOptions) (*LogReceiver, erro
 	o.MaxLineBytes = cmp.Or(o.MaxLineBytes, 2<<20)
 	o.IDKey = cmp.Or(o.IDKey, "event_id")
 	o.Logger = orDiscard(o.Logger)
+
 	r.order, r.last = newRing[[16]byte](o.Remember), newRing[LogEvent](o.Keep)
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /bulk", r.bulk)
@@ -156,6 +158,7 @@ func (r *LogReceiver) read(w http.ResponseWriter, req *http.Request) ([]arrival,
 	if err != nil || !slices.Contains([]string{"application/x-ndjson", "application/ndjson", "application/jsonl", "application/json"}, media) {
 		return nil, http.StatusUnsupportedMediaType, fmt.Errorf("content type %q: send application/x-ndjson", req.Header.Get("Content-Type"))
 	}
+
 	var body io.Reader = http.MaxBytesReader(w, req.Body, r.opts.MaxBytes)
 	switch enc := strings.ToLower(req.Header.Get("Content-Encoding")); enc {
 	case "", "identity":
@@ -170,15 +173,18 @@ func (r *LogReceiver) read(w http.ResponseWriter, req *http.Request) ([]arrival,
 		w.Header().Set("Accept-Encoding", "gzip, identity")
 		return nil, http.StatusUnsupportedMediaType, fmt.Errorf("content encoding %q: send gzip or none", enc)
 	}
+
 	limited := &io.LimitedReader{R: body, N: r.opts.MaxDecodedBytes + 1}
 	lines := bufio.NewScanner(limited)
 	lines.Buffer(make([]byte, 0, 64<<10), r.opts.MaxLineBytes)
 	var start, next int64 // of the line, in the decoded body
+
 	lines.Split(func(data []byte, atEOF bool) (int, []byte, error) {
 		n, line, err := bufio.ScanLines(data, atEOF)
 		start, next = next, next+int64(n)
 		return n, line, err
 	})
+
 	segment, first, numbered := batchID(req.Header)
 	var events []arrival
 	for n := 1; lines.Scan(); n++ {
@@ -189,10 +195,12 @@ func (r *LogReceiver) read(w http.ResponseWriter, req *http.Request) ([]arrival,
 		if limited.N == 0 {
 			break
 		}
+
 		event, err := r.parse(line)
 		if err != nil {
 			return nil, http.StatusBadRequest, fmt.Errorf("line %d: %w", n, err)
 		}
+
 		identity := "line\x00" + string(line)
 		switch {
 		case event.ID != "":
@@ -201,9 +209,11 @@ func (r *LogReceiver) read(w http.ResponseWriter, req *http.Request) ([]arrival,
 			event.ID = fmt.Sprintf("%s-%d", segment, first+start)
 			identity = "id\x00" + event.ID
 		}
+
 		sum := sha256.Sum256([]byte(identity))
 		events = append(events, arrival{[16]byte(sum[:16]), len(line), event})
 	}
+
 	if limited.N == 0 {
 		return nil, http.StatusRequestEntityTooLarge, fmt.Errorf("body: more than %d bytes decoded", r.opts.MaxDecodedBytes)
 	}
@@ -242,6 +252,7 @@ func (r *LogReceiver) parse(line []byte) (LogEvent, error) {
 	if members == nil {
 		return LogEvent{}, errors.New("not a JSON object: null")
 	}
+
 	text := func(key string) string {
 		raw, ok := members[key]
 		delete(members, key)
@@ -251,9 +262,11 @@ func (r *LogReceiver) parse(line []byte) (LogEvent, error) {
 		}
 		return s
 	}
+
 	e := LogEvent{ID: text(r.opts.IDKey), Level: clip(text("level"), 16), Message: clip(text("msg"), 512)}
 	// A time of another form stays zero; the line is good all the same.
 	e.Time, _ = time.Parse(time.RFC3339Nano, text("time"))
+
 	var attrs strings.Builder
 	for _, k := range slices.Sorted(maps.Keys(members)) {
 		if attrs.Len() > 1024 {
@@ -264,6 +277,7 @@ func (r *LogReceiver) parse(line []byte) (LogEvent, error) {
 		}
 		attrs.WriteString(clip(k, 64) + "=" + clip(string(members[k]), 256))
 	}
+
 	e.Attrs = attrs.String()
 	return e, nil
 }
@@ -271,6 +285,7 @@ func (r *LogReceiver) parse(line []byte) (LogEvent, error) {
 func (r *LogReceiver) store(events []arrival) (accepted, repeated int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	for _, a := range events {
 		if _, ok := r.seen[a.key]; ok {
 			repeated++
@@ -284,6 +299,7 @@ func (r *LogReceiver) store(events []arrival) (accepted, repeated int64) {
 		}
 		r.last.add(a.event)
 	}
+
 	r.stats.Batches++
 	r.stats.Events += accepted
 	r.stats.Repeats += repeated

@@ -86,6 +86,7 @@ func StartMailCatcher(ctx context.Context, opts *MailOptions) (*MailCatcher, err
 	if o.Keep < 0 || o.MaxBytes < 0 || o.MaxRecipients < 0 {
 		return nil, errors.New("demo: start mail catcher: Keep and the limits must not be negative")
 	}
+
 	o.Keep = cmp.Or(o.Keep, 50)
 	o.MaxBytes = cmp.Or(o.MaxBytes, 1<<20)
 	o.MaxRecipients = cmp.Or(o.MaxRecipients, 50)
@@ -95,6 +96,7 @@ func StartMailCatcher(ctx context.Context, opts *MailOptions) (*MailCatcher, err
 	if err != nil {
 		return nil, fmt.Errorf("demo: start mail catcher: %w", err)
 	}
+
 	c.l, c.addr = &tracked{Listener: l, conns: map[net.Conn]struct{}{}}, l.Addr().String()
 	c.server = smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) {
 		return &mailSession{catcher: c}, nil
@@ -102,16 +104,19 @@ func StartMailCatcher(ctx context.Context, opts *MailOptions) (*MailCatcher, err
 	c.server.Domain = "localhost"
 	c.server.ReadTimeout, c.server.WriteTimeout = 30*time.Second, 30*time.Second
 	c.server.MaxMessageBytes = o.MaxBytes
+
 	c.server.MaxRecipients = o.MaxRecipients
 	c.server.MaxLineLength = 4096
 	c.server.EnableSMTPUTF8 = true
 	c.server.ErrorLog = slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug)
+
 	go func() {
 		defer close(c.done)
 		if err := c.server.Serve(c.l); !errors.Is(err, smtp.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			c.err = err
 		}
 	}()
+
 	o.Logger.Info("demo part started", "component", "mail catcher", "addr", c.addr)
 	return c, nil
 }
@@ -130,6 +135,7 @@ func (c *MailCatcher) Close() error {
 		c.mu.Lock()
 		c.closing = true
 		c.mu.Unlock()
+
 		taken := make(chan struct{})
 		go func() {
 			defer close(taken)
@@ -139,12 +145,14 @@ func (c *MailCatcher) Close() error {
 		case <-taken:
 		case <-ctx.Done():
 		}
+
 		// Shutdown waits for every dialogue, and an idle one may last; its
 		// Close does nothing after that. So the dialogues end first.
 		c.l.cut()
 		_ = c.server.Shutdown(context.Background())
 		<-taken
 	})
+
 	return c.err
 }
 
@@ -267,11 +275,13 @@ func (s *mailSession) Data(r io.Reader) error {
 		return &smtp.SMTPError{Code: 421, EnhancedCode: smtp.EnhancedCode{4, 3, 2}, Message: "Shutting down"}
 	}
 	defer s.catcher.active.Done()
+
 	raw, err := io.ReadAll(r)
 	if err != nil {
 		s.catcher.refuse()
 		return err
 	}
+
 	m, err := parseMail(raw)
 	if err != nil {
 		s.catcher.refuse()
@@ -280,6 +290,7 @@ func (s *mailSession) Data(r io.Reader) error {
 			Message: "Not a mail that can be read: " + strings.Join(strings.Fields(clip(err.Error(), 200)), " "),
 		}
 	}
+
 	m.From, m.Recipients, m.Arrived = s.from, s.to, time.Now()
 	s.catcher.keep(m)
 	return nil
@@ -291,6 +302,7 @@ func parseMail(raw []byte) (Mail, error) {
 	if err != nil {
 		return Mail{}, err
 	}
+
 	m := Mail{
 		MessageID: clip(strings.Trim(msg.Header.Get("Message-Id"), " <>"), 256),
 		Header:    decodeHeader(msg.Header.Get("From")),
@@ -298,6 +310,7 @@ func parseMail(raw []byte) (Mail, error) {
 		Subject:   decodeHeader(msg.Header.Get("Subject")),
 		Bytes:     len(raw),
 	}
+
 	text, found, err := firstText(msg.Header.Get("Content-Type"), msg.Header.Get("Content-Transfer-Encoding"), msg.Body, 0)
 	if err != nil {
 		return Mail{}, err
@@ -305,6 +318,7 @@ func parseMail(raw []byte) (Mail, error) {
 	if !found {
 		text = "(no text part)"
 	}
+
 	m.Text = clip(strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\r\n", "\n"), maxMailText)
 	return m, nil
 }
@@ -330,6 +344,7 @@ func firstText(contentType, encoding string, body io.Reader, depth int) (text st
 	if err != nil {
 		return "", false, fmt.Errorf("content type: %w", err)
 	}
+
 	if !strings.HasPrefix(media, "multipart/") {
 		if !strings.HasPrefix(media, "text/") {
 			return "", false, nil
@@ -346,9 +361,11 @@ func firstText(contentType, encoding string, body io.Reader, depth int) (text st
 		}
 		return string(b), true, nil
 	}
+
 	if depth == maxMailDepth {
 		return "", false, fmt.Errorf("parts are nested deeper than %d", maxMailDepth)
 	}
+
 	parts := multipart.NewReader(body, params["boundary"])
 	for {
 		part, err := parts.NextRawPart()
@@ -358,11 +375,13 @@ func firstText(contentType, encoding string, body io.Reader, depth int) (text st
 		if err != nil {
 			return "", false, fmt.Errorf("part: %w", err)
 		}
+
 		kind := part.Header.Get("Content-Type")
 		t, ok, err := firstText(kind, part.Header.Get("Content-Transfer-Encoding"), part, depth+1)
 		if err != nil {
 			return "", false, err
 		}
+
 		if ok && (!found || strings.HasPrefix(kind, "text/plain")) {
 			text, found = t, true
 			if kind == "" || strings.HasPrefix(kind, "text/plain") {

@@ -35,6 +35,7 @@ func startServer(ctx context.Context, name, addr string, h http.Handler, log *sl
 	if err != nil {
 		return nil, fmt.Errorf("demo: start %s: %w", name, err)
 	}
+
 	s := &server{
 		addr: l.Addr().String(),
 		done: make(chan struct{}),
@@ -48,12 +49,14 @@ func startServer(ctx context.Context, name, addr string, h http.Handler, log *sl
 			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		},
 	}
+
 	go func() {
 		defer close(s.done)
 		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			s.serve = err
 		}
 	}()
+
 	log.Info("demo part started", "component", name, "addr", s.addr)
 	return s, nil
 }
@@ -67,6 +70,7 @@ func listen(ctx context.Context, addr string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("address %q: %w", addr, err)
 	}
+
 	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
 		return nil, fmt.Errorf("address %q: not a loopback address; use 127.0.0.1:0", addr)
 	}

@@ -48,15 +48,18 @@ func StartShop(ctx context.Context, opts *ShopOptions) (*Shop, error) {
 	if s.opts.Step < 0 || s.opts.Delay < 0 {
 		return nil, fmt.Errorf("demo: start shop: Step %v, Delay %v: must not be negative", s.opts.Step, s.opts.Delay)
 	}
+
 	if s.opts.Step == 0 {
 		s.opts.Step = 12 * time.Second
 	}
+
 	switch {
 	case s.opts.PerPage == 0:
 		s.opts.PerPage = 6
 	case s.opts.PerPage < 0:
 		s.opts.PerPage = len(stock)
 	}
+
 	s.opts.Logger = orDiscard(s.opts.Logger)
 	s.tmpl = template.Must(template.New("").Funcs(template.FuncMap{"euro": euro, "decimal": decimal}).
 		ParseFS(shopFiles, "shop/*.gohtml"))
@@ -64,6 +67,7 @@ func StartShop(ctx context.Context, opts *ShopOptions) (*Shop, error) {
 	mux.HandleFunc("GET /{$}", s.catalogue)
 	mux.HandleFunc("GET /page/{n}", s.catalogue)
 	mux.HandleFunc("GET /category/{category}", s.catalogue)
+
 	mux.HandleFunc("GET /category/{category}/page/{n}", s.catalogue)
 	mux.HandleFunc("GET /item/{slug}", s.item)
 	mux.HandleFunc("GET /basket", s.basket)
@@ -71,6 +75,7 @@ func StartShop(ctx context.Context, opts *ShopOptions) (*Shop, error) {
 	mux.HandleFunc("GET /sitemap.xml", s.sitemap)
 	mux.HandleFunc("GET /shop.css", s.file)
 	mux.HandleFunc("GET /icon.svg", s.file)
+
 	var err error
 	s.server, err = startServer(ctx, "shop", s.opts.Addr, s.count(mux), s.opts.Logger)
 	if err != nil {
@@ -127,6 +132,7 @@ type link struct {
 func (s *Shop) catalogue(w http.ResponseWriter, r *http.Request) {
 	products := s.now()
 	base, title := "", "All products"
+
 	if category := r.PathValue("category"); category != "" {
 		products = slices.DeleteFunc(products, func(p Product) bool { return strings.ToLower(p.Category) != category })
 		if len(products) == 0 {
@@ -135,8 +141,10 @@ func (s *Shop) catalogue(w http.ResponseWriter, r *http.Request) {
 		}
 		base, title = "/category/"+category, products[0].Category
 	}
+
 	pages := max(1, (len(products)+s.opts.PerPage-1)/s.opts.PerPage)
 	n := 1
+
 	if text := r.PathValue("n"); text != "" {
 		var err error
 		if n, err = strconv.Atoi(text); err != nil || n < 1 || n > pages {
@@ -144,15 +152,18 @@ func (s *Shop) catalogue(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+
 	from := (n - 1) * s.opts.PerPage
 	to := min(from+s.opts.PerPage, len(products))
 	l := listing{Title: title, Products: products[from:to], From: from + 1, To: to, Total: len(products)}
+
 	address := func(n int) string {
 		if n == 1 {
 			return base + "/"
 		}
 		return base + "/page/" + strconv.Itoa(n)
 	}
+
 	if base != "" {
 		plain := address
 		address = func(n int) string { return strings.TrimSuffix(plain(n), "/") }
@@ -160,6 +171,7 @@ func (s *Shop) catalogue(w http.ResponseWriter, r *http.Request) {
 	for i := 1; i <= pages; i++ {
 		l.Pages = append(l.Pages, link{strconv.Itoa(i), address(i), i == n})
 	}
+
 	if n > 1 {
 		l.Prev = address(n - 1)
 	}
@@ -167,6 +179,7 @@ func (s *Shop) catalogue(w http.ResponseWriter, r *http.Request) {
 		l.Next = address(n + 1)
 	}
 	l.Categories = categories(title)
+
 	s.render(w, http.StatusOK, "listing", l)
 }
 

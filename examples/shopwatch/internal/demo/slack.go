@@ -73,6 +73,7 @@ func StartSlackReceiver(ctx context.Context, opts *SlackOptions) (*SlackReceiver
 	if o.Keep < 0 || o.PerSecond < 0 || o.Burst < 0 || o.MaxBytes < 0 {
 		return nil, errors.New("demo: start slack receiver: Keep, PerSecond, Burst and MaxBytes must not be negative")
 	}
+
 	o.Channel = cmp.Or(o.Channel, "#alerts")
 	o.Keep = cmp.Or(o.Keep, 50)
 	o.PerSecond = cmp.Or(o.PerSecond, 1)
@@ -80,6 +81,7 @@ func StartSlackReceiver(ctx context.Context, opts *SlackOptions) (*SlackReceiver
 	o.MaxBytes = cmp.Or(o.MaxBytes, 1<<20)
 	o.Logger = orDiscard(o.Logger)
 	r.bucket = bucket{perSecond: o.PerSecond, burst: float64(o.Burst)}
+
 	r.last = newRing[SlackMessage](o.Keep)
 	var err error
 	if r.server, err = startServer(ctx, "slack receiver", o.Addr, http.HandlerFunc(r.serve), o.Logger); err != nil {
@@ -261,6 +263,7 @@ func (b *block) valid() bool {
 	case "":
 		return false
 	}
+
 	return true // other blocks are not looked into
 }
 
@@ -290,6 +293,7 @@ func (p *payload) flatten() (title, text string) {
 			}
 		}
 	}
+
 	if len(lines) == 0 {
 		add(p.Text)
 	}

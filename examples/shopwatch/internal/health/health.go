@@ -121,6 +121,7 @@ func (m *Monitor) ask(ctx context.Context) {
 			m.note(i, err)
 		})
 	}
+
 	wg.Wait()
 	if ctx.Err() == nil {
 		m.first.Do(func() { close(m.asked) })
@@ -135,8 +136,10 @@ func (m *Monitor) note(i int, err error) {
 	}
 	m.mu.Lock()
 	old := m.results[i]
+
 	m.results[i] = r
 	m.mu.Unlock()
+
 	switch {
 	case err != nil && old.Err == nil:
 		m.opts.Logger.Warn("part does not work", "part", c.Name, "required", c.Required, "error", err, "advice", r.Advice)

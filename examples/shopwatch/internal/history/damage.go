@@ -31,6 +31,7 @@ func openSound(path string, opts *bbolt.Options) (db *bbolt.DB, err error) {
 			}
 		}
 	}()
+
 	if db, err = bbolt.Open(path, 0o600, opts); err != nil {
 		return nil, err
 	}
@@ -48,6 +49,7 @@ func readAll(path string, tx *bbolt.Tx) error {
 	if info.Size() < tx.Size() {
 		return fmt.Errorf("%w: it has %d bytes of %d", ErrDamaged, info.Size(), tx.Size())
 	}
+
 	return tx.ForEach(func(name []byte, b *bbolt.Bucket) error {
 		if b == nil {
 			return fmt.Errorf("%w: bucket %.20q", ErrDamaged, name)

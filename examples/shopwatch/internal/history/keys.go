@@ -62,6 +62,7 @@ func lastPoints(b *bbolt.Bucket, item []byte, limit int) ([]Point, error) {
 	if k, _ := c.Seek(after); k == nil {
 		step = c.Last
 	}
+
 	var out []Point
 	for k, v := step(); bytes.HasPrefix(k, prefix) && len(out) != limit; k, v = c.Prev() {
 		p, err := readPoint(prefix, k, v)
@@ -70,6 +71,7 @@ func lastPoints(b *bbolt.Bucket, item []byte, limit int) ([]Point, error) {
 		}
 		out = append(out, p)
 	}
+
 	slices.Reverse(out)
 	return out, nil
 }

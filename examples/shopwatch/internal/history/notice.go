@@ -34,6 +34,7 @@ func owed(tx *bbolt.Tx, run Run) ([]NoticeKind, error) {
 	if hasPrefix(tx.Bucket(bucketChanges), number(run.ID)) {
 		kinds = append(kinds, ChangesFound)
 	}
+
 	switch run.Status {
 	case Failed:
 		kinds = append(kinds, RunFailed)
@@ -50,6 +51,7 @@ func owed(tx *bbolt.Tx, run Run) ([]NoticeKind, error) {
 			kinds = append(kinds, RunRecovered)
 		}
 	}
+
 	return kinds, nil
 }
 
@@ -79,6 +81,7 @@ func (s *Store) prune(tx *bbolt.Tx) error {
 		return nil
 	}
 	newest := binary.BigEndian.Uint64(last)
+
 	var old [][]byte
 	for k, _ := c.First(); k != nil; k, _ = c.Next() {
 		if newest-binary.BigEndian.Uint64(k) < uint64(s.opts.MaxRuns) {
@@ -88,6 +91,7 @@ func (s *Store) prune(tx *bbolt.Tx) error {
 			old = append(old, slices.Clone(k))
 		}
 	}
+
 	for _, k := range old {
 		if err := runs.Delete(k); err != nil {
 			return err
@@ -96,6 +100,7 @@ func (s *Store) prune(tx *bbolt.Tx) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -122,6 +127,7 @@ func (s *Store) Pending() ([]Notice, error) {
 			return nil
 		})
 	})
+
 	if err != nil {
 		return nil, fmt.Errorf("history: pending notices: %w", err)
 	}

@@ -22,6 +22,7 @@ func (s *Store) Runs(n int) ([]Run, error) {
 		}
 		return nil
 	})
+
 	if err != nil {
 		return nil, fmt.Errorf("history: read runs: %w", err)
 	}
@@ -76,6 +77,7 @@ func (s *Store) Items(maxPoints int) ([]Item, error) {
 			return nil
 		})
 	})
+
 	if err != nil {
 		return nil, fmt.Errorf("history: read items: %w", err)
 	}

@@ -195,6 +195,7 @@ func (s *Store) endDead(tx *bbolt.Tx) error {
 		}
 		dead = append(dead, r)
 	}
+
 	slices.Reverse(dead)
 	for _, r := range dead {
 		r.Status, r.Finished = Interrupted, time.Now().UTC()
@@ -205,6 +206,7 @@ func (s *Store) endDead(tx *bbolt.Tx) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -224,6 +226,7 @@ func (s *Store) Begin(trigger string) (Run, error) {
 		run.ID = id
 		return put(b, number(id), run)
 	})
+
 	if err != nil {
 		return Run{}, fmt.Errorf("history: begin run: %w", err)
 	}
@@ -250,6 +253,7 @@ func (s *Store) Put(id uint64, page Page) (run Run, changes []Change, err error)
 		if run.Status != Running {
 			return fmt.Errorf("run is %s", run.Status)
 		}
+
 		now := time.Now().UTC()
 		if page.Err != nil {
 			run.Failures++
@@ -257,9 +261,11 @@ func (s *Store) Put(id uint64, page Page) (run Run, changes []Change, err error)
 		} else {
 			run.Pages++
 		}
+
 		run.Items += len(page.Items)
 		run.Problems += page.Problems
 		run.Bytes += page.Bytes
+
 		for _, item := range page.Items {
 			change, isNew, err := s.see(tx, run.ID, page.URL, item, now)
 			if err != nil {
@@ -278,8 +284,10 @@ func (s *Store) Put(id uint64, page Page) (run Run, changes []Change, err error)
 				}
 			}
 		}
+
 		return put(tx.Bucket(bucketRuns), number(id), run)
 	})
+
 	if err != nil {
 		return Run{}, nil, fmt.Errorf("history: put page of run %d: %w", id, err)
 	}
@@ -291,12 +299,14 @@ func (s *Store) see(tx *bbolt.Tx, run uint64, page *url.URL, item extract.Item, 
 	items := tx.Bucket(bucketItems)
 	key := itemKey(item.Key(page))
 	rec := itemRecord{FirstSeen: now}
+
 	old := items.Get(key)
 	if old != nil {
 		if err := json.Unmarshal(old, &rec); err != nil {
 			return nil, false, err
 		}
 	}
+
 	switch {
 	case old == nil:
 	case !rec.Gone.IsZero():
@@ -304,14 +314,17 @@ func (s *Store) see(tx *bbolt.Tx, run uint64, page *url.URL, item extract.Item, 
 	case rec.Price != item.Price:
 		change = &Change{Kind: PriceChanged, Old: rec.Price}
 	}
+
 	if change != nil {
 		change.Run, change.Time, change.Name, change.URL, change.New = run, now, item.Name, item.URL, item.Price
 	}
+
 	if old == nil || rec.Price != item.Price {
 		if err := s.addPoint(tx, key, &rec, Point{Time: now, Price: item.Price}); err != nil {
 			return nil, false, err
 		}
 	}
+
 	rec.Item, rec.LastSeen, rec.LastRun, rec.Missed, rec.Gone = item, now, run, 0, time.Time{}
 	return change, old == nil, put(items, key, rec)
 }
@@ -345,18 +358,22 @@ func (s *Store) Finish(id uint64, status Status, reason error) (run Run, gone []
 		if run.Status != Running {
 			return fmt.Errorf("run is %s", run.Status)
 		}
+
 		run.Status, run.Finished = status, time.Now().UTC()
 		if reason != nil {
 			run.Error = reason.Error()
 		}
+
 		if status == OK {
 			if gone, err = s.missing(tx, run); err != nil {
 				return err
 			}
 			run.Gone = len(gone)
 		}
+
 		return s.end(tx, run)
 	})
+
 	if err != nil {
 		return Run{}, nil, fmt.Errorf("history: finish run %d: %w", id, err)
 	}
@@ -372,12 +389,14 @@ func (s *Store) missing(tx *bbolt.Tx, run Run) ([]Change, error) {
 		rec itemRecord
 	}
 	var updates []update // a bucket must not be changed while it is walked
+
 	var expired [][]byte
 	err := items.ForEach(func(k, v []byte) error {
 		var rec itemRecord
 		if err := json.Unmarshal(v, &rec); err != nil {
 			return fmt.Errorf("item %s: %w", k, err)
 		}
+
 		switch {
 		case rec.LastRun == run.ID:
 		case !rec.Gone.IsZero():
@@ -394,21 +413,26 @@ func (s *Store) missing(tx *bbolt.Tx, run Run) ([]Change, error) {
 			}
 			updates = append(updates, update{bytes.Clone(k), rec})
 		}
+
 		return nil
 	})
+
 	if err != nil {
 		return nil, err
 	}
+
 	for _, u := range updates {
 		if err := put(items, u.key, u.rec); err != nil {
 			return nil, err
 		}
 	}
+
 	for _, c := range gone {
 		if err := addChange(tx, c); err != nil {
 			return nil, err
 		}
 	}
+
 	for _, k := range expired {
 		if err := items.Delete(k); err != nil {
 			return nil, err
@@ -417,6 +441,7 @@ func (s *Store) missing(tx *bbolt.Tx, run Run) ([]Change, error) {
 			return nil, err
 		}
 	}
+
 	return gone, nil
 }
 

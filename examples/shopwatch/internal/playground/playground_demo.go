@@ -52,17 +52,20 @@ func (p *Playground) Seen() Seen {
 	for _, e := range p.world.Logs.Last() {
 		seen.Received.Last = append(seen.Received.Last, web.Line{Time: e.Time, Level: e.Level, Message: e.Message, Detail: e.Attrs})
 	}
+
 	for _, m := range p.world.Mail.Last() {
 		seen.Caught = append(seen.Caught, web.Caught{
 			Kind: web.Mail, ID: "mail-" + strconv.FormatInt(m.Number, 10), Time: m.Arrived, From: m.From,
 			To: strings.Join(m.Recipients, ", "), Subject: m.Subject, Text: m.Text,
 		})
 	}
+
 	for _, m := range p.world.Slack.Last() {
 		seen.Caught = append(seen.Caught, web.Caught{
 			Kind: web.Slack, ID: "slack-" + strconv.FormatInt(m.Number, 10), Time: m.Arrived, To: m.Channel, Subject: m.Title, Text: m.Text,
 		})
 	}
+
 	slices.SortStableFunc(seen.Caught, func(a, b web.Caught) int {
 		return cmp.Or(b.Time.Compare(a.Time), strings.Compare(a.ID, b.ID))
 	})

@@ -48,6 +48,7 @@ func Listen(ctx context.Context, address string) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("profiling: listen: %w", err)
 	}
+
 	// A name may mean anything in /etc/hosts.
 	if tcp, ok := l.Addr().(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
 		return nil, errors.Join(fmt.Errorf("profiling: listen: %s is %s, which is reached from other machines", address, l.Addr()), l.Close())
@@ -55,6 +56,7 @@ func Listen(ctx context.Context, address string) (*Server, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /debug/pprof/{$}", index)
 	mux.HandleFunc("GET /debug/pprof/profile", cpu)
+
 	mux.HandleFunc("GET /debug/pprof/{name}", lookup)
 	return &Server{listener: l, http: &http.Server{Handler: sameMachine(mux), ReadHeaderTimeout: 10 * time.Second}}, nil
 }
@@ -76,6 +78,7 @@ func lookup(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no such profile; /debug/pprof/ names them", http.StatusNotFound)
 		return
 	}
+
 	if r.FormValue("gc") == "1" {
 		runtime.GC()
 	}
@@ -85,6 +88,7 @@ func lookup(w http.ResponseWriter, r *http.Request) {
 	if debug > 0 {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	}
+
 	_ = p.WriteTo(w, debug) // as above
 }
 
@@ -96,13 +100,16 @@ func cpu(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("seconds must be a number from 1 to %d", longest), http.StatusBadRequest)
 		return
 	}
+
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Content-Type", "application/octet-stream")
+
 	if err := pprof.StartCPUProfile(w); err != nil {
 		http.Error(w, "a profile is being taken: "+err.Error(), http.StatusConflict)
 		return
 	}
 	defer pprof.StopCPUProfile()
+
 	select {
 	case <-time.After(time.Duration(seconds) * time.Second):
 	case <-r.Context().Done():

@@ -60,6 +60,7 @@ func (s *Server) access(next http.Handler) http.Handler {
 		q := &request{route: "other"}
 		ctx := trace.With(context.WithValue(r.Context(), requestKey{}, q), trace.FromRequest(r))
 		rec := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+
 		done := false
 		defer func() { // also where a handler panics
 			if !done {
@@ -80,6 +81,7 @@ func (s *Server) access(next http.Handler) http.Handler {
 			}
 			s.opts.Access.LogAttrs(ctx, accessLevel(q.route, r.Method, rec.status), "request", attrs...)
 		}()
+
 		next.ServeHTTP(rec, r.WithContext(ctx))
 		done = true
 	})

@@ -40,12 +40,14 @@ func (s *Server) noSuch(w http.ResponseWriter, r *http.Request, mux *http.ServeM
 			allowed = append(allowed, method)
 		}
 	}
+
 	text := "no such address; there are /api/status, /api/runs, /api/runs/{id}, /api/items and /api/history"
 	if len(allowed) > 0 {
 		status = http.StatusMethodNotAllowed
 		text = "ask with " + strings.Join(allowed, " or ")
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
 	}
+
 	s.json(w, status, map[string]string{"error": text})
 }
 
@@ -136,17 +138,20 @@ func (s *Server) itemHistory(w http.ResponseWriter, r *http.Request) {
 		s.json(w, http.StatusBadRequest, map[string]string{"error": "say which item: ?url=, as /api/items has it"})
 		return
 	}
+
 	items, err := s.opts.History.Items(-1)
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
+
 	for _, item := range items {
 		if item.URL == address {
 			s.json(w, http.StatusOK, item)
 			return
 		}
 	}
+
 	s.json(w, http.StatusNotFound, map[string]string{"error": "there is no item with that url; /api/items has them"})
 }
 

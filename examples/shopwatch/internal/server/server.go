@@ -94,6 +94,7 @@ func New(l net.Listener, opts Options) *Server {
 	if opts.Hosts == nil {
 		opts.Hosts, _ = safehttp.NewHosts("server.hosts") // no host cannot be a bad one
 	}
+
 	s := &Server{opts: opts, listener: l, counts: newCounts()}
 	s.http = &http.Server{
 		Handler:           s.handler(),
@@ -105,6 +106,7 @@ func New(l net.Listener, opts Options) *Server {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(opts.Logger.Handler(), slog.LevelDebug),
 	}
+
 	return s
 }
 
@@ -149,18 +151,21 @@ func (s *Server) handler() http.Handler {
 	page, run, api := s.opts.Page, http.Handler(http.HandlerFunc(s.scrape)), s.api()
 	mux := http.NewServeMux()
 	on(mux, "/assets/", page)
+
 	if a := s.opts.Auth; a != nil {
 		page, run, api = a.Page(named(page)), a.Page(named(run)), a.API(api)
 		for _, at := range []string{"/login", "/login/", "/logout"} {
 			on(mux, at, a.Login())
 		}
 	}
+
 	on(mux, "/", page)
 	on(mux, "POST /scrape", run)
 	on(mux, "/api/", api)
 	on(mux, "GET /healthz", http.HandlerFunc(s.healthz))
 	on(mux, "GET /readyz", http.HandlerFunc(s.readyz))
 	on(mux, "GET /metrics", http.HandlerFunc(s.metrics))
+
 	// A page elsewhere must not make a reader's browser start runs, and one
 	// whose name was turned to this machine must not read either.
 	return s.access(s.opts.Hosts.Handler(http.NewCrossOriginProtection().Handler(mux)))
@@ -184,6 +189,7 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 		Status string `json:"status"` // ok, degraded, unavailable, stopping
 		Parts  []part `json:"parts"`
 	}{Status: "ok"}
+
 	// Errors name hosts and files. Where readers have to log in, they are on the
 	// page; a probe needs the status.
 	open := s.opts.Auth == nil
@@ -200,6 +206,7 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 		}
 		answer.Parts = append(answer.Parts, p)
 	}
+
 	status := http.StatusOK
 	if s.opts.Health.Ready() != nil {
 		answer.Status, status = "unavailable", http.StatusServiceUnavailable
@@ -207,6 +214,7 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 	if s.stopping.Load() {
 		answer.Status, status = "stopping", http.StatusServiceUnavailable
 	}
+
 	s.json(w, status, answer)
 }
 

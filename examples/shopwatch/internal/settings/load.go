@@ -51,6 +51,7 @@ func Flags() (*flag.FlagSet, *Options) {
 func Layers(flags *flag.FlagSet, opts *Options, shipped fs.FS) ([]config.Option, error) {
 	const variable = EnvPrefix + "_PROFILE"
 	profile := config.ProfileFromEnv(variable)
+
 	if fromEnv := os.Getenv(variable); opts.Profile == "" {
 		opts.Profile = fromEnv
 	} else if fromEnv != "" {
@@ -59,6 +60,7 @@ func Layers(flags *flag.FlagSet, opts *Options, shipped fs.FS) ([]config.Option,
 			return nil, fmt.Errorf("settings: %w", err)
 		}
 	}
+
 	from := []config.FileOption{config.Writable()}
 	if opts.Config == "" {
 		switch _, err := os.Stat(fileName); {
@@ -70,12 +72,14 @@ func Layers(flags *flag.FlagSet, opts *Options, shipped fs.FS) ([]config.Option,
 			return nil, fmt.Errorf("settings: %w (name the file with -config)", err)
 		}
 	}
+
 	if opts.Profile == "" {
 		// Somebody's own settings file need not have profiles.
 		if dev := profileFile(opts.Config, "dev"); opts.Config == "" || exists(dev) {
 			opts.Profile = "dev"
 		}
 	}
+
 	if opts.Profile != os.Getenv(variable) {
 		profile = config.Profile(opts.Profile)
 	}
@@ -83,6 +87,7 @@ func Layers(flags *flag.FlagSet, opts *Options, shipped fs.FS) ([]config.Option,
 	if err != nil {
 		return nil, err
 	}
+
 	return append(resolve, []config.Option{
 		config.File(cmp.Or(opts.Config, fileName), from...),
 		profile,

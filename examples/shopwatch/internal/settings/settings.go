@@ -138,6 +138,7 @@ func (s Settings) Validate() error {
 	if _, err := s.Hosts(); err != nil {
 		errs = append(errs, err)
 	}
+
 	if s.DataDir == "" {
 		errs = append(errs, errors.New("data_dir is empty: name a folder"))
 	}

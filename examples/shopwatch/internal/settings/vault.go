@@ -21,6 +21,7 @@ func vaultLayer(getenv func(string) string) ([]config.Option, error) {
 	if address == "" {
 		return nil, nil
 	}
+
 	options := &vault.Options{
 		Address:   address,
 		Namespace: getenv("VAULT_NAMESPACE"),
@@ -30,6 +31,7 @@ func vaultLayer(getenv func(string) string) ([]config.Option, error) {
 		AllowPlainHTTP: getenv("VAULT_ALLOW_PLAIN_HTTP") == "true",
 		AppRole:        vault.AppRole{RoleID: getenv("VAULT_ROLE_ID"), SecretID: secret.New(getenv("VAULT_SECRET_ID"))},
 	}
+
 	if path := getenv("VAULT_SECRET_ID_FILE"); path != "" {
 		text, err := os.ReadFile(path)
 		if err != nil {
@@ -37,6 +39,7 @@ func vaultLayer(getenv func(string) string) ([]config.Option, error) {
 		}
 		options.AppRole.SecretID = secret.New(strings.TrimRight(string(text), "\r\n"))
 	}
+
 	resolver, err := vault.New(options)
 	if err != nil {
 		return nil, fmt.Errorf("settings: VAULT_ADDR is set: %w (they come from VAULT_ADDR, VAULT_TOKEN, VAULT_TOKEN_FILE, VAULT_ROLE_ID and VAULT_SECRET_ID; VAULT_ALLOW_PLAIN_HTTP=true sets AllowPlainHTTP)", err)

@@ -56,6 +56,7 @@ func (s *Sources) writeLogging(p *prom.Writer) {
 	p.Counter("logging_suppressed_total", "Records that sampling left out.", float64(st.Suppressed))
 	p.Gauge("logging_write_failing", "1 while the last record could not be written.", prom.Flag(st.WriteError != ""))
 	p.Counter("logging_shipped_total", "Records that the receiver confirmed.", float64(st.Ship.Events))
+
 	p.Counter("logging_shipped_bytes_total", "Their size.", float64(st.Ship.Bytes))
 	p.Counter("logging_shipped_batches_total", "Requests that they came in.", float64(st.Ship.Batches))
 	p.Counter("logging_ship_retries_total", "Requests that failed and are made again.", float64(st.Ship.Retries))
@@ -63,6 +64,7 @@ func (s *Sources) writeLogging(p *prom.Writer) {
 	p.Gauge("logging_ship_refused", "1 while the receiver refuses the token or the address.", prom.Flag(st.Ship.Delivery.Condition == "refuses"))
 	p.Gauge("logging_ship_last_success_timestamp_seconds", "When a batch was last confirmed; 0: not yet.", seconds(st.Ship.LastSent))
 	p.Counter("logging_quarantined_total", "Records that the receiver will never take.", float64(st.Ship.Quarantined))
+
 	p.Gauge("logging_waiting_events", "Records on disk that wait for the receiver.", float64(st.ActiveEvents+st.Ship.WaitingEvents))
 	p.Gauge("logging_waiting_bytes", "Their size.", float64(st.ActiveBytes+st.Ship.WaitingBytes))
 }
@@ -72,12 +74,14 @@ func (s *Sources) writeNotify(p *prom.Writer) {
 		return
 	}
 	st := s.Hub.Stats()
+
 	each := func(value func(notify.ReceiverStats) float64) (out []prom.Sample) {
 		for _, r := range st.Receivers {
 			out = append(out, prom.Sample{Labels: []string{"receiver", r.Name}, Value: value(r)})
 		}
 		return out
 	}
+
 	p.Counters("notify_sent_total", "Messages that the receiver took.", each(func(r notify.ReceiverStats) float64 { return float64(r.Sent) }))
 	p.Counters("notify_failed_total", "Messages that were given up or went to the fallback.", each(func(r notify.ReceiverStats) float64 { return float64(r.Failed) }))
 	p.Counters("notify_retried_total", "Tries after a first one.", each(func(r notify.ReceiverStats) float64 { return float64(r.Retried) }))
@@ -86,6 +90,7 @@ func (s *Sources) writeNotify(p *prom.Writer) {
 	p.Gauges("notify_paused", "1 while the receiver is left alone, as it asked for, or because it refused the credentials.", each(func(r notify.ReceiverStats) float64 {
 		return prom.Flag(time.Now().Before(r.PausedUntil))
 	}))
+
 	p.Gauges("notify_last_success_timestamp_seconds", "When the receiver last took a message; 0: not yet.", each(func(r notify.ReceiverStats) float64 { return seconds(r.LastSent) }))
 	p.Counter("notify_suppressed_total", "Repeats that were not sent one by one.", float64(st.Suppressed))
 	p.Counter("notify_silenced_total", "Messages that a silence hid.", float64(st.Silenced))
@@ -93,6 +98,7 @@ func (s *Sources) writeNotify(p *prom.Writer) {
 	p.Counter("notify_not_durable_total", "Messages that the outbox could not store.", float64(st.NotDurable))
 	p.Gauge("notify_groups", "Troubles that are told apart now.", float64(st.Groups))
 	p.Gauge("notify_outbox_messages", "Messages in the outbox that some receiver has not got.", float64(st.Stored))
+
 	p.Gauge("notify_outbox_bytes", "Size of the outbox's journal.", float64(st.StoredBytes))
 }
 
@@ -104,6 +110,7 @@ func (s *Sources) writeScrape(p *prom.Writer) {
 	p.Counter("scrape_body_bytes_total", "Bodies, decoded.", float64(st.Bytes))
 	p.Counter("scrape_wire_bytes_total", "Bodies, as sent.", float64(st.WireBytes))
 	p.Counter("scrape_retries_total", "Tries after a first one.", float64(st.Retries))
+
 	p.Counter("scrape_bans_total", "Answers that said that the exit is banned.", float64(st.Bans))
 	p.Counter("scrape_rotations_total", "Changes of the identity.", float64(st.Rotations))
 	p.Counter("scrape_redraws_total", "Identities dropped because their exit was not a new one.", float64(st.Redraws))
@@ -111,6 +118,7 @@ func (s *Sources) writeScrape(p *prom.Writer) {
 	p.Counter("scrape_robots_denied_total", "Requests that robots.txt forbids.", float64(st.RobotsDenied))
 	p.Counter("scrape_waited_seconds_total", "Time that requests waited for host limits, Retry-After and backoff.", st.Waited.Seconds())
 	p.Gauge("scrape_egress_available", "1 while the way out worked when it was last used or checked.", prom.Flag(st.Egress.Available))
+
 	p.Gauge("scrape_direct", "1 while requests leave from this machine's own address.", prom.Flag(st.Egress.Direct))
 }
 
@@ -122,6 +130,7 @@ func (s *Sources) writeRuns(p *prom.Writer) {
 	if err != nil {
 		return
 	}
+
 	for _, r := range runs {
 		if r.Status == history.Running {
 			continue
@@ -144,12 +153,14 @@ func (s *Sources) writeAuth(p *prom.Writer) {
 	}
 	st := s.Auth.Stats()
 	p.Gauge("auth_provider_up", "1 while the identity provider answered when it was last asked.", prom.Flag(st.Available))
+
 	p.Counters("auth_requests_total", "Guarded requests by what became of them.", []prom.Sample{
 		{Labels: []string{"result", "passed"}, Value: float64(st.Passed)},
 		{Labels: []string{"result", "missing"}, Value: float64(st.Missing)},
 		{Labels: []string{"result", "refused"}, Value: float64(st.Refused)},
 		{Labels: []string{"result", "unavailable"}, Value: float64(st.Unavailable)},
 	})
+
 	p.Counters("auth_logins_total", "Logins to the page by what became of them.", []prom.Sample{
 		{Labels: []string{"result", "passed"}, Value: float64(st.Logins)},
 		{Labels: []string{"result", "failed"}, Value: float64(st.FailedLogins)},

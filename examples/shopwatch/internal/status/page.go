@@ -78,6 +78,7 @@ func (s *Sources) Page(ctx context.Context) web.Page {
 		Log:     s.log(),
 		Config:  settings(s.Explain()),
 	}
+
 	p.Tor = s.tor()
 	p.Runs = s.runs(ctx)
 	items, err := s.History.Items(shownPoints)
@@ -87,6 +88,7 @@ func (s *Sources) Page(ctx context.Context) web.Page {
 	for _, it := range items {
 		p.Items = append(p.Items, item(it, now))
 	}
+
 	if s.Hub != nil {
 		p.Receivers = receivers(s.Receivers, s.Hub.Stats())
 	}
@@ -130,6 +132,7 @@ func (s *Sources) tor() web.Tor {
 	case !stats.Egress.Available:
 		t.State = web.Failed
 	}
+
 	return t
 }
 
@@ -153,6 +156,7 @@ func (s *Sources) runs(ctx context.Context) []web.Run {
 	if state.Asked {
 		out = append(out, web.Run{ID: "next", Trigger: "request", State: web.RunWaiting})
 	}
+
 	for _, r := range runs {
 		w := run(r)
 		if r.ID == state.Run.ID {
@@ -160,6 +164,7 @@ func (s *Sources) runs(ctx context.Context) []web.Run {
 		}
 		out = append(out, w)
 	}
+
 	return out
 }
 
@@ -179,6 +184,7 @@ func run(r history.Run) web.Run {
 	default:
 		w.State = web.RunFailed
 	}
+
 	return w
 }
 

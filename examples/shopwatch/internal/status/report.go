@@ -86,12 +86,14 @@ func (s *Sources) Report(context.Context) any {
 		},
 		Parts: []Part{}, Notify: []Notified{},
 	}
+
 	for _, c := range checks(s.Health.Results()) {
 		r.Parts = append(r.Parts, Part{Name: c.Name, State: c.State, Error: c.Detail, Advice: c.Advice})
 	}
 	if state.Run.ID != 0 {
 		r.Run = &RunReport{Run: state.Run, Known: state.Progress.Known, Done: state.Progress.Done, Current: state.Progress.Current}
 	}
+
 	if s.Hub != nil {
 		for _, n := range receivers(s.Receivers, s.Hub.Stats()) {
 			r.Notify = append(r.Notify, Notified{
@@ -99,5 +101,6 @@ func (s *Sources) Report(context.Context) any {
 			})
 		}
 	}
+
 	return r
 }

@@ -42,6 +42,7 @@ func note(m *map[string]*use, name string, now time.Time) *use {
 	if *m == nil {
 		*m = map[string]*use{}
 	}
+
 	x := (*m)[name]
 	if x == nil {
 		if len(*m) >= maxUsed {
@@ -56,6 +57,7 @@ func note(m *map[string]*use, name string, now time.Time) *use {
 		x = &use{}
 		(*m)[name] = x
 	}
+
 	x.count++
 	x.last = now
 	return x

@@ -27,6 +27,7 @@ func (f *Fetcher) Each(ctx context.Context, urls iter.Seq[string], workers int, 
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	jobs := make(chan string)
+
 	var wg sync.WaitGroup
 	for range max(1, workers) {
 		wg.Go(func() {
@@ -37,6 +38,7 @@ func (f *Fetcher) Each(ctx context.Context, urls iter.Seq[string], workers int, 
 			}
 		})
 	}
+
 feed:
 	for address := range urls {
 		select {
@@ -45,6 +47,7 @@ feed:
 			break feed
 		}
 	}
+
 	close(jobs)
 	wg.Wait()
 	return context.Cause(ctx)

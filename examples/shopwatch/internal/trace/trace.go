@@ -44,6 +44,7 @@ func Parse(header string) (c Context, ok bool) {
 	if err != nil || version[0] == 0xff {
 		return Context{}, false
 	}
+
 	// A later version may have more, behind another dash.
 	if len(header) > length && (version[0] == 0 || header[length] != '-') {
 		return Context{}, false
@@ -54,6 +55,7 @@ func Parse(header string) (c Context, ok bool) {
 	if err1 != nil || err2 != nil || err3 != nil {
 		return Context{}, false
 	}
+
 	copy(c.trace[:], trace)
 	copy(c.span[:], span)
 	if c.trace == ([16]byte{}) || c.span == ([8]byte{}) {

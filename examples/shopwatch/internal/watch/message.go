@@ -17,10 +17,12 @@ const maxLines = 50
 func (w *Watcher) message(n history.Notice) notify.Message {
 	m := notify.Message{ID: n.ID, Time: n.Run.Finished}
 	name := w.opts.Name
+
 	// A message about a run has the site's key, so that a site which stays
 	// down is one group, which the first good run closes. A message about
 	// changes is unlike any other and must not be folded into one.
 	m.Key = "site:" + name
+
 	switch n.Kind {
 	case history.ChangesFound:
 		m.Key = n.ID
@@ -50,6 +52,7 @@ func (w *Watcher) message(n history.Notice) notify.Message {
 		m.Subject = name + ": runs are complete again"
 		m.Text = fmt.Sprintf("Run %d read %d pages and %d items.", n.Run.ID, n.Run.Pages, n.Run.Items)
 	}
+
 	m.Attrs = []slog.Attr{slog.Uint64("run", n.Run.ID), slog.String("trigger", n.Run.Trigger)}
 	return m
 }
@@ -60,6 +63,7 @@ func summary(changes []history.Change) string {
 	for _, c := range changes {
 		count[c.Kind]++
 	}
+
 	var parts []string
 	for _, k := range []struct {
 		kind      history.Kind
@@ -77,6 +81,7 @@ func summary(changes []history.Change) string {
 			parts = append(parts, fmt.Sprintf("%d %s", n, k.many))
 		}
 	}
+
 	return strings.Join(parts, ", ")
 }
 

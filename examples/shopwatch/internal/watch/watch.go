@@ -161,12 +161,14 @@ func (w *Watcher) Run(ctx context.Context) error {
 	w.handOn(ctx)
 	retry := time.NewTicker(w.opts.RetryEvery)
 	defer retry.Stop()
+
 	every := w.opts.Every
 	schedule := newSchedule(every)
 	defer schedule.stop()
 	if every > 0 {
 		w.runOnce(ctx, request{cause: "start"})
 	}
+
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
@@ -186,6 +188,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 			}
 		}
 	}
+
 	return nil
 }
 
@@ -200,18 +203,22 @@ func (w *Watcher) runOnce(ctx context.Context, asked request) {
 	if w.storeFailed(err) {
 		return
 	}
+
 	w.log.InfoContext(ctx, "run started", "run", run.ID, "trigger", asked.cause, "site", w.opts.Name)
 	c := crawl.New(w.opts.Crawl)
 	w.setCurrent(c, run)
+
 	if err = w.ready(ctx); err != nil {
 		err = fmt.Errorf("no page was asked for: %w", err)
 		w.block()
 	} else {
 		err = w.crawl(ctx, c, run.ID)
 	}
+
 	w.finish(ctx, run.ID, err)
 	w.again.after(w.unblock(), w.opts.RetryEvery, w.opts.Every)
 	w.setCurrent(nil, history.Run{})
+
 	// A stop must not keep the outbox from taking the messages.
 	hand, end := outlive(ctx, w.opts.StopTimeout)
 	defer end(nil)
@@ -298,12 +305,14 @@ func (w *Watcher) visit(ctx context.Context, id uint64, p crawl.Page) error {
 		w.log.WarnContext(ctx, "page cut off", "run", id, "url", address, "error", p.Err, "cause", context.Cause(ctx))
 		return context.Cause(ctx)
 	}
+
 	run, changes, err := w.opts.Store.Put(id, history.Page{
 		URL: p.URL, Items: p.Items, Problems: len(p.Problems), Bytes: p.Bytes, Err: p.Err,
 	})
 	if w.storeFailed(err) {
 		return err
 	}
+
 	w.mu.Lock()
 	if run.Pages+run.Failures > w.run.Pages+w.run.Failures { // of pages in parallel, the last one stored wins
 		w.run = run
@@ -312,12 +321,14 @@ func (w *Watcher) visit(ctx context.Context, id uint64, p crawl.Page) error {
 	if errors.Is(p.Err, scrape.ErrEgressUnavailable) {
 		w.block()
 	}
+
 	if p.Err != nil {
 		w.log.WarnContext(ctx, "page failed", "run", id, "url", address, "bytes", p.Bytes, "error", p.Err)
 	} else {
 		w.log.InfoContext(ctx, "page read", "run", id, "url", address, "bytes", p.Bytes, "items", len(p.Items),
 			"problems", len(p.Problems), "changes", len(changes))
 	}
+
 	for _, problem := range p.Problems {
 		w.log.WarnContext(ctx, "item not read", "run", id, "error", problem)
 	}
@@ -333,6 +344,7 @@ func (w *Watcher) finish(ctx context.Context, id uint64, err error) {
 	w.mu.Lock()
 	run := w.run
 	w.mu.Unlock()
+
 	status, reason := history.OK, err
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -347,6 +359,7 @@ func (w *Watcher) finish(ctx context.Context, id uint64, err error) {
 			reason = fmt.Errorf("%d items could not be read; the log says where", run.Problems)
 		}
 	}
+
 	run, gone, err := w.opts.Store.Finish(id, status, reason)
 	if w.storeFailed(err) {
 		return
@@ -356,6 +369,7 @@ func (w *Watcher) finish(ctx context.Context, id uint64, err error) {
 	if status == history.Failed || status == history.Partial {
 		level = slog.LevelWarn
 	}
+
 	w.log.Log(ctx, level, "run ended", "run", run.ID, "status", string(run.Status), "pages", run.Pages, "failures", run.Failures,
 		"items", run.Items, "new", run.New, "changed", run.Changed, "gone", len(gone), "bytes", run.Bytes,
 		"duration", run.Finished.Sub(run.Started), "error", run.Error)
@@ -379,6 +393,7 @@ func (w *Watcher) handOn(ctx context.Context) {
 	if w.storeFailed(err) {
 		return
 	}
+
 	var stuck error
 	for _, n := range notices {
 		w.tell(ctx, n)
@@ -397,6 +412,7 @@ func (w *Watcher) handOn(ctx context.Context) {
 		delete(w.told, n.ID)
 		w.log.InfoContext(ctx, "notice handed on", "notice", n.ID, "run", n.Run.ID, "subject", m.Subject)
 	}
+
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.stuck = stuck

@@ -14,6 +14,7 @@ func span(d time.Duration) string {
 	if d < 0 {
 		d = 0
 	}
+
 	switch {
 	case d < time.Second:
 		return fmt.Sprintf("%d\u00a0ms", d.Milliseconds())
@@ -90,6 +91,7 @@ func money(cents int64, currency string) string {
 	if cents < 0 {
 		sign, cents = "−", -cents
 	}
+
 	amount := fmt.Sprintf("%s.%02d", count(cents/100), cents%100)
 	switch currency {
 	case "EUR":

@@ -84,6 +84,7 @@ func (h *Handler) loadAssets() {
 	if err != nil {
 		panic(fmt.Sprintf("web: embedded assets: %v", err))
 	}
+
 	for _, e := range entries {
 		body, err := fs.ReadFile(assetFiles, path.Join("assets", e.Name()))
 		if err != nil {
@@ -112,17 +113,20 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, status int, name
 		http.Error(w, "The status page could not be rendered; the log says why.", http.StatusInternalServerError)
 		return
 	}
+
 	head := w.Header()
 	head.Set("Content-Type", "text/html; charset=utf-8")
 	head.Set("Content-Security-Policy", policy)
 	head.Set("Cache-Control", "no-store")
 	head.Set("Vary", "Accept-Encoding")
 	secure(head)
+
 	if !acceptsGzip(r.Header.Values("Accept-Encoding")) {
 		w.WriteHeader(status)
 		_, _ = w.Write(buf.Bytes()) // a reader who left is no error of ours
 		return
 	}
+
 	// A tenth of the size, as a reader's browser asks every few seconds.
 	head.Set("Content-Encoding", "gzip")
 	w.WriteHeader(status)
@@ -130,6 +134,7 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, status int, name
 	if err != nil {
 		panic(fmt.Sprintf("web: gzip: %v", err)) // for a level that does not exist
 	}
+
 	_, _ = z.Write(buf.Bytes()) // as above
 	_ = z.Close()               // as above
 }
@@ -184,6 +189,7 @@ func shortAgent(agent string) string {
 		{"Firefox/", "Firefox"},
 		{"Version/", "Safari"},
 	}
+
 	platforms := []struct{ token, name string }{
 		{"iPhone", "iPhone"},
 		{"iPad", "iPad"},
@@ -193,6 +199,7 @@ func shortAgent(agent string) string {
 		{"CrOS", "ChromeOS"},
 		{"Linux", "Linux"},
 	}
+
 	name := ""
 	for _, b := range browsers {
 		if _, after, ok := strings.Cut(agent, b.token); ok {
@@ -204,14 +211,17 @@ func shortAgent(agent string) string {
 			break
 		}
 	}
+
 	if name == "" {
 		product, _, _ := strings.Cut(agent, " ")
 		return product
 	}
+
 	for _, p := range platforms {
 		if strings.Contains(agent, p.token) {
 			return name + ", " + p.name
 		}
 	}
+
 	return name
 }

@@ -69,20 +69,24 @@ func newView(p *Page, assets map[string]string) *view {
 		p.Service.Name = "service"
 	}
 	v := &view{Page: p, Assets: assets}
+
 	v.arrangeItems()
 	p.Runs, _ = cut(p.Runs, maxRuns)
 	p.Exits, v.MoreExits = cut(p.Exits, maxUsed)
 	p.Agents, v.MoreAgents = cut(p.Agents, maxUsed)
 	p.Caught, v.MoreCaught = cut(p.Caught, maxCaught)
+
 	if r := p.Log.Received; r != nil {
 		shown := *r
 		shown.Last, _ = cut(r.Last, maxLines)
 		p.Log.Received = &shown
 	}
+
 	// What asks for attention comes first.
 	checks := slices.Clone(p.Checks)
 	slices.SortStableFunc(checks, func(a, b Check) int { return rank(b.State) - rank(a.State) })
 	v.Checks = checks
+
 	for _, s := range p.Config {
 		name, _, found := strings.Cut(s.Key, ".")
 		if !found {
@@ -98,6 +102,7 @@ func newView(p *Page, assets map[string]string) *view {
 		last := &v.Groups[len(v.Groups)-1]
 		last.Settings = append(last.Settings, s)
 	}
+
 	return v
 }
 
@@ -117,15 +122,18 @@ func (v *view) arrangeItems() {
 		}
 		all = append(all, it)
 	}
+
 	slices.SortStableFunc(all, func(a, b *itemView) int {
 		return cmp.Or(b.Changed.Compare(a.Changed), cmp.Compare(a.Name, b.Name))
 	})
 	v.Items, _ = cut(all, maxItems)
+
 	// Ordered by the latest change, the cards would change places at each
 	// refresh.
 	lively := slices.DeleteFunc(slices.Clone(all), func(it *itemView) bool { return len(it.History) == 0 })
 	slices.SortStableFunc(lively, func(a, b *itemView) int { return cmp.Compare(b.Changes, a.Changes) })
 	v.Featured, _ = cut(lively, featured)
+
 	for _, shown := range [][]*itemView{v.Items, v.Featured} {
 		for _, it := range shown {
 			if it.Plot == nil {

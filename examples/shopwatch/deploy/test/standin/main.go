@@ -29,6 +29,7 @@ func main() {
 		part = os.Args[1]
 	}
 	failed := make(chan error, 2)
+
 	serve := func(addr string, h http.Handler) {
 		server := &http.Server{Addr: addr, Handler: h, ReadHeaderTimeout: 10 * time.Second}
 		go func() { failed <- server.ListenAndServe() }()
@@ -48,6 +49,7 @@ func main() {
 	default:
 		failed <- errors.New("usage: standin shop|receiver")
 	}
+
 	log.Fatal("standin: ", <-failed)
 }
 
@@ -71,14 +73,17 @@ func (s *shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.Sources[from]++
 	s.mu.Unlock()
 	page := 1
+
 	if r.URL.Path != "/" {
 		if _, err := fmt.Sscanf(r.URL.Path, "/page/%d", &page); err != nil || page < 1 || page > pages {
 			http.NotFound(w, r)
 			return
 		}
 	}
+
 	var b strings.Builder
 	b.WriteString("<!doctype html><title>Test shop</title>")
+
 	for i := (page - 1) * perPage; i < page*perPage; i++ {
 		// The same after a restart, and never the same twice.
 		price := int64(1000)
@@ -88,12 +93,14 @@ func (s *shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(&b, `<div itemscope itemtype="https://schema.org/Product"><a itemprop="url" href="/item/%d"><span itemprop="name">item %d</span></a>`+
 			`<meta itemprop="priceCurrency" content="EUR"><b itemprop="price">%d.%02d</b></div>`, i, i, price/100, price%100)
 	}
+
 	b.WriteString(`<nav class="pages">`)
 	for i := range pages {
 		fmt.Fprintf(&b, `<a href="/page/%d">%d</a>`, i+1, i+1)
 	}
 	b.WriteString("</nav>")
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+
 	if _, err := io.WriteString(w, b.String()); err == nil {
 		s.mu.Lock()
 		s.Served++
@@ -136,9 +143,11 @@ func bulk(w http.ResponseWriter, r *http.Request) {
 		}
 		body = z
 	}
+
 	var all strings.Builder
 	lines := bufio.NewScanner(body)
 	lines.Buffer(nil, 2<<20)
+
 	for lines.Scan() {
 		if !json.Valid(lines.Bytes()) {
 			http.Error(w, "a line is no JSON", http.StatusBadRequest)
@@ -147,6 +156,7 @@ func bulk(w http.ResponseWriter, r *http.Request) {
 		all.Write(lines.Bytes())
 		all.WriteByte('\n')
 	}
+
 	if err := lines.Err(); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return

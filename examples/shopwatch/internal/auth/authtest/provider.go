@@ -153,6 +153,7 @@ func (p *Provider) Issue(t testing.TB, want Token) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.SetBasicAuth(APIClient, APISecret)
 	res, err := p.server.Client().Do(req)
@@ -160,16 +161,19 @@ func (p *Provider) Issue(t testing.TB, want Token) string {
 		t.Fatal(err)
 	}
 	defer func() { _ = res.Body.Close() }()
+
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var answer struct {
 		AccessToken string `json:"access_token"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil || answer.AccessToken == "" {
 		t.Fatalf("token endpoint: %s: %s", res.Status, body)
 	}
+
 	return answer.AccessToken
 }
 
@@ -184,6 +188,7 @@ func (p *Provider) Sign(t testing.TB, typ string, claims map[string]any) string 
 	if typ != "" {
 		options = options.WithType(jose.ContentType(typ))
 	}
+
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: k.key, KeyID: k.id}}, options)
 	if err != nil {
 		t.Fatal(err)
@@ -192,6 +197,7 @@ func (p *Provider) Sign(t testing.TB, typ string, claims map[string]any) string 
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	signed, err := signer.Sign(payload)
 	if err != nil {
 		t.Fatal(err)
