@@ -25,7 +25,6 @@ func drain(ctx context.Context, dir, name string, sink logging.Sink, stdout, std
 			fmt.Fprintln(stderr, "\r"+err.Error())
 		},
 	})
-
 	if err != nil {
 		return err
 	}

@@ -91,7 +91,6 @@ func (q *Queue) store(ctx context.Context, msg *nats.Msg, id string, opts ...jet
 		}
 		return err
 	})
-
 	if err != nil {
 		return false, fmt.Errorf("queue: store %s: %w", id, err)
 	}

@@ -104,7 +104,6 @@ func (c *Crawl) Run(ctx context.Context, fetcher Fetcher, visit func(Page) error
 		}
 		return nil
 	})
-
 	if err != nil {
 		return err
 	}

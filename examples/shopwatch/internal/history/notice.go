@@ -127,7 +127,6 @@ func (s *Store) Pending() ([]Notice, error) {
 			return nil
 		})
 	})
-
 	if err != nil {
 		return nil, fmt.Errorf("history: pending notices: %w", err)
 	}

@@ -22,7 +22,6 @@ func (s *Store) Runs(n int) ([]Run, error) {
 		}
 		return nil
 	})
-
 	if err != nil {
 		return nil, fmt.Errorf("history: read runs: %w", err)
 	}
@@ -77,7 +76,6 @@ func (s *Store) Items(maxPoints int) ([]Item, error) {
 			return nil
 		})
 	})
-
 	if err != nil {
 		return nil, fmt.Errorf("history: read items: %w", err)
 	}

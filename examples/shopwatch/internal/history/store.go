@@ -226,7 +226,6 @@ func (s *Store) Begin(trigger string) (Run, error) {
 		run.ID = id
 		return put(b, number(id), run)
 	})
-
 	if err != nil {
 		return Run{}, fmt.Errorf("history: begin run: %w", err)
 	}
@@ -287,7 +286,6 @@ func (s *Store) Put(id uint64, page Page) (run Run, changes []Change, err error)
 
 		return put(tx.Bucket(bucketRuns), number(id), run)
 	})
-
 	if err != nil {
 		return Run{}, nil, fmt.Errorf("history: put page of run %d: %w", id, err)
 	}
@@ -373,7 +371,6 @@ func (s *Store) Finish(id uint64, status Status, reason error) (run Run, gone []
 
 		return s.end(tx, run)
 	})
-
 	if err != nil {
 		return Run{}, nil, fmt.Errorf("history: finish run %d: %w", id, err)
 	}
@@ -416,7 +413,6 @@ func (s *Store) missing(tx *bbolt.Tx, run Run) ([]Change, error) {
 
 		return nil
 	})
-
 	if err != nil {
 		return nil, err
 	}
