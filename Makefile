@@ -4,7 +4,7 @@ SHELL := /bin/bash
 
 ROOT    := $(CURDIR)
 MODULES := $(shell find . -name go.mod -not -path './.cache/*' -not -path './internal/tools/*' -not -path './internal/vaultserver/*' -exec dirname {} \; | sort)
-TOOL    := go tool -modfile=$(ROOT)/internal/tools/go.mod
+TOOL    := go tool -modfile='$(ROOT)/internal/tools/go.mod'
 GOTEST  := $(TOOL) gotestsum --format pkgname-and-test-fails --format-hide-empty-pkg --
 TIMEOUT := 20m
 FUZZ    := 5s
@@ -18,7 +18,7 @@ help: ## list the targets
 
 .PHONY: run
 run: ## build and start the showcase; Ctrl-C ends it
-	@cd examples && go build -trimpath -o $(ROOT)/bin/shopwatch ./shopwatch
+	@cd examples && go build -trimpath -o ../bin/shopwatch ./shopwatch
 	@trap '' INT; exec bin/shopwatch
 
 .PHONY: samples

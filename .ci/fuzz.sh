@@ -27,7 +27,7 @@ fuzz() {
 
 for module in "$@"; do
   cd "$root/$module"
-  targets=$(go list -f "$files" ./... | sed '/^$/d' | xargs -r grep -HoE '^func Fuzz[A-Za-z0-9_]+' || true)
+  targets=$(go list -f "$files" ./... | sed '/^$/d' | tr '\n' '\0' | xargs -0 -r grep -HoE '^func Fuzz[A-Za-z0-9_]+' || true)
   while IFS=: read -r file func; do
     [ -n "$file" ] || continue
     package=$(dirname "$file")

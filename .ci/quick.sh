@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
-tool="go tool -modfile=$root/internal/tools/go.mod"
+tool=(go tool "-modfile=$root/internal/tools/go.mod")
 
 base=$(git merge-base HEAD main 2>/dev/null || git rev-parse HEAD)
 changed=$({ git diff --name-only --diff-filter=d "$base"; git ls-files --others --exclude-standard; } | sort -u)
@@ -17,7 +17,7 @@ began=$SECONDS
 step() { printf -- '-- %-7s %3ds\n' "$1" $((SECONDS - began)); began=$SECONDS; }
 
 if [ -n "$sources" ]; then
-  unformatted=$($tool gofumpt -l $sources)
+  unformatted=$("${tool[@]}" gofumpt -l $sources)
   [ -z "$unformatted" ] || { echo "gofumpt would change (make fmt):"; echo "$unformatted"; exit 1; }
 fi
 step format

@@ -36,7 +36,7 @@ func (p Part) Command(args ...string) *exec.Cmd {
 }
 
 // Require returns the part called name: tor, tor-gencert, postfix, syslog-ng,
-// nginx, strace, chromium, axe-core, user-agents, readers, docker, compose,
+// nginx, strace, make, chromium, axe-core, user-agents, readers, docker, compose,
 // netns, which stands for the right to create a network namespace, or root, for
 // that to give files away and to become other users. Where it is absent
 // Require skips t, or fails it with SVCBLOCKS_REQUIRE=all, and says how to get
@@ -55,7 +55,7 @@ func Require(t testing.TB, name string) Part {
 // cannot be used here and how to get it.
 func Find(name string) (Part, error) {
 	switch name {
-	case "tor", "tor-gencert", "nginx", "strace":
+	case "tor", "tor-gencert", "nginx", "strace", "make":
 		return program(name, []string{name}, "apt install "+packageOf(name))
 	case "chromium":
 		return program(name, []string{
