@@ -125,7 +125,7 @@ func (c *Client) send(req *http.Request, ch *chain, body *requestBody, h *host) 
 	id := x.id
 	if res.StatusCode == http.StatusProxyAuthRequired && x.req.URL.Scheme == "http" && id.forward() != nil {
 		_ = res.Body.Close() // it is the proxy's, and no page
-		err := &attemptError{err: fmt.Errorf("%w: proxy %s: user or password refused (%s)", ErrEgressUnavailable, id.way.name, res.Status), unsent: true}
+		err := &attemptError{err: refused(id.way.name, id.forward().User != nil, res.Status), unsent: true}
 		x.finish(err)
 		return nil, err
 	}

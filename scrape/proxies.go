@@ -24,6 +24,13 @@ const maxAssigned = 1024
 // connectTimeout bounds what a remote proxy does before it dials the site.
 const connectTimeout = 20 * time.Second
 
+// askTimeout bounds each of the two answers that Check waits for.
+const askTimeout = 5 * time.Second
+
+// nowhere is what Check asks an HTTP proxy to connect to: a name that exists
+// nowhere (RFC 6761 §6.4), and the port that proxies allow.
+const nowhere = "check.invalid:443"
+
 // Proxies returns the egress through a list of proxies, one for each identity
 // in turn: socks5://, socks5h:// (names are resolved at the proxy with either),
 // http:// and https:// (by CONNECT, and for http pages in absolute form), each
@@ -180,7 +187,7 @@ func (p *proxy) Exit(context.Context, string) (string, error) { return p.addr, n
 func (p *proxy) DialContext(ctx context.Context, _, _, addr string) (net.Conn, error) {
 	if client, ok := p.socks(); ok {
 		conn, err := client.Connect(ctx, p.user, p.password, addr)
-		return conn, unavailable(err)
+		return conn, p.unavailable(err)
 	}
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -211,16 +218,93 @@ func (p *proxy) socks() (*socks.Client, bool) {
 	return &socks.Client{Addr: p.addr, HandshakeTimeout: connectTimeout}, true
 }
 
-// Check reports whether the proxy answers.
-func (p *proxy) Check(ctx context.Context) error {
-	if client, ok := p.socks(); ok {
-		return unavailable(client.Probe(ctx, p.user, p.password))
-	}
-	conn, err := p.reach(ctx)
-	if err != nil {
+// unavailable marks what is the fault of a SOCKS proxy, with what to do about
+// its credentials.
+func (p *proxy) unavailable(err error) error {
+	if _, ok := errors.AsType[*socks.ProxyError](err); !ok {
 		return err
 	}
-	return conn.Close()
+	hint := ""
+	switch {
+	case errors.Is(err, socks.ErrRefused):
+		hint = ": " + otherCredentials
+	case errors.Is(err, socks.ErrWanted):
+		hint = ": " + noCredentials
+	case errors.Is(err, socks.ErrNotTaken):
+		hint = ": leave user:password@ out of its URL"
+	}
+	return fmt.Errorf("%w: %w%s", ErrEgressUnavailable, err, hint)
+}
+
+// What to do about credentials that a proxy does not take.
+const (
+	otherCredentials = "see user:password@ in its URL"
+	noCredentials    = "give user:password@ in its URL, or let it know this machine's address"
+)
+
+// refused is the error of an HTTP proxy that answers 407.
+func refused(addr string, given bool, status string) error {
+	if given {
+		return fmt.Errorf("%w: proxy %s: user or password refused (%s): %s", ErrEgressUnavailable, addr, status, otherCredentials)
+	}
+	return fmt.Errorf("%w: proxy %s: it wants a user and a password (%s): %s", ErrEgressUnavailable, addr, status, noCredentials)
+}
+
+// Check reports whether the proxy answers and takes the credentials.
+func (p *proxy) Check(ctx context.Context) error {
+	if client, ok := p.socks(); ok {
+		client.HandshakeTimeout = 2 * askTimeout // as long as an HTTP proxy has
+		return p.unavailable(client.Probe(ctx, p.user, p.password))
+	}
+
+	// A tunnel is what the credentials are asked for, and a proxy looks at them
+	// before the name. What it says of the name does not matter.
+	status, err := p.ask(ctx, p.request(http.MethodConnect, nowhere))
+	if err != nil && ctx.Err() == nil {
+		// It may take long over a name, or know no tunnels. This one it answers
+		// by itself (RFC 9110 §9.3.7).
+		if again, errAgain := p.ask(ctx, p.request(http.MethodOptions, "*")); errAgain == nil {
+			status, err = again, nil
+		}
+	}
+
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
+		return err
+	case status == http.StatusProxyAuthRequired:
+		return refused(p.addr, p.user != "", fmt.Sprint(status, " ", http.StatusText(status)))
+	}
+	return nil
+}
+
+// ask sends a request of no body to an HTTP proxy, and returns the status of
+// the answer.
+func (p *proxy) ask(ctx context.Context, req *http.Request) (status int, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, askTimeout, fmt.Errorf("%w: proxy %s: no answer within %v", ErrEgressUnavailable, p.addr, askTimeout))
+	defer cancel()
+	conn, err := p.reach(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = conn.Close() }() // what it says is known
+	stop := closeWith(ctx, conn)
+
+	res, _, err := p.exchange(conn, req)
+	if !stop() {
+		return 0, context.Cause(ctx)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return res.StatusCode, nil
+}
+
+// closeWith ends what conn waits for when ctx ends, unless stop is called
+// before.
+func closeWith(ctx context.Context, conn net.Conn) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // a closed connection needs none
 }
 
 // reach opens a connection to an HTTP proxy.
@@ -251,7 +335,7 @@ func (p *proxy) connect(ctx context.Context, addr string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // a closed connection needs none
+	stop := closeWith(ctx, conn)
 	tunnel, err := p.tunnel(conn, addr)
 	if !stop() {
 		err = context.Cause(ctx)
@@ -264,23 +348,15 @@ func (p *proxy) connect(ctx context.Context, addr string) (net.Conn, error) {
 }
 
 func (p *proxy) tunnel(conn net.Conn, addr string) (net.Conn, error) {
-	req := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: addr}, Host: addr, Header: http.Header{"User-Agent": nil}}
-	if p.user != "" {
-		req.Header.Set("Proxy-Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(p.user+":"+p.password)))
-	}
-	if err := req.Write(conn); err != nil {
-		return nil, fmt.Errorf("%w: proxy %s: %w", ErrEgressUnavailable, p.addr, err)
-	}
-
-	r := bufio.NewReader(io.LimitReader(conn, 64<<10)) // a header is no longer
-	res, err := http.ReadResponse(r, req)
+	res, r, err := p.exchange(conn, p.request(http.MethodConnect, addr))
 	if err != nil {
-		return nil, fmt.Errorf("%w: proxy %s: %w", ErrEgressUnavailable, p.addr, err)
+		return nil, err
 	}
-
 	switch {
 	case res.StatusCode == http.StatusProxyAuthRequired:
-		return nil, fmt.Errorf("%w: proxy %s: user or password refused (%s)", ErrEgressUnavailable, p.addr, res.Status)
+		return nil, refused(p.addr, p.user != "", res.Status)
+	case res.StatusCode == http.StatusForbidden:
+		return nil, fmt.Errorf("proxy %s: connect %s: the proxy forbids it (403): see its rules, and whom it lets out", p.addr, addr)
 	case res.StatusCode/100 != 2:
 		return nil, fmt.Errorf("proxy %s: connect %s: %s", p.addr, addr, res.Status)
 	}
@@ -290,6 +366,31 @@ func (p *proxy) tunnel(conn net.Conn, addr string) (net.Conn, error) {
 		return &headConn{Conn: conn, head: head}, nil
 	}
 	return conn, nil
+}
+
+// request is a request to the proxy itself.
+func (p *proxy) request(method, target string) *http.Request {
+	req := &http.Request{Method: method, URL: &url.URL{Opaque: target}, Host: target, Header: http.Header{"User-Agent": nil}}
+	if target == "*" {
+		req.Host = p.addr
+	}
+	if p.user != "" {
+		req.Header.Set("Proxy-Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(p.user+":"+p.password)))
+	}
+	return req
+}
+
+// exchange sends a request to the proxy, and reads the header of its answer.
+func (p *proxy) exchange(conn net.Conn, req *http.Request) (*http.Response, *bufio.Reader, error) {
+	if err := req.Write(conn); err != nil {
+		return nil, nil, fmt.Errorf("%w: proxy %s: %w", ErrEgressUnavailable, p.addr, err)
+	}
+	r := bufio.NewReader(io.LimitReader(conn, 64<<10)) // a header is no longer
+	res, err := http.ReadResponse(r, req)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: proxy %s: %w", ErrEgressUnavailable, p.addr, err)
+	}
+	return res, r, nil
 }
 
 // headConn is a connection of which a little was read already.

@@ -105,30 +105,17 @@ func TestProxiesFail(t *testing.T) {
 	open, _ := connectProxy(t, "", "")
 	gone := httptest.NewServer(nil)
 	gone.Close()
-	garbage, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = garbage.Close() })
-	go func() {
-		for {
-			conn, err := garbage.Accept()
-			if err != nil {
-				return
-			}
-			fmt.Fprint(conn, "SSH-2.0-OpenSSH_9.2\r\n")
-			_ = conn.Close()
-		}
-	}()
 	page := "http://shop.example.com:" + port(t, site) + "/"
 	for _, tc := range []struct {
 		name, proxy, url string
 		unavailable      bool
 		says             string
 	}{
-		{"wrong password", strings.Replace(picky.URL, "http://", "http://me:hunter2@", 1), page, true, "password refused"},
+		{"wrong password", strings.Replace(picky.URL, "http://", "http://me:hunter2@", 1), page, true, "password refused (407 Proxy Authentication Required): see user:password@"},
+		{"wrong password, tunnel", strings.Replace(picky.URL, "http://", "http://me:hunter2@", 1), "https://example.com/", true, "password refused (407 Proxy Authentication Required): see user:password@"},
+		{"no password", picky.URL, page, true, "give user:password@"},
 		{"not there", gone.URL, page, true, "connection refused"},
-		{"no proxy", "http://" + garbage.Addr().String(), "https://example.com/", true, ""},
+		{"no proxy", "http://" + newListener(t, "SSH-2.0-OpenSSH_9.2\r\n"), "https://example.com/", true, ""},
 		{"refuses the site", open.URL, "https://blocked.example.com/", false, "403"},
 		{"cannot reach the site", open.URL, "https://shop.example.com:1/", false, "502"},
 		{"onion by HTTP", open.URL, "http://expyuzz4wqqyqhjn.onion/", false, "RFC 7686"},
@@ -151,4 +138,102 @@ func TestProxiesFail(t *testing.T) {
 			t.Errorf("New with proxies %d = %v", len(list), err)
 		}
 	}
+}
+
+// TestProxiesCheck asks proxies that can be reached whether they work.
+func TestProxiesCheck(t *testing.T) {
+	t.Parallel()
+	picky, tunnels := connectProxy(t, "me", "right")
+	untunnelled := newSite(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodConnect {
+			panic(http.ErrAbortHandler) // hangs up, as some do that know no tunnels
+		}
+		w.WriteHeader(http.StatusBadRequest)
+	})
+	named := newSite(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })
+	other := newListener(t, "SSH-2.0-OpenSSH_9.2\r\n")
+	refuses, wants := sockstest.Start(t), newListener(t, "\x05\xff")
+	refuses.Fail(sockstest.RefuseAuth)
+	socks := sockstest.Start(t)
+	as := func(credentials, address string) string { return strings.Replace(address, "://", "://"+credentials+"@", 1) }
+
+	for _, tc := range []struct{ name, proxy, says string }{
+		{"right password", as("me:right", picky.URL), ""},
+		{"wrong password", as("me:hunter2", picky.URL), "user or password refused (407 Proxy Authentication Required): see user:password@ in its URL"},
+		{"no password", picky.URL, "it wants a user and a password (407 Proxy Authentication Required): give user:password@ in its URL"},
+		{"no tunnels", untunnelled.URL, ""},
+		{"no such names", named.URL, ""},
+		{"no proxy", "http://" + other, "malformed HTTP response"},
+		{"SOCKS", "socks5://" + socks.Addr, ""},
+		{"SOCKS, wrong password", "socks5://me:hunter2@" + refuses.Addr, "user name or password refused: see user:password@ in its URL"},
+		{"SOCKS, no password", "socks5://" + wants, "wants a user name and a password: give user:password@ in its URL"},
+		{"SOCKS, takes no password", "socks5://me:hunter2@" + wants, "leave user:password@ out of its URL"},
+		{"no SOCKS", "socks5://" + other, "is something else listening there?"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := scrape.New(t.Context(), &scrape.Options{Egress: scrape.Proxies(tc.proxy)})
+			switch {
+			case tc.says == "" && err != nil:
+				t.Error(err)
+			case tc.says == "":
+			case !errors.Is(err, scrape.ErrEgressUnavailable), !strings.Contains(err.Error(), tc.says), strings.Contains(err.Error(), "Tor"), strings.Contains(err.Error(), "hunter2"):
+				t.Errorf("New = %v, want it unavailable and to say %q", err, tc.says)
+			}
+		})
+	}
+	t.Cleanup(func() {
+		if n := tunnels.Load(); n != 0 {
+			t.Errorf("%d tunnels for Check", n)
+		}
+	})
+}
+
+// TestProxiesStayLost: a proxy that can be reached and refuses the password is
+// passed by until it takes it, whoever asks.
+func TestProxiesStayLost(t *testing.T) {
+	t.Parallel()
+	site := newSite(t, func(http.ResponseWriter, *http.Request) {})
+	picky, _ := connectProxy(t, "me", "right")
+	open, _ := connectProxy(t, "", "")
+	opts := options(scrape.Proxies(strings.Replace(picky.URL, "http://", "http://me:hunter2@", 1), open.URL))
+	opts.DisableStartCheck, opts.Rotation.Every = true, 1
+	c := newClient(t, opts)
+
+	for range 4 {
+		if _, _, err := get(t, c, "http://shop.example.com:"+port(t, site)+"/"); err != nil {
+			t.Error(err)
+		}
+		if err := c.Check(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	if ways := c.Stats().Egress.Ways; ways[0].Works || !ways[1].Works || !strings.Contains(ways[0].Why, "password refused") {
+		t.Errorf("Stats.Ways = %+v, want the first one lost", ways)
+	}
+}
+
+// newListener says the same to everybody, and reads nothing.
+func newListener(t *testing.T, says string) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprint(conn, says)
+			_ = conn.(*net.TCPConn).CloseWrite() // a reset could overtake what was said
+			go func() {
+				_, _ = io.Copy(io.Discard, conn)
+				_ = conn.Close()
+			}()
+		}
+	}()
+	return l.Addr().String()
 }

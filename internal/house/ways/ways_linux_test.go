@@ -86,6 +86,8 @@ var cells = []cell{
 	{block: "scrape", way: "untrusted certificate", advice: "nobody whom this machine trusts"},
 	{block: "scrape", way: "https to an http port", advice: "is https meant to be http"},
 	{block: "scrape", way: "closed port", advice: "nobody listens at that address"},
+	{block: "scrape", way: "401", advice: "give user:password@ in its URL"},
+	{block: "scrape", way: "403", advice: "the proxy forbids it (403)", returned: true},
 	{block: "scrape", way: "folder removed", lost: true, advice: "was it, or a folder above it, removed", heals: true, bound: 3 * time.Second},
 	{block: "scrape", way: "file replaced", lost: true, advice: "was replaced while the crawl went on", heals: true, bound: 3 * time.Second},
 	{block: "scrape", way: "no space", lost: true, advice: "is full: free some space", bound: 3 * time.Second},

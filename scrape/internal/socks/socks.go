@@ -75,6 +75,16 @@ func (e *ReplyError) Error() string {
 	return fmt.Sprintf("connect %s: %s (SOCKS reply %#02x)", e.Target, text, e.Code)
 }
 
+// Why a proxy does not take the credentials, by errors.Is.
+var (
+	// ErrRefused: user name or password are wrong.
+	ErrRefused = errors.New("user name or password refused")
+	// ErrWanted: none was given, and the proxy wants one.
+	ErrWanted = errors.New("the proxy wants a user name and a password")
+	// ErrNotTaken: the proxy takes none, so that it cannot keep identities apart.
+	ErrNotTaken = errors.New("user name and password are not accepted: identities cannot be kept apart")
+)
+
 const (
 	version    = 5
 	noAuth     = 0
@@ -217,9 +227,9 @@ func authenticate(conn net.Conn, user, password string) error {
 	case reply[0] != version:
 		return fmt.Errorf("greeting: %w but begins with %q: is something else listening there?", errProtocol, reply)
 	case reply[1] == refused && method == userPass:
-		return errors.New("greeting: user name and password are not accepted: identities cannot be kept apart")
+		return fmt.Errorf("greeting: %w", ErrNotTaken)
 	case reply[1] == refused:
-		return errors.New("greeting: the proxy wants a user name and a password")
+		return fmt.Errorf("greeting: %w", ErrWanted)
 	case reply[1] != method:
 		return fmt.Errorf("greeting: %w: method %#x was not offered", errProtocol, reply[1])
 	case method == noAuth:
@@ -236,7 +246,7 @@ func authenticate(conn net.Conn, user, password string) error {
 	}
 
 	if reply[1] != 0 {
-		return errors.New("authentication: user name or password refused")
+		return fmt.Errorf("authentication: %w", ErrRefused)
 	}
 	return nil
 }
