@@ -1,6 +1,7 @@
 package scrape
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -25,8 +26,18 @@ import (
 //     in, and those with Set-Cookie, are not stored for others.
 //  5. Errors of the store do not fail a request.
 //  6. It is safe for concurrent use.
+//
+// It may also be a [CheckCache].
 type Cache interface {
 	RoundTrip(req *http.Request, send func(*http.Request) (*http.Response, error)) (res *http.Response, stored bool, err error)
+}
+
+// CheckCache is a [Cache] that tells whether it works. [Client.Check], OnError
+// and Logger then tell of one that does not, as [ErrStuck].
+type CheckCache interface {
+	// Check returns why an answer could not be stored, nil once another one was
+	// or could be.
+	Check(ctx context.Context) error
 }
 
 // maxUnsureAge is how old an answer over http may be that came through others.
@@ -79,6 +90,7 @@ func (k *call) throughCache() (*http.Response, error) {
 		}
 		return res, err
 	})
+	c.checkCache(req.Context())
 	if err != nil || !stored {
 		return res, err
 	}
@@ -100,6 +112,13 @@ func (k *call) throughCache() (*http.Response, error) {
 		URL: shownURL(req.URL), Status: res.StatusCode, Agent: k.chain.agent, Cached: true,
 	}, began: began}
 	return res, nil
+}
+
+// checkCache notes whether the cache works.
+func (c *Client) checkCache(ctx context.Context) {
+	if cache, ok := c.opts.Cache.(CheckCache); ok {
+		c.health.Fail("cache", cache.Check(ctx)) // nil: it works
+	}
 }
 
 // storedBody is the body of a stored answer; it tells of the page when it ends.

@@ -274,13 +274,17 @@ func (c *Client) Rotate(ctx context.Context) (Identity, error) {
 // if none does and requests would fall back to this machine's own address; Stats
 // tells which. It contacts no site. Without a deadline in ctx it takes 15 s at
 // most. Its error matches [ErrStuck] and [ErrEgressUnavailable], or [ErrClosed];
-// what OnError was told of, and what lasts, is in it too.
+// what OnError was told of, and what lasts, is in it too: a cache that cannot
+// store, a crawl's journal that cannot be written.
 func (c *Client) Check(ctx context.Context) error {
 	c.health.Used()
 	if c.ctx.Err() != nil {
 		return ErrClosed
 	}
 	err := c.check(ctx)
+	if ctx.Err() == nil {
+		c.checkCache(ctx)
+	}
 	told := c.health.Check()
 	if err == nil || errors.Is(told, ErrEgressUnavailable) {
 		return told

@@ -46,7 +46,8 @@ var (
 	// ErrRetryLater: the site has asked to come back later than Retry.Max, so
 	// nothing was sent; [Error.RetryAfter] says when.
 	ErrRetryLater = errors.New("scrape: the site asks to come back later")
-	// ErrStuck: no way out works, so that requests fail and nothing is lost. It
+	// ErrStuck: no way out works, so that requests fail and nothing is lost, or
+	// the cache stores nothing, so that pages are asked for again. It
 	// comes from Check and OnError.
 	ErrStuck = errors.New("scrape: stuck")
 	// ErrLost: pages of a crawl were fetched and could not be recorded.

@@ -155,7 +155,9 @@ func TestProxiesCheck(t *testing.T) {
 	refuses, wants := sockstest.Start(t), newListener(t, "\x05\xff")
 	refuses.Fail(sockstest.RefuseAuth)
 	socks := sockstest.Start(t)
-	as := func(credentials, address string) string { return strings.Replace(address, "://", "://"+credentials+"@", 1) }
+	as := func(credentials, address string) string {
+		return strings.Replace(address, "://", "://"+credentials+"@", 1)
+	}
 
 	for _, tc := range []struct{ name, proxy, says string }{
 		{"right password", as("me:right", picky.URL), ""},

@@ -161,9 +161,7 @@ func (c *Cache) confirm(e *entry, notModified *http.Response, began time.Time) *
 	case !verdict.storable && c.opts.KeepFor == 0:
 		e.discard()
 	case verdict.lifetime > 0, c.opts.MaxStale > 0, c.opts.KeepFor > 0: // else it will be asked for again, whatever is noted
-		if err := c.folder.write(e); err != nil {
-			c.log.Warn("answer not kept", "error", err)
-		}
+		c.folder.note(c.folder.write(e))
 	default:
 		e.touch()
 	}
@@ -199,9 +197,13 @@ func (c *Cache) record(key string, old *entry, req *http.Request, res *http.Resp
 
 	r, err := newRecorder(c.folder, e, res)
 	if err != nil {
-		c.log.Warn("answer not kept", "error", err)
+		c.folder.note(err)
 		return
 	}
 
 	res.Body = r
 }
+
+// Check returns why the last answer could not be stored, nil if it was. While
+// one could not, it tries the folder itself; else it touches no disk.
+func (c *Cache) Check(context.Context) error { return c.folder.check() }

@@ -2,7 +2,6 @@ package diskcache
 
 import (
 	"errors"
-	"fmt"
 	"hash/crc32"
 	"io"
 	"net/http"
@@ -73,9 +72,7 @@ func (r *recorder) Close() error {
 func (r *recorder) keep() {
 	tmp := r.tmp
 	r.tmp = nil
-	if err := r.folder.commit(tmp, r.entry); err != nil {
-		r.folder.log.Warn("answer not kept", "error", err)
-	}
+	r.folder.note(r.folder.commit(tmp, r.entry))
 }
 
 // drop stores nothing.
@@ -83,6 +80,6 @@ func (r *recorder) drop(why error) {
 	err := errors.Join(why, r.tmp.Close(), os.Remove(r.tmp.Name()))
 	r.tmp = nil
 	if err != nil {
-		r.folder.log.Warn("answer not kept", "error", fmt.Errorf("%s: %w", r.entry.path, err))
+		r.folder.note(err)
 	}
 }

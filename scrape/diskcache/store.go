@@ -46,6 +46,49 @@ type folder struct {
 
 	mu    sync.Mutex
 	bytes int64 // what it holds, as far as this process knows
+	fault error // why the last answer was not stored; nil: it was
+}
+
+// note remembers whether an answer could be stored. The beginning of a trouble
+// and its end are logged.
+func (f *folder) note(err error) {
+	f.mu.Lock()
+	changed := (err == nil) != (f.fault == nil)
+	f.fault = err
+	f.mu.Unlock()
+
+	switch {
+	case !changed:
+	case err != nil:
+		f.log.Warn("answers not kept", "error", err)
+	default:
+		f.log.Info("answers kept again")
+	}
+}
+
+// check returns why the last answer was not stored. As another one may not come
+// soon, it finds out whether one could be.
+func (f *folder) check() error {
+	f.mu.Lock()
+	fault := f.fault
+	f.mu.Unlock()
+	if fault == nil {
+		return nil
+	}
+
+	fault = f.try()
+	f.note(fault)
+	return fault
+}
+
+// try stores a page, and removes it.
+func (f *folder) try() error {
+	tmp, err := os.CreateTemp(f.dir, tmpPrefix+"*")
+	if err != nil {
+		return err
+	}
+	_, err = tmp.Write(make([]byte, 64<<10)) // more than most pages are
+	return errors.Join(err, tmp.Close(), os.Remove(tmp.Name()))
 }
 
 // file returns the name of a variant of an address.

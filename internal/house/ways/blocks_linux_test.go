@@ -23,6 +23,7 @@ import (
 	"github.com/svcblocks/svcblocks/notify"
 	"github.com/svcblocks/svcblocks/notify/webhook"
 	"github.com/svcblocks/svcblocks/scrape"
+	"github.com/svcblocks/svcblocks/scrape/diskcache"
 )
 
 // hearing is who is told.
@@ -225,7 +226,14 @@ type client struct {
 }
 
 func newClient(w *world, dir string, h hearing) subject {
+	var cache scrape.Cache
+	if w.caches {
+		opened, err := diskcache.Open(context(), filepath.Join(dir, "cache"), &diskcache.Options{KeepFor: time.Nanosecond})
+		w.must(err)
+		cache = opened
+	}
 	made, err := scrape.New(context(), &scrape.Options{
+		Cache:  cache,
 		Egress: scrape.Proxies(w.url()), HostLimit: scrape.HostLimit{PerSecond: -1}, Robots: scrape.Robots{},
 		Retry:      scrape.Retry{Attempts: -1, Base: time.Millisecond, Max: 10 * time.Millisecond},
 		StuckAfter: w.bound, Logger: h.logger, OnError: h.onError,
@@ -278,7 +286,8 @@ func (c *client) used() error {
 	}
 	res, err := c.Get(context(), "https://"+site+"/")
 	if err == nil {
-		err = res.Body.Close()
+		_, err = io.Copy(io.Discard, res.Body)
+		err = errors.Join(err, res.Body.Close())
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

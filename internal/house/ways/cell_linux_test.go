@@ -20,7 +20,7 @@ import (
 // it ends. One block has everything set, another one nothing.
 func (c cell) run(t *testing.T, number int) {
 	w := newWorld(t, number, overTLS(c.way))
-	w.writes, w.bound = c.returned, cmp.Or(c.bound, usualBound)
+	w.writes, w.caches, w.bound = c.returned, c.way == "no inodes", cmp.Or(c.bound, usualBound)
 	stderr := captureStderr(t)
 	logged, told := &lines{}, &notices{}
 	block := blocks[c.block]

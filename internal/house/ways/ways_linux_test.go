@@ -1,6 +1,7 @@
 package ways
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -88,6 +89,7 @@ var cells = []cell{
 	{block: "scrape", way: "closed port", advice: "nobody listens at that address"},
 	{block: "scrape", way: "401", advice: "give user:password@ in its URL"},
 	{block: "scrape", way: "403", advice: "the proxy forbids it (403)", returned: true},
+	{block: "scrape", way: "no inodes", advice: "has no inodes left"},
 	{block: "scrape", way: "folder removed", lost: true, advice: "was it, or a folder above it, removed", heals: true, bound: 3 * time.Second},
 	{block: "scrape", way: "file replaced", lost: true, advice: "was replaced while the crawl went on", heals: true, bound: 3 * time.Second},
 	{block: "scrape", way: "no space", lost: true, advice: "is full: free some space", bound: 3 * time.Second},
@@ -101,24 +103,33 @@ func TestTwelveWays(t *testing.T) {
 	netns.Require(t)
 
 	// They wait more than they work, so that more of them run than there are
-	// processors.
+	// processors; those that wait longest begin first.
 	const atOnce = 12
+	order := make([]int, len(cells))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(cells[j].bound, cells[i].bound) })
 	type outcome struct {
 		out []byte
 		err error
 	}
-	places, outcomes := make(chan struct{}, atOnce), make([]chan outcome, len(cells))
-	for i, c := range cells {
+	todo, outcomes := make(chan int, len(cells)), make([]chan outcome, len(cells))
+	for _, i := range order {
 		outcomes[i] = make(chan outcome, 1)
+		todo <- i
+	}
+	close(todo)
+	for range atOnce {
 		go func() {
-			places <- struct{}{}
-			defer func() { <-places }()
-			// A process of its own has its own stderr, mounts and resolver.
-			cmd := testenv.Self("-test.run=^TestCell$", "-test.timeout=20m")
-			cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %s", cellVariable, i, c))
-			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
-			out, err := cmd.CombinedOutput()
-			outcomes[i] <- outcome{out, err}
+			for i := range todo {
+				// A process of its own has its own stderr, mounts and resolver.
+				cmd := testenv.Self("-test.run=^TestCell$", "-test.timeout=20m")
+				cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %s", cellVariable, i, cells[i]))
+				cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
+				out, err := cmd.CombinedOutput()
+				outcomes[i] <- outcome{out, err}
+			}
 		}()
 	}
 	for i, c := range cells {

@@ -42,6 +42,7 @@ type world struct {
 	made   int           // folders
 	bound  time.Duration // after which a state is told
 	writes bool          // settings are changed, as that is what the trouble hits
+	caches bool          // pages are cached, as that is what the trouble hits
 
 	mu       sync.Mutex
 	known    bool          // the name server knows host
