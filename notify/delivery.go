@@ -63,6 +63,9 @@ type waiter struct {
 	over chan struct{}
 }
 
+// tried reports whether the receiver may have heard of d.
+func (d *delivery) tried() bool { return d.attempts > 0 || d.restored }
+
 func (d *delivery) deadline() (time.Time, bool) { return d.ctx.Deadline() }
 
 // entries returns the ledger's entries that d tells of.
@@ -104,7 +107,7 @@ func (d *delivery) compose(now time.Time) bool {
 		if !d.end && !e.open {
 			m = both(m, e.closing)
 		}
-		if d.end && !e.heard && e.total > 0 { // the start was lost
+		if d.end && (!e.heard || e.doubt) && e.total > 0 { // the start was lost, or may be taken for over
 			m = both(e.sample, *d.base)
 			m.ID, m.Level, m.Time = d.base.ID, d.base.Level, d.base.Time
 		}

@@ -63,6 +63,7 @@ type entry struct {
 	words     int       // words of repeats so far
 	ended     bool      // an end went out at once since the last start that did
 	muted     bool      // a silence hid the end
+	doubt     bool      // a try may have told of an end that is over
 
 	shared  bool      // the fallback of the receiver gets the messages by itself
 	pending *delivery // goes out next
@@ -141,7 +142,7 @@ func (e *entry) start(m *Message) {
 	if !m.First.IsZero() {
 		e.first = m.First
 	}
-	e.said, e.saidLevel, e.heard, e.thread, e.words, e.ended, e.muted = silent, minLevel, false, "", 0, false, false
+	e.said, e.saidLevel, e.heard, e.thread, e.words, e.ended, e.muted, e.doubt = silent, minLevel, false, "", 0, false, false, false
 	e.show(m)
 }
 
@@ -163,6 +164,7 @@ func (e *entry) report(m *Message, now time.Time) (urgent bool) {
 	case e.open:
 	case moving: // it is over and back before anybody heard: it goes on
 		e.open = true
+		e.doubt = e.doubt || e.flight != nil && e.telling == closed || e.pending != nil && e.pending.end && e.pending.tried()
 	case e.said == silent || e.muted || over && e.fresh == 0:
 		e.start(m)
 	default: // it flaps: the episode goes on
@@ -188,8 +190,8 @@ func (e *entry) end(m *Message, now time.Time) (urgent bool) {
 	e.seen, e.last = now, m.Time
 	e.closing = *m
 	slim(&e.closing)
-	if e.pending != nil { // one message with both
-		return false
+	if p := e.pending; p != nil { // one message with both
+		return p.end && e.doubt // or another one, as the receiver may know the ID of this one
 	}
 	if e.flight == nil && e.said != opened || e.flight != nil && e.telling != opened {
 		return false // nobody is to hear the end of what nobody heard
@@ -239,7 +241,7 @@ func latest(a, b time.Time) time.Time {
 
 // taken notes that the receiver took the flight.
 func (e *entry) taken(d *delivery) {
-	e.flight, e.heard = nil, true
+	e.flight, e.heard, e.doubt = nil, true, false
 	e.said = e.telling
 	e.ended = e.ended || e.said == closed
 	e.fresh -= min(e.fresh, e.covers)
@@ -489,7 +491,7 @@ func (e *entry) copy(o *entry) {
 func (e *entry) restore(w *wireEntry) {
 	e.open, e.level, e.first, e.last, e.seen = w.Open, w.Level, w.First, w.Last, w.Seen
 	e.total, e.fresh, e.differ, e.said, e.saidLevel = w.Total, w.Fresh, w.Differ, w.Said, w.SaidLevel
-	e.heard, e.thread, e.base, e.words, e.ended, e.muted, e.shared = w.Heard, w.Thread, w.Base, w.Words, w.Ended, w.Muted, w.Shared
+	e.heard, e.thread, e.base, e.words, e.ended, e.muted, e.doubt, e.shared = w.Heard, w.Thread, w.Base, w.Words, w.Ended, w.Muted, w.Doubt, w.Shared
 	e.sample, e.closing = *w.Sample.message(""), *w.Closing.message("")
 	e.recent = e.sample
 	if w.Recent != nil {

@@ -68,8 +68,10 @@ func (l listener) Notify(_ context.Context, m notify.Message) error {
 	again := l.w.seen[id]
 	l.w.seen[id] = true
 	l.w.trace = append(l.w.trace, fmt.Sprintf("%v   %d hears k%d %q resolved=%v level=%v count=%d new=%d again=%v", time.Now().Format("15:04:05"), l.n, key, m.Text, m.Resolved, m.Level, m.Count, m.New, again))
-	// A crash repeats what was under way: it tells of the state all the same.
-	if !again && m.Resolved && !start && !l.w.knows[l.n][key] {
+	if again {
+		return nil // a crash repeats what was under way
+	}
+	if m.Resolved && !start && !l.w.knows[l.n][key] {
 		l.w.fail("receiver %d hears the end of k%d without a start", l.n, key)
 	}
 	l.w.knows[l.n][key] = !m.Resolved
@@ -78,9 +80,7 @@ func (l listener) Notify(_ context.Context, m notify.Message) error {
 	if m.Resolved {
 		l.w.owes[l.n][key] = false
 	}
-	if !again {
-		l.w.at[l.n][key] = append(l.w.at[l.n][key], time.Now())
-	}
+	l.w.at[l.n][key] = append(l.w.at[l.n][key], time.Now())
 	return nil
 }
 

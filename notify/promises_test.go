@@ -249,6 +249,50 @@ func TestEndOfMoreThanOneStart(t *testing.T) {
 	})
 }
 
+// A process dies after an end was taken and before that is noted. The next one
+// cannot know whether the receiver heard it, so where the trouble came again, its end
+// names the start and is a message of its own.
+func TestEndThatMayHaveBeenHeard(t *testing.T) {
+	t.Parallel()
+	var dir string
+	var left []byte
+	ops := notifytest.Recorder{}
+	ops.Fail = func(_ context.Context, m notify.Message) (err error) {
+		if m.Resolved {
+			left, err = os.ReadFile(journalIn(t, dir))
+		}
+		return err
+	}
+	open := func(dir string) *notify.Options {
+		return &notify.Options{Receivers: []notify.Receiver{{Name: "ops", Notifier: &ops}}, Outbox: notify.Outbox{Dir: dir}, CloseTimeout: -1}
+	}
+	dir = t.TempDir()
+	bubble(t, open(dir), func(t *testing.T, hub *notify.Hub) {
+		send(t, hub, down("db"))
+		synctest.Wait()
+		send(t, hub, up("db"))
+		synctest.Wait()
+	})
+
+	next := crashed(t, left)
+	var back atomic.Bool
+	ops.Fail = func(context.Context, notify.Message) error {
+		if !back.Load() {
+			return &notify.Error{Class: notify.ClassTransport, Reason: "away"}
+		}
+		return nil
+	}
+	bubble(t, open(next), func(t *testing.T, hub *notify.Hub) {
+		send(t, hub, down("db"), up("db"))
+		back.Store(true)
+		time.Sleep(10 * time.Minute)
+	})
+	got := ops.Messages()
+	if len(got) != 3 || got[2].ID == got[1].ID || !got[2].Resolved || got[2].Subject != "db down" || !strings.Contains(got[2].Text, "db up") {
+		t.Errorf("got %+v; want a start, its end, and one message with both", got)
+	}
+}
+
 // What a silence hid goes out when it is over, if the trouble is; what began
 // and ended within it, to nobody.
 func TestSilence(t *testing.T) {

@@ -61,6 +61,7 @@ type wireEntry struct {
 	Words     int          `json:"words,omitempty"`
 	Ended     bool         `json:"ended,omitempty"`
 	Muted     bool         `json:"muted,omitempty"`
+	Doubt     bool         `json:"doubt,omitempty"`
 	Shared    bool         `json:"shared,omitempty"`
 }
 

@@ -151,7 +151,7 @@ func (te *teller) due(e *entry, now time.Time, t *todo) {
 // tell sends a word about what is untold.
 func (te *teller) tell(e *entry, now time.Time, t *todo) {
 	m := e.word()
-	if !e.open && (e.said != opened || e.fresh > 0) { // it came and went, perhaps once more
+	if !e.open && !e.doubt && (e.said != opened || e.fresh > 0) { // it came and went, perhaps once more
 		m = both(e.sample, e.closing)
 		m.Level, m.Time = e.level, e.last
 	}
