@@ -135,7 +135,7 @@ func (b *builder) set(e *typed.Entry, n *doc.Node) {
 	for inner.Code == typed.Pointer {
 		inner = inner.Elem
 	}
-	if n.Kind == doc.Null && e.Shape.Code != typed.Pointer && inner.Code != typed.Slice && inner.Code != typed.Map {
+	if n.Kind == doc.Null && !e.Shape.Nullable() && !inner.Nullable() {
 		return // a scalar without a value leaves what is below
 	}
 
@@ -152,11 +152,8 @@ func (b *builder) set(e *typed.Entry, n *doc.Node) {
 
 // keyHint says what an unknown key may have meant.
 func (b *builder) keyHint(section *typed.Entry, key string) string {
-	rt := section.Shape.Type
-	for sf := range rt.Fields() { // of a type that cannot be read
-		if name, _, ok := tags.Key(sf); ok && name == key && sf.IsExported() {
-			return fmt.Sprintf("its field %s has type %s, which cannot be read from text", sf.Name, sf.Type)
-		}
+	if why := b.schema.Unreadable[doc.JoinKey(section.Key, key)]; why != "" {
+		return why
 	}
 
 	if e := b.schema.ByKey[doc.JoinKey(section.Key, key)]; e != nil && strings.Contains(key, ".") {

@@ -32,7 +32,7 @@ func OnChange[T, V any](s *Store[T], part func(*T) V, f func(old, next V)) (stop
 		panic("config: OnChange: nil function")
 	}
 	same := func(a, b V) bool { return reflect.DeepEqual(a, b) }
-	if keys := typed.ShapeOf(reflect.TypeFor[V](), specials()); keys.Code == typed.Struct || keys.Code == typed.Pointer {
+	if keys := typed.ShapeOf(reflect.TypeFor[V](), specials()); keys.Code == typed.Struct || keys.Code == typed.Pointer || keys.Code == typed.Text {
 		same = func(a, b V) bool { return typed.Equal(reflect.ValueOf(&a).Elem(), reflect.ValueOf(&b).Elem(), keys) }
 	}
 	w := &watcher{call: func(old, next reflect.Value) {

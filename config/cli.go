@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-
-	"github.com/svcblocks/svcblocks/config/internal/typed"
 )
 
 // Exit codes of [Main].
@@ -34,7 +32,7 @@ const usage = `Usage: config <command>
                          others could use: files they may write, secrets in the
                          environment, tokens sent in clear, open addresses
   explain [-json] [key]  list keys with their values, origins and what was overridden
-  get <key>              print one value (a secret stays redacted)
+  get <key>              print one value, such as mail.port or items[0].port (a secret stays redacted)
   set <key> <value>      change one key in the writable file, such as mail.port or items[0].port
   unset <key>            take one key out of that file: back to the layer below
   schema                 print a JSON Schema of the settings files
@@ -129,9 +127,19 @@ func command[T any](ctx context.Context, defaults T, args []string, stdout, stde
 		}
 		return checkCommand(len(store.Explain()), found, stdout, stderr)
 	case "explain":
-		return explainCommand(store.Explain(), args, asJSON, stdout, stderr)
+		x, err := store.explained(args)
+		if err != nil {
+			fmt.Fprintln(stderr, err)
+			return ExitUsage
+		}
+		return explainCommand(x, asJSON, stdout, stderr)
 	case "get":
-		return getCommand(store.Explain(), args[0], stdout, stderr)
+		x, err := store.explained(args)
+		if err != nil {
+			fmt.Fprintln(stderr, err)
+			return ExitUsage
+		}
+		return getCommand(x, args[0], stdout)
 	case "set":
 		return setCommand(store.Set(ctx, args[0], args[1]), stderr)
 	case "unset":
@@ -182,27 +190,21 @@ func checkCommand(keys int, found []Problem, stdout, stderr io.Writer) int {
 	return ExitOK
 }
 
-func unknownKey(x Explanation, key string, stderr io.Writer) int {
-	keys := make([]string, len(x))
-	for i, e := range x {
-		keys[i] = e.Key
+// explained explains all keys, or the one that is named: a key, a section, a
+// map, or one value within a list or map, as Set names it.
+func (s *Store[T]) explained(names []string) (Explanation, error) {
+	x := s.Explain()
+	if len(names) == 0 {
+		return x, nil
 	}
-	fmt.Fprintf(stderr, "config: unknown key %q\n", key)
-	if hint := typed.Nearest(key, keys); hint != "" {
-		fmt.Fprintln(stderr, hint)
+	if found := x.under(names[0]); len(found) > 0 {
+		return found, nil
 	}
-	return ExitUsage
+	e, err := s.engine.explainNamed(names[0])
+	return Explanation{e}, err
 }
 
-func explainCommand(x Explanation, args []string, asJSON bool, stdout, stderr io.Writer) int {
-	if len(args) == 1 {
-		found := x.under(args[0])
-		if len(found) == 0 {
-			return unknownKey(x, args[0], stderr)
-		}
-		x = found
-	}
-
+func explainCommand(x Explanation, asJSON bool, stdout, stderr io.Writer) int {
 	if !asJSON {
 		fmt.Fprint(stdout, x)
 		return ExitOK
@@ -218,17 +220,13 @@ func explainCommand(x Explanation, args []string, asJSON bool, stdout, stderr io
 	return ExitOK
 }
 
-func getCommand(x Explanation, key string, stdout, stderr io.Writer) int {
-	found := x.under(key)
-	switch {
-	case len(found) == 0:
-		return unknownKey(x, key, stderr)
-	case len(found) == 1 && found[0].Key == key:
-		fmt.Fprintln(stdout, found[0].Value)
-	default:
-		for _, e := range found {
-			fmt.Fprintf(stdout, "%s: %s\n", e.Key, e.Value)
-		}
+func getCommand(x Explanation, key string, stdout io.Writer) int {
+	if len(x) == 1 && x[0].Key == key {
+		fmt.Fprintln(stdout, x[0].Value)
+		return ExitOK
+	}
+	for _, e := range x {
+		fmt.Fprintf(stdout, "%s: %s\n", e.Key, e.Value)
 	}
 	return ExitOK
 }

@@ -22,9 +22,15 @@
 // [Load] and [Store.Get] are what most programs need. Keys come from the
 // koanf tag, else from the field's name in snake case: SMTPHost is smtp_host.
 // The variable of key scrape.rotate_every under Env("APP") is
-// APP_SCRAPE_ROTATE_EVERY, its flag -scrape.rotate-every. Fields of func,
-// interface and channel types are no keys, so that options structs of other
-// packages can be loaded as they are.
+// APP_SCRAPE_ROTATE_EVERY, its flag -scrape.rotate-every.
+//
+// A field holds text, a bool, a number, a time.Duration, a time.Time, a [Bytes], a
+// [URL], a *time.Location, a net.IPNet, whatever has UnmarshalText, or a list, map,
+// pointer or struct of these; an any may stand in a list or map. Other fields, such
+// as functions, are no keys, so that options structs of other packages can be
+// loaded as they are; a key that is set for one is a mistake by name. A null means
+// none for a list, map or pointer, removes an entry of a map, and leaves anything
+// else as it was.
 //
 // Tags: koanf:"name", required:"true" (which refuses empty text, lists and maps
 // too), default:"5s", zero:"default" (an explicit zero is a mistake),

@@ -160,6 +160,11 @@ func (v *variables) hint(name string) string {
 			return fmt.Sprintf("%s is a section: set its keys one by one", k)
 		}
 	}
+	for _, k := range typed.SortedKeys(v.schema.Unreadable) {
+		if variable(v.prefix, k) == name {
+			return v.schema.Unreadable[k]
+		}
+	}
 	return nearestVariable(name, v.prefix, v.names)
 }
 

@@ -3,6 +3,7 @@ package config
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"reflect"
 	"regexp"
 	"slices"
@@ -157,6 +158,9 @@ func redactAny(v any, key string) any {
 
 	if sensitiveKey(key) {
 		return redact.Mask
+	}
+	if f, ok := v.(float64); ok && (math.IsInf(f, 0) || math.IsNaN(f)) {
+		return fmt.Sprint(f) // JSON has no number for it
 	}
 	return v
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -259,16 +260,6 @@ func TestReferenceToAReference(t *testing.T) {
 	}
 }
 
-func TestUnreadableTypesAreNamed(t *testing.T) {
-	t.Parallel()
-	type settings struct {
-		Loc *time.Location
-		Pw  config.Secret
-	}
-	_, err := config.Load(t.Context(), settings{}, config.File(write(t, t.TempDir(), "c.yaml", "loc: Europe/Berlin\n")))
-	wantText(t, err, "loc: unknown key (its field Loc has type *time.Location, which cannot be read from text)")
-}
-
 func TestListOfBracketedAddresses(t *testing.T) {
 	t.Parallel()
 	type settings struct{ Listen []string }
@@ -278,6 +269,37 @@ func TestListOfBracketedAddresses(t *testing.T) {
 	}
 	_, err := config.Load(t.Context(), settings{}, config.Env("APP"), config.Environ("APP_LISTEN=[a, b]"))
 	wantText(t, err, "invalid JSON")
+}
+
+// TestListsByCommas reads what stands between the commas of a variable.
+func TestListsByCommas(t *testing.T) {
+	t.Parallel()
+	type settings struct {
+		L []string
+		N []int
+	}
+	for text, want := range map[string][]string{
+		"":               {},
+		"a":              {"a"},
+		"a, b":           {"a", "b"},
+		"a,b,":           {"a", "b"}, // the comma after the last item
+		"a,,b":           {"a", "", "b"},
+		`it's,"x"`:       {"it's", `"x"`},
+		`["a,b","c"]`:    {"a,b", "c"},
+		"[::1]:80,[::]:": {"[::1]:80", "[::]:"},
+	} {
+		s := load(t, settings{}, config.Env("APP"), config.Environ("APP_L="+text))
+		if got := s.Get().L; !slices.Equal(got, want) {
+			t.Errorf("%s: got %q, want %q", text, got, want)
+		}
+	}
+	if s := load(t, settings{}, config.Env("APP"), config.Environ("APP_N=1,2,")); !slices.Equal(s.Get().N, []int{1, 2}) {
+		t.Errorf("numbers: %d", s.Get().N)
+	}
+	for _, text := range []string{`"a,b",c`, `'a,b'`, `x,"`} {
+		_, err := config.Load(t.Context(), settings{}, config.Env("APP"), config.Environ("APP_L="+text))
+		wantText(t, err, `text with a comma in it is written as JSON: ["a,b","c"]`)
+	}
 }
 
 func TestUnset(t *testing.T) {

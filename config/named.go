@@ -16,7 +16,7 @@ import (
 // give it: port, m.a.port, items[0].port.
 type named struct {
 	*engine
-	op   string // set or unset
+	op   string // set, unset or get
 	key  string
 	base *snapshot
 
@@ -41,7 +41,8 @@ func findNamed(e *engine, op, key string, base *snapshot, rv reflect.Value) (*na
 		}
 	}
 	if x.leaf == nil {
-		hint := cmp.Or(typed.Nearest(key, typed.Keys(e.schema.ByKey)), "explain lists the keys")
+		name, _, _ := strings.Cut(key, "[")
+		hint := cmp.Or(e.schema.Unreadable[key], typed.Nearest(name, typed.Keys(e.schema.ByKey)), "explain lists the keys")
 		return nil, unknownName(op, key, hint)
 	}
 
@@ -63,6 +64,35 @@ func findNamed(e *engine, op, key string, base *snapshot, rv reflect.Value) (*na
 // unknownName says that the settings have no such key, and what they have.
 func unknownName(op, key, hint string) error {
 	return &refusal{"config: " + op + " " + key + ": unknown key (" + hint + ")", ErrUnknownKey}
+}
+
+// explainNamed explains one value within a list or map, by the name that reports
+// give it.
+func (e *engine) explainNamed(key string) (Entry, error) {
+	base := e.snapshot()
+	rv := reflect.New(e.schema.Type).Elem()
+	rv.Set(typed.Copy(base.rv.Elem(), e.schema.Root.Shape)) // as sections on the way are made
+	x, err := findNamed(e, "get", key, base, rv)
+	if err != nil {
+		return Entry{}, err
+	}
+
+	at, shape := typed.At(x.field, x.leaf.Shape, x.path)
+	if !at.IsValid() {
+		return Entry{}, unknownName("get", key, "it is not there")
+	}
+	n := base.heads[x.leaf.ID]
+	for _, part := range x.path {
+		i, item := doc.ItemOf(part)
+		switch {
+		case n == nil || n.Kind == doc.Text: // of one text, such as a variable's
+		case !item:
+			n = n.Find(part)
+		default:
+			n = n.Items[i]
+		}
+	}
+	return Entry{Key: key, Value: display(at, shape, key, hidden(n)), Origin: publicOrigin(n), Doc: x.leaf.Field.Doc}, nil
 }
 
 // unset takes the key out of the file. One that stands in a list of another

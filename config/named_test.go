@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"strings"
@@ -228,6 +229,81 @@ func TestLastAndFirstKey(t *testing.T) {
 		must(t, s.Update(t.Context(), func(r *routed) error { r.Items = []route{{Name: "a"}}; return nil }))
 		if diff := cmp.Diff(text[2], readText(t, path)); diff != "" {
 			t.Errorf("%s with another key (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// TestExplainedByName reads one value within a list or map, by the name that Set
+// takes, with the place that it has.
+func TestExplainedByName(t *testing.T) {
+	t.Parallel()
+	type server struct {
+		Host  string
+		Port  int `default:"80"`
+		Token config.Secret
+		Tags  []string
+	}
+	type settings struct {
+		Servers []server `doc:"whom to ask"`
+		By      map[string]server
+		Names   []string
+		Deep    *struct{ Names []string }
+		Extra   map[string]any
+	}
+	path := write(t, t.TempDir(), "c.yaml", `servers:
+  - host: a
+    tags: [x, y]
+  - {host: b, port: 81, token: canary-token}
+by: {"a.b": {host: c}}
+extra: {top: [1, .inf]}
+`)
+	run := func(args ...string) (code int, stdout, stderr string) {
+		var out, errs bytes.Buffer
+		code = config.Command(t.Context(), settings{Names: []string{"n"}}, args, &out, &errs, config.File(path), config.Env("APP"), config.Environ("APP_DEEP_NAMES=p,q"))
+		return code, out.String(), errs.String()
+	}
+
+	for name, want := range map[string]string{
+		"servers[0].host":    "a",
+		"servers[0].port":    "80",
+		"servers[1].port":    "81",
+		"servers[0].tags[1]": "y",
+		"servers[1].token":   "[redacted]",
+		"servers[1]":         "{host: b, port: 81, token: [redacted]}",
+		"by.a.b.host":        "c",
+		"by.a.b.port":        "80",
+		"names[0]":           "n",
+		"deep.names[1]":      "q",
+		"extra.top":          `[1,"+Inf"]`,
+	} {
+		if code, out, errs := run("get", name); code != config.ExitOK || out != want+"\n" {
+			t.Errorf("get %s: exit %d, %q, %s; want %q", name, code, out, errs, want)
+		}
+	}
+	for name, want := range map[string]string{
+		"servers[1].port":    path + ":4:21",
+		"servers[0].tags[1]": path + ":3:15",
+		"servers[0].port":    "  default",
+		"by.a.b.host":        path + ":5:20",
+		"names[0]":           "  default",
+		"deep.names[1]":      "  env APP_DEEP_NAMES",
+	} {
+		if code, out, errs := run("explain", name); code != config.ExitOK || !strings.Contains(out, name+"  ") || !strings.HasSuffix(out, want+"\n") {
+			t.Errorf("explain %s: exit %d, %q, %s; want %q", name, code, out, errs, want)
+		}
+	}
+	for name, want := range map[string]string{
+		"servers[2].host": "config: get servers[2].host: unknown key (it is not there)",
+		"servers[2]":      "it is not there",
+		"servers[0].hots": "the items of servers are servers[0]",
+		"by.x.host":       "it is not there",
+		"names[1]":        "it is not there",
+		"severs[0]":       "config: get severs[0]: unknown key (did you mean \"servers\"?)",
+	} {
+		for _, command := range []string{"get", "explain"} {
+			if code, out, errs := run(command, name); code != config.ExitUsage || out != "" || !strings.Contains(errs, want) {
+				t.Errorf("%s %s: exit %d, %q, %s; want %q", command, name, code, out, errs, want)
+			}
 		}
 	}
 }

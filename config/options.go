@@ -90,7 +90,10 @@ func File(path string, opts ...FileOption) Option {
 func Optional() FileOption { return func(s *sourceSpec) { s.optional = true } }
 
 // Writable makes the file the one that [Store.Set] and [Store.Update] change.
-// At most one file is writable.
+// At most one file is writable. It is replaced as a whole: its mode stays, its
+// owner as far as the process may give files away, and on Linux its access control
+// list and extended attributes, or the change fails; another hard link to it keeps
+// the old content.
 func Writable() FileOption { return func(s *sourceSpec) { s.writable = true } }
 
 // In reads the file from fsys, such as an embed.FS with the settings that a

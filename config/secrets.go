@@ -113,6 +113,11 @@ func (f *secretsFolder) strange(name string) {
 		}
 	}
 	p.Hint = typed.NearMiss(secretFileKey(name), free)
+	for _, key := range typed.SortedKeys(f.schema.Unreadable) {
+		if secretFileKey(key) == secretFileKey(name) {
+			p.Hint = f.schema.Unreadable[key]
+		}
+	}
 	if p.Hint == "" || f.opt.lenient {
 		f.warnings = append(f.warnings, p)
 		return

@@ -13,7 +13,8 @@ import (
 // Write replaces path with data: a temporary file in the same folder is
 // written, synced, given perm and renamed over path, then the folder is synced.
 // The owner of a file that is replaced stays, as far as the process may give
-// files away.
+// files away, and on Linux its access control list and extended attributes, or
+// Write fails. Another hard link to it keeps the old content.
 // On an error path is as before and the temporary file is gone. A process
 // killed midway leaves at most one file named ".<base>.tmp*" beside path.
 func Write(path string, data []byte, perm os.FileMode) (err error) {
@@ -38,6 +39,9 @@ func Write(path string, data []byte, perm os.FileMode) (err error) {
 		return err
 	}
 	keepOwner(tmp, path)
+	if err = keepAttributes(tmp, path); err != nil {
+		return err
+	}
 	if err = tmp.Chmod(perm); err != nil {
 		return err
 	}

@@ -16,7 +16,8 @@ var errNoBool = errors.New("not true or false")
 
 // Parse returns text as a value of type t: what UnmarshalText of the type
 // reads, else a bool, a number, a duration such as "5s", a size such as
-// "64MiB" for an integer, a text, a URL, or a list of these parted by commas.
+// "64MiB" for an integer, a text, a URL, what StandardOf knows, or a list of these
+// parted by commas.
 // A pointer is one to such a value. The error does not repeat the text.
 func Parse(t reflect.Type, text string) (reflect.Value, error) {
 	v := reflect.New(t).Elem()
@@ -30,6 +31,13 @@ func parse(v reflect.Value, text string) error {
 			return fmt.Errorf("not a %s", t)
 		}
 		return nil
+	}
+	if standard := StandardOf(t); standard != nil {
+		value, err := standard.Parse(text)
+		if err == nil {
+			v.Set(value)
+		}
+		return err
 	}
 
 	switch t {

@@ -60,7 +60,7 @@ func ParseRules(sf reflect.StructField) (r Rules, bad []string) {
 	}
 
 	t := sf.Type
-	for t.Kind() == reflect.Pointer {
+	for t.Kind() == reflect.Pointer && StandardOf(t) == nil {
 		t = t.Elem()
 	}
 	wrong := func(tag, text string, err error) {
@@ -195,6 +195,9 @@ func (r *Rules) Check(v reflect.Value) string {
 	for v.Kind() == reflect.Pointer {
 		if v.IsNil() {
 			return ""
+		}
+		if StandardOf(v.Type()) != nil {
+			break
 		}
 		v = v.Elem()
 	}
@@ -337,6 +340,9 @@ func (r *Rules) show(v reflect.Value) string {
 
 // plain returns a value as a tag would hold it.
 func plain(v reflect.Value) string {
+	if standard := StandardOf(v.Type()); standard != nil {
+		return standard.Text(v)
+	}
 	if v.CanInterface() {
 		switch x := v.Interface().(type) {
 		case time.Duration:

@@ -94,11 +94,12 @@ func FromAny(v any, rules AnyRules) (*doc.Node, error) {
 		}
 		n.Text, n.Mark = v.Reveal(), rules.SecretMark
 		return n, nil
-	case interface{ Redacted() string }: // a URL, whose other texts may be masked
-		if u, ok := v.(fmt.Stringer); ok {
-			n.Text = u.String()
-			return n, nil
-		}
+	case interface { // a URL, whose other texts may be masked
+		fmt.Stringer
+		Redacted() string
+	}:
+		n.Text = v.String()
+		return n, nil
 	case encoding.TextMarshaler:
 		text, err := v.MarshalText()
 		if err != nil {
@@ -149,6 +150,11 @@ func fromKind(rv reflect.Value, n *doc.Node, rules AnyRules) (*doc.Node, error) 
 		return FromMap(values, rules)
 	}
 
+	if reflect.PointerTo(rv.Type()).Implements(textMarshalerType) || reflect.PointerTo(rv.Type()).Implements(stringerType) {
+		p := reflect.New(rv.Type()) // its methods want a pointer, as those of big.Int
+		p.Elem().Set(rv)
+		return FromAny(p.Interface(), rules)
+	}
 	return nil, fmt.Errorf("a value of type %s has no text", rv.Type())
 }
 

@@ -18,6 +18,9 @@ func Copy(rv reflect.Value, s *Shape) reflect.Value {
 	case Any:
 		return copyAny(rv, 0)
 	case Text:
+		if s.standard != nil {
+			return s.standard.Copy(rv)
+		}
 		return copyText(rv)
 	default:
 		return rv // nothing in it is shared
@@ -215,6 +218,10 @@ func Equal(a, b reflect.Value, s *Shape) bool {
 		return true
 	case Float: // one that is no number is the same as another one
 		return a.Float() == b.Float() || math.IsNaN(a.Float()) && math.IsNaN(b.Float())
+	case Text:
+		if s.standard != nil {
+			return equalStandard(a, b, s)
+		}
 	case Any: // an int and the int64 that a file gives are one value
 		return equalAny(a, b)
 	}
@@ -223,6 +230,16 @@ func Equal(a, b reflect.Value, s *Shape) bool {
 		return true // of an embedded type that is not exported, and no key
 	}
 	return reflect.DeepEqual(a.Interface(), b.Interface())
+}
+
+// equalStandard compares two values by their texts: one zone that was read twice
+// is another pointer, and an address may have two forms.
+func equalStandard(a, b reflect.Value, s *Shape) bool {
+	x, y := s.standard.Text(a), s.standard.Text(b)
+	if x == "" && y == "" {
+		return reflect.DeepEqual(a.Interface(), b.Interface())
+	}
+	return x == y
 }
 
 // equalAny compares what a file would hold for two values under an interface.

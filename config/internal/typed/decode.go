@@ -76,7 +76,10 @@ func (d *Decoder) Value(rv reflect.Value, s *Shape, n *doc.Node, key string) boo
 
 	switch n.Kind {
 	case doc.Null:
-		return true // as below: the value stays
+		if s.Nullable() {
+			rv.SetZero()
+		}
+		return true // else the value stays, as below
 	case doc.Text:
 		want, hint, cause := setText(rv, s, n.Text)
 		if want != "" {
@@ -204,12 +207,16 @@ func (d *Decoder) structure(rv reflect.Value, s *Shape, n *doc.Node, key string)
 	for i, k := range n.Names {
 		f := s.Struct.Names[k.Text]
 		if f == nil {
-			d.Unknown(n, i, s, key, Nearest(k.Text, Keys(s.Struct.Names)))
+			hint := s.Struct.Unreadable[k.Text]
+			if hint == "" {
+				hint = Nearest(k.Text, Keys(s.Struct.Names))
+			}
+			d.Unknown(n, i, s, key, hint)
 			continue
 		}
 		fv := fieldByPath(rv, f.Path)
 		full := doc.JoinKey(key, k.Text)
-		if n.Items[i].Kind == doc.Null && f.Shape.Code != Pointer && f.Shape.Code != Map && f.Shape.Code != Slice {
+		if n.Items[i].Kind == doc.Null && !f.Shape.Nullable() {
 			continue
 		}
 		failed[k.Text] = !d.Value(fv, f.Shape, n.Items[i], full)
@@ -450,6 +457,14 @@ func setText(rv reflect.Value, s *Shape, text string) (want, hint string, cause 
 		}
 		rv.Set(reflect.ValueOf(*v))
 	case Text:
+		if s.standard != nil {
+			v, err := s.standard.Parse(trimmed)
+			if err != nil {
+				return s.Describe(), err.Error(), nil
+			}
+			rv.Set(v)
+			break
+		}
 		if err := rv.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(text)); err != nil {
 			return s.Describe(), "", err
 		}
@@ -496,7 +511,8 @@ func parseTime(text string) (time.Time, bool) {
 }
 
 // Expand reads the text of a variable, flag, secret file or reference as a
-// list or a map: a list is separated by commas or JSON, a map is JSON.
+// list or a map: a list is separated by commas, of which one may follow the last
+// item, or JSON, a map is JSON.
 func Expand(n *doc.Node, s *Shape) (*doc.Node, error) {
 	for s.Code == Pointer {
 		s = s.Elem
@@ -513,8 +529,12 @@ func Expand(n *doc.Node, s *Shape) (*doc.Node, error) {
 		out = &doc.Node{Kind: doc.List}
 	case list && (!strings.HasPrefix(text, "[") || bracketed.MatchString(text)):
 		out = &doc.Node{Kind: doc.List}
-		for part := range strings.SplitSeq(text, ",") {
-			out.Items = append(out.Items, &doc.Node{Kind: doc.Text, Text: strings.TrimSpace(part), Plain: true})
+		for part := range strings.SplitSeq(strings.TrimSuffix(text, ","), ",") {
+			part = strings.TrimSpace(part)
+			if openQuote(part) {
+				return nil, errors.New(`text with a comma in it is written as JSON: ["a,b","c"]`)
+			}
+			out.Items = append(out.Items, &doc.Node{Kind: doc.Text, Text: part, Plain: true})
 		}
 	default:
 		v, err := doc.ParseValue(text)
@@ -529,6 +549,15 @@ func Expand(n *doc.Node, s *Shape) (*doc.Node, error) {
 
 	stamp(out, n)
 	return out, nil
+}
+
+// openQuote reports an item of a list that begins with a quote and does not end
+// with it: it was cut at a comma within the quotes.
+func openQuote(part string) bool {
+	if part == "" || part[0] != '"' && part[0] != '\'' {
+		return false
+	}
+	return len(part) == 1 || part[len(part)-1] != part[0]
 }
 
 // stamp gives a tree the mark and the place of the node it was read from.

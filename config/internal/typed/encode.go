@@ -2,6 +2,7 @@ package typed
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 
 	"github.com/svcblocks/svcblocks/config/internal/doc"
@@ -62,9 +63,24 @@ func (e encoder) value(rv reflect.Value, s *Shape) (*doc.Node, error) {
 		if !e.reveal && s.special != nil && s.special.Secret != nil && s.special.Secret(rv) {
 			return nil, ErrSecret
 		}
+		if s.standard != nil {
+			return e.standard(rv, s)
+		}
 	}
 
 	return &doc.Node{Kind: doc.Text, Text: PlainText(rv, s)}, nil
+}
+
+// standard writes a value whose type cannot write itself.
+func (e encoder) standard(rv reflect.Value, s *Shape) (*doc.Node, error) {
+	if rv.IsZero() {
+		return &doc.Node{Kind: doc.Null}, nil
+	}
+	text := s.standard.Text(rv)
+	if text == "" && !e.reveal {
+		return nil, fmt.Errorf("a %s has no text that a file could hold: want %s", s.Type, s.standard.Want)
+	}
+	return &doc.Node{Kind: doc.Text, Text: text}, nil
 }
 
 // mapping writes the entries in the order of their keys.

@@ -141,6 +141,9 @@ func At(rv reflect.Value, s *Shape, path []string) (reflect.Value, *Shape) {
 			rv, s = rv.MapIndex(kv), s.Elem
 		default:
 			i, _ := doc.ItemOf(part)
+			if i >= rv.Len() {
+				return reflect.Value{}, s.Elem
+			}
 			rv, s = rv.Index(i), s.Elem
 		}
 	}

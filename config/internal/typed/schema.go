@@ -30,7 +30,7 @@ const (
 	Time                 // time.Time
 	Secret               // secret.Secret
 	URL                  // net/url.URL
-	Text                 // encoding.TextUnmarshaler
+	Text                 // encoding.TextUnmarshaler, or what options.StandardOf knows
 	Raw                  // []byte
 	Any                  // interface{} as an element of a map or list
 	Pointer              // a pointer to what Elem says
@@ -49,6 +49,7 @@ type Shape struct {
 	Struct   *StructShape
 	Validate bool // *T has Validate() error
 	special  *Special
+	standard *options.Standard
 
 	validates, secrets, defaults answer // see NeedsValidation, HoldsSecret, Fill
 }
@@ -66,6 +67,9 @@ type StructShape struct {
 	Fields []*Field
 	Names  map[string]*Field
 	Order  []string // the names, in the order of the fields
+
+	// Unreadable says of the names that would be keys why they are none.
+	Unreadable map[string]string
 }
 
 // Field is one struct field that is a key, or an embedded struct.
@@ -103,10 +107,15 @@ type Schema struct {
 	Leaves []*Entry
 	ByKey  map[string]*Entry
 	Type   reflect.Type
+
+	// Unreadable says of the keys that a field would have why there is none.
+	Unreadable map[string]string
 }
 
 var (
 	textUnmarshalerType = reflect.TypeFor[encoding.TextUnmarshaler]()
+	textMarshalerType   = reflect.TypeFor[encoding.TextMarshaler]()
+	stringerType        = reflect.TypeFor[fmt.Stringer]()
 	validatorType       = reflect.TypeFor[interface{ Validate() error }]()
 )
 
@@ -122,7 +131,7 @@ type schemaBuilder struct {
 // NewSchema reads the keys of a struct type. The schema may be shared: nothing
 // changes it.
 func NewSchema(rt reflect.Type, specials map[reflect.Type]Special) (*Schema, []string) {
-	b := &schemaBuilder{shapes: map[reflect.Type]*Shape{}, specials: specials, out: &Schema{Type: rt, ByKey: map[string]*Entry{}}}
+	b := &schemaBuilder{shapes: map[reflect.Type]*Shape{}, specials: specials, out: &Schema{Type: rt, ByKey: map[string]*Entry{}, Unreadable: map[string]string{}}}
 	if rt.Kind() != reflect.Struct {
 		return nil, []string{fmt.Sprintf("settings are a %s, want a struct", rt)}
 	}
@@ -171,6 +180,9 @@ func (b *schemaBuilder) section(e *Entry, s *Shape, flat *Entry) {
 	b.stack = append(b.stack, s.Type)
 	defer func() { b.stack = b.stack[:len(b.stack)-1] }()
 	e.Children = make([]*Entry, 0, len(s.Struct.Fields))
+	for name, why := range s.Struct.Unreadable {
+		b.out.Unreadable[doc.JoinKey(flat.Key, name)] = why
+	}
 
 	for _, f := range s.Struct.Fields {
 		inner, pointers := f.Shape, 0
@@ -235,6 +247,10 @@ func (b *schemaBuilder) shape(rt reflect.Type) *Shape {
 			s.special = &known
 		}
 	default:
+		if s.standard = options.StandardOf(rt); s.standard != nil {
+			s.Code = Text
+			break
+		}
 		b.byKind(s)
 	}
 
@@ -263,7 +279,9 @@ func (b *schemaBuilder) byKind(s *Shape) {
 		}
 	case reflect.Slice:
 		if rt.Elem().Kind() == reflect.Uint8 {
-			s.Code = Raw
+			if rt.PkgPath() != "net" { // whose bytes are not those of their text
+				s.Code = Raw
+			}
 			return
 		}
 		s.Elem = b.element(rt.Elem())
@@ -279,7 +297,7 @@ func (b *schemaBuilder) byKind(s *Shape) {
 		s.Key, s.Elem = b.shape(rt.Key()), b.element(rt.Elem())
 		switch s.Key.Code {
 		case String, Int, Uint, Bool, Text, Duration:
-			if s.Elem.Code != None {
+			if s.Elem.Code != None && s.Key.standard == nil {
 				s.Code = Map
 			}
 		}
@@ -304,7 +322,7 @@ func (b *schemaBuilder) structShape(s *Shape) {
 		return
 	}
 	s.Code = Struct // set first: the type may contain itself
-	s.Struct = &StructShape{Names: map[string]*Field{}}
+	s.Struct = &StructShape{Names: map[string]*Field{}, Unreadable: map[string]string{}}
 
 	for i := range rt.NumField() {
 		sf := rt.Field(i)
@@ -319,6 +337,7 @@ func (b *schemaBuilder) structShape(s *Shape) {
 			if tagged && label != "" {
 				b.errs = append(b.errs, fmt.Sprintf("field %s.%s has the key %q, but its type %s cannot be read", rt, sf.Name, label, sf.Type))
 			}
+			s.Struct.unreadable(sf)
 			continue
 		}
 
@@ -385,6 +404,13 @@ func (b *schemaBuilder) structShape(s *Shape) {
 	slices.SortFunc(s.Struct.Order, func(a, b string) int {
 		return slices.Compare(s.Struct.Names[a].Path, s.Struct.Names[b].Path)
 	})
+}
+
+// unreadable notes a field that is no key, for the hint of one who sets it.
+func (s *StructShape) unreadable(sf reflect.StructField) {
+	if name, inline, ok := options.Key(sf); ok && !inline && sf.IsExported() {
+		s.Unreadable[name] = fmt.Sprintf("its field %s has type %s, which cannot be read from text", sf.Name, sf.Type)
+	}
 }
 
 // isStandard reports whether a package path without a domain belongs to the
@@ -458,6 +484,12 @@ func (s *Shape) IsSecret() bool {
 	return s.Code == Secret
 }
 
+// Nullable reports whether null is a value of the shape: none. For any other it
+// leaves what is below.
+func (s *Shape) Nullable() bool {
+	return s.Code == Slice || s.Code == Map || s.Type.Kind() == reflect.Pointer
+}
+
 // Describe says in words what a shape reads.
 func (s *Shape) Describe() string {
 	switch s.Code {
@@ -494,7 +526,10 @@ func (s *Shape) Describe() string {
 	case URL:
 		return "a URL, such as https://host/path"
 	case Text:
-		if s.special != nil && s.special.Want != "" {
+		switch {
+		case s.standard != nil:
+			return s.standard.Want
+		case s.special != nil && s.special.Want != "":
 			return s.special.Want
 		}
 		return "the text of a " + s.Type.String()
@@ -612,7 +647,10 @@ func (s *Shape) Word() string {
 		return "json"
 	}
 
-	if s.special != nil && strings.Contains(s.special.Want, "size") {
+	switch {
+	case s.standard != nil:
+		return s.standard.Word
+	case s.special != nil && strings.Contains(s.special.Want, "size"):
 		return "size"
 	}
 	return "text"

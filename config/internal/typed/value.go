@@ -47,7 +47,10 @@ func PlainText(rv reflect.Value, s *Shape) string {
 		u := rv.Interface().(url.URL)
 		return u.String()
 	case Text:
-		if s.special != nil && s.special.Text != nil {
+		switch {
+		case s.standard != nil:
+			return s.standard.Text(rv)
+		case s.special != nil && s.special.Text != nil:
 			return s.special.Text(rv)
 		}
 		return marshalText(rv)
