@@ -69,7 +69,7 @@ func (d *differ) mapEdits(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, pat
 func (d *differ) value(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, path []string) error {
 	key := doc.Dotted(path)
 	if ov.IsValid() && nv.IsValid() {
-		if typed.Equal(ov, nv, s) || (s.Code == typed.Slice || s.Code == typed.Map) && ov.Len() == 0 && nv.Len() == 0 {
+		if typed.Equal(ov, nv, s) {
 			return nil
 		}
 
@@ -234,6 +234,9 @@ func (d *differ) structure(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, ke
 		if !ok || nf.IsZero() && item == nil && !f.Tags.HasDefault {
 			continue
 		}
+		if isNone(nf) && !f.Tags.HasDefault {
+			continue // without its key it is none
+		}
 		var of reflect.Value
 		if ov.IsValid() {
 			if at, ok := typed.ReadPath(ov, f.Path); ok {
@@ -256,6 +259,11 @@ func (d *differ) structure(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, ke
 	}
 
 	return out, nil
+}
+
+// isNone reports a list or map that is none at all.
+func isNone(rv reflect.Value) bool {
+	return (rv.Kind() == reflect.Slice || rv.Kind() == reflect.Map) && rv.IsNil()
 }
 
 // holdsResolved reports a text that a reference or a secret file of the leaf

@@ -572,8 +572,12 @@ func (e *tomlEditor) text(n, old *Node, _ bool) (string, error) {
 			return e.lines("'''\n" + n.Text + "'''"), nil
 		}
 	case bytes.HasPrefix(was, []byte(`"""`)):
-		quoted := strings.ReplaceAll(QuoteJSON(n.Text), `\n`, "\n")
-		return e.lines(`"""` + "\n" + strings.Trim(quoted, `"`) + `"""`), nil
+		lines := strings.Split(n.Text, "\n")
+		for i, line := range lines {
+			quoted := QuoteJSON(line)
+			lines[i] = quoted[1 : len(quoted)-1]
+		}
+		return e.lines(`"""` + "\n" + strings.Join(lines, "\n") + `"""`), nil
 	case was[0] == '\'':
 		if literal && !strings.ContainsAny(n.Text, "'\n") {
 			return "'" + n.Text + "'", nil

@@ -181,7 +181,8 @@ func copyAny(rv reflect.Value, depth int) reflect.Value {
 }
 
 // Equal compares two values by their keys: functions, loggers and clients in
-// them do not count.
+// them do not count. An empty list or map equals none, as files that give one or
+// the other mean the same.
 func Equal(a, b reflect.Value, s *Shape) bool {
 	switch s.Code {
 	case Pointer:
@@ -197,7 +198,7 @@ func Equal(a, b reflect.Value, s *Shape) bool {
 		}
 		return true
 	case Slice, Array:
-		if a.Len() != b.Len() || s.Code == Slice && a.IsNil() != b.IsNil() {
+		if a.Len() != b.Len() {
 			return false
 		}
 		for i := range a.Len() {
@@ -207,7 +208,7 @@ func Equal(a, b reflect.Value, s *Shape) bool {
 		}
 		return true
 	case Map:
-		if a.Len() != b.Len() || a.IsNil() != b.IsNil() {
+		if a.Len() != b.Len() {
 			return false
 		}
 		for it := a.MapRange(); it.Next(); {
