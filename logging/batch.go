@@ -26,6 +26,7 @@ type batch struct {
 	done    []bool // per line: received or set aside
 	end     int64  // in the segment, of what was read
 	objects bool   // all lines look like JSON objects
+	row     int    // events refused one after the other
 	events  []Event
 }
 
@@ -99,20 +100,29 @@ func (b *batch) add(from, to int, at int64) {
 	b.objects = b.objects && to-from >= 2 && b.data[from] == '{' && b.data[to-1] == '}'
 }
 
-// readLines fills the batch with the lines that begin at the given offsets.
-func (b *batch) readLines(f *queue.Reader, seg queue.Segment, offsets []int64) error {
+// readLines fills the batch with the lines that begin at the given offsets, at
+// least one and about size bytes of them within the limits, and returns how many.
+func (b *batch) readLines(f *queue.Reader, seg queue.Segment, offsets []int64, size int, limits Limits) (n int, err error) {
 	b.begin(f, seg, 0)
-	for _, at := range offsets {
-		text, err := readLine(f, seg, at)
+	if limits.MaxBatchBytes > 0 {
+		size = min(size, limits.MaxBatchBytes)
+	}
+
+	for used := 0; n < len(offsets); n++ {
+		text, err := readLine(f, seg, offsets[n])
 		if err != nil {
-			return err
+			return n, err
+		}
+		used += len(text) + 1 + limits.Overhead
+		if n > 0 && (used > size || n == limits.MaxBatchEvents) {
+			break
 		}
 		from := len(b.data)
 		b.data = append(b.data, text...)
-		b.add(from, len(b.data), at)
+		b.add(from, len(b.data), offsets[n])
 	}
 	b.objects = false // they are not together in the file
-	return nil
+	return n, nil
 }
 
 // readLine returns the line of f that begins at offset at.

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -60,6 +61,14 @@ const (
 	// firstProbes is how many events are tried at once when a request was
 	// refused: the newest, the oldest, and one in between.
 	firstProbes = 3
+	// poisonRow is how many events of a batch are refused one after the other
+	// until those behind them are tried one by one: asking for halves first would
+	// double the requests of a long row.
+	poisonRow = 8
+	// maxRefused is how many events may wait as they were refused and cannot be set
+	// aside, for a full quarantine or disk. Their offsets are kept in memory and in
+	// the checkpoint; beyond it shipping stops, and that is told.
+	maxRefused = 10_000
 	// heldPatience is how long a pass waits for segments that others hold: a
 	// File that drops one for its quota, or rescues one, is done in much less.
 	heldPatience = time.Second
@@ -162,7 +171,7 @@ func (d *delivery) waitsFor(holder queue.Holder) {
 // bulk ships what is sealed now, and tries again what may pass for as long as
 // patience says.
 func (d *delivery) bulk(ctx context.Context, o effort, res *Result) error {
-	begin, patience := time.Now(), o.patience
+	begin, patience := time.Now(), o.patience // since something was taken
 	if o.last && d.away() {
 		patience = 0
 	}
@@ -186,8 +195,8 @@ func (d *delivery) bulk(ctx context.Context, o effort, res *Result) error {
 		if !failed {
 			return err
 		}
-		if res.Events > before {
-			patience, tries = o.patience, 1 // it is back
+		if res.Events > before { // it is there
+			begin, patience, tries = time.Now(), o.patience, 1
 		}
 		left = patience - time.Since(begin)
 		if f.condition != queue.Away || left <= 0 || o.attempts != 0 && tries >= o.attempts {
@@ -308,7 +317,7 @@ func (d *delivery) pass(ctx context.Context, limit string, res *Result) error {
 	}
 	// What was set aside in between waits no more.
 	defer d.s.count(func(st *ShipStats) { st.Delivery = d.describe() })
-	d.patience = heldPatience
+	d.patience, d.full = heldPatience, nil
 
 	d.prove(res) // what could not be set aside before
 	if d.evidence.refusing {
@@ -411,10 +420,17 @@ func (d *delivery) again(ctx context.Context, res *Result, problems *[]error) er
 		}
 
 		err := d.with(ctx, seg, func(f *queue.Reader, seg queue.Segment) error {
-			if err := d.batch.readLines(f, seg, offsets); err != nil {
-				return err
+			for len(offsets) > 0 {
+				n, err := d.batch.readLines(f, seg, offsets, d.size, d.s.sink.Limits())
+				if err != nil {
+					return err
+				}
+				if err := d.send(ctx, d.limited(res), res); err != nil {
+					return err
+				}
+				offsets = offsets[n:]
 			}
-			return d.send(ctx, d.limited(res), res)
+			return nil
 		})
 		if _, failed := errors.AsType[*failure](err); failed || err != nil && ctx.Err() != nil {
 			return err
@@ -490,6 +506,9 @@ func (d *delivery) ship(ctx context.Context, seg queue.Segment, res *Result) err
 		for w.at < seg.Size {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
+			}
+			if n := d.refusedEvents(); d.full != nil && n >= maxRefused {
+				return d.fail(queue.Refuses, &SinkError{Kind: KindConfig, Err: fmt.Errorf("%d events that were refused wait, and cannot be set aside: shipping stops until they can: %w", n, d.full)})
 			}
 			if err := d.batch.read(f, seg, w.at, d.size, d.s.sink.Limits()); err != nil {
 				return err
@@ -605,6 +624,9 @@ func (d *delivery) deliver(ctx context.Context, indices []int, whole bool, res *
 	if indices = b.open(indices); len(indices) == 0 {
 		return nil
 	}
+	if len(indices) > 1 && b.row >= poisonRow {
+		return d.halves(ctx, indices, res)
+	}
 	err := d.request(ctx, b, indices)
 	if err == nil {
 		d.took(b, indices, res)
@@ -689,6 +711,7 @@ func (d *delivery) took(b *batch, indices []int, res *Result) {
 		b.done[i] = true
 		w.take(b.lines[i].at)
 	}
+	b.row = 0
 	d.evidence.took()
 	d.size = min(d.s.opts.MaxBatchBytes, d.size+d.size/64+1)
 
@@ -709,6 +732,9 @@ func (d *delivery) took(b *batch, indices []int, res *Result) {
 // indices of which all others were taken.
 func (d *delivery) refused(b *batch, indices []int, named []rejected, res *Result) {
 	w := d.of(b.seg.Seq)
+	if len(indices) == 1 {
+		b.row++
+	}
 	taken := without(indices, named)
 	last := -1
 	if len(taken) > 0 {
@@ -742,12 +768,12 @@ func (d *delivery) prove(res *Result) {
 	}
 }
 
-// asideOrFull sets events aside, or keeps why that cannot be done.
+// asideOrFull sets events aside, or keeps why that cannot be done: the next pass
+// tries it again.
 func (d *delivery) asideOrFull(seg queue.Segment, proven []int64, res *Result) {
-	if len(proven) == 0 {
+	if len(proven) == 0 || d.full != nil {
 		return
 	}
-	d.full = nil
 	if err := d.setAside(seg, proven, res); err != nil {
 		d.full = d.s.named("quarantine", d.queue.Quarantine(), err)
 	}
@@ -805,7 +831,7 @@ func (d *delivery) try(ctx context.Context, most int, res *Result) (taken bool, 
 
 		err := d.with(ctx, seg, func(f *queue.Reader, seg queue.Segment) error {
 			b := &d.probe
-			if err := b.readLines(f, seg, []int64{at}); err != nil {
+			if _, err := b.readLines(f, seg, []int64{at}, 0, Limits{}); err != nil {
 				return err
 			}
 			err := d.request(ctx, b, []int{0})
@@ -852,9 +878,7 @@ func (d *delivery) finish(seg queue.Segment, at int64) {
 // more before it counts as poison.
 func (d *delivery) refuses() error {
 	d.evidence.refusing = true
-	n := 0
 	for _, w := range d.work {
-		n += len(w.refused)
 		for _, r := range w.refused {
 			r.firm = false
 		}
@@ -863,7 +887,7 @@ func (d *delivery) refuses() error {
 	if why == nil {
 		why = errors.New("events that were refused before wait")
 	}
-	return d.fail(queue.Refuses, &SinkError{Kind: KindConfig, Err: fmt.Errorf("%w; nothing was taken since, so that all is kept: a mistake in the sink's configuration, or %d events that it will never take", why, n)})
+	return d.fail(queue.Refuses, &SinkError{Kind: KindConfig, Err: fmt.Errorf("%w; nothing was taken since, so that all is kept: a mistake in the sink's configuration, or %d events that it will never take", why, d.refusedEvents())})
 }
 
 // waiting returns a failure if events wait that were refused.
@@ -936,13 +960,17 @@ func (d *delivery) become(now queue.State, cause error) {
 	}
 }
 
-// describe returns the state for Stats.
-func (d *delivery) describe() Delivery {
-	n := 0
+// refusedEvents returns how many events wait as they were refused.
+func (d *delivery) refusedEvents() (n int) {
 	for _, w := range d.work {
 		n += len(w.refused)
 	}
-	return Delivery{Condition: string(d.state.Condition), Since: d.state.Since, Reason: d.state.Reason, PID: d.state.PID, Refused: n}
+	return n
+}
+
+// describe returns the state for Stats.
+func (d *delivery) describe() Delivery {
+	return Delivery{Condition: string(d.state.Condition), Since: d.state.Since, Reason: d.state.Reason, PID: d.state.PID, Refused: d.refusedEvents()}
 }
 
 // rejected is a line of the batch that was refused, and why; unsent by the sink
@@ -952,6 +980,9 @@ type rejected struct {
 	reason error
 	unsent bool
 }
+
+// maxReasonBytes bounds what is kept of a receiver's reason for one event.
+const maxReasonBytes = 1 << 10
 
 // pick returns the elements of indices that were rejected, each once and in
 // order, nil if none of them is valid.
@@ -963,7 +994,7 @@ func pick(indices []int, named []Rejection) []rejected {
 			continue
 		}
 		seen[r.Index] = true
-		out = append(out, rejected{indices[r.Index], errors.New(r.Reason), r.Unsent})
+		out = append(out, rejected{indices[r.Index], errors.New(strings.Clone(r.Reason[:min(len(r.Reason), maxReasonBytes)])), r.Unsent})
 	}
 	slices.SortFunc(out, func(a, b rejected) int { return a.line - b.line })
 	return out

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/svcblocks/svcblocks/internal/testenv"
@@ -641,7 +642,9 @@ func TestLongRowOfPoison(t *testing.T) {
 	t.Parallel()
 	const old, fresh = 10_000, 100
 	dir := fill(t, old+fresh, func(i int) string { return map[bool]string{true: " too old"}[i < old] })
+	requests := 0
 	sink := sinkFunc(func(_ context.Context, b *logging.Batch) error {
+		requests++
 		for _, e := range b.Events {
 			if bytes.Contains(e.Line, []byte("too old")) {
 				return &logging.SinkError{Kind: logging.KindRejected, Err: errors.New("400")}
@@ -656,6 +659,85 @@ func TestLongRowOfPoison(t *testing.T) {
 	if res, err := s.SendBulk(minute(t)); !onlyRefused(err) || res.Events != fresh || res.Quarantined != old {
 		t.Errorf("SendBulk = %+v, %v", res, err)
 	}
+	if requests > old*5/4 {
+		t.Errorf("%d requests, want about one for each of the %d", requests, old)
+	}
+}
+
+// TestRefusedEventsAreBounded has a receiver refuse every second event, while
+// none can be set aside: shipping stops before all of them are kept in memory,
+// says so, and goes on when there is room.
+func TestRefusedEventsAreBounded(t *testing.T) {
+	t.Parallel()
+	const total, most = 30_000, 10_000
+	dir := fill(t, total, nil)
+	sink := &collector{took: map[string]int{}}
+	sink.before = func(b *logging.Batch) error {
+		var refused []int
+		for i := range b.Events {
+			if i%2 == 0 && len(b.Events) > 1 {
+				refused = append(refused, i)
+			}
+		}
+		if refused == nil {
+			return nil
+		}
+		return &logging.SinkError{Kind: logging.KindRejected, Rejected: refusedAt(refused...), Err: errors.New("400")}
+	}
+	quarantine := filepath.Join(dir, "app.log.quarantine")
+	if err := os.Mkdir(quarantine, 0o700); err != nil {
+		t.Fatal(err)
+	}
+
+	o := quick(logging.ShipperOptions{Dir: dir, Sink: sink, MaxBatchBytes: 64 << 10})
+	s, err := logging.NewShipper(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.SendBulk(minute(t))
+	if n := s.Stats().Delivery.Refused; n < most || n > most+2000 {
+		t.Errorf("%d refused events are kept, want %d and those of one batch", n, most)
+	}
+	if !refuses(s.Stats()) || err == nil || !strings.Contains(err.Error(), "cannot be set aside: shipping stops") {
+		t.Errorf("SendBulk = %v, state %+v", err, s.Stats().Delivery)
+	}
+
+	if err := os.Remove(quarantine); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.SendBulk(minute(t)); !onlyRefused(err) {
+		t.Fatal(err)
+	}
+	if st := s.Stats(); st.Events+st.Quarantined != total || st.WaitingEvents != 0 {
+		t.Errorf("Stats = %+v, want %d taken or set aside", st, total)
+	}
+}
+
+// TestSlowReceiverIsNoReasonToEnd has a receiver take events, slowly and not at
+// each try: MaxElapsed bounds how long nothing is taken, not the whole call.
+func TestSlowReceiverIsNoReasonToEnd(t *testing.T) {
+	t.Parallel()
+	dir := fill(t, 1000, nil)
+	synctest.Test(t, func(t *testing.T) {
+		requests := 0
+		sink := &collector{took: map[string]int{}}
+		sink.before = func(*logging.Batch) error {
+			time.Sleep(time.Second)
+			if requests++; requests%3 == 0 {
+				return &logging.SinkError{Err: errors.New("503")}
+			}
+			return nil
+		}
+		o := quick(logging.ShipperOptions{Dir: dir, Sink: sink, MaxBatchBytes: 1024})
+		o.Retry.MaxElapsed = 5 * time.Second
+		s, err := logging.NewShipper(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res, err := s.SendBulk(t.Context()); err != nil || res.Events != 1000 {
+			t.Errorf("SendBulk = %+v, %v", res, err)
+		}
+	})
 }
 
 // TestAttempts has a receiver that is away: SendBulk tries as often as it is

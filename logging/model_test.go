@@ -26,6 +26,7 @@ type modelReceiver struct {
 	listed bool             // whether an answer names what was refused
 	away   func() bool
 	limits logging.Limits
+	fail   func(format string, args ...any)
 
 	mu      sync.Mutex
 	clock   int         // answers so far
@@ -41,6 +42,9 @@ func (m *modelReceiver) Send(_ context.Context, b *logging.Batch) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.clock++
+	if most := m.limits.MaxBatchEvents; most > 0 && len(b.Events) > most {
+		m.fail("a request of %d events, and the receiver takes %d", len(b.Events), most)
+	}
 	if m.away() {
 		return errors.New("away")
 	}
@@ -242,7 +246,7 @@ func runModel(t *testing.T, seed uint64) {
 	rule := rules[r.IntN(len(rules))]
 	sink := &modelReceiver{
 		refuse: func(n int) bool { return rule(n) }, listed: r.IntN(2) == 0, away: func() bool { return false },
-		took: map[int]int{}, refused: map[int]int{},
+		took: map[int]int{}, refused: map[int]int{}, fail: t.Errorf,
 	}
 	if r.IntN(3) == 0 {
 		sink.limits.MaxBatchEvents = 1 + r.IntN(10)

@@ -69,6 +69,9 @@ func TestPathThatIsNoFile(t *testing.T) {
 	if _, err := logging.OpenFile(&logging.FileOptions{Path: filepath.Join(dir, "other~7.log")}); err == nil {
 		t.Error("the name of a second process's file is taken")
 	}
+	if _, err := logging.OpenFile(&logging.FileOptions{Path: "/dev/stdout"}); err == nil || !strings.Contains(err.Error(), "Console.Format") {
+		t.Errorf("OpenFile of a device = %v, want what to use in its place", err)
+	}
 	// A folder behind a symbolic link is fine.
 	link := filepath.Join(dir, "link")
 	if err := os.Symlink(t.TempDir(), link); err != nil {
@@ -78,6 +81,54 @@ func TestPathThatIsNoFile(t *testing.T) {
 	put(t, f, "x")
 	if err := errors.Join(f.Seal(), f.Close()); err != nil || len(segmentsIn(t, link)) != 1 {
 		t.Error(err, segmentsIn(t, link))
+	}
+}
+
+// TestCopiedFolder has the folder of a process that ended, with a segment and a
+// file that was not sealed, shipped twice: an event has one ID in both.
+func TestCopiedFolder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	f := open(t, filepath.Join(dir, "app.log"), nil)
+	put(t, f, "sealed")
+	if err := f.Seal(); err != nil {
+		t.Fatal(err)
+	}
+	put(t, f, "not sealed")
+	put(t, f, "nor this")
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	other := t.TempDir()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		from, to := filepath.Join(dir, e.Name()), filepath.Join(other, e.Name())
+		data, err := os.ReadFile(from)
+		info, ierr := e.Info()
+		if err := errors.Join(err, ierr, os.WriteFile(to, data, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(to, info.ModTime(), info.ModTime()); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	took := map[string]int{}
+	for _, dir := range []string{dir, other} {
+		s, err := logging.NewShipper(with(&byHand, dir, &collector{took: took}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res, err := s.SendBulk(minute(t)); err != nil || res.Events != 3 {
+			t.Errorf("SendBulk = %+v, %v", res, err)
+		}
+	}
+	if len(took) != 3 {
+		t.Errorf("3 events have %d IDs: %v", len(took), took)
 	}
 }
 

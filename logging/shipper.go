@@ -31,8 +31,8 @@ type ShipperOptions struct {
 	// and the checkpoint repeats at most one batch. Defaults to 1 MB.
 	MaxBatchBytes int `koanf:"max_batch_bytes" default:"1000000" zero:"default" doc:"size of a batch"`
 	// MaxQuarantineBytes bounds the file of refused events. When it is full,
-	// they stay in the queue, and an error says so. Defaults to 64 MiB;
-	// negative: no bound.
+	// they stay in the queue, and an error says so; with 10,000 of them in a
+	// log its shipping stops. Defaults to 64 MiB; negative: no bound.
 	MaxQuarantineBytes int64 `koanf:"max_quarantine_bytes" default:"67108864" zero:"default" doc:"size of the file of refused events; negative: no bound"`
 	// CompressWaiting compresses segments that wait while the receiver is away or
 	// refuses, so that the same quota holds an outage about eight times as long.
@@ -77,9 +77,9 @@ type Retry struct {
 	// Max bounds every wait; a receiver's Retry-After may exceed it up to an
 	// hour. Defaults to 1m.
 	Max time.Duration `koanf:"max" default:"1m" zero:"default" doc:"wait after any failure, at most"`
-	// MaxElapsed bounds how long SendBulk tries. Run goes on for ever. Defaults
-	// to 30s; negative: one try.
-	MaxElapsed time.Duration `koanf:"max_elapsed" default:"30s" zero:"default" doc:"how long SendBulk tries; negative: once"`
+	// MaxElapsed bounds how long SendBulk tries while nothing is taken. Run goes
+	// on for ever. Defaults to 30s; negative: one try.
+	MaxElapsed time.Duration `koanf:"max_elapsed" default:"30s" zero:"default" doc:"how long SendBulk tries while nothing is taken; negative: once"`
 }
 
 const (
@@ -253,7 +253,8 @@ func (s *Shipper) all() ([]*delivery, error) {
 // SendBulk seals nothing by itself: it ships every segment that is sealed when
 // it is called, once, and returns nil only if the receiver took every event in
 // them. Files left by killed processes are sealed first. Failures that may pass
-// are tried again for as long as Retry.MaxElapsed and ctx allow.
+// are tried again for as long as ctx allows, and until nothing was taken for
+// Retry.MaxElapsed.
 //
 // Events that the receiver refused, and that were set aside by this call, are an
 // error that matches [ErrRefused]; the next call does not repeat it. What waits
@@ -417,14 +418,17 @@ func (s *Shipper) round(ctx context.Context, stop <-chan struct{}) time.Duration
 	return wait
 }
 
-// orphanAfter is how long nobody had the turn of a log that nobody ships, and
-// how often it is looked for one.
-const orphanAfter = time.Minute
+const (
+	// orphanAfter is how long nobody had the turn of a log that nobody ships.
+	orphanAfter = time.Minute
+	// orphanEvery is how often it is looked for one.
+	orphanEvery = 10 * time.Second
+)
 
 // orphans reports segments in the folder of another log that no process writes
 // or ships: one whose path was changed in the settings.
 func (s *Shipper) orphans() {
-	if s.opts.Name == "" || time.Since(s.looked) < orphanAfter {
+	if s.opts.Name == "" || time.Since(s.looked) < orphanEvery {
 		return
 	}
 	s.looked = time.Now()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strconv"
 
 	"github.com/svcblocks/svcblocks/internal/loopback"
 )
@@ -34,8 +35,8 @@ func (r Rule) Parse(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// Check reports an address that is not http or https, has no host, carries a
-// user or password, or over which a secret must not travel: that one matches
+// Check reports an address that is not http or https, has no host or a port that
+// does not exist, carries a user or password, or over which a secret must not travel: that one matches
 // [ErrPlain].
 func (r Rule) Check(u *url.URL) error {
 	switch {
@@ -43,6 +44,8 @@ func (r Rule) Check(u *url.URL) error {
 		return fmt.Errorf("scheme %q is neither http nor https", u.Scheme)
 	case u.Hostname() == "":
 		return errors.New("it has no host: write https://host/path")
+	case !validPort(u.Port()):
+		return fmt.Errorf("port %s is not between 1 and 65535", u.Port())
 	case u.User != nil:
 		return fmt.Errorf("%s carries a user or password: give them in the fields made for it", Origin(u))
 	case r.Secret && !r.AllowPlain && u.Scheme == "http" && !loopback.Is(u.Hostname()):
@@ -54,6 +57,13 @@ func (r Rule) Check(u *url.URL) error {
 	}
 
 	return nil
+}
+
+// validPort reports whether a port, of which url.Parse let digits alone through,
+// exists. "" is the scheme's.
+func validPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
 }
 
 // Origin returns scheme and host of u, which are what may be shown of it.

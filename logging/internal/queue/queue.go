@@ -94,6 +94,8 @@ func CheckPath(path string) error {
 		return errors.New("the path is empty: name a file such as var/log/app.log")
 	case q.Name == "" || q.Name == "." || q.Name == "..":
 		return fmt.Errorf("%q names a folder: name a file in it", path)
+	case filepath.ToSlash(q.Dir) == "/dev" || filepath.ToSlash(q.Dir) == "/proc/self/fd":
+		return fmt.Errorf("%q is a device, and a log is a file: to write to the standard output use Console.Format json", path)
 	case strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		return fmt.Errorf("%q holds a control character: use letters, digits, dots and dashes", path)
 	case strings.HasSuffix(q.Name, ".") || strings.HasSuffix(q.Name, " "):

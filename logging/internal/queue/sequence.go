@@ -18,14 +18,24 @@ func (s *sequence) next() string {
 		now = s.last.Add(time.Microsecond)
 	}
 	s.last = now
-
-	stamp := strings.Replace(now.Format(stampLayout), ".", "", 1)
-	return fmt.Sprintf("%s-%06d", stamp, rand.IntN(1_000_000))
+	return number(now, rand.IntN(numbers))
 }
 
-// lastYear leaves room for sequences of the same length behind one that a wrong
-// clock made.
-const lastYear = 9000
+// numbers is how many numbers there are for one time.
+const numbers = 1_000_000
+
+// number returns the n-th number of a time.
+func number(t time.Time, n int) string {
+	return fmt.Sprintf("%s-%06d", strings.Replace(t.Format(stampLayout), ".", "", 1), n)
+}
+
+const (
+	// firstYear is the first one that a clock which was set shows.
+	firstYear = 2000
+	// lastYear leaves room for sequences of the same length behind one that a
+	// wrong clock made.
+	lastYear = 9000
+)
 
 // after makes all further sequences greater than seq.
 func (s *sequence) after(seq string) {

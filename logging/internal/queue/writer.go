@@ -3,6 +3,7 @@ package queue
 import (
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
@@ -107,11 +108,15 @@ func (w *Writer) Seal(f *os.File, path string) (next *os.File, err error) {
 // Finish gives the active file at path, open and locked as f, the name of a
 // segment.
 func (w *Writer) Finish(f *os.File, path string) error {
-	info, err := f.Stat()
+	target, err := w.next()
 	if err != nil {
 		return err
 	}
-	target, err := w.next()
+	return w.finish(f, path, target)
+}
+
+func (w *Writer) finish(f *os.File, path, target string) error {
+	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
@@ -252,6 +257,10 @@ func (w *Writer) adopt(path string) (sealed bool, err error) {
 	if err != nil || !held || !SameFile(f, path) {
 		return false, err
 	}
+	target, err := w.left(f)
+	if err != nil {
+		return false, err
+	}
 	// A line that could not be terminated, on a full disk, ends where the
 	// segment ends.
 	size, err := terminate(f)
@@ -261,7 +270,31 @@ func (w *Writer) adopt(path string) (sealed bool, err error) {
 	if size == 0 {
 		return false, w.Discard(f, path)
 	}
-	return true, w.Finish(f, path)
+	return true, w.finish(f, path, target)
+}
+
+// left returns the path of the segment that the active file f becomes, which its
+// process left. Its number is made of when the file was last written and of what
+// its end holds, so that a copy of the folder gives its events the same IDs.
+func (w *Writer) left(f *os.File) (string, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	written := info.ModTime().UTC()
+	if written.After(time.Now()) || written.Year() < firstYear {
+		return w.next()
+	}
+
+	sum := crc32.NewIEEE()
+	if _, err := io.Copy(sum, io.NewSectionReader(f, max(0, info.Size()-4<<10), 4<<10)); err != nil {
+		return "", err
+	}
+	path := w.q.Path(w.q.stem + "-" + number(written, int(sum.Sum32()%numbers)) + w.q.ext)
+	if _, err := os.Lstat(path); err == nil {
+		return w.next()
+	}
+	return path, nil
 }
 
 // terminate ends an unfinished last line, which a write cut short by a crash

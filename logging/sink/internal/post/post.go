@@ -419,10 +419,12 @@ func KindOf(status int) logging.Kind {
 	case status == http.StatusBadRequest, status == http.StatusUnprocessableEntity:
 		return logging.KindRejected
 	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests,
-		status == http.StatusConflict, status == http.StatusMisdirectedRequest, status >= 500:
+		status == http.StatusConflict, status == http.StatusMisdirectedRequest:
+		return logging.KindRetry
+	case status >= 500 && status != http.StatusNotImplemented && status != http.StatusHTTPVersionNotSupported:
 		return logging.KindRetry
 	}
-	return logging.KindConfig // 3xx, 401, 403, 404 ...: no event is at fault
+	return logging.KindConfig // 3xx, 401, 403, 404, 501 ...: no event is at fault, and time heals none
 }
 
 // Fail returns an error about an answer of u's receiver, without secrets.

@@ -86,7 +86,7 @@ func TestKindOf(t *testing.T) {
 			want = logging.KindTooLarge
 		case status == 400 || status == 422:
 			want = logging.KindRejected
-		case status == 408 || status == 409 || status == 421 || status == 425 || status == 429 || status >= 500:
+		case status == 408 || status == 409 || status == 421 || status == 425 || status == 429 || status >= 500 && status != 501 && status != 505:
 			want = logging.KindRetry
 		}
 		if got := post.KindOf(status); got != want {
