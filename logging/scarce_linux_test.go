@@ -219,3 +219,53 @@ func TestNoDescriptorsLeft(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 }
+
+var _ = func() bool { children["filesize"] = childFileSize; return true }()
+
+// fileSizeLimit is the limit that childFileSize sets, far below MaxSegmentBytes.
+const fileSizeLimit = 64 << 10
+
+// childFileSize logs while no file of the process may be larger than a limit.
+func childFileSize() error {
+	limit := syscall.Rlimit{Cur: fileSizeLimit, Max: fileSizeLimit}
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		return fmt.Errorf("set the limit: %w", err)
+	}
+	logs, err := logging.New(&logging.Options{File: logging.FileOptions{Path: filepath.Join(os.Getenv("LOGGING_DIR"), "app.log")}})
+	if err != nil {
+		return err
+	}
+	for i := range 3000 {
+		if err := logs.Handler().Handle(context.Background(), record("line", "n", i, "text", strings.Repeat("x", 40+i%150))); err != nil {
+			return err
+		}
+	}
+	if err := logs.Check(context.Background()); err != nil {
+		return err
+	}
+	return logs.Close()
+}
+
+// TestFileSizeLimit has the process's limit on the size of a file stand below the
+// size at which the log is sealed: it is sealed earlier, and no record is lost.
+func TestFileSizeLimit(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := child(t, "filesize", "LOGGING_DIR="+dir).Run(); err != nil {
+		t.Fatal(err)
+	}
+
+	all := lines(t, dir)
+	if len(all) != 3000 {
+		t.Errorf("%d lines, want 3000", len(all))
+	}
+	for _, l := range all {
+		if !json.Valid([]byte(l)) {
+			t.Errorf("a torn line %q", l)
+		}
+	}
+	names, err := filepath.Glob(filepath.Join(dir, "app*.log"))
+	if err != nil || len(names) < 5 {
+		t.Errorf("%d files, %v", len(names), err)
+	}
+}
