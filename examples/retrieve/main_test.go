@@ -327,6 +327,27 @@ func TestLessThanTheSiteAnnounces(t *testing.T) {
 	}
 }
 
+// A site that answers a page number that is too high with a page that was there
+// already has shown less than it announces, whatever the number of rows.
+func TestPageAgain(t *testing.T) {
+	t.Parallel()
+	whole := tea.NewSite(3, 150)
+	site := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("page") == "3" {
+			r = r.Clone(r.Context())
+			r.URL.RawQuery = "page=2"
+			cut(whole, "").ServeHTTP(w, r)
+			return
+		}
+		whole.ServeHTTP(w, r)
+	})
+
+	err := run(t.Context(), []string{"-url", start(t, site), "-direct", "-out", t.TempDir()}, io.Discard, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "/lots?page=3 shows the lots of an earlier page") {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestSiteMistakes(t *testing.T) {
 	t.Parallel()
 	front := `<!doctype html><ul class=estates><li data-code=a><h3>A</h3><b class=region>R</b></ul><a class=lots href=/lots></a>`

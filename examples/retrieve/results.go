@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/svcblocks/svcblocks/examples/internal/extract"
@@ -36,8 +37,25 @@ func badRows(problems []problem) int {
 	return len(seen)
 }
 
+// again returns the address of the page that shows the lots of an earlier one, as
+// a site does that answers a number too high with its last page; empty if none.
+func again(pages []page) string {
+	seen := map[string]bool{}
+	for _, p := range pages {
+		var ids strings.Builder
+		for _, l := range p.Lots {
+			fmt.Fprintf(&ids, "%q", l.ID)
+		}
+		if ids.Len() > 0 && seen[ids.String()] {
+			return p.Path
+		}
+		seen[ids.String()] = true
+	}
+	return ""
+}
+
 // missing says what a run read less than there is: a next page that was not
-// followed, or fewer lots than the site announces.
+// followed or shows what was read before, or fewer lots than the site announces.
 func missing(pages []page) string {
 	read, total, last := 0, 0, ""
 	for i, p := range pages {
@@ -50,6 +68,9 @@ func missing(pages []page) string {
 		if p.Total > 0 {
 			total = p.Total
 		}
+	}
+	if repeated := again(pages); repeated != "" {
+		return repeated + " shows the lots of an earlier page"
 	}
 	if read < total {
 		return fmt.Sprintf("the site announces %d lots, there are %d up to %s, and no page follows it", total, read, last)

@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/svcblocks/svcblocks/internal/testenv"
 )
@@ -27,10 +26,10 @@ func want(t *testing.T, what, text string, parts ...string) {
 	}
 }
 
-// page waits until the status page holds every one of parts.
-func (p *process) awaitPage(t *testing.T, within time.Duration, parts ...string) {
+// awaitPage waits until the status page holds every one of parts.
+func (p *process) awaitPage(t *testing.T, parts ...string) {
 	t.Helper()
-	testenv.EventuallyWithin(t, within, func() error {
+	testenv.Eventually(t, func() error {
 		status, body := p.get("/")
 		if status != http.StatusOK {
 			return fmt.Errorf("page: %d %s", status, body)
@@ -99,7 +98,7 @@ func TestShippedProfilesWithoutTor(t *testing.T) {
 
 			p := start(t, t.TempDir(), "-profile", profile, "-site.url", site.URL, "-scrape.allow", "127.0.0.0/8", "-site.every", "1s",
 				"-tor.socks", closedPort(t), "-data-dir", "var", "-log.file.path", "var/log").awaitAddress()
-			p.awaitPage(t, 60*time.Second, "no page was asked for", "egress unavailable", "start Tor", "nothing leaves")
+			p.awaitPage(t, "no page was asked for", "egress unavailable", "start Tor", "nothing leaves")
 			if p.do(http.MethodPost, "/api/runs"); len(p.runs()) == 0 {
 				t.Error("no run was tried")
 			}
@@ -128,7 +127,7 @@ func TestHangup(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.start(t).awaitAddress()
-	p.awaitPage(t, 30*time.Second, "item 3")
+	p.awaitPage(t, "item 3")
 	path := filepath.Join(w.dir, "config", "config.yaml")
 	good, err := os.ReadFile(path)
 	if err != nil {
@@ -144,7 +143,7 @@ func TestHangup(t *testing.T) {
 		if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		testenv.EventuallyWithin(t, 30*time.Second, func() error {
+		testenv.Eventually(t, func() error {
 			if w.logs.holds(tt.log) == 0 {
 				return errors.New("no line with " + tt.log)
 			}
@@ -196,9 +195,9 @@ func TestUnwritableLogFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := w.start(t, "-log.file.path", filepath.Join(file, "service.log")).awaitAddress()
-	p.awaitPage(t, 20*time.Second, "log lines go to the console alone", "set log.file.path", "item 3")
+	p.awaitPage(t, "log lines go to the console alone", "set log.file.path", "item 3")
 	w.awaitMail(t, "the log file cannot be written", "set log.file.path")
-	testenv.EventuallyWithin(t, 20*time.Second, func() error {
+	testenv.Eventually(t, func() error {
 		if status, body := p.get("/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "set log.file.path") {
 			return fmt.Errorf("readyz = %d %s", status, body)
 		}
@@ -207,7 +206,7 @@ func TestUnwritableLogFolder(t *testing.T) {
 	if status, _ := p.get("/healthz"); status != http.StatusOK {
 		t.Errorf("healthz = %d", status)
 	}
-	testenv.EventuallyWithin(t, 20*time.Second, func() error {
+	testenv.Eventually(t, func() error {
 		stdout, _ := p.output()
 		if !strings.Contains(stdout, `"msg":"run ended"`) {
 			return errors.New("the console has no log line")
@@ -244,20 +243,20 @@ func TestDeadMailHost(t *testing.T) {
 	_, port, _ := strings.Cut(closedPort(t), ":")
 
 	p := w.start(t, "-mail.port", port, "-site.every", "200ms").awaitAddress()
-	p.awaitPage(t, 20*time.Second, "messages wait in the outbox", "item 3")
+	p.awaitPage(t, "messages wait in the outbox", "item 3")
 	w.site.change(func() { w.site.price[3] = 900 })
-	testenv.EventuallyWithin(t, 20*time.Second, func() error {
+	testenv.Eventually(t, func() error {
 		if len(w.slack.Last()) == 0 {
 			return errors.New("Slack has no message")
 		}
 		return nil
 	})
-	p.awaitPage(t, 20*time.Second, "connection refused")
+	p.awaitPage(t, "connection refused")
 	if status, body := p.get("/readyz"); status != http.StatusOK || !strings.Contains(body, `"degraded"`) {
 		t.Errorf("readyz = %d %s", status, body)
 	}
 	code, took := p.terminate()
-	if code != 0 || took > 10*time.Second {
+	if code != 0 || took > stopBound() {
 		t.Errorf("exit code %d after %v", code, took)
 	}
 
@@ -278,7 +277,7 @@ func TestDeadTor(t *testing.T) {
 			w := newWorld(t)
 			p := w.start(t, "-tor.disabled=false", "-tor.socks", dead, "-scrape.fallback", tt.fallback, "-site.every", "1s", "-scrape.retry.attempts", "1").awaitAddress()
 			if tt.fallback == "never" {
-				p.awaitPage(t, 30*time.Second, "egress unavailable", "start Tor", "failed")
+				p.awaitPage(t, "egress unavailable", "start Tor", "failed")
 				w.site.change(func() {
 					if len(w.site.served) > 0 {
 						t.Errorf("pages were fetched without Tor: %v", w.site.served)
@@ -286,8 +285,8 @@ func TestDeadTor(t *testing.T) {
 				})
 				w.awaitMail(t, "failed", "egress unavailable")
 			} else {
-				p.awaitPage(t, 30*time.Second, "item 3", "own address", "start Tor")
-				testenv.EventuallyWithin(t, 20*time.Second, func() error {
+				p.awaitPage(t, "item 3", "own address", "start Tor")
+				testenv.Eventually(t, func() error {
 					if w.logs.holds(`"WARN"`, "own address") == 0 {
 						return errors.New("no warning in the log")
 					}
@@ -311,7 +310,7 @@ func TestBadPages(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.start(t).awaitAddress()
-	p.awaitPage(t, 30*time.Second, "item 1<", "item 17")
+	p.awaitPage(t, "item 1<", "item 17")
 	bad := map[int]http.HandlerFunc{}
 	bad[2] = func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Content-Type", "text/html")
@@ -332,7 +331,7 @@ func TestBadPages(t *testing.T) {
 		_, _ = rw.Write([]byte(`<div itemscope itemtype="https://schema.org/Product">` + "\n" + `<a itemprop="url" href="/item/x"><b itemprop="name">x</b></a><b itemprop="price">call us</b></div>`))
 	}
 	w.site.change(func() { w.site.special = bad })
-	testenv.EventuallyWithin(t, 30*time.Second, func() error {
+	testenv.Eventually(t, func() error {
 		for _, part := range [][]string{
 			{"page failed", "not an HTML page"},
 			{"page failed", "body too large"},
@@ -380,9 +379,9 @@ func TestHealthCheckFlag(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.start(t).awaitAddress()
-	p.awaitPage(t, 20*time.Second, "item 3")
+	p.awaitPage(t, "item 3")
 	addr := strings.TrimSuffix(strings.TrimPrefix(p.url, "http://"), "/")
-	testenv.EventuallyWithin(t, 20*time.Second, func() error {
+	testenv.Eventually(t, func() error {
 		if code := start(t, t.TempDir(), "-listen", addr, "-healthcheck").wait(); code != 0 {
 			return fmt.Errorf("exit code %d", code)
 		}

@@ -137,7 +137,7 @@ func TestBreaks(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
 		p := w.start(t).awaitAddress()
-		p.awaitPage(t, time.Minute, "item 3")
+		p.awaitPage(t, "item 3")
 		if err := os.RemoveAll(filepath.Join(w.dir, "var")); err != nil {
 			t.Fatal(err)
 		}
@@ -149,7 +149,7 @@ func TestBreaks(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
 		p, data := w.startOn(t, "size=2m")
-		p.awaitAddress().awaitPage(t, time.Minute, "item 3")
+		p.awaitAddress().awaitPage(t, "item 3")
 		fill(t, data)
 		p.agree(t, w, broken{"log", http.StatusServiceUnavailable, []string{"no space left", "is full: free some space", "log.file.path"}, true})
 		if err := os.Remove(filepath.Join(data, "filler")); err != nil {
@@ -162,7 +162,7 @@ func TestBreaks(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
 		p, data := w.startOn(t, "size=64m,nr_inodes=40", "-log.file.max-segment-bytes", "4096", "-log.file.max-total-bytes", "1048576")
-		p.awaitAddress().awaitPage(t, time.Minute, "item 3")
+		p.awaitAddress().awaitPage(t, "item 3")
 		testenv.EventuallyWithin(t, agreeWithin, func() error { // what segments leave is taken again
 			for i := 0; ; i++ {
 				f, err := os.CreateTemp(data, "filler")
@@ -227,7 +227,7 @@ func TestBreaks(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
 		p := w.start(t).awaitAddress()
-		p.awaitPage(t, time.Minute, "item 3")
+		p.awaitPage(t, "item 3")
 		if err := w.mail.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -244,7 +244,7 @@ func TestBreaks(t *testing.T) {
 		defer refuse.Close()
 		w.webhook = refuse.URL + "/services/hook"
 		p := w.start(t).awaitAddress()
-		p.awaitPage(t, time.Minute, "item 3")
+		p.awaitPage(t, "item 3")
 		w.site.change(func() { w.site.price[3] = 900 })
 		p.agree(t, w, broken{"notify", http.StatusOK, []string{"slack", "invalid_token"}, false})
 	})
@@ -253,7 +253,7 @@ func TestBreaks(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
 		p := w.start(t).awaitAddress()
-		p.awaitPage(t, time.Minute, "item 3")
+		p.awaitPage(t, "item 3")
 		path := filepath.Join(w.dir, "config", "config.yaml")
 		if err := os.WriteFile(path, []byte("site: [\n"), 0o600); err != nil {
 			t.Fatal(err)
@@ -288,7 +288,7 @@ func TestBreaks(t *testing.T) {
 		rotate("/first")
 		w.webhook = "ref+file://" + file
 		p := w.start(t).awaitAddress()
-		p.awaitPage(t, time.Minute, "item 3")
+		p.awaitPage(t, "item 3")
 		now.Store("/second")
 		w.site.change(func() { w.site.price[3] = 900 })
 		p.agree(t, w, broken{"notify", http.StatusOK, []string{"slack", "403"}, false})
@@ -306,7 +306,7 @@ func TestBreaks(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
 		p := w.start(t).awaitAddress()
-		p.awaitPage(t, time.Minute, "item 3")
+		p.awaitPage(t, "item 3")
 		w.site.change(func() { w.site.gate = make(chan struct{}) }) // it dies in the middle of a run
 		testenv.Eventually(t, func() error {
 			if runs := p.runs(); len(runs) == 0 || runs[0].Status != "running" {
@@ -320,7 +320,7 @@ func TestBreaks(t *testing.T) {
 		<-p.exited
 		w.site.change(func() { close(w.site.gate); w.site.gate = nil })
 		p = w.start(t).awaitAddress()
-		p.awaitPage(t, time.Minute, "the service ended before the run did", "item 3")
+		p.awaitPage(t, "the service ended before the run did", "item 3")
 		p.awaitReady(t)
 		w.awaitMail(t, "was cut short")
 	})

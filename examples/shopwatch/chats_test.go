@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/svcblocks/svcblocks/internal/testenv"
 )
@@ -36,14 +35,14 @@ func TestChats(t *testing.T) {
 	w.more = fmt.Sprintf("discord: {webhook: %q}\nteams: {webhook: %q}\n", chats.URL+"/discord-s3cr3t", chats.URL+"/teams-s3cr3t")
 	p := w.start(t).awaitAddress()
 	w.awaitPages(t)
-	testenv.EventuallyWithin(t, 30*time.Second, func() error {
+	testenv.Eventually(t, func() error {
 		if len(p.runs()) < 2 {
 			return errors.New("the first run has not ended")
 		}
 		return nil
 	})
 	w.site.change(func() { w.site.price[1] = 777 })
-	testenv.EventuallyWithin(t, 30*time.Second, func() error {
+	testenv.Eventually(t, func() error {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, path := range []string{"/discord-s3cr3t", "/teams-s3cr3t"} {

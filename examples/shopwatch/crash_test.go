@@ -56,15 +56,15 @@ func (l *logReceiver) lost(t *testing.T, consoles ...string) (lines []string, to
 	return lines, total
 }
 
-// Without network, account or flags: within a minute of its first start the
-// service shows items with a plot, shipped log lines, a mail and a Slack
-// message.
+// Without network, account or flags the service shows, from its first start,
+// items with a plot, shipped log lines, a mail and a Slack message. That it does
+// so within a minute holds where nothing else runs: `make soak`.
 func TestFirstMinute(t *testing.T) {
 	t.Parallel()
 	begin := time.Now()
 	p := start(t, t.TempDir()).awaitAddress()
-	p.awaitPage(t, time.Minute, "<svg", "price changed", "run ended")
-	testenv.EventuallyWithin(t, time.Minute-time.Since(begin), func() error {
+	p.awaitPage(t, "<svg", "price changed", "run ended")
+	testenv.Eventually(t, func() error {
 		_, metrics := p.get("/metrics")
 		for _, name := range []string{`notify_sent_total{receiver="mail"}`, `notify_sent_total{receiver="slack"}`, "logging_shipped_total"} {
 			if !strings.Contains(metrics, name+" ") || strings.Contains(metrics, name+" 0\n") {
@@ -73,6 +73,9 @@ func TestFirstMinute(t *testing.T) {
 		}
 		return nil
 	})
+	if took := time.Since(begin); testenv.Soak() && took > time.Minute {
+		t.Errorf("all is shown %v after the start", took)
+	}
 	stdout, stderr := p.output()
 	// A check that a busy machine did not answer in time may be warned of.
 	if strings.Count(stdout, "\n") != 1 || stderr != "" && !strings.Contains(stderr, "no answer within") {
@@ -81,7 +84,7 @@ func TestFirstMinute(t *testing.T) {
 	if status, body := p.do(http.MethodPost, "/scrape"); status != http.StatusAccepted {
 		t.Errorf("POST /scrape = %d %s", status, body)
 	}
-	if code, took := p.terminate(); code != 0 || took > 10*time.Second {
+	if code, took := p.terminate(); code != 0 || took > stopBound() {
 		t.Errorf("exit code %d after %v", code, took)
 	}
 	t.Logf("all shown %v after the start", time.Since(begin).Round(time.Second))
@@ -110,8 +113,8 @@ func TestTerminateDuringRun(t *testing.T) {
 		return nil
 	})
 	close(w.site.gate)
-	if code, took := p.wait(), time.Since(begin); code != 0 || took > 10*time.Second {
-		t.Errorf("exit code %d after %v, want 0 within 10s", code, took)
+	if code, took := p.wait(), time.Since(begin); code != 0 || took > stopBound() {
+		t.Errorf("exit code %d after %v, want 0 within %v", code, took, stopBound())
 	}
 	stdout, stderr := p.output()
 	if stderr != "" {
@@ -149,7 +152,7 @@ func TestTerminateDuringRun(t *testing.T) {
 			}
 		}
 	}
-	testenv.EventuallyWithin(t, 10*time.Second, func() error {
+	testenv.Eventually(t, func() error {
 		for _, r := range p.runs() {
 			if r.ID == 1 {
 				if r.Status != "stopped" || r.Failures != 0 {
@@ -174,7 +177,7 @@ func TestTerminateIsBounded(t *testing.T) {
 			break
 		}
 	}
-	if code, took := p.terminate(); code != 0 || took > 5*time.Second {
+	if code, took := p.terminate(); code != 0 || took > stopBound() {
 		t.Errorf("exit code %d after %v, want 0 within 5s", code, took)
 	}
 	if n := w.logs.holds("page cut off", "/page/2"); n == 0 {
@@ -204,7 +207,7 @@ func TestKillDuringRun(t *testing.T) {
 	}
 	var consoles []string
 	p := w.start(t, "-log.console.format", "json", "-site.every", "60ms").awaitAddress()
-	testenv.EventuallyWithin(t, 30*time.Second, func() error {
+	testenv.Eventually(t, func() error {
 		if n := len(p.items()); n != items {
 			return fmt.Errorf("%d items", n)
 		}
@@ -231,7 +234,7 @@ func TestKillDuringRun(t *testing.T) {
 	p.awaitAddress()
 
 	// Every item, with the price that the site has.
-	testenv.EventuallyWithin(t, 30*time.Second, func() error {
+	testenv.Eventually(t, func() error {
 		have := p.items()
 		if len(have) != items {
 			return fmt.Errorf("%d items, want %d", len(have), items)
@@ -252,7 +255,7 @@ func TestKillDuringRun(t *testing.T) {
 	// Every change that the history holds was told by mail and by Slack, and
 	// stands in the log.
 	changes := 0
-	testenv.EventuallyWithin(t, 60*time.Second, func() error {
+	testenv.Eventually(t, func() error {
 		mail := strings.Join(w.messages(), "\n")
 		var slack strings.Builder
 		for _, m := range w.slack.Last() {

