@@ -502,8 +502,10 @@ func (c *courier) finish(t *todo) {
 		f()
 	}
 
-	for i, w := range t.pump {
-		if !slices.Contains(t.pump[:i], w) {
+	pumped := map[*worker]bool{} // a start may add one worker for each message that waits
+	for _, w := range t.pump {
+		if !pumped[w] {
+			pumped[w] = true
 			w.pump()
 		}
 	}

@@ -4,14 +4,17 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/notify"
 )
 
@@ -238,6 +241,61 @@ func BenchmarkDurableSend(b *testing.B) {
 			}
 			wg.Wait()
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
+		})
+	}
+}
+
+// A start with what another process told: 100 receivers that know of many keys. In
+// full that are 10,000 keys, a million entries.
+func BenchmarkStart(b *testing.B) {
+	keys := testenv.Reps(10_000) / 10
+	if testenv.Soak() {
+		keys = 10_000
+	}
+	for _, away := range []bool{false, true} {
+		b.Run(fmt.Sprintf("away=%v", away), func(b *testing.B) {
+			dir := testenv.MemDir(b)
+			open := func() *notify.Hub {
+				var rs []notify.Receiver
+				for n := range 100 {
+					rs = append(rs, notify.Receiver{Name: fmt.Sprint("r", n), Rate: notify.Rate{Per: -1}, Notifier: sendFunc(func(context.Context, string, string) error {
+						if away {
+							return &notify.Error{Class: notify.ClassTransport, Reason: "away"}
+						}
+						return nil
+					})})
+				}
+				hub, err := notify.New(&notify.Options{
+					Receivers: rs, Outbox: notify.Outbox{Dir: dir, MaxBytes: 1 << 40}, Group: notify.Group{MaxGroups: 2 * keys},
+					CloseTimeout: -1, Logger: slog.New(slog.DiscardHandler),
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+				return hub
+			}
+			hub := open()
+			for k := range keys {
+				send(b, hub, down(fmt.Sprint("k", k)))
+			}
+			if !away {
+				if err := hub.Flush(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+			}
+			_ = hub.Close() // some of it waits
+
+			for b.Loop() {
+				hub = open()
+				b.StopTimer()
+				var m runtime.MemStats
+				runtime.GC()
+				runtime.ReadMemStats(&m)
+				b.ReportMetric(float64(m.HeapAlloc)/float64(100*keys), "heapB/entry")
+				_ = hub.Close()
+				b.StartTimer()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*100*keys), "ns/entry")
 		})
 	}
 }

@@ -38,7 +38,7 @@ func (k *keeper) wire(e *entry) *wireEntry {
 	w := &wireEntry{
 		Key: e.key.String(), Keyed: e.keyed, Open: e.open, Level: e.level, First: e.first, Last: e.last, Seen: e.seen,
 		Total: e.total, Fresh: e.fresh, Differ: e.differ, Said: e.said, SaidLevel: e.saidLevel, Heard: e.heard,
-		Thread: e.thread, Base: e.base, Words: e.words, Ended: e.ended, Muted: e.muted, Doubt: e.doubt, Shared: e.shared,
+		Thread: e.thread, Place: e.place, Base: e.base, Words: e.words, Ended: e.ended, Muted: e.muted, Doubt: e.doubt, Shared: e.shared,
 	}
 
 	part := func(m Message) *wireMessage {

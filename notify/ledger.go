@@ -16,6 +16,8 @@ const (
 	// maxNames and maxValues bound what is kept of attributes that differ.
 	maxNames  = 8
 	maxValues = 16
+	// maxPlace bounds what is kept of a receiver's words for a thread.
+	maxPlace = 8 << 10
 )
 
 // state is what a receiver was told last about a key.
@@ -59,6 +61,7 @@ type entry struct {
 	saidLevel slog.Level
 	heard     bool      // the receiver took word of this episode
 	thread    string    // ID of the message that opened the thread
+	place     string    // where that is, in the receiver's words
 	base      time.Time // a word that is not urgent waits until an interval after it
 	words     int       // words of repeats so far
 	ended     bool      // an end went out at once since the last start that did
@@ -142,7 +145,8 @@ func (e *entry) start(m *Message) {
 	if !m.First.IsZero() {
 		e.first = m.First
 	}
-	e.said, e.saidLevel, e.heard, e.thread, e.words, e.ended, e.muted, e.doubt = silent, minLevel, false, "", 0, false, false, false
+	e.unsaid()
+	e.words, e.ended, e.muted, e.doubt = 0, false, false, false
 	e.show(m)
 }
 
@@ -275,8 +279,13 @@ func (e *entry) lost(d *delivery, counted int) {
 	e.total -= min(e.total, counted)
 	e.fresh -= min(e.fresh, counted)
 	if !e.heard {
-		e.said, e.saidLevel, e.thread = silent, minLevel, ""
+		e.unsaid()
 	}
+}
+
+// unsaid notes that the receiver heard nothing of this episode.
+func (e *entry) unsaid() {
+	e.said, e.saidLevel, e.heard, e.thread, e.place = silent, minLevel, false, "", ""
 }
 
 // slim drops what would let many entries take much memory.
@@ -484,14 +493,15 @@ func parseKey(s string) (k groupKey, ok bool) {
 func (e *entry) copy(o *entry) {
 	e.open, e.level, e.first, e.last, e.seen, e.total, e.fresh = o.open, o.level, o.first, o.last, o.seen, o.total, o.fresh
 	e.sample, e.recent, e.closing = o.sample, o.recent, o.closing
-	e.said, e.saidLevel, e.heard, e.thread, e.words, e.ended = silent, minLevel, false, "", 0, false
+	e.unsaid()
+	e.words, e.ended = 0, false
 }
 
 // restore fills e from the journal.
 func (e *entry) restore(w *wireEntry) {
 	e.open, e.level, e.first, e.last, e.seen = w.Open, w.Level, w.First, w.Last, w.Seen
 	e.total, e.fresh, e.differ, e.said, e.saidLevel = w.Total, w.Fresh, w.Differ, w.Said, w.SaidLevel
-	e.heard, e.thread, e.base, e.words, e.ended, e.muted, e.doubt, e.shared = w.Heard, w.Thread, w.Base, w.Words, w.Ended, w.Muted, w.Doubt, w.Shared
+	e.heard, e.thread, e.place, e.base, e.words, e.ended, e.muted, e.doubt, e.shared = w.Heard, w.Thread, w.Place, w.Base, w.Words, w.Ended, w.Muted, w.Doubt, w.Shared
 	e.sample, e.closing = *w.Sample.message(""), *w.Closing.message("")
 	e.recent = e.sample
 	if w.Recent != nil {

@@ -23,8 +23,8 @@ import (
 //     secrets it knows all the same.)
 //
 // An implementation may have more methods, which the Hub finds by assertion:
-// [MessageNotifier], [RecipientNotifier], [Checker], [Previewer] and
-// [SecretHolder].
+// [MessageNotifier], [RecipientNotifier], [ThreadNotifier], [Checker],
+// [Previewer] and [SecretHolder].
 type Notifier interface {
 	Send(ctx context.Context, subject, message string) error
 }
@@ -44,6 +44,19 @@ type MessageNotifier interface {
 type RecipientNotifier interface {
 	MessageNotifier
 	NotifyRecipients(ctx context.Context, m Message, recipients []string) error
+}
+
+// ThreadNotifier is a [MessageNotifier] whose service must be told where the first
+// message about some trouble is to edit it or to answer below it, as Slack by its
+// channel and ts. The Hub calls NotifyThread in place of Notify.
+//
+// place is what the last call about the same trouble returned, and empty for the
+// first one. The Hub keeps it with what else it knows of the trouble, in the outbox
+// too, so that a thread goes on after a restart. It holds no secret and at most 8
+// KiB: a longer one is not kept.
+type ThreadNotifier interface {
+	MessageNotifier
+	NotifyThread(ctx context.Context, m Message, place string) (kept string, err error)
 }
 
 // Checker proves that a receiver would take a message, without sending one.

@@ -42,7 +42,7 @@ func up(key string) notify.Message {
 	return notify.Message{Key: key, Subject: key + " up", Resolved: true}
 }
 
-func send(t *testing.T, hub *notify.Hub, list ...notify.Message) {
+func send(t testing.TB, hub *notify.Hub, list ...notify.Message) {
 	t.Helper()
 	for _, m := range list {
 		if err := hub.Notify(t.Context(), m); err != nil {

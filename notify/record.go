@@ -57,6 +57,7 @@ type wireEntry struct {
 	SaidLevel slog.Level   `json:"said_level"`
 	Heard     bool         `json:"heard,omitempty"`
 	Thread    string       `json:"thread,omitempty"`
+	Place     string       `json:"place,omitempty"`
 	Base      time.Time    `json:"base,omitzero"`
 	Words     int          `json:"words,omitempty"`
 	Ended     bool         `json:"ended,omitempty"`

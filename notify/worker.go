@@ -207,10 +207,11 @@ func (w *worker) pump() {
 // try is one call of the receiver, apart from the delivery, which the hub's
 // mutex guards.
 type try struct {
-	d    *delivery
-	msg  Message
-	only []string
-	ctx  context.Context
+	d     *delivery
+	msg   Message
+	only  []string
+	ctx   context.Context
+	place string // of the thread, before the call and after it
 }
 
 // next takes out a delivery that may start, or none and plans when to look
@@ -301,7 +302,11 @@ func (w *worker) choose(now time.Time, t *todo) *try {
 			continue
 		}
 		d.at = calling
-		return &try{d, *d.msg, d.only, d.ctx}
+		one := &try{d: d, msg: *d.msg, only: d.only, ctx: d.ctx}
+		if d.entry != nil {
+			one.place = d.entry.place
+		}
+		return one
 	}
 
 	return nil
@@ -342,7 +347,7 @@ func (w *worker) begin(one *try) {
 			w.stats.Abandoned++
 			w.sweep(time.Now())
 			w.mu.Unlock()
-			w.finish(d, []*Error{e})
+			w.finish(d, "", []*Error{e})
 		})
 	})
 
@@ -360,7 +365,7 @@ func (w *worker) begin(one *try) {
 			closed()
 			cancel()
 			if ended {
-				w.finish(d, errs)
+				w.finish(d, one.place, errs)
 				return
 			}
 
@@ -425,18 +430,19 @@ func panicError(op string, p any) *Error {
 	return &Error{Op: op, Class: ClassPanic, Reason: redact.Reason(fmt.Sprintf("receiver panicked: %v (%s)", p, panicSite()))}
 }
 
-func (w *worker) send(ctx context.Context, one *try) error {
+func (w *worker) send(ctx context.Context, one *try) (err error) {
 	m := w.format(one.msg)
 	if dry, err := w.site.print(w.r, m); dry {
 		return err
 	}
 
+	if n, ok := w.r.Notifier.(RecipientNotifier); ok && one.only != nil {
+		return n.NotifyRecipients(ctx, m, one.only)
+	}
 	switch n := w.r.Notifier.(type) {
-	case RecipientNotifier:
-		if one.only != nil {
-			return n.NotifyRecipients(ctx, m, one.only)
-		}
-		return n.Notify(ctx, m)
+	case ThreadNotifier:
+		one.place, err = n.NotifyThread(ctx, m, one.place)
+		return err
 	case MessageNotifier:
 		return n.Notify(ctx, m)
 	default:
@@ -484,11 +490,14 @@ func panicSite() string {
 
 // finish decides what becomes of a delivery after a try: it was taken, is tried
 // again, or is given up.
-func (w *worker) finish(d *delivery, errs []*Error) {
+func (w *worker) finish(d *delivery, place string, errs []*Error) {
 	t := &todo{wait: true}
 	w.mu.Lock()
 	now := time.Now()
 	d.attempts++
+	if d.entry != nil && place != "" && len(place) <= maxPlace {
+		d.entry.place = place
+	}
 	for _, e := range errs {
 		w.sign(e, d)
 	}

@@ -1,6 +1,7 @@
 package slack
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"encoding/json"
@@ -24,8 +25,8 @@ import (
 // to date, which keeps its first text, or answers in its thread, see
 // [Options].NoEdit. That the trouble
 // has become worse, or is over, is told in the thread and the channel, as
-// Slack tells nobody of an edit. When the first message is not known any more,
-// after a restart for instance, a new one is posted.
+// Slack tells nobody of an edit. A Hub with an outbox remembers across restarts
+// where the first message is. When it is not known any more, a new one is posted.
 type Bot struct {
 	s       settings
 	token   secret.Secret
@@ -45,6 +46,14 @@ type root struct {
 	level           slog.Level
 }
 
+// wireRoot is a root as the Hub keeps it.
+type wireRoot struct {
+	Channel string     `json:"channel"`
+	TS      string     `json:"ts"`
+	Text    string     `json:"text,omitempty"`
+	Level   slog.Level `json:"level"`
+}
+
 // maxKept bounds what is remembered of a first text.
 const maxKept = 4000
 
@@ -52,7 +61,7 @@ const maxKept = 4000
 const maxPosts = 1000
 
 var (
-	_ notify.MessageNotifier = (*Bot)(nil)
+	_ notify.ThreadNotifier  = (*Bot)(nil)
 	_ notify.Checker         = (*Bot)(nil)
 	_ notify.Previewer       = (*Bot)(nil)
 	_ notify.SecretHolder    = (*Bot)(nil)
@@ -118,6 +127,25 @@ func (b *Bot) Notify(ctx context.Context, m notify.Message) error {
 	return nil
 }
 
+// NotifyThread is [Bot.Notify] for a message whose first one is at place, which an
+// earlier call returned, in this process or another one.
+func (b *Bot) NotifyThread(ctx context.Context, m notify.Message, place string) (kept string, err error) {
+	var first wireRoot
+	if m.Thread != "" && json.Unmarshal([]byte(place), &first) == nil {
+		if _, known := b.find(m.Thread); !known {
+			b.remember(root{m.Thread, first.Channel, first.TS, first.Text, first.Level})
+		}
+	}
+
+	err = b.Notify(ctx, m)
+	now, known := b.find(cmp.Or(m.Thread, m.ID))
+	if !known {
+		return "", err
+	}
+	data, _ := json.Marshal(wireRoot{now.channel, now.ts, now.text, now.level}) // it has no value that fails
+	return string(data), err
+}
+
 // tell posts m, answers in the thread of the trouble, or edits its first
 // message. When that one is gone a new one takes its place.
 func (b *Bot) tell(ctx context.Context, m notify.Message) *notify.Error {
@@ -150,11 +178,7 @@ func (b *Bot) tell(ctx context.Context, m notify.Message) *notify.Error {
 	switch {
 	case !known:
 		kept, _ := cut(m.Text, maxKept)
-		id := m.Thread
-		if id == "" {
-			id = m.ID
-		}
-		b.remember(root{id, answer.Channel, answer.TS, strings.Clone(kept), m.Level})
+		b.remember(root{cmp.Or(m.Thread, m.ID), answer.Channel, answer.TS, strings.Clone(kept), m.Level})
 	case m.Level > first.level:
 		first.level = m.Level
 		b.remember(first)

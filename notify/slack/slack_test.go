@@ -255,6 +255,49 @@ func TestBotEditsAndThreads(t *testing.T) {
 	}
 }
 
+// The edits and answers of a trouble go on in the next process, whose hub has the
+// outbox of the one before.
+func TestThreadsOutliveTheProcess(t *testing.T) {
+	t.Parallel()
+	s := startSlack(t, nil)
+	dir := t.TempDir()
+	process := func(messages ...notify.Message) []notifytest.SlackMessage {
+		t.Helper()
+		hub, err := notify.New(&notify.Options{
+			Receivers: []notify.Receiver{{Name: "ops", Notifier: newBot(t, s, nil)}}, Outbox: notify.Outbox{Dir: dir},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range messages {
+			if err := hub.Notify(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(hub.Flush(t.Context()), hub.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return s.Messages()
+	}
+
+	down := notify.Message{Level: slog.LevelError, Key: "db", Subject: "db down", Text: "the first words"}
+	process(down)
+	down.Text = "the last words"
+	shown := process(down, down)
+	if len(shown) != 1 || shown[0].Updates != 1 || !strings.Contains(shown[0].Payload, "the first words") || !strings.Contains(shown[0].Payload, "the last words") {
+		t.Fatalf("repeats after a start: %+v, want the first message edited", shown)
+	}
+	shown = process(notify.Message{Key: "db", Subject: "db up", Resolved: true})
+	if len(shown) != 2 || shown[1].ThreadTS != shown[0].TS {
+		t.Fatalf("the end after a start: %+v, want an answer in the thread", shown)
+	}
+	// The next trouble has a thread of its own.
+	down.Subject = "db down again"
+	if shown = process(down); len(shown) > 2 && shown[2].ThreadTS != "" {
+		t.Errorf("another trouble: %+v, want no thread", shown)
+	}
+}
+
 func TestBotAnswers(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
