@@ -61,10 +61,10 @@ const maxKept = 4000
 const maxPosts = 1000
 
 var (
-	_ notify.ThreadNotifier  = (*Bot)(nil)
-	_ notify.Checker         = (*Bot)(nil)
-	_ notify.Previewer       = (*Bot)(nil)
-	_ notify.SecretHolder    = (*Bot)(nil)
+	_ notify.ThreadNotifier = (*Bot)(nil)
+	_ notify.Checker        = (*Bot)(nil)
+	_ notify.Previewer      = (*Bot)(nil)
+	_ notify.SecretHolder   = (*Bot)(nil)
 )
 
 // NewBot returns a receiver that posts to channel, an ID as "C012AB3CD" or a
