@@ -144,7 +144,7 @@ func (d *delivery) turns(ctx context.Context, patience time.Duration, work func(
 // blocked is who had the turn when it was last tried, and since when nothing
 // was seen of it.
 type blocked struct {
-	holder queue.Holder
+	holder filelock.Holder
 	since  time.Time
 }
 
@@ -154,7 +154,7 @@ const blockedAfter = 5 * time.Second
 
 // waitsFor notes that another process has the turn. One that is at work is no
 // trouble: it ships for us.
-func (d *delivery) waitsFor(holder queue.Holder) {
+func (d *delivery) waitsFor(holder filelock.Holder) {
 	if holder != d.blocked.holder || d.blocked.since.IsZero() {
 		d.blocked = blocked{holder, time.Now()}
 		return

@@ -32,7 +32,7 @@ func New(opts *Options) (*Hub, error) {
 	v := newEnv(o)
 	h := &Hub{env: v, router: router{v}, recovery: recovery{env: v}, life: life{env: v}}
 	if o.Outbox.Dir != "" && v.dry == nil {
-		if v.keeper.out, err = openOutbox(o.Outbox, v.log, v.health); err != nil {
+		if v.keeper.out, err = openOutbox(o.Outbox, lookEvery(o.StuckAfter), v.log, v.health); err != nil {
 			v.kill(ErrClosed)
 			return nil, err
 		}

@@ -285,6 +285,14 @@ func (j *journal) rewrite(frames []byte) error {
 	return nil
 }
 
+// given reports whether the journal was closed, or given up in the middle of being
+// written anew.
+func (j *journal) given() bool {
+	j.commit.Lock()
+	defer j.commit.Unlock()
+	return j.f == nil
+}
+
 // moved returns why the path does not lead to the open file any more, if it does
 // not.
 func (j *journal) moved() error {

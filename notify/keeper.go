@@ -136,9 +136,7 @@ func (k *keeper) writeNow(b *batch) {
 		return
 	}
 	if j := k.out.journal(); j != nil {
-		if err := j.compact(k.live); err != nil {
-			k.log.Warn("outbox cannot be made smaller", "error", err)
-		}
+		k.out.shrunk(j, j.compact(k.live))
 	}
 }
 
@@ -252,7 +250,8 @@ func (k *keeper) restore() {
 	err := j.renew(k.live)
 	j.commit.Unlock()
 	if err != nil {
-		_ = k.out.storageError("", err) // told by it
+		k.out.lose(j, err) // what waits is not in it, so that it is tried again
+		_ = k.out.storageError("", err)
 		return
 	}
 	k.out.state.OK("outbox")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,9 +22,21 @@ import (
 
 const (
 	lockName = "lock"
-	// adoptEvery is how often the hub looks for what others left behind.
+	// adoptEvery is how often the hub looks for what others left behind, and notes
+	// that it is at work.
 	adoptEvery = time.Minute
+	// idleAfter is how many notes a process that holds a journal may leave out.
+	idleAfter = 3
 )
+
+// lookEvery is how often a hub looks at what others left: in time for what is told
+// after stuckAfter.
+func lookEvery(stuckAfter time.Duration) time.Duration {
+	if stuckAfter <= 0 { // at once, which is no pause
+		return adoptEvery
+	}
+	return min(adoptEvery, max(stuckAfter, time.Second))
+}
 
 // outbox is a folder of journals: that of this hub, which lies in a folder of
 // its own under a lock that ends with the process, and those of others.
@@ -31,6 +44,7 @@ type outbox struct {
 	conf  Outbox
 	log   *logger
 	state *health.Monitor
+	every time.Duration // between two looks at what others left
 	dead  deadLetters
 	bytes int64 // of what waits; guarded by the hub's mutex
 
@@ -39,17 +53,26 @@ type outbox struct {
 	lock       *os.File
 	j          *journal // nil while the folder cannot be used
 	broken     error    // why
+	unfit      error    // why no other file can be made beside it
+	full       bool     // it can be made, and not written
 	closed     bool
 	notDurable uint64
 	strangers  map[stranger]int // messages too old that no hub of theirs took
 	unreadable map[string]error // journals of others, by folder
+	busy       map[string]sight // journals that processes hold, by folder
+}
+
+// sight is the holder of a journal, and since when it has looked the same.
+type sight struct {
+	holder filelock.Holder
+	since  time.Time
 }
 
 // stranger is a receiver that this hub does not have.
 type stranger struct{ service, receiver string }
 
-func openOutbox(conf Outbox, log *logger, state *health.Monitor) (*outbox, error) {
-	o := &outbox{conf: conf, dead: deadLetters{conf: conf}, log: log, state: state, unreadable: map[string]error{}}
+func openOutbox(conf Outbox, every time.Duration, log *logger, state *health.Monitor) (*outbox, error) {
+	o := &outbox{conf: conf, every: every, dead: deadLetters{conf: conf}, log: log, state: state, unreadable: map[string]error{}, busy: map[string]sight{}}
 	err := o.open()
 	if err == nil {
 		return o, nil
@@ -110,6 +133,7 @@ func (o *outbox) tryOpen() error {
 
 	var j *journal
 	if err == nil {
+		filelock.Beat(lock, o.every)
 		// The last thing to appear: a folder without it is left alone.
 		j, err = createJournal(filepath.Join(home, journalName))
 	}
@@ -138,6 +162,15 @@ func (o *outbox) journal() *journal {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.j
+}
+
+// beat notes that this process is at work.
+func (o *outbox) beat() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.j != nil {
+		filelock.Beat(o.lock, o.every)
+	}
 }
 
 // note adds a record; write writes it. Without durable it need not survive a
@@ -189,10 +222,66 @@ func (o *outbox) write(b *batch) error {
 			o.lose(j, err)
 		}
 	}
-	if err == nil {
+	if err == nil && o.fit() {
 		o.state.OK("outbox")
 	}
 	return err
+}
+
+// fit reports whether files could be made when it was last tried.
+func (o *outbox) fit() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.unfit == nil
+}
+
+// try finds out whether files can be made in the folder: the open journal takes
+// messages without, until it is to be written anew, or the next start needs one.
+func (o *outbox) try() error {
+	o.mu.Lock()
+	home, gone := o.home, o.j == nil
+	o.mu.Unlock()
+	if gone {
+		return nil // broken says why
+	}
+	full, err := probe(home)
+	o.made(full, err)
+	return err
+}
+
+// made notes whether a file could be made. Where there is no space, messages are
+// lost from now on; without inodes they have the journal still.
+func (o *outbox) made(full bool, err error) {
+	o.mu.Lock()
+	was := o.unfit
+	o.unfit, o.full = err, full
+	o.mu.Unlock()
+
+	e := NewError("store", err)
+	if e != nil {
+		e.Class = ClassStorage
+	}
+	switch {
+	case full:
+		o.state.Broken("outbox", e)
+	case err != nil:
+		o.state.Fail("outbox", e)
+	case was != nil:
+		o.state.OK("outbox")
+	}
+}
+
+// shrunk notes whether j could be written anew. One that was closed midway makes
+// way for another.
+func (o *outbox) shrunk(j *journal, err error) {
+	switch {
+	case err == nil:
+	case j.given():
+		o.lose(j, err)
+		_ = o.storageError("", err) // told by it
+	default:
+		o.made(false, err)
+	}
 }
 
 // lose gives up a journal that somebody removed or replaced: what it holds would
@@ -218,7 +307,7 @@ func (o *outbox) storageError(id string, err error) *Error {
 	}
 	e := NewError("store", err)
 	e.Class, e.MessageID = ClassStorage, id
-	e.Reason = o.log.red.String(e.Reason) + "; the message is held in memory only: make room on the disk"
+	e.Reason = o.log.red.String(e.Reason) + "; the message is held in memory only"
 	e.causes = append(e.causes, ErrNotDurable)
 	told := *e
 	o.state.Broken("outbox", &told)
@@ -227,24 +316,28 @@ func (o *outbox) storageError(id string, err error) *Error {
 
 // check proves that the folder can be written, and names what nobody takes.
 func (o *outbox) check() []*Error {
+	unfit := o.try()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var errs []*Error
 
-	bad := func(err error) {
+	bad := func(sentinel, err error) {
 		e := NewError("check outbox", err)
 		e.Class = ClassStorage
+		e.causes = append(e.causes, sentinel)
 		errs = append(errs, e)
 	}
 
 	if o.j == nil {
-		bad(fmt.Errorf("messages are held in memory only: %w", o.broken))
-	} else if err := probe(o.home); err != nil {
-		bad(err)
+		bad(ErrLost, fmt.Errorf("messages are held in memory only: %w", o.broken))
+	} else if unfit != nil && o.full {
+		bad(ErrLost, unfit)
+	} else if unfit != nil {
+		bad(ErrStuck, unfit)
 	}
 
 	if err := o.othersLocked(o.strangers); err != nil {
-		bad(err)
+		bad(ErrStuck, err)
 	}
 	return errs
 }
@@ -276,13 +369,14 @@ func sortedKeys[V any](m map[string]V) []string {
 	return keys
 }
 
-func probe(dir string) error {
+// probe makes a file and writes it; full says that it was made and not written.
+func probe(dir string) (full bool, err error) {
 	f, err := os.CreateTemp(dir, ".check")
 	if err != nil {
-		return err
+		return false, err
 	}
 	_, err = f.Write(make([]byte, 4096))
-	return errors.Join(err, f.Close(), os.Remove(f.Name()))
+	return err != nil, errors.Join(err, f.Close(), os.Remove(f.Name()))
 }
 
 func (o *outbox) stats(s *Stats) {
@@ -339,11 +433,13 @@ func (o *outbox) adopt(mine func(service, receiver string) bool, take func(*repl
 	}
 
 	strangers := map[stranger]int{}
+	there := map[string]bool{}
 	for _, d := range list {
 		name := d.Name()
 		if !d.IsDir() || strings.HasPrefix(name, ".") || name == filepath.Base(o.home) {
 			continue
 		}
+		there[name] = true
 		err := o.adoptFrom(filepath.Join(o.conf.Dir, name), mine, take, strangers)
 		o.mu.Lock()
 		known := o.unreadable[name]
@@ -356,10 +452,12 @@ func (o *outbox) adopt(mine func(service, receiver string) bool, take func(*repl
 		}
 	}
 
-	o.state.Fail("outbox folder", o.others(strangers))
 	o.mu.Lock()
 	o.strangers = strangers
+	maps.DeleteFunc(o.unreadable, func(name string, _ error) bool { return !there[name] })
+	maps.DeleteFunc(o.busy, func(name string, _ sight) bool { return !there[name] })
 	o.mu.Unlock()
+	o.state.Fail("outbox folder", o.others(strangers))
 }
 
 func (o *outbox) adoptFrom(dir string, mine func(service, receiver string) bool, take func(*replay) error, strangers map[stranger]int) error {
@@ -380,6 +478,9 @@ func (o *outbox) adoptFrom(dir string, mine func(service, receiver string) bool,
 
 	if ok, err := filelock.TryLock(lock); !ok || err != nil {
 		held = false
+		if err == nil {
+			err = o.held(dir, filelock.HolderOf(lock))
+		}
 		return errors.Join(err, lock.Close())
 	}
 	_, err = os.Stat(path)
@@ -440,6 +541,35 @@ func (o *outbox) adoptFrom(dir string, mine func(service, receiver string) bool,
 
 	_ = os.Remove(dir) // it may hold something that is not ours
 	return err
+}
+
+// held returns an error if the process that holds a journal does nothing, and
+// messages wait in it.
+func (o *outbox) held(dir string, holder filelock.Holder) error {
+	name := filepath.Base(dir)
+	o.mu.Lock()
+	last, known := o.busy[name]
+	if !known || last.holder != holder {
+		last = sight{holder, time.Now()}
+		o.busy[name] = last
+	}
+	o.mu.Unlock()
+	if holder.PID == 0 || time.Since(last.since) < idleAfter*max(holder.Every, o.every) {
+		return nil
+	}
+
+	data, err := readWhole(filepath.Join(dir, journalName))
+	if err != nil {
+		return err
+	}
+	all := newReplay()
+	readJournal(data, all.take)
+	waiting := len(all.waiting())
+	if waiting == 0 {
+		return nil
+	}
+	return fmt.Errorf("process %d holds %d messages that wait and does nothing since %s: let it go on (kill -CONT %d), or end it",
+		holder.PID, waiting, holder.At.UTC().Format(time.RFC3339), holder.PID)
 }
 
 // foreignJournal reports whether data is a journal of another version of its

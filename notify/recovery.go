@@ -23,6 +23,8 @@ func (rec *recovery) adoptLeft() {
 		rec.keeper.restore()
 	}
 	if rec.keeper.out.journal() != nil {
+		rec.keeper.out.beat()
+		_ = rec.keeper.out.try() // it is told
 		rec.keeper.out.adopt(func(service, receiver string) bool {
 			return (service == "" || service == rec.opts.Outbox.Service) && rec.byName[receiver] != nil
 		}, rec.load)
@@ -30,7 +32,7 @@ func (rec *recovery) adoptLeft() {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
 	if !rec.closed {
-		rec.tasks.plan(&rec.adopt, time.Now().Add(adoptEvery))
+		rec.tasks.plan(&rec.adopt, time.Now().Add(rec.keeper.out.every))
 	}
 }
 

@@ -331,6 +331,14 @@ func TestHolder(t *testing.T) {
 				<-time.After(20 * time.Millisecond)
 			}
 		}()
+	case "notify":
+		h, err := notify.New(hubOptions(url+heldPath, dir, quiet, usualBound))
+		if err == nil {
+			err = h.Notify(t.Context(), notify.Message{Level: slog.LevelError, Subject: "held"})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	default:
 		t.Fatalf("%s has no lock that another process could hold", block)
 	}

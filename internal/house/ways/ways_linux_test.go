@@ -79,8 +79,10 @@ var cells = []cell{
 	{block: "notify", way: "401", advice: "does not know the credentials (401)", slow: true},
 	{block: "notify", way: "403", advice: "forbids it (403)", slow: true},
 	{block: "notify", way: "no space", lost: true, advice: "is full: free some space"},
-	{block: "notify", way: "folder removed", lost: true, advice: "was it, or a folder above it, removed", slow: true},
-	{block: "notify", way: "file replaced", lost: true, advice: "was replaced by another file", slow: true},
+	{block: "notify", way: "no inodes", advice: "has no inodes left"},
+	{block: "notify", way: "folder removed", lost: true, advice: "was it, or a folder above it, removed", heals: true, bound: 3 * time.Second},
+	{block: "notify", way: "file replaced", lost: true, advice: "was replaced by another file", heals: true, bound: 3 * time.Second},
+	{block: "notify", way: "lock held by a stopped process", advice: "kill -CONT"},
 	{block: "notify", way: "nobody takes the message", lost: true, advice: "refuses what was sent (400)"},
 
 	{block: "scrape", way: "wrong host", advice: "the name does not resolve"},
