@@ -66,12 +66,17 @@ func encodeAddress(address string) string {
 		}
 	}
 	slashed := strings.ReplaceAll(before[path:], `\`, "/")
-	out := before[:path] + percent(slashed, encodedInPath)
+	cleanPath, cleanQuery, cleanFragment := percent(slashed, encodedInPath), percent(query, encodedInQuery), percent(fragment, encodedInPath)
+	if cleanPath == before[path:] && cleanQuery == query && cleanFragment == fragment {
+		return address
+	}
+
+	out := before[:path] + cleanPath
 	if hasQuery {
-		out += "?" + percent(query, encodedInQuery)
+		out += "?" + cleanQuery
 	}
 	if hasFragment {
-		out += "#" + percent(fragment, encodedInPath)
+		out += "#" + cleanFragment
 	}
 	return out
 }

@@ -98,6 +98,7 @@ func (k *call) fetch(req *http.Request) (*http.Response, error) {
 		if res != nil {
 			drop(res)
 		}
+		k.avoid(err)
 		c.stats.retries.Add(1)
 		c.log.Info("trying again", "url", v.attempt.URL, "attempt", number, "status", v.attempt.Status, "wait", v.attempt.Wait, "error", v.attempt.Err)
 		if c.opts.Hooks.OnRetry != nil {
@@ -113,6 +114,17 @@ func (k *call) fetch(req *http.Request) (*http.Response, error) {
 			}
 		}
 	}
+}
+
+// avoid leaves an identity by which nothing came in time, where another way
+// works: who cannot be told from a slow site is a proxy that hangs.
+func (k *call) avoid(err error) {
+	c := k.client
+	if _, timeout := errors.AsType[*timeoutError](err); !timeout || k.chain.id == nil || k.chain.session != nil || !c.ways.another(k.chain.id.way) {
+		return
+	}
+	c.ids.leave(k.chain.id)
+	k.chain.id = nil
 }
 
 // banned tells of a ban and leaves the identity.

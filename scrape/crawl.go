@@ -248,6 +248,7 @@ func (k *crawl) push(it *item) {
 	if err != nil {
 		it.bad, u = err, nil
 	}
+	it.url = u
 	k.front.push(it, u)
 }
 

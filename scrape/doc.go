@@ -11,9 +11,11 @@
 //	defer c.Close()
 //	res, err := c.Get(ctx, "https://example.com/")
 //
-// [Client.Get] is for one page, [Client.Each] for many, [Client.Do] for any
-// request. [Client.Transport] puts the same behind any code that takes an
-// *http.Client or an http.RoundTripper.
+// [Client.Get] is for one page, [Client.Each] for a list of them, [Client.Crawl]
+// for a site and its links, [Client.Session] for a log-in and the pages behind
+// it, [Client.Post] and [Client.Do] for any other request. [Client.Transport]
+// puts the same behind any code that takes an *http.Client or an
+// http.RoundTripper. Package scrape/text reads pages that are not in UTF-8.
 //
 // An egress is the way out: Tor (package scrape/tor), [SOCKS], [Proxies] or
 // [Direct]. An [Identity] is one exit's worth of requests: connections, cookies

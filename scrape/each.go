@@ -29,7 +29,7 @@ func each(ctx context.Context, c *Client, urls iter.Seq[string], workers int, fn
 			}
 		}()
 		// What is drawn is fetched: the caller may stop by yielding no more.
-		if !k.front.room(ctx, maxWaiting) {
+		if !k.front.room(ctx) {
 			return
 		}
 		for address := range urls {
@@ -37,8 +37,8 @@ func each(ctx context.Context, c *Client, urls iter.Seq[string], workers int, fn
 			if err != nil {
 				u = nil
 			}
-			k.front.push(&item{request: Request{URL: address}, bad: err}, u)
-			if !k.front.room(ctx, maxWaiting) {
+			k.front.push(&item{request: Request{URL: address}, url: u, bad: err}, u)
+			if !k.front.room(ctx) {
 				return
 			}
 		}

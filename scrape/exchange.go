@@ -173,9 +173,8 @@ func (x *exchange) roundTrip(body *requestBody) (*http.Response, error) {
 		x.answered.Store(true)
 		if err == nil {
 			x.leave()
-			shown := *out
-			shown.Header = header
-			res.Request = shown.WithContext(context.WithValue(x.req.Context(), chainKey{}, x.chain))
+			res.Request = out.WithContext(context.WithValue(x.req.Context(), chainKey{}, x.chain))
+			res.Request.Header = header
 			return res, nil
 		}
 

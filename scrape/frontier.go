@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +18,7 @@ import (
 // item is a request in a frontier.
 type item struct {
 	request Request
+	url     *url.URL // of request, if it was read
 	id      uint64
 	at      int64 // where it stands in the journal; 0: nowhere
 	sitemap int   // what it is if it is no page: see sitemap.go
@@ -43,8 +45,12 @@ func (it *item) next(ctx context.Context) (*http.Request, error) {
 		return req, nil
 	}
 
-	u, err := parseAddress(it.request.URL)
-	if err != nil {
+	var u *url.URL
+	if it.url != nil {
+		u = new(*it.url) // a hook may change it
+	} else if read, err := parseAddress(it.request.URL); err == nil {
+		u = read
+	} else {
 		return nil, err
 	}
 	var body io.Reader
@@ -163,27 +169,50 @@ type frontier struct {
 	mu      sync.Mutex
 	queues  map[string]*hostQueue
 	heap    queueHeap
-	held    int   // requests that wait
-	loaded  int   // of them in memory
-	left    int   // requests that will not begin
-	filled  int   // queues in which some wait
-	stopped bool  // none begins any more
-	ended   bool  // none goes on either
-	active  int   // requests under way
-	idle    int   // workers that wait
-	fresh   *item // pushed last, and no worker has looked at it yet
+	held    int  // requests that wait
+	loaded  int  // of them in memory
+	left    int  // requests that will not begin
+	filled  int  // queues in which some wait
+	stopped bool // none begins any more
+	ended   bool // none goes on either
+	active  int  // requests under way
 	over    bool
-	changed chan struct{} // closed and replaced with every change
+	idle    []*sleeper    // workers with nothing to do, the latest last
+	hungry  chan struct{} // whoever feeds may look again
 }
+
+// sleeper is a worker that waits to be woken. One of them at least knows when
+// the first queue may go on: whoever takes a request while others wait wakes the
+// next, which looks again.
+type sleeper struct{ wake chan struct{} }
 
 func newFrontier(c *Client, most time.Duration) *frontier {
-	return &frontier{client: c, most: most, limit: max(0, c.opts.HostLimit.InFlight), queues: map[string]*hostQueue{}, changed: make(chan struct{})}
+	return &frontier{client: c, most: most, limit: max(0, c.opts.HostLimit.InFlight), queues: map[string]*hostQueue{}, hungry: make(chan struct{}, 1)}
 }
 
-// signal wakes all who wait. f.mu is held.
-func (f *frontier) signal() {
-	close(f.changed)
-	f.changed = make(chan struct{})
+// wake has one worker look again, if one has nothing to do. f.mu is held.
+func (f *frontier) wake() {
+	if n := len(f.idle); n > 0 {
+		w := f.idle[n-1]
+		f.idle = f.idle[:n-1]
+		w.wake <- struct{}{} // has room: a worker stands here once
+	}
+}
+
+// wakeAll has all workers look again, and whoever feeds. f.mu is held.
+func (f *frontier) wakeAll() {
+	for len(f.idle) > 0 {
+		f.wake()
+	}
+	f.feed()
+}
+
+// feed has whoever feeds look again.
+func (f *frontier) feed() {
+	select {
+	case f.hungry <- struct{}{}:
+	default: // told already
+	}
 }
 
 // push adds a request for a host; nil is for one that fails at once. Memory has
@@ -205,9 +234,8 @@ func (f *frontier) push(it *item, u *url.URL) {
 		q.items = append(q.items, it)
 		f.loaded++
 	}
-	f.fresh = it
 	f.place(q)
-	f.signal()
+	f.wake()
 }
 
 // queue returns the queue of a host. f.mu is held.
@@ -260,58 +288,86 @@ func (f *frontier) place(q *hostQueue) {
 func (f *frontier) next(ctx context.Context) *item {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	var self *sleeper
 	for {
 		if ctx.Err() != nil {
 			return nil
 		}
 		if f.over && f.held == 0 && f.active == 0 {
-			f.signal()
+			f.wakeAll()
 			return nil
 		}
-		wait := time.Hour
-		now := time.Now()
-		for len(f.heap) > 0 {
-			q := f.heap[0]
-			if ready := q.host.ready(); ready.After(q.at) && ready.Sub(now) <= f.most {
-				q.at = ready
-				heap.Fix(&f.heap, 0)
-				if f.heap[0] != q {
-					continue
-				}
+		it, wait := f.ready()
+		if it == nil && len(f.heap) > 0 && f.client.ctx.Err() != nil {
+			it = f.take(f.heap[0]) // closed: nothing is parked any more, and fails at once
+		}
+		if it != nil {
+			if len(f.heap) > 0 {
+				f.wake() // the next one may be ready too
 			}
-			if wait = q.at.Sub(now); wait > 0 {
-				break
-			}
-			return f.take(q)
+			return it
 		}
 
-		changed, closed := f.changed, f.client.ctx.Done()
-		if f.held == 0 {
-			closed = nil // nothing is parked that would have to fail now
+		if self == nil {
+			self = &sleeper{wake: make(chan struct{}, 1)}
 		}
-		f.idle++
-		if f.idle == 1 || f.fresh != nil {
-			f.fresh = nil // its host has to wait
-			f.signal()    // whoever feeds may go on
-			changed = f.changed
-		}
-		f.mu.Unlock()
-		timer := time.NewTimer(max(wait, time.Millisecond))
-		select {
-		case <-changed:
-		case <-timer.C:
-		case <-ctx.Done():
-		case <-closed:
-		}
-		timer.Stop()
-		f.mu.Lock()
-		f.idle--
-		if f.client.ctx.Err() != nil && f.held > 0 {
-			// Closed: requests are not parked any more, and fail at once.
-			for len(f.heap) > 0 {
-				return f.take(f.heap[0])
+		f.sleep(ctx, self, wait)
+	}
+}
+
+// ready takes a request whose host is ready. If there is none it returns how
+// long it is until then, negative if no queue waits. f.mu is held.
+func (f *frontier) ready() (*item, time.Duration) {
+	now := time.Now()
+	for len(f.heap) > 0 {
+		q := f.heap[0]
+		if ready := q.host.ready(); ready.After(q.at) && ready.Sub(now) <= f.most {
+			q.at = ready
+			heap.Fix(&f.heap, 0)
+			if f.heap[0] != q {
+				continue
 			}
 		}
+		if wait := q.at.Sub(now); wait > 0 {
+			return nil, wait
+		}
+		return f.take(q), 0
+	}
+	return nil, -1
+}
+
+// sleep waits until self is woken, the first queue may go on, or all is to end.
+// f.mu is held on entry and on return, not in between.
+func (f *frontier) sleep(ctx context.Context, self *sleeper, wait time.Duration) {
+	var (
+		due    <-chan time.Time
+		closed <-chan struct{}
+	)
+	if wait >= 0 {
+		timer := time.NewTimer(max(wait, time.Millisecond))
+		defer timer.Stop()
+		due, closed = timer.C, f.client.ctx.Done() // what is parked has to fail then
+	}
+	f.idle = append(f.idle, self)
+	f.feed()
+	f.mu.Unlock()
+	woken := false
+	select {
+	case <-self.wake:
+		woken = true
+	case <-due:
+	case <-ctx.Done():
+	case <-closed:
+	}
+
+	f.mu.Lock()
+	if woken {
+		return
+	}
+	if i := slices.Index(f.idle, self); i >= 0 {
+		f.idle = slices.Delete(f.idle, i, i+1)
+	} else {
+		<-self.wake // it was woken meanwhile
 	}
 }
 
@@ -321,25 +377,23 @@ func (f *frontier) take(q *hostQueue) *item {
 		f.loaded--
 	}
 	it := q.first(f.journal)
-	if it == f.fresh {
-		f.fresh = nil
-		f.signal() // whoever feeds may go on, for the next worker
-	}
 	q.active++
 	f.held--
 	f.active++
 	f.place(q)
+	if f.held == maxWaiting-1 {
+		f.feed() // there is room again
+	}
 	return it
 }
 
-// done ends a request.
+// done ends a request. Its worker looks for the next one itself.
 func (f *frontier) done(it *item) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	it.queue.active--
 	f.active--
 	f.place(it.queue)
-	f.signal()
 }
 
 // park puts a request back, before those that have not begun, until then. u is
@@ -353,7 +407,6 @@ func (f *frontier) park(it *item, u *url.URL, until time.Time) {
 	if f.ended {
 		f.left++
 		f.place(before)
-		f.signal()
 		return
 	}
 
@@ -369,7 +422,6 @@ func (f *frontier) park(it *item, u *url.URL, until time.Time) {
 	if before != q {
 		f.place(before)
 	}
-	f.signal()
 }
 
 // stop lets nothing begin any more. What has begun and waits goes on, unless
@@ -388,7 +440,7 @@ func (f *frontier) stop(all bool) int {
 		q.items, q.rest = nil, nil
 		f.place(q)
 	}
-	f.signal()
+	f.wakeAll()
 	return f.left
 }
 
@@ -411,21 +463,18 @@ func (f *frontier) noMore() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.over = true
-	f.signal()
+	f.wakeAll()
 }
 
-// room waits until a worker has nothing to do and fewer than limit requests
-// wait. A worker that was woken for the request pushed last still counts as
-// idle, so that one must be looked at first. It reports false if ctx has ended.
-func (f *frontier) room(ctx context.Context, limit int) bool {
+// room waits until a worker has nothing to do and there is room for a request.
+// It reports false if ctx has ended.
+func (f *frontier) room(ctx context.Context) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-
-	for f.idle == 0 || f.fresh != nil || f.held >= limit {
-		changed := f.changed
+	for len(f.idle) == 0 || f.held >= maxWaiting {
 		f.mu.Unlock()
 		select {
-		case <-changed:
+		case <-f.hungry:
 		case <-ctx.Done():
 		}
 		f.mu.Lock()
@@ -433,7 +482,6 @@ func (f *frontier) room(ctx context.Context, limit int) bool {
 			return false
 		}
 	}
-
 	return true
 }
 

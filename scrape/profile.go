@@ -32,8 +32,10 @@ func (c *Client) header(req *http.Request, browser *profile) http.Header {
 
 // merge returns the fields of both, the second's where both have one.
 func merge(first, second http.Header) http.Header {
-	header := make(http.Header, len(first)+len(second)+2)
-	maps.Copy(header, first)
+	header := maps.Clone(first)
+	if header == nil {
+		header = http.Header{}
+	}
 	for name, values := range second {
 		if canonical := textproto.CanonicalMIMEHeaderKey(name); canonical != name {
 			delete(header, canonical) // the caller's spelling stands for the field
@@ -123,6 +125,7 @@ type profileKey struct {
 
 // profile is what a browser sends. It is shared and not changed.
 type profile struct {
+	key     profileKey
 	header  http.Header
 	spelled http.Header // as it goes over HTTP/1.1
 }
@@ -150,13 +153,18 @@ func spelled(header http.Header) http.Header {
 
 // profileCache keeps the profile of each user agent.
 type profileCache struct {
-	contact string   // appended to the agent
+	contact string // appended to the agent
+	last    atomic.Pointer[profile]
 	cache   sync.Map // profileKey → *profile
 	size    atomic.Int64
 }
 
 func (p *profileCache) get(key profileKey) *profile {
+	if last := p.last.Load(); last != nil && last.key == key { // most requests are one identity's
+		return last
+	}
 	if known, ok := p.cache.Load(key); ok {
+		p.last.Store(known.(*profile))
 		return known.(*profile)
 	}
 
@@ -168,7 +176,7 @@ func (p *profileCache) get(key profileKey) *profile {
 	if p.contact != "" {
 		header.Set("User-Agent", key.agent+" (+"+p.contact+")")
 	}
-	browser := &profile{header: header, spelled: spelled(header)}
+	browser := &profile{key: key, header: header, spelled: spelled(header)}
 	if p.size.Add(1) <= maxProfiles {
 		p.cache.Store(key, browser)
 	}

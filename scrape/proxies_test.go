@@ -13,7 +13,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/scrape"
 	"github.com/svcblocks/svcblocks/scrape/internal/sockstest"
 )
@@ -95,6 +97,40 @@ func TestProxies(t *testing.T) {
 		if r.Host != "shop.example.com" && r.Host != "example.com" {
 			t.Errorf("the proxy was asked for %s", r.Host)
 		}
+	}
+}
+
+// TestProxiesThatHang has three proxies, one gone and one that hangs at some
+// step: no page is lost, and none leaves from this machine's own address.
+func TestProxiesThatHang(t *testing.T) {
+	t.Parallel()
+	testenv.Slow(t)
+	site := newSite(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "page") })
+	for name, fault := range map[string]sockstest.Fault{
+		"at the greeting": sockstest.HangAccept, "at the request": sockstest.HangRequest,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			gone, hanging, working := sockstest.Start(t), sockstest.Start(t), sockstest.Start(t)
+			gone.Stop()
+			hanging.Fail(fault)
+			opts := options(scrape.Proxies("socks5h://"+gone.Addr, "socks5h://"+hanging.Addr, "socks5h://"+working.Addr))
+			opts.Fallback = scrape.DirectWithWarning
+			opts.Rotation = scrape.Rotation{Every: 10}
+			opts.Limits.Timeout = 2 * time.Second
+			opts.Retry = scrape.Retry{Attempts: 3, Base: time.Millisecond}
+			c := newClient(t, opts)
+
+			pages := testenv.Reps(300)
+			urls := func(yield func(string) bool) {
+				for i := 0; i < pages && yield(fmt.Sprintf("http://shop.example.com:%s/%d", port(t, site), i)); i++ {
+				}
+			}
+			err := c.Each(t.Context(), urls, 4, func(_ string, _ *http.Response, err error) error { return err })
+			if s := c.Stats(); err != nil || s.Pages != int64(pages) || s.Fallbacks > 0 {
+				t.Errorf("%d of %d pages, %d of them directly: %v", s.Pages, pages, s.Fallbacks, err)
+			}
+		})
 	}
 }
 

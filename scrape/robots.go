@@ -47,6 +47,16 @@ type robotsEntry struct {
 	dropped bool // the caller that fetched it gave up
 }
 
+// known reports whether the entry is complete.
+func (e *robotsEntry) known() bool {
+	select {
+	case <-e.ready:
+		return true
+	default:
+		return false
+	}
+}
+
 func newRobotsCache(c *Client, limit int) *robotsCache {
 	return &robotsCache{client: c, limit: limit, entries: map[origin]*robotsEntry{}, order: list.New()}
 }
@@ -57,17 +67,11 @@ func (r *robotsCache) get(key origin) (entry *robotsEntry, fresh bool) {
 	defer r.mu.Unlock()
 
 	if e := r.entries[key]; e != nil {
-		select {
-		case <-e.ready:
-			if time.Now().Before(e.until) {
-				r.order.MoveToFront(e.place)
-				return e, false
-			}
-			r.remove(e)
-		default:
+		if !e.known() || time.Now().Before(e.until) {
 			r.order.MoveToFront(e.place)
 			return e, false
 		}
+		r.remove(e)
 	}
 
 	e := &robotsEntry{key: key, ready: make(chan struct{})}
@@ -128,7 +132,7 @@ func (r *robotsCache) rulesOf(k *call) (*robots.Rules, error) {
 
 		// In a crawl only one worker waits for a robots.txt that does not come.
 		var enough <-chan time.Time
-		if k.patience > 0 && !fresh {
+		if k.patience > 0 && !entry.known() {
 			timer := time.NewTimer(k.patience)
 			defer timer.Stop()
 			enough = timer.C

@@ -170,10 +170,12 @@ func count(m *map[string]int64, name string) {
 	if *m == nil {
 		*m = map[string]int64{}
 	}
-	if _, ok := (*m)[name]; !ok && len(*m) >= maxCounted {
+	n, ok := (*m)[name]
+	if !ok && len(*m) >= maxCounted {
 		name = "other"
+		n = (*m)[name]
 	}
-	(*m)[name]++
+	(*m)[name] = n + 1
 }
 
 // delivered counts a page, and tells of it.

@@ -30,14 +30,16 @@ func (w *wrapped) Error() string {
 // Unwrap returns the cause.
 func (w *wrapped) Unwrap() error { return w.err }
 
-// Bare returns text without the names of the packages, where they stand as
-// words and are followed by a colon.
+// Bare returns text without the names of the packages where they begin an
+// error's text. Elsewhere a name is what the text speaks of, as a container
+// called tor.
 func Bare(text string, names ...string) string {
+	before := []string{": ", "; ", "(", "(after ", "\n"} // an error within another
 	for _, name := range names {
 		text = strings.TrimPrefix(text, name+": ")
-		text = strings.ReplaceAll(text, " "+name+": ", " ")
-		text = strings.ReplaceAll(text, "("+name+": ", "(")
-		text = strings.ReplaceAll(text, "\n"+name+": ", "\n")
+		for _, b := range before {
+			text = strings.ReplaceAll(text, b+name+": ", b)
+		}
 	}
 	return text
 }

@@ -18,7 +18,8 @@ func TestWrap(t *testing.T) {
 	}{
 		{"exit", start, "tor: exit: start"},
 		{"", fmt.Errorf("%w: %w: (tor: again)", gone, start), "tor: egress unavailable: start: (again)"},
-		{"", errors.New("monitor: a tor: b"), "tor: monitor: a b"},
+		{"", errors.New("container tor: not running"), "tor: container tor: not running"},
+		{"", fmt.Errorf("%w; %w (after %w)", gone, start, gone), "tor: egress unavailable; start (after egress unavailable)"},
 		{"x", errors.Join(gone, start), "tor: x: egress unavailable\nstart"},
 	} {
 		err := named.Wrap("tor", tc.op, tc.err)

@@ -2,11 +2,12 @@
 //
 // Where sites write what the RFC does not know, it reads what they mean, as
 // Google's published parser does: a missing colon, the common misspellings, a
-// byte order mark, any line end.
+// byte order mark or a control character within, any line end.
 package robots
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -66,7 +67,6 @@ func Parse(data []byte, agent string) *Rules {
 	if len(data) > MaxBytes {
 		data = Lines(data[:MaxBytes])
 	}
-	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	agent = productToken(agent)
 
 	var (
@@ -136,6 +136,9 @@ var special = strings.NewReplacer("*", "%2A", "$", "%24")
 // fetched: the rule with the longest pattern that matches decides, and of two
 // equally long ones the one that allows.
 func (r *Rules) Allowed(path string) bool {
+	if len(r.rules) == 0 {
+		return true
+	}
 	if path == "" {
 		path = "/"
 	}
@@ -208,9 +211,21 @@ func match(path, pattern string) bool {
 	return strings.Contains(path, parts[last])
 }
 
+// visible returns a line without the bytes that no editor shows and no rule can
+// hold (RFC 9309 §2.2): control characters but the tab, and byte order marks,
+// which stand within a file where it was put together from several.
+func visible(line []byte) string {
+	text := strings.ReplaceAll(string(line), "\ufeff", "")
+	hidden := func(c byte) bool { return c < ' ' && c != '\t' || c == 0x7f }
+	if !slices.ContainsFunc([]byte(text), hidden) {
+		return text
+	}
+	return string(slices.DeleteFunc([]byte(text), hidden))
+}
+
 // split returns the key and the value of a line, "" and "" if it has none.
 func split(line []byte) (key, value string) {
-	text, _, _ := strings.Cut(string(line), "#")
+	text, _, _ := strings.Cut(visible(line), "#")
 	text = strings.TrimSpace(text)
 	key, value, ok := strings.Cut(text, ":")
 	if !ok { // exactly two words: the colon was forgotten

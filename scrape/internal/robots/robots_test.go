@@ -16,6 +16,9 @@ var cases = []struct {
 	allowed, denied   []string
 }{
 	{"SystemTest", "user-agent: FooBot\ndisallow: /\n", "FooBot", nil, []string{"/", "/x/y"}},
+	{"a NUL in a line", "User-agent: *\x00\nDis\x00allow: /a\n\x00Disallow: /b\x00\n", "FooBot", []string{"/c"}, []string{"/a", "/b"}},
+	{"other control characters", "User-agent: *\v\nDisallow: /a\x1a\nDisallow: /b\x7f$\n\x1a", "FooBot", []string{"/bc"}, []string{"/a", "/b"}},
+	{"byte order marks of files that were joined", "\ufeffUser-agent: FooBot\nDisallow: /a\n\ufeffUser-agent: *\nDisallow: /\n", "BarBot", nil, []string{"/a", "/"}},
 	{"SystemTest, empty file", "", "FooBot", []string{"/", "/x/y"}, nil},
 	{"SystemTest, other agent", "user-agent: FooBot\ndisallow: /\n", "BarBot", []string{"/"}, nil},
 	{"SystemTest, no agent", "user-agent: FooBot\ndisallow: /\n", "", []string{"/"}, nil},
