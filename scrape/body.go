@@ -87,6 +87,9 @@ func (h *heldBody) deliver() {
 	})
 }
 
+// dropTimeout is how long the rest of a body may stay out that nobody wants.
+const dropTimeout = time.Second
+
 // drop closes the body of an answer that is not handed out, after a little of
 // it was read, so that the connection can be used again.
 func drop(res *http.Response) {
@@ -96,6 +99,8 @@ func drop(res *http.Response) {
 	case *heldBody:
 		b.body.dropped = true
 	}
+	late := time.AfterFunc(dropTimeout, func() { _ = res.Body.Close() }) // ends a Read
+	defer late.Stop()
 	_, _ = io.CopyN(io.Discard, res.Body, 64<<10) // whatever happens, it is closed
 	_ = res.Body.Close()
 }

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -407,5 +408,52 @@ func TestBanned(t *testing.T) {
 	}
 	if s := c.Stats(); s.Bans != 1 || s.Rotations != 1 {
 		t.Errorf("%d bans and %d rotations, want 1 and 1", s.Bans, s.Rotations)
+	}
+}
+
+// TestABodyThatNobodyWantsIsNotWaitedFor: an answer that is not handed out may
+// have a body that does not end.
+func TestABodyThatNobodyWantsIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	var tries atomic.Int64
+	gone := make(chan struct{})
+	site := newSite(t, func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/page":
+			fmt.Fprint(w, "page")
+			return
+		case r.URL.Path == "/redirect":
+			w.Header().Set("Location", "/page")
+			w.WriteHeader(http.StatusFound)
+		case tries.Add(1) == 1:
+			w.WriteHeader(http.StatusBadGateway)
+		default:
+			fmt.Fprint(w, "page")
+			return
+		}
+		fmt.Fprint(w, "wait")
+		_ = http.NewResponseController(w).Flush() // the client sees it or is gone
+		select {
+		case <-r.Context().Done():
+		case <-gone:
+		}
+	})
+	defer close(gone)
+	opts := options(scrape.Direct())
+	opts.Limits.Timeout = -1
+	opts.Retry = scrape.Retry{Attempts: 2, Base: time.Millisecond}
+	c := newClient(t, opts)
+	for _, path := range []string{"/redirect", "/busy"} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		res, err := c.Get(ctx, site.URL+path)
+		if err != nil {
+			t.Errorf("Get of %s: %v", path, err)
+			continue
+		}
+		if body, err := io.ReadAll(res.Body); err != nil || string(body) != "page" {
+			t.Errorf("Get of %s = %q, %v", path, body, err)
+		}
+		_ = res.Body.Close()
 	}
 }

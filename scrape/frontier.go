@@ -318,17 +318,16 @@ func (f *frontier) next(ctx context.Context) *item {
 // ready takes a request whose host is ready. If there is none it returns how
 // long it is until then, negative if no queue waits. f.mu is held.
 func (f *frontier) ready() (*item, time.Duration) {
-	now := time.Now()
 	for len(f.heap) > 0 {
 		q := f.heap[0]
-		if ready := q.host.ready(); ready.After(q.at) && ready.Sub(now) <= f.most {
+		if ready := q.host.ready(); ready.After(q.at) && time.Until(ready) <= f.most {
 			q.at = ready
 			heap.Fix(&f.heap, 0)
 			if f.heap[0] != q {
 				continue
 			}
 		}
-		if wait := q.at.Sub(now); wait > 0 {
+		if wait := time.Until(q.at); wait > 0 { // later than the host's own look at the clock
 			return nil, wait
 		}
 		return f.take(q), 0
