@@ -240,6 +240,8 @@ func TestUpdateNamesWhatItCannotWrite(t *testing.T) {
 		Extra map[string]any
 		Hook  func()         `koanf:"-"`
 		Other map[string]int `koanf:"-"`
+		Zones map[string]*time.Location
+		Ports map[string]*int
 		Plain any
 	}
 	for want, change := range map[string]func(s *settings){
@@ -249,6 +251,8 @@ func TestUpdateNamesWhatItCannotWrite(t *testing.T) {
 		"extra.s: a value of type struct":    func(s *settings) { s.Extra["s"] = struct{ A int }{1} },
 		"extra.c: a value of type chan int":  func(s *settings) { s.Extra["c"] = make(chan int) },
 		"extra.n: null is no entry of a map": func(s *settings) { s.Extra["n"] = nil },
+		"zones.n: null is no entry of a map": func(s *settings) { s.Zones = map[string]*time.Location{"n": nil} },
+		"ports.n: null is no entry of a map": func(s *settings) { s.Ports = map[string]*int{"n": nil} },
 	} {
 		path := write(t, t.TempDir(), "c.yaml", "n: 1\nextra: {a: 1}\n")
 		s := load(t, settings{}, config.File(path, config.Writable()))

@@ -22,8 +22,8 @@ type differ struct {
 
 // leafValues compares the two values of the leaf.
 func (d *differ) leafValues(ov, nv reflect.Value) error {
-	if !ov.IsValid() && nv.IsZero() {
-		return nil
+	if !ov.IsValid() && nv.IsZero() && !d.leaf.Field.Tags.HasDefault {
+		return nil // a section that is made has it so
 	}
 	if d.leaf.Shape.Code == typed.Map && !ov.IsValid() {
 		ov = reflect.Zero(d.leaf.Shape.Type)
@@ -49,7 +49,7 @@ func (d *differ) mapEdits(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, pat
 
 	find := n.Finder()
 	for _, k := range typed.SortedKeys(keys) {
-		if nv := keys[k][1]; nv.IsValid() && nv.Kind() == reflect.Interface && nv.IsNil() {
+		if nv := keys[k][1]; nv.IsValid() && (nv.Kind() == reflect.Interface || nv.Kind() == reflect.Pointer) && nv.IsNil() {
 			return fmt.Errorf("config: update %s: null is no entry of a map; delete the key to remove it", doc.Dotted(append(slices.Clone(path), k)))
 		}
 		var item *doc.Node

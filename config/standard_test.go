@@ -2,8 +2,11 @@ package config_test
 
 import (
 	"flag"
+	"log/slog"
 	"net"
+	"net/netip"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -204,6 +207,31 @@ func TestStandardTypesAreShown(t *testing.T) {
 				t.Errorf("no %q in\n%s", text, where)
 			}
 		}
+	}
+}
+
+// TestKnownTypesInWords says what the types of the standard library want, that
+// read themselves.
+func TestKnownTypesInWords(t *testing.T) {
+	t.Parallel()
+	type settings struct {
+		Level *slog.LevelVar
+		Low   slog.Level
+		Match regexp.Regexp
+		Addr  netip.Addr
+		Bind  netip.AddrPort
+		Net   []netip.Prefix
+	}
+	for file, want := range map[string]string{
+		"level: warning\n": `level: got "warning", want a level: DEBUG, INFO, WARN or ERROR`,
+		"low: warning\n":   "want a level: DEBUG, INFO, WARN or ERROR",
+		"match: (\n":       "want a regular expression (error parsing regexp",
+		"addr: x\n":        "want an address, such as 192.0.2.1",
+		"bind: \":80\"\n":  "want an address and port, such as",
+		"net: [x]\n":       "net[0]: got \"x\", want a network, such as 10.0.0.0/8",
+	} {
+		_, err := config.Load(t.Context(), settings{}, config.File(write(t, t.TempDir(), "c.yaml", file)))
+		wantText(t, err, want)
 	}
 }
 

@@ -112,6 +112,26 @@ func TestTagsAreShown(t *testing.T) {
 	}
 }
 
+// TestUpdateMakesASection sets a section that was none, with a zero where the tag
+// has a default.
+func TestUpdateMakesASection(t *testing.T) {
+	t.Parallel()
+	type part struct {
+		Region string `default:"eu"`
+		Wait   time.Duration
+	}
+	type settings struct{ More *part }
+	path := write(t, t.TempDir(), "c.yaml", "")
+	s := load(t, settings{}, config.File(path, config.Writable()))
+	must(t, s.Update(t.Context(), func(v *settings) error {
+		v.More = &part{Wait: time.Second}
+		return nil
+	}))
+	if got := *s.Get().More; got != (part{"", time.Second}) || readAll(t, path) != "more:\n  region: \"\"\n  wait: 1s\n" {
+		t.Errorf("got %+v from\n%s", got, readAll(t, path))
+	}
+}
+
 // TestMistakesOfOptionsByKey tells what is wrong with options by key and place,
 // once each.
 func TestMistakesOfOptionsByKey(t *testing.T) {

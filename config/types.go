@@ -6,8 +6,10 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"net/netip"
 	"net/url"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -177,10 +179,17 @@ func (u *URL) UnmarshalText(text []byte) error {
 	return err
 }
 
-// specials says what the schema cannot see of the package's own types.
+// specials says what the schema cannot see of types that read text: the package's
+// own, and those of the standard library that settings hold most.
 func specials() map[reflect.Type]typed.Special {
 	return map[reflect.Type]typed.Special{
-		reflect.TypeFor[Bytes](): {Want: "a size, such as 512KiB or 64MiB"},
+		reflect.TypeFor[Bytes]():          {Want: "a size, such as 512KiB or 64MiB"},
+		reflect.TypeFor[slog.Level]():     {Want: "a level: DEBUG, INFO, WARN or ERROR"},
+		reflect.TypeFor[slog.LevelVar]():  {Want: "a level: DEBUG, INFO, WARN or ERROR"},
+		reflect.TypeFor[regexp.Regexp]():  {Want: "a regular expression"},
+		reflect.TypeFor[netip.Addr]():     {Want: "an address, such as 192.0.2.1 or 2001:db8::1"},
+		reflect.TypeFor[netip.AddrPort](): {Want: "an address and port, such as 192.0.2.1:80 or [2001:db8::1]:80"},
+		reflect.TypeFor[netip.Prefix]():   {Want: "a network, such as 10.0.0.0/8 or fd00::/8"},
 		reflect.TypeFor[URL](): {
 			Want: "a URL, such as https://host/path",
 			Text: func(rv reflect.Value) string { u := rv.Interface().(URL); return u.URL.String() },
