@@ -51,7 +51,7 @@ func TestKeyValueVersions(t *testing.T) {
 		{"secret/data/mail?version=9", "password", "status 404: not found"},
 		{"secret/mail", "password", "a KV version 2 engine: write secret/data/mail"},
 		{"nomount/mail", "password", "status 404: not found: no handler for route"},
-		{"secret/data/mail", "pasword", `no key "pasword" (not found); there are: hosts, password`},
+		{"secret/data/mail", "pasword", `not found: no key "pasword"; there are: hosts, password`},
 	} {
 		if _, _, err := r.Resolve(t.Context(), tc.path, tc.key); !errors.Is(err, vault.ErrNotFound) || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s#%s: error %v\nwant ErrNotFound with %q", tc.path, tc.key, err, tc.want)
