@@ -146,8 +146,9 @@ func ExampleNotifier() {
 	_, checks := n.(notify.Checker)
 	_, previews := n.(notify.Previewer)
 	_, secrets := n.(notify.SecretHolder)
-	fmt.Println(whole, recipients, checks, previews, secrets)
-	// Output: true false true true true
+	_, threads := n.(notify.ThreadNotifier)
+	fmt.Println(whole, recipients, checks, previews, secrets, threads)
+	// Output: true false true true true false
 }
 
 // pager is a receiver that uses what a Hub offers.

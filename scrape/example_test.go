@@ -390,7 +390,7 @@ func ExampleCache() {
 		fmt.Println(err)
 		return
 	}
-	var cache scrape.Cache = disk // or one of your own
+	var cache scrape.CheckCache = disk // or one of your own: a scrape.Cache, which need not tell whether it works
 	c, err := scrape.New(context.Background(), &scrape.Options{
 		Egress: scrape.Direct(), Cache: cache, Contact: "https://example.com/bot",
 		// Sites that give everyone a cookie can be cached only without cookies.
