@@ -35,6 +35,7 @@ type Cache interface {
 // CheckCache is a [Cache] that tells whether it works. [Client.Check], OnError
 // and Logger then tell of one that does not, as [ErrStuck].
 type CheckCache interface {
+	Cache
 	// Check returns why an answer could not be stored, nil once another one was
 	// or could be.
 	Check(ctx context.Context) error
