@@ -33,7 +33,7 @@ func TestDockerComposeWithoutANetwork(t *testing.T) {
 	s := newStack(t, "prod")
 	begin := time.Now()
 	s.compose("up", "-d", "--no-build")
-	s.await(testenv.Within(30*time.Second, time.Minute), s.page, "Tor: Not ready")
+	s.await(patience(), s.page, "Tor: Not ready")
 	t.Logf("the page answered %v after the start", time.Since(begin).Round(100*time.Millisecond))
 	for _, service := range []string{"service", "nginx", "tor"} {
 		c := inspect(t, s.id(service))
@@ -100,10 +100,10 @@ func TestDockerCompose(t *testing.T) {
 	s.compose("up", "-d", "--no-build")
 	healthy := []string{"service", "nginx", "tor", "authority", "exit1", "exit2", "exit3", "exit4", "postfix"}
 	for _, service := range healthy {
-		waitHealthy(t, s.id(service), testenv.Within(120*time.Second, 5*time.Minute)-time.Since(begin))
+		waitHealthy(t, s.id(service), patience())
 	}
 	t.Logf("all healthy after %v", time.Since(begin).Round(100*time.Millisecond))
-	s.await(2*time.Minute, s.page, "Tor: On", "item 23")
+	s.await(patience(), s.page, "Tor: On", "item 23")
 
 	// Steps share the project; later ones need what earlier ones left.
 	for _, step := range []struct {
@@ -124,7 +124,7 @@ func TestDockerCompose(t *testing.T) {
 
 func changingExits(t *testing.T, s *stack) {
 	var state shopState
-	testenv.EventuallyWithin(t, 3*time.Minute, func() (err error) {
+	testenv.EventuallyWithin(t, patience(), func() (err error) {
 		time.Sleep(time.Second)
 		if state, err = s.shop(); err != nil {
 			return err
@@ -144,7 +144,7 @@ func changingExits(t *testing.T, s *stack) {
 }
 
 func told(t *testing.T, s *stack) {
-	testenv.EventuallyWithin(t, 2*time.Minute, func() error {
+	testenv.EventuallyWithin(t, patience(), func() error {
 		time.Sleep(time.Second)
 		mails, err := s.mails()
 		if err != nil {
@@ -174,7 +174,7 @@ func killed(t *testing.T, s *stack) {
 		id := s.id(service)
 		before := inspect(t, id)
 		crash(t, before)
-		testenv.EventuallyWithin(t, 2*time.Minute, func() error {
+		testenv.EventuallyWithin(t, patience(), func() error {
 			time.Sleep(200 * time.Millisecond)
 			now := inspect(t, id)
 			if !now.State.Running || !now.State.StartedAt.After(before.State.StartedAt) {
@@ -190,7 +190,7 @@ func killed(t *testing.T, s *stack) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		testenv.EventuallyWithin(t, 3*time.Minute, func() error {
+		testenv.EventuallyWithin(t, patience(), func() error {
 			time.Sleep(200 * time.Millisecond)
 			is, err := s.shop()
 			if err != nil {
@@ -201,7 +201,7 @@ func killed(t *testing.T, s *stack) {
 			}
 			return nil
 		})
-		s.await(time.Minute, s.page, "item 23")
+		s.await(patience(), s.page, "item 23")
 	}
 }
 
@@ -221,7 +221,7 @@ func crash(t *testing.T, c container) {
 // mail and by Slack.
 func nothingLost(t *testing.T, s *stack) {
 	var lines, changes, repeats int
-	testenv.EventuallyWithin(t, 2*time.Minute, func() error {
+	testenv.EventuallyWithin(t, patience(), func() error {
 		time.Sleep(time.Second)
 		cmd := testenv.Require(t, "docker").Command("logs", s.id("service"))
 		written, err := output(cmd)

@@ -38,7 +38,7 @@ func TestComposeProfiles(t *testing.T) {
 		"dev":   {"nginx", "service-dev", "tor"},
 		"vault": {"nginx", "service-vault", "tor", "vault"},
 	} {
-		p := project(t, profile, nil, "compose.yaml")
+		p := project(t, profile, nil, "compose.prod.yaml")
 		got := p.ServiceNames()
 		slices.Sort(got)
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -75,11 +75,36 @@ func TestComposeProfiles(t *testing.T) {
 	}
 }
 
+// What `docker compose up` starts needs nothing that only make or Go could have
+// made: no profile, no secret, no file beside it.
+func TestComposeDemo(t *testing.T) {
+	t.Parallel()
+	p := project(t, "", nil, "compose.yaml")
+	if got := p.ServiceNames(); !slices.Equal(got, []string{"demo"}) || len(p.Secrets) != 0 {
+		t.Fatalf("services %v, secrets %v", got, p.Secrets)
+	}
+	s := p.Services["demo"]
+	if s.Build == nil || s.Build.Target != "dev" || len(s.Volumes) != 1 || s.Volumes[0].Type != types.VolumeTypeVolume {
+		t.Errorf("build %+v, volumes %+v", s.Build, s.Volumes)
+	}
+	if len(s.Ports) != 1 || s.Ports[0].HostIP != "127.0.0.1" || s.Ports[0].Published != "8080" {
+		t.Errorf("ports %+v", s.Ports)
+	}
+	if !s.ReadOnly || !slices.Equal(s.CapDrop, []string{"ALL"}) || s.MemLimit == 0 || s.PidsLimit == 0 {
+		t.Errorf("it is not shut in: %+v", s)
+	}
+
+	p = project(t, "", []string{"HTTP_PORT=9090"}, "compose.yaml")
+	if v := p.Services["demo"].Environment["SVC_SERVER_PUBLIC_URL"]; v == nil || *v != "http://localhost:9090/" {
+		t.Errorf("it says another address than its reader's: %v", v)
+	}
+}
+
 // TestComposeLogsAreTheLibrarys: the service's lines go to its own file, and
 // its console holds warnings alone.
 func TestComposeLogsAreTheLibrarys(t *testing.T) {
 	t.Parallel()
-	s := project(t, "prod", nil, "compose.yaml").Services["service"]
+	s := project(t, "prod", nil, "compose.prod.yaml").Services["service"]
 	if v := s.Environment["SVC_LOG_CONSOLE_FORMAT"]; v == nil || *v != "off" {
 		t.Errorf("SVC_LOG_CONSOLE_FORMAT = %v", v)
 	}
@@ -87,7 +112,7 @@ func TestComposeLogsAreTheLibrarys(t *testing.T) {
 
 func TestComposeForTests(t *testing.T) {
 	t.Parallel()
-	p := project(t, "prod", []string{"SECRETS=/tmp/elsewhere", "HTTPS_PORT=9443"}, "compose.yaml", "compose.test.yaml")
+	p := project(t, "prod", []string{"SECRETS=/tmp/elsewhere", "HTTPS_PORT=9443"}, "compose.prod.yaml", "compose.test.yaml")
 	if p.Secrets["tls_key"].File != "/tmp/elsewhere/tls_key" || p.Services["nginx"].Ports[0].Published != "9443" {
 		t.Errorf("variables: %+v, %+v", p.Secrets["tls_key"], p.Services["nginx"].Ports)
 	}
@@ -100,13 +125,13 @@ func TestComposeForTests(t *testing.T) {
 	if !p.Networks["tornet"].Internal {
 		t.Error("the Tor network leads outside")
 	}
-	project(t, "vault", nil, "compose.yaml", "compose.test.yaml")
+	project(t, "vault", nil, "compose.prod.yaml", "compose.test.yaml")
 }
 
 // TestComposeVariables: every variable is told of at the top of the file.
 func TestComposeVariables(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../compose.yaml")
+	text, err := os.ReadFile("../compose.prod.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}

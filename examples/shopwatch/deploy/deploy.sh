@@ -2,7 +2,7 @@
 # usage: deploy.sh image [TARGET] | images | up [PROFILE] | down
 #
 #   image   the service's image, for TARGET prod (the default) or dev
-#   images  every image of compose.yaml for production, and of its tests
+#   images  every image of compose.prod.yaml, and of its tests, a real Vault included
 #   up      builds and starts what PROFILE (prod, dev or vault) holds
 #   down    ends the containers; volumes and secrets stay
 set -euo pipefail
@@ -22,7 +22,7 @@ build() {
 }
 
 # Settings of your own go into compose.override.yaml.
-files=(-f ../compose.yaml)
+files=(-f ../compose.prod.yaml)
 if [ -e ../compose.override.yaml ]; then files+=(-f ../compose.override.yaml); fi
 
 case ${1:-} in
@@ -36,7 +36,12 @@ image)
   ;;
 images)
   go run ./secrets ../secrets
-  build ./compose.sh -f ../compose.yaml -f ../compose.test.yaml --profile prod build
+  build ./compose.sh -f ../compose.prod.yaml -f ../compose.test.yaml --profile prod build
+  vault=$(mktemp -d)
+  trap 'rm -rf "$vault"' EXIT
+  (cd ../../../internal/vaultserver && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o "$vault/vaultserver" .)
+  printf 'FROM scratch\nCOPY vaultserver /vaultserver\nENTRYPOINT ["/vaultserver"]\n' >"$vault/Dockerfile"
+  docker build -q -t svcblocks-test-vault "$vault"
   ;;
 up)
   go run ./secrets ../secrets

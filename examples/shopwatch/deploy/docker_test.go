@@ -76,6 +76,10 @@ func inspect(t testing.TB, id string) container {
 	return all[0]
 }
 
+// patience is how long the containers, up to a dozen of them on one machine, may
+// take for what they do by themselves.
+func patience() time.Duration { return testenv.Within(2*time.Minute, 10*time.Minute) }
+
 // waitHealthy waits until a container's own health check is content.
 func waitHealthy(t testing.TB, id string, bound time.Duration) {
 	t.Helper()

@@ -38,7 +38,7 @@ func newStack(t *testing.T, profile string, files ...string) *stack {
 	t.Helper()
 	requireImages(t)
 	s := &stack{t: t, project: strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name())), profile: profile, secrets: t.TempDir()}
-	for _, file := range append([]string{"compose.yaml"}, files...) {
+	for _, file := range append([]string{"compose.prod.yaml"}, files...) {
 		path, err := filepath.Abs(filepath.Join("..", file))
 		if err != nil {
 			t.Fatal(err)

@@ -8,9 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -18,33 +15,15 @@ import (
 	"github.com/svcblocks/svcblocks/internal/testenv"
 )
 
-// vaultImage packs a real Vault, built from its module, as the only file of an
-// image.
-func vaultImage(t *testing.T) {
-	t.Helper()
-	dir := t.TempDir()
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, "vaultserver"), ".")
-	build.Dir = "../../../internal/vaultserver"
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if _, err := output(build); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM scratch\nCOPY vaultserver /vaultserver\nENTRYPOINT [\"/vaultserver\"]\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	docker(t, "build", "-q", "-t", "svcblocks-test-vault", dir)
-}
-
 // TestDockerVault rotates the secrets of mail and Slack in a vault: both
 // receivers go on with the new ones, and the service is never started anew.
 func TestDockerVault(t *testing.T) {
 	s := newStack(t, "vault", "compose.test.yaml")
-	vaultImage(t)
 	const token = "root-token-7f3a"
 	s.secret("vault_token", token)
 	s.env = append(s.env, "VAULT_DEV_TOKEN="+token)
 	s.compose("up", "-d", "--no-build", "vault", "postfix", "receiver")
-	waitHealthy(t, s.id("postfix"), 2*time.Minute)
+	waitHealthy(t, s.id("postfix"), patience())
 
 	address := s.address("vault", "8200")
 	put := func(password, webhook string) error {
@@ -67,14 +46,14 @@ func TestDockerVault(t *testing.T) {
 		}
 		return nil
 	}
-	testenv.EventuallyWithin(t, time.Minute, func() error { return put("first-password-7f3a", "/services/T0/B0/first") })
+	testenv.EventuallyWithin(t, patience(), func() error { return put("first-password-7f3a", "/services/T0/B0/first") })
 	// Without Tor every run fails, and whoever is to be told hears of it.
 	s.compose("up", "-d", "--no-build", "--no-deps", "service-vault")
 	id := s.id("service-vault")
-	waitHealthy(t, id, 2*time.Minute)
+	waitHealthy(t, id, patience())
 	arrived := func(mails int, webhook string) {
 		t.Helper()
-		testenv.EventuallyWithin(t, 2*time.Minute, func() error {
+		testenv.EventuallyWithin(t, patience(), func() error {
 			time.Sleep(500 * time.Millisecond)
 			text, err := s.mails()
 			if err != nil {
@@ -105,7 +84,7 @@ func TestDockerVault(t *testing.T) {
 	if _, err := output(change); err != nil {
 		t.Fatal(err)
 	}
-	testenv.EventuallyWithin(t, time.Minute, func() error {
+	testenv.EventuallyWithin(t, patience(), func() error {
 		time.Sleep(200 * time.Millisecond)
 		logs, err := output(testenv.Require(t, "docker").Command("logs", id))
 		if err != nil {

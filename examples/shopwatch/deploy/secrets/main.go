@@ -1,4 +1,4 @@
-// Command secrets makes the files that compose.yaml mounts as secrets, each
+// Command secrets makes the files that compose.prod.yaml mounts as secrets, each
 // unless it is there: a password for Tor's control port, a token for the vault
 // to try things with, a self-signed certificate for nginx, and empty files for
 // what only the operator knows.
