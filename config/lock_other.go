@@ -7,13 +7,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/svcblocks/svcblocks/internal/safefile"
 )
 
 // openLock opens what the lock of the file at path is held on: a hidden file
 // beside it, as folders cannot be locked here.
 func openLock(path string) (*os.File, error) {
 	dir, base := filepath.Split(path)
-	return os.OpenFile(filepath.Join(dir, "."+base+".lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	return safefile.OpenFile(filepath.Join(dir, "."+base+".lock"), os.O_CREATE|os.O_RDWR, 0, safefile.Policy{})
 }
 
 // writeError wraps a failed write with what can be done about it.

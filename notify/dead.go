@@ -61,7 +61,7 @@ func (l *deadLetters) append(line []byte) error {
 		}
 	}
 
-	f, err := os.OpenFile(l.path(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	f, err := safefile.OpenFile(l.path(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0, safefile.Policy{})
 	if err != nil {
 		return err
 	}

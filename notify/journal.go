@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"sync/atomic"
 
 	"github.com/svcblocks/svcblocks/internal/atomicfile"
+	"github.com/svcblocks/svcblocks/internal/safefile"
 )
 
 // A journal is a file that starts with journalMagic and goes on with records:
@@ -275,7 +275,7 @@ func (j *journal) rewrite(frames []byte) error {
 	if err = errors.Join(err, os.Rename(tmp, j.path), atomicfile.SyncDir(filepath.Dir(j.path))); err != nil {
 		return err
 	}
-	if j.f, err = os.OpenFile(j.path, os.O_RDWR, 0o600); err != nil {
+	if j.f, err = safefile.OpenFile(j.path, os.O_RDWR, 0, safefile.Policy{}); err != nil {
 		j.f = nil
 		return err
 	}
@@ -317,7 +317,7 @@ func (j *journal) moved() error {
 
 // writeJournal writes a new journal whole.
 func writeJournal(path string, frames []byte) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	f, err := safefile.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0, safefile.Policy{})
 	if err != nil {
 		return err
 	}
@@ -353,15 +353,12 @@ func (j *journal) close() error {
 	return err
 }
 
-// readWhole reads a file that a crash may have left in any state.
+// readWhole reads a file that a crash may have left in any state, and that may be
+// missing.
 func readWhole(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
-		}
-		return nil, err
+	data, err := safefile.ReadFile(path, safefile.Policy{})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
-	data, err := io.ReadAll(f)
-	return data, errors.Join(err, f.Close())
+	return data, err
 }

@@ -462,7 +462,7 @@ func (o *outbox) adopt(mine func(service, receiver string) bool, take func(*repl
 
 func (o *outbox) adoptFrom(dir string, mine func(service, receiver string) bool, take func(*replay) error, strangers map[stranger]int) error {
 	path := filepath.Join(dir, journalName)
-	lock, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := safefile.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0, safefile.Policy{})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // it is gone
 	} else if err != nil {
