@@ -40,7 +40,9 @@ func TestPlantedLinks(t *testing.T) {
 				t.Fatal(err)
 			}
 
-			refuses := &fake{send: func(context.Context, notify.Message) error { return &notify.Error{Class: notify.ClassRejected, Reason: "no"} }}
+			refuses := &fake{send: func(context.Context, notify.Message) error {
+				return &notify.Error{Class: notify.ClassRejected, Reason: "no"}
+			}}
 			hub := newHub(t, &notify.Options{
 				Receivers: []notify.Receiver{{Name: "f", Notifier: refuses}},
 				Outbox:    notify.Outbox{Dir: dir}, Logger: slog.New(slog.DiscardHandler),
