@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -143,6 +144,7 @@ func Dial(ctx context.Context, opts DialOptions) (*nats.Conn, error) {
 	}
 	log = log.With("component", "nats")
 
+	var refused atomic.Pointer[error] // why no server was reached; nats keeps no such error
 	options := []nats.Option{
 		nats.Name(opts.Name), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond), nats.RetryOnFailedConnect(true),
 		// What cannot be sent now is an error now: each sender tries again
@@ -153,6 +155,7 @@ func Dial(ctx context.Context, opts DialOptions) (*nats.Conn, error) {
 				log.Warn("connection lost", "error", err)
 			}
 		}),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { refused.Store(&err) }),
 		nats.ReconnectHandler(func(c *nats.Conn) { log.Info("connected again", "server", c.ConnectedAddr()) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warn("connection", "error", err) }),
 	}
@@ -178,6 +181,9 @@ func Dial(ctx context.Context, opts DialOptions) (*nats.Conn, error) {
 	patience := time.Now().Add(time.Second)
 	for told := false; !nc.IsConnected(); {
 		last := nc.LastError()
+		if why := refused.Load(); last == nil && why != nil {
+			last = *why
+		}
 		if !told && time.Now().After(patience) {
 			log.WarnContext(ctx, "no server answers yet; waiting for it", "error", last)
 			told = true

@@ -3,9 +3,12 @@ package broker_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -77,12 +80,42 @@ func TestToken(t *testing.T) {
 	}
 }
 
-// Dial waits for a server that is not there, and says so at the end.
+// Dial waits for a server that is not there, and says so and why, once in the
+// log and at the end.
 func TestDialWaits(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	if _, err := broker.Dial(ctx, broker.DialOptions{URL: "nats://127.0.0.1:1"}); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "nats.url") {
+	told := &endAt{text: "no server answers yet", end: cancel}
+	_, err := broker.Dial(ctx, broker.DialOptions{URL: "nats://127.0.0.1:1", Logger: slog.New(slog.NewTextHandler(told, nil))})
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "nats.url") || !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("error %v", err)
 	}
+	if log := told.String(); strings.Count(log, "no server answers yet") != 1 || !strings.Contains(log, "connection refused") {
+		t.Errorf("log %q", log)
+	}
+}
+
+// endAt keeps what is written, and calls end once text was.
+type endAt struct {
+	text string
+	end  func()
+
+	mu    sync.Mutex
+	lines strings.Builder
+}
+
+func (e *endAt) Write(line []byte) (int, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if strings.Contains(string(line), e.text) {
+		e.end()
+	}
+	return e.lines.Write(line)
+}
+
+func (e *endAt) String() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.lines.String()
 }
