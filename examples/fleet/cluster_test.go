@@ -9,44 +9,18 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/svcblocks/svcblocks/examples/fleet/internal/queue"
 	"github.com/svcblocks/svcblocks/examples/fleet/internal/site"
 	"github.com/svcblocks/svcblocks/internal/testenv"
 )
-
-// asServer makes this test's binary a server of a cluster: name, folder, port
-// for clients, port for the others, and the addresses of all.
-const asServer = "FLEETTEST_SERVER"
-
-func serve(args []string) int {
-	var port, route int
-	if _, err := fmt.Sscan(args[2]+" "+args[3], &port, &route); err != nil {
-		return 2
-	}
-	s, err := server.NewServer(&server.Options{
-		ServerName: args[0], Host: "127.0.0.1", Port: port, NoSigs: true, JetStream: true, StoreDir: args[1],
-		Cluster: server.ClusterOpts{Name: "fleet", Host: "127.0.0.1", Port: route}, Routes: server.RoutesFromStr(args[4]),
-	})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	s.Start()
-	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, os.Interrupt)
-	<-stop
-	return 0
-}
 
 // cluster is three servers, each a process.
 type cluster struct {

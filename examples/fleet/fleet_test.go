@@ -12,12 +12,14 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"os/signal"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
@@ -34,6 +36,10 @@ import (
 // killed.
 const asCommand = "FLEETTEST_COMMAND"
 
+// asServer makes this test's binary a server of a cluster: name, folder, port
+// for clients, port for the others, and the addresses of all.
+const asServer = "FLEETTEST_SERVER"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		os.Exit(fleet.Run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
@@ -42,6 +48,27 @@ func TestMain(m *testing.M) {
 		os.Exit(serve(os.Args[1:]))
 	}
 	goleak.VerifyTestMain(m)
+}
+
+// serve runs a server of a cluster.
+func serve(args []string) int {
+	var port, route int
+	if _, err := fmt.Sscan(args[2]+" "+args[3], &port, &route); err != nil {
+		return 2
+	}
+	s, err := server.NewServer(&server.Options{
+		ServerName: args[0], Host: "127.0.0.1", Port: port, NoSigs: true, JetStream: true, StoreDir: args[1],
+		Cluster: server.ClusterOpts{Name: "fleet", Host: "127.0.0.1", Port: route}, Routes: server.RoutesFromStr(args[4]),
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	s.Start()
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, os.Interrupt)
+	<-stop
+	return 0
 }
 
 // process is a running fleet command. It is killed at the end of the test.
