@@ -96,9 +96,9 @@ func TestSharedFiles(t *testing.T) {
 				if err := errors.Join(os.Chmod(dir, 0o777), p.do(filepath.Join(dir, "app.log"), "")); err != nil {
 					t.Fatal(err)
 				}
-				sink := &collector{took: map[string]int{}}
-				o.Path = filepath.Join(dir, "app.log")
-				logs := newLogs(t, &logging.Options{File: o, Sink: sink})
+				file := o
+				file.Path = filepath.Join(dir, "app.log")
+				logs := newLogs(t, &logging.Options{File: file, Sink: &collector{took: map[string]int{}}})
 				if res, err := logs.SendBulk(minute(t)); err != nil || res.Events != 1 {
 					t.Errorf("SendBulk = %+v, %v; want the line that was there", res, err)
 				}
