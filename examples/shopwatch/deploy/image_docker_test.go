@@ -130,7 +130,7 @@ func TestDockerImageIsReproducible(t *testing.T) {
 	}
 	here := filepath.Join(t.TempDir(), "service")
 	version := docker(t, "run", "--rm", "--network", "none", serviceImage, "-version")
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags", "nodemo", "-gcflags=all=-l", "-ldflags=-s -w -X main.stamp="+version, "-o", here, "./shopwatch")
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags", "nodemo", "-gcflags=all=-l", "-ldflags=-s -w -funcalign=16 -X main.stamp="+version, "-o", here, "./shopwatch")
 	build.Dir = filepath.Join(root, "examples")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOTOOLCHAIN="+toolchain)
 	if _, err := output(build); err != nil {
