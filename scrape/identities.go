@@ -316,7 +316,7 @@ func (p *identities) next(ctx context.Context, s *slot, host string, old *identi
 			if fresh { // the circuits of a spare that was in vain are spent
 				p.grant()
 			}
-			return p.draw(ctx, s, host)
+			return p.draw(ctx, nil, host)
 		}
 		age := c.opts.Rotation.MaxAge
 		if (age < 0 || time.Since(spare.info.Since) < age) && spare.way.works() && p.still(ctx, spare) {
@@ -347,7 +347,7 @@ func (p *identities) pinned(ctx context.Context) (*identity, error) {
 	}
 
 	p.grant()
-	return p.draw(ctx, &p.main, host)
+	return p.draw(ctx, nil, host)
 }
 
 // still reports whether the exit of a spare identity is still another one than
@@ -369,12 +369,14 @@ func (p *identities) mayStay(id *identity) bool {
 }
 
 // draw makes a new identity; with Distinct, one whose exit differs from the
-// latest ones'. Each draw may cost a circuit, so there are few. Half of them look
-// for all that is wanted, the rest for another exit than the last: where exits
-// have run out, a client with one that was used lately is better than none. Tor
-// draws by bandwidth, so that one of few exits may come eight times in a row:
+// latest ones'. One that is to follow the spare ones of behind differs from those
+// too; behind is nil for one that is used at once, before a spare that has become
+// ready meanwhile. Each draw may cost a circuit, so there are few. Half of them
+// look for all that is wanted, the rest for another exit than the last: where
+// exits have run out, a client with one that was used lately is better than none.
+// Tor draws by bandwidth, so that one of few exits may come eight times in a row:
 // what earlier changes have left of their circuits is spent then.
-func (p *identities) draw(ctx context.Context, s *slot, host string) (*identity, error) {
+func (p *identities) draw(ctx context.Context, behind *slot, host string) (*identity, error) {
 	c := p.client
 	if !c.opts.Rotation.Distinct || isOnion(host) {
 		return p.make(c.newRoute(c.ways.pick(), c.guard, newIsolation())), nil
@@ -401,7 +403,7 @@ func (p *identities) draw(ctx context.Context, s *slot, host string) (*identity,
 		}
 		id.exit.Store(&exit)
 		wanted = p.wanted(ctx, id)
-		distance := p.distance(s, exit, wanted)
+		distance := p.distance(behind, exit, wanted)
 		if distance <= far {
 			c.stats.redraws.Add(1)
 			id.retire()
