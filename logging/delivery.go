@@ -1,6 +1,7 @@
 package logging
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -878,13 +879,20 @@ func (d *delivery) finish(seg queue.Segment, at int64) {
 // more before it counts as poison.
 func (d *delivery) refuses() error {
 	d.evidence.refusing = true
+	var reason error
 	for _, w := range d.work {
 		for _, r := range w.refused {
 			r.firm = false
+			reason = cmp.Or(r.reason, reason)
 		}
 	}
+
 	why := d.unsure
-	if why == nil {
+	switch {
+	case why != nil:
+	case reason != nil:
+		why = fmt.Errorf("events that were refused before wait: %w", reason)
+	default: // they were refused to a process before this one
 		why = errors.New("events that were refused before wait")
 	}
 	return d.fail(queue.Refuses, &SinkError{Kind: KindConfig, Err: fmt.Errorf("%w; nothing was taken since, so that all is kept: a mistake in the sink's configuration, or %d events that it will never take", why, d.refusedEvents())})
