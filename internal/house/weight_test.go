@@ -65,7 +65,7 @@ var consumers = []consumer{
 		code: "hook, err := slack.NewWebhook(secret.New(\"https://127.0.0.1/\"), nil)\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\thub, err := notify.New(&notify.Options{Receivers: []notify.Receiver{{Name: \"ops\", Notifier: hook}}})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\t_ = hub.Send(context.Background(), \"subject\", \"text\")",
 	},
 	{
-		name: "notify + notify/email", imports: []string{"notify", "notify/email"}, over: "net/http", maxMB: 0.97, modules: 4,
+		name: "notify + notify/email", imports: []string{"notify", "notify/email"}, over: "net/http", maxMB: 1.0, modules: 4,
 		code: "mail, err := email.New(&email.Options{Host: \"127.0.0.1\", From: \"a@example.com\", To: []string{\"b@example.com\"}})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\thub, err := notify.New(&notify.Options{Receivers: []notify.Receiver{{Name: \"ops\", Notifier: mail}}})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\t_ = hub.Send(context.Background(), \"subject\", \"text\")",
 	},
 	{

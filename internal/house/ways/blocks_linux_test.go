@@ -247,10 +247,12 @@ func newClient(w *world, dir string, h hearing) subject {
 	return c
 }
 
-// crawl goes from page to page, one for each use.
+// crawl goes from page to page, one for each use. The addresses are long, so that
+// what is left in the last block of a full disk is soon used up.
 func (c *client) crawl(ctx stdcontext.Context) {
 	for n := 0; ctx.Err() == nil; n++ {
-		err := c.Crawl(ctx, []scrape.Request{{URL: fmt.Sprintf("https://%s/%d/0", site, n)}}, &scrape.CrawlOptions{Dir: filepath.Join(c.dir, "crawl"), Workers: 1, MaxPages: -1},
+		first := fmt.Sprintf("https://%s/%d/%s", site, n, strings.Repeat("0", 1<<10))
+		err := c.Crawl(ctx, []scrape.Request{{URL: first}}, &scrape.CrawlOptions{Dir: filepath.Join(c.dir, "crawl"), Workers: 1, MaxPages: -1},
 			func(v *scrape.Visit) error {
 				select {
 				case <-c.step:
