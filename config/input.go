@@ -66,24 +66,48 @@ func currentInput(path string, dir bool) input {
 // machine wrote is old.
 func (in input) age(now time.Time) time.Duration {
 	if in.info == nil {
-		return settleTime
+		return writerTime
 	}
 	if age := now.Sub(in.info.ModTime()); age > -settleTime {
 		return max(age, 0)
 	}
-	return settleTime
+	return writerTime
+}
+
+// differs reports that the input is not among those known, or has changed.
+func (in input) differs(known []input) bool {
+	i := slices.IndexFunc(known, func(k input) bool { return k.path == in.path })
+	return i < 0 || known[i].sum != in.sum
+}
+
+// hasWriter reports a file that a process has open for writing, where the system
+// tells, or has written to since it was read.
+func (in input) hasWriter() bool {
+	if in.info == nil || !in.info.Mode().IsRegular() {
+		return false
+	}
+	if hasWriter(in.path) {
+		return true
+	}
+	now, err := os.Stat(in.path)
+	return err != nil || !now.ModTime().Equal(in.info.ModTime())
 }
 
 // restless returns how long to wait before inputs that were read at a time, and
 // differ from those known, may be taken, and which input that is due to: none of
-// them may have changed for settleTime by then.
+// them may have changed for settleTime by then, or for writerTime where it is
+// still open for writing.
 func restless(at time.Time, known, read []input) (wait time.Duration, path string) {
 	for _, in := range read {
-		i := slices.IndexFunc(known, func(k input) bool { return k.path == in.path })
-		if i >= 0 && known[i].sum == in.sum {
+		if !in.differs(known) {
 			continue
 		}
-		if w := settleTime - in.age(at); w > wait {
+		age := in.age(at)
+		w := settleTime - age
+		if w <= 0 && age < writerTime && in.hasWriter() {
+			w = settleTime
+		}
+		if w > wait {
 			wait, path = w, in.path
 		}
 	}

@@ -3,6 +3,7 @@ package config
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/svcblocks/svcblocks/internal/backoff"
@@ -12,6 +13,10 @@ const (
 	// settleTime is how long a file must not have changed before it is taken, as
 	// editors write in several steps.
 	settleTime = 60 * time.Millisecond
+	// writerTime is the same for a file that a process has open for writing, where
+	// the system tells: its writer may have been held up, by a network or a busy
+	// machine.
+	writerTime = 2 * time.Second
 	// settleMax bounds how long Reload and Update wait for that. Run waits as
 	// long as it takes: a file that keeps changing is never taken half.
 	settleMax = 5 * time.Second
@@ -133,8 +138,9 @@ func (f *follower) begin() {
 }
 
 // look arms the watches, compares the files with what was read, and reloads
-// once none of them has changed for settleTime. The time counts from the last
-// change; other events make it look again, but never sooner ready.
+// once none of them has changed for settleTime, or for writerTime where it is
+// still open for writing. The time counts from the last change; other events make
+// it look again, but never sooner ready.
 func (f *follower) look(ctx context.Context) {
 	f.arm()
 	f.recheckAt = time.Time{}
@@ -161,6 +167,9 @@ func (f *follower) look(ctx context.Context) {
 	} else {
 		f.unsteady = time.Time{}
 	}
+	if wait <= 0 && now.Sub(f.changedAt) < writerTime && f.anyWriter(found) {
+		wait = settleTime // no event tells when it closes the file
+	}
 	if wait > 0 {
 		f.recheckAt = now.Add(wait)
 		return
@@ -184,6 +193,11 @@ func (f *follower) anyUnsteady(found []input) bool {
 		}
 	}
 	return false
+}
+
+// anyWriter reports an input that changed and is still open for writing.
+func (f *follower) anyWriter(found []input) bool {
+	return slices.ContainsFunc(found, func(in input) bool { return in.differs(f.seen) && in.hasWriter() })
 }
 
 // arm watches what the inputs depend on now, and sets the next poll.

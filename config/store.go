@@ -66,8 +66,9 @@ func (s *Store[T]) Get() *T { return s.current.Load() }
 // Reload reads all layers again. If they are right, the new snapshot becomes
 // current and OnChange functions run; if not, the last good one stays and the
 // error, a [*Report], says why. It waits for files that were written within the
-// last 60 ms, at most 5 s, as they may be half written. References that are
-// resolved already are not resolved again; see [Store.Refresh].
+// last 60 ms, or the last 2 s where they are still open for writing, as they may be
+// half written; at most 5 s. References that are resolved already are not
+// resolved again; see [Store.Refresh].
 func (s *Store[T]) Reload(ctx context.Context) error { return s.engine.reload(ctx) }
 
 // Refresh resolves all references again and reads all layers. A reference that
