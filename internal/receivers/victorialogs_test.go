@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -59,6 +60,7 @@ func ship(t *testing.T, sink logging.Sink) {
 		log := logs.Logger("orders.http").With("request_id", "first")
 		r := slog.NewRecord(timeOf(i), slog.LevelInfo, "order placed: ü \"quoted\" <tag>", 0)
 		r.Add("n", i, "ok", i%2 == 0, "took", 1.5, "items", []string{"a", "b"}, "request_id", "last")
+		r.Add(odd(i)...)
 		if err := log.Handler().Handle(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
@@ -68,6 +70,31 @@ func ship(t *testing.T, sink logging.Sink) {
 	res, err := logs.SendBulk(ctx)
 	if err != nil || res.Events != events || res.Quarantined > 0 {
 		t.Fatalf("SendBulk = %+v, %v", res, err)
+	}
+}
+
+// odd returns what a program also logs now and then, and what receivers have
+// refused events for: one key with values of two types, text that is none, numbers
+// beyond a float, keys that look like paths, depth and length.
+func odd(i int) []any {
+	if i%100 != 7 {
+		return []any{"user", "alice"}
+	}
+	deep := any("leaf")
+	for range 30 {
+		deep = map[string]any{"level": deep}
+	}
+	return []any{
+		"user",
+		map[string]any{"id": i, "name.first": "bob"},
+		"raw", "a\xff\x00\u2028\ufffe", "nan", math.NaN(), "huge", json.Number("1e400"), "most", uint64(math.MaxUint64),
+		"a.b", 1, "a",
+		map[string]any{"b": "two"},
+		"", "no key", "_time", "yesterday", "timestamp", "tomorrow", "level.value", -1, "deep", deep,
+		"long", strings.Repeat("x", 30_000), "null", nil, "empty",
+		map[string]any{},
+		"list",
+		[]any{1, "two", nil, map[string]any{"k": []int{}}},
 	}
 }
 

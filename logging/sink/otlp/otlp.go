@@ -5,7 +5,8 @@
 //
 // A line's time, level, message, trace_id and span_id become those of the log
 // record, its other members attributes, and its event's ID the attribute
-// "log.record.uid". A partial success, whose answer counts the rejected records
+// "log.record.uid". Lists and objects more than eight deep within one another are
+// sent as their JSON text, which receivers can read. A partial success, whose answer counts the rejected records
 // without naming them, is bisected until they are found; those accepted before
 // come again under the same ID.
 package otlp

@@ -297,3 +297,40 @@ func ExampleOptions() {
 	fmt.Println(err)
 	// Output: otlp: new: Encoding: "xml" is none of protobuf, json: give one of these
 }
+
+// TestDepth sends what is nested deeper than decoders and receivers follow.
+func TestDepth(t *testing.T) {
+	t.Parallel()
+	for _, encoding := range []string{"protobuf", "json"} {
+		t.Run(encoding, func(t *testing.T) {
+			t.Parallel()
+			var body []byte
+			srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				var err error
+				if body, err = io.ReadAll(r.Body); err != nil {
+					t.Error(err)
+				}
+			}))
+			defer srv.Close()
+			sink, err := otlp.New(&otlp.Options{URL: srv.URL, Encoding: encoding, DisableGzip: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+
+			line := `{"msg":"hello","deep":` + strings.Repeat(`{"level":[`, 4_000) + `"leaf <&>"` + strings.Repeat(`]}`, 4_000) + `}`
+			if err := sink.Send(t.Context(), &logging.Batch{Events: []logging.Event{{ID: "20260102150405000000-123456-0", Line: []byte(line)}}}); err != nil {
+				t.Fatal(err)
+			}
+			got := strings.ReplaceAll(string(body), `\"`, `"`)
+			if n, want := strings.Count(got, "level"), 4_000; n != want {
+				t.Errorf("%d levels arrived, want %d", n, want)
+			}
+			if text := strings.Repeat(`{"level":[`, 4_000-4) + `"leaf <&>"`; !strings.Contains(got, text) {
+				t.Errorf("what lies deeper than four objects and four lists is not sent as text: %.300q", got)
+			}
+			if n := strings.Count(got, "kvlistValue"); encoding == "json" && n != 4 {
+				t.Errorf("%d objects are sent as such, want 4", n)
+			}
+		})
+	}
+}
