@@ -38,6 +38,10 @@ func (b *blocks) join(order []int, fresh func(i int) string) string {
 		out.WriteString(text)
 	}
 
+	if len(order) > 0 && order[0] < 0 && len(pieces) > 0 {
+		float(0, false) // at the top it is the list's
+	}
+
 	next := 0
 	for _, i := range order {
 		if i < 0 {

@@ -68,10 +68,13 @@ func keepMembers(n *Node, removed map[int]bool) (order []int) {
 
 // piece is one element of a collection in brackets, with what stands around it.
 type piece struct {
+	float string // what ends in an empty line, apart from it and from the one before
 	head  string // comments and white space before it
 	body  string
 	tail  string // what stands on its line after it, its comma included
 	comma int    // offset of the comma in tail, or -1
+	at    int    // its place in the document, or -1 for a new one
+	line  int    // the place of the one that begins its line
 }
 
 func (p piece) ownLine() bool { return strings.Contains(p.head, "\n") }
@@ -112,7 +115,11 @@ func takeApart(d *document, mark string, n *Node, x elements, patches []patch) b
 		}
 		gap := string(d.data[x.ends[i]:end])
 		comma, split := splitGap(gap, mark)
-		p := piece{head: head, body: d.cut(begin, x.ends[i], patches), tail: gap[:split], comma: comma}
+		p := piece{body: d.cut(begin, x.ends[i], patches), tail: gap[:split], comma: comma, at: i, line: i}
+		p.float, p.head = splitHead(head, mark)
+		if i > 0 && !p.ownLine() {
+			p.line = out.pieces[i-1].line
+		}
 		if comma >= split {
 			p.comma = -1 // the comma begins a later line
 			gap = gap[:comma] + gap[comma+1:]
@@ -163,6 +170,32 @@ func splitGap(gap, mark string) (comma, split int) {
 	return comma, len(strings.TrimRight(gap, " \t"))
 }
 
+// splitHead takes what floats off the head of an element: all up to the last
+// empty line that is in no comment.
+func splitHead(head, mark string) (float, near string) {
+	line, split := -1, 0
+	for i := 0; i < len(head); i++ {
+		switch {
+		case head[i] == '\n':
+			if line >= 0 && strings.TrimSpace(head[line:i]) == "" {
+				split = len(strings.TrimSuffix(head[:i], "\r"))
+			}
+			line = i
+		case strings.HasPrefix(head[i:], mark):
+			if end := strings.IndexByte(head[i:], '\n'); end >= 0 {
+				i += end - 1
+			} else {
+				i = len(head)
+			}
+		case mark == "//" && strings.HasPrefix(head[i:], "/*"):
+			if end := strings.Index(head[i+2:], "*/"); end >= 0 {
+				line, i = -1, i+2+end+1
+			}
+		}
+	}
+	return head[:split], head[split:]
+}
+
 // headLike is what stands before a new element, in the style of the others.
 func (b *brackets) headLike() string {
 	for i := len(b.pieces) - 1; i >= 0; i-- {
@@ -176,7 +209,8 @@ func (b *brackets) headLike() string {
 	return ""
 }
 
-// join writes the pieces with commas between them.
+// join writes the pieces with commas between them. What floats between two of
+// them keeps its place.
 func (b *brackets) join(pieces []piece, comment string) string {
 	if len(pieces) == 0 {
 		if strings.TrimSpace(b.open) == "" && strings.TrimSpace(b.close) == "" {
@@ -184,26 +218,25 @@ func (b *brackets) join(pieces []piece, comment string) string {
 		}
 		return b.open + b.close
 	}
-	var out strings.Builder
-	out.WriteString(b.open)
+
+	j := joiner{brackets: b, there: make([]bool, len(b.pieces)), floated: make([]bool, len(b.pieces))}
+	for _, p := range pieces {
+		if p.at >= 0 {
+			j.there[p.at] = true
+		}
+	}
+	j.out.WriteString(b.open)
 	openLine := endsInComment(b.open, comment)
 	trailing := b.trailing && strings.Contains(b.close, "\n")
+
 	for i, p := range pieces {
-		head := p.head
-		switch {
-		case i == 0 && !p.ownLine():
-			head = strings.TrimLeft(head, " \t")
-			if len(b.pieces) > 0 && b.pieces[0].ownLine() {
-				head = b.headLike() + head
-			}
-		case i > 0 && !p.ownLine() && strings.TrimLeft(head, " \t") == head:
-			head = " " + head
-		}
-		if openLine && !strings.Contains(head, "\n") {
+		before := j.out.Len()
+		head := j.head(pieces, i)
+		if openLine && j.out.Len() == before && !strings.Contains(head, "\n") {
 			head = "\n" + head
 		}
-		out.WriteString(head)
-		out.WriteString(p.body)
+		j.out.WriteString(head)
+		j.out.WriteString(p.body)
 
 		// A comma keeps its place; a new one stands right after the element.
 		tail, wanted := p.tail, i+1 < len(pieces) || trailing
@@ -218,14 +251,99 @@ func (b *brackets) join(pieces []piece, comment string) string {
 				tail = strings.TrimRight(tail, " \t")
 			}
 		}
-		out.WriteString(tail)
+		j.out.WriteString(tail)
 		openLine = endsInComment(tail, comment)
 	}
-	if openLine && !strings.Contains(b.close, "\n") {
-		out.WriteByte('\n')
+
+	before := j.out.Len()
+	j.floatBefore(len(b.pieces))
+	if openLine && j.out.Len() == before && !strings.Contains(b.close, "\n") {
+		j.out.WriteByte('\n')
 	}
-	out.WriteString(b.close)
-	return out.String()
+	j.out.WriteString(b.close)
+	return j.out.String()
+}
+
+// joiner writes the pieces of a collection in brackets anew.
+type joiner struct {
+	*brackets
+	out     strings.Builder
+	there   []bool // the old elements that stay
+	floated []bool // of the old elements: what floats before them is written
+}
+
+// float writes what floats before an old element; empty lines alone go with it.
+func (j *joiner) float(i int, own bool) {
+	text := j.pieces[i].float
+	if j.floated[i] || !own && strings.TrimSpace(text) == "" {
+		return
+	}
+	j.floated[i] = true
+	j.out.WriteString(text)
+}
+
+func (j *joiner) floatBefore(n int) {
+	for i := range n {
+		j.float(i, false)
+	}
+}
+
+// head writes what floats before the i-th of the pieces and returns the head
+// that it has now.
+func (j *joiner) head(pieces []piece, i int) string {
+	p := pieces[i]
+	if p.at < 0 {
+		switch {
+		case i == 0 && len(j.pieces) > 0:
+			j.float(0, false) // at the top it is the list's
+		case i > 0 && j.spaced():
+			j.out.WriteByte('\n')
+		}
+		return j.besides(i, p.head)
+	}
+
+	j.floatBefore(p.at)
+	if p.ownLine() {
+		j.float(p.at, i > 0 || p.at == 0)
+		return p.head
+	}
+
+	// The element that began its line went elsewhere, and left the line to it.
+	first := j.pieces[p.line]
+	same := i > 0 && pieces[i-1].at >= 0 && j.pieces[pieces[i-1].at].line == p.line
+	if !first.ownLine() || same {
+		return j.besides(i, p.head)
+	}
+	if j.there[p.line] {
+		return "\n" + first.head[strings.LastIndexByte(first.head, '\n')+1:]
+	}
+	j.there[p.line] = true
+	j.float(p.line, i > 0 || p.line == 0)
+	return first.head
+}
+
+// besides is the head of an element that stands on the line of another.
+func (j *joiner) besides(i int, head string) string {
+	switch {
+	case strings.Contains(head, "\n"):
+	case i == 0:
+		head = strings.TrimLeft(head, " \t")
+		if len(j.pieces) > 0 && j.pieces[0].ownLine() {
+			head = j.headLike() + head
+		}
+	case strings.TrimLeft(head, " \t") == head:
+		head = " " + head
+	}
+	return head
+}
+
+// spaced reports elements that all have an empty line between them.
+func (b *brackets) spaced() bool {
+	spaced := len(b.pieces) > 1
+	for _, p := range b.pieces[min(1, len(b.pieces)):] {
+		spaced = spaced && p.float != ""
+	}
+	return spaced
 }
 
 // endsInComment reports text whose last line holds a comment to its end.

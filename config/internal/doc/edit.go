@@ -621,7 +621,7 @@ func (e *editor) rebuildBrackets(old *Node, x elements, order []int, fresh *Node
 			return err
 		}
 		next++
-		pieces = append(pieces, piece{head: was.headLike(), body: text, comma: -1})
+		pieces = append(pieces, piece{head: was.headLike(), body: text, comma: -1, at: -1})
 	}
 
 	e.patch(old.Start+1, old.End-1, e.lines(was.join(pieces, e.dialect.comment())))

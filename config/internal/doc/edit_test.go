@@ -109,9 +109,11 @@ func TestEdit(t *testing.T) {
 func TestEditLists(t *testing.T) {
 	t.Parallel()
 	const (
-		yaml  = "l:\n  # about a\n  - a # one\n\n  # about b\n  - 'b' # two\n  - c # three\nz: 1\n"
-		pairs = "r:\n- name: a\n  port: 1 # pa\n  # in a\n# about b\n- port: 2 # pb\n  name: b\n"
-		toml  = "x = 1\n\n# about a\n[[r]] # one\nname = \"a\"\n\n[r.in]\nk = 1\n\n# about b\n[[r]]\nname = 'b'\n\n[t]\ny = 1\n"
+		yaml   = "l:\n  # about a\n  - a # one\n\n  # about b\n  - 'b' # two\n  - c # three\nz: 1\n"
+		pairs  = "r:\n- name: a\n  port: 1 # pa\n  # in a\n# about b\n- port: 2 # pb\n  name: b\n"
+		groups = "{\"l\": [\n  // group\n\n  // about 1\n  1, // one\n  2,\n\n  /* two\n\n  lines */\n  3\n  // end\n]}\n"
+		lines  = "l: [\n  a, b,\n\n  # second\n  c, d,\n]\n"
+		toml   = "x = 1\n\n# about a\n[[r]] # one\nname = \"a\"\n\n[r.in]\nk = 1\n\n# about b\n[[r]]\nname = 'b'\n\n[t]\ny = 1\n"
 	)
 	for _, tc := range []struct{ name, file, before, key, value, want string }{
 		{"remove the first", "s.yaml", yaml, "l", `["b","c"]`, "l:\n  # about b\n  - 'b' # two\n  - c # three\nz: 1\n"},
@@ -132,6 +134,14 @@ func TestEditLists(t *testing.T) {
 		{"flow over lines", "s.yaml", "l: [\n  a, # one\n  # about b\n  b, # two\n]\n", "l", `["b","a"]`, "l: [\n  # about b\n  b, # two\n  a, # one\n]\n"},
 		{"jsonc, first", "s.jsonc", "{\"l\": [\n  // about 1\n  1, // one\n  /* about 2 */\n  2 // two\n]}\n", "l", `[2]`, "{\"l\": [\n  /* about 2 */\n  2 // two\n]}\n"},
 		{"jsonc, moved", "s.jsonc", "{\"l\": [\n  1, // one\n  2 // two\n]}\n", "l", `[2,1]`, "{\"l\": [\n  2, // two\n  1 // one\n]}\n"},
+		{"jsonc, a group", "s.jsonc", groups, "l", `[2,3]`, "{\"l\": [\n  // group\n\n  2,\n\n  /* two\n\n  lines */\n  3\n  // end\n]}\n"},
+		{"jsonc, groups stay", "s.jsonc", groups, "l", `[3,2,1]`, "{\"l\": [\n  // group\n\n  /* two\n\n  lines */\n  3,\n  2,\n  // about 1\n  1 // one\n  // end\n]}\n"},
+		{"jsonc, below the group", "s.jsonc", groups, "l", `[0,1,2,3]`, strings.Replace(groups, "\n\n  // about", "\n\n  0,\n  // about", 1)},
+		{"toml, a group", "s.toml", "l = [\n  # group\n\n  # about 1\n  1, # one\n  2,\n]\n", "l", `[2]`, "l = [\n  # group\n\n  2,\n]\n"},
+		{"yaml, below the group", "s.yaml", "l:\n  # group\n\n  # about a\n  - a\n", "l", `["new","a"]`, "l:\n  # group\n\n  - new\n  # about a\n  - a\n"},
+		{"flow, the first of a line", "s.yaml", lines, "l", `["a","b","d"]`, "l: [\n  a, b,\n\n  # second\n  d,\n]\n"},
+		{"flow, the first of a line moved", "s.yaml", lines, "l", `["c","a","b","d"]`, "l: [\n  # second\n  c,\n  a, b,\n  d,\n]\n"},
+		{"flow, a line", "s.yaml", lines, "l", `["a","b"]`, "l: [\n  a, b,\n]\n"},
 		{"json in a line", "s.json", `{"l": [1, 2, 3]}`, "l", `[3,0,1]`, `{"l": [3, 0, 1]}`},
 		{"jsonc comments in a line", "s.jsonc", `{"l": [/* a */ 1, /* b */ 2 /* c */]}`, "l", `[2,1]`, `{"l": [/* b */ 2 /* c */, /* a */ 1]}`},
 		{"toml list", "s.toml", "l = [\n  1, # one\n  # about 2\n  2, # two\n]\n", "l", `[2]`, "l = [\n  # about 2\n  2, # two\n]\n"},
