@@ -531,7 +531,9 @@ func (d *delivery) ship(ctx context.Context, seg queue.Segment, res *Result) err
 
 func (d *delivery) remove(f *queue.Reader, seg queue.Segment, res *Result) error {
 	if err := seg.Remove(f.File); err != nil {
-		return err
+		// Nothing of it is sent again, also after a restart.
+		d.of(seg.Seq).stays = true
+		return errors.Join(err, d.checkpoint())
 	}
 	delete(d.work, seg.Seq)
 	res.Segments++
@@ -607,8 +609,8 @@ func (d *delivery) checkpoint() error {
 		if w == nil {
 			continue
 		}
-		// A segment that is done is removed next.
-		if p := w.progress(); p.At > 0 && (p.At < seg.Size || p.Held != nil) {
+		// A segment that is done is removed next, if it can be.
+		if p := w.progress(); p.At > 0 && (p.At < seg.Size || p.Held != nil || w.stays) {
 			all[seg.Seq] = p
 		}
 	}

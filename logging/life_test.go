@@ -99,6 +99,7 @@ func termDefers(ctx context.Context, logs *logging.Logs, log *slog.Logger) (err 
 // logged is at the receiver, once, and nothing is left.
 func TestTerminate(t *testing.T) {
 	t.Parallel()
+	testenv.Signals(t)
 	for _, form := range []string{"defers", "errgroup"} {
 		for i := range testenv.Reps(20) {
 			t.Run(fmt.Sprint(form, i), func(t *testing.T) { terminate(t, form) })

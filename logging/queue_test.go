@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/logging"
 )
 
@@ -55,16 +56,13 @@ func TestSegmentsAreInOrder(t *testing.T) {
 func TestPathThatIsNoFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	path := filepath.Join(dir, "app.log")
-	target := filepath.Join(dir, "target")
-	if err := errors.Join(os.WriteFile(target, nil, 0o600), os.Symlink(target, path), os.Mkdir(filepath.Join(dir, "sub.log"), 0o700)); err != nil {
+	folder := filepath.Join(dir, "sub.log")
+	if err := os.Mkdir(folder, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{path, filepath.Join(dir, "sub.log")} {
-		_, err := logging.OpenFile(&logging.FileOptions{Path: path})
-		if e, ok := errors.AsType[*logging.Error](err); !ok || !strings.Contains(err.Error(), "symbolic link") && !strings.Contains(err.Error(), "is a folder") || e.Path != path {
-			t.Errorf("OpenFile(%s) = %v", path, err)
-		}
+	_, err := logging.OpenFile(&logging.FileOptions{Path: folder})
+	if e, ok := errors.AsType[*logging.Error](err); !ok || !strings.Contains(err.Error(), "is a folder") || e.Path != folder {
+		t.Errorf("OpenFile(%s) = %v", folder, err)
 	}
 	if _, err := logging.OpenFile(&logging.FileOptions{Path: filepath.Join(dir, "other~7.log")}); err == nil {
 		t.Error("the name of a second process's file is taken")
@@ -72,11 +70,25 @@ func TestPathThatIsNoFile(t *testing.T) {
 	if _, err := logging.OpenFile(&logging.FileOptions{Path: "/dev/stdout"}); err == nil || !strings.Contains(err.Error(), "Console.Format") {
 		t.Errorf("OpenFile of a device = %v, want what to use in its place", err)
 	}
-	// A folder behind a symbolic link is fine.
-	link := filepath.Join(dir, "link")
-	if err := os.Symlink(t.TempDir(), link); err != nil {
+}
+
+// TestPathThatIsALink has the log's place taken by a symbolic link, which is
+// refused; a folder behind one is fine.
+func TestPathThatIsALink(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path, target := filepath.Join(dir, "app.log"), filepath.Join(dir, "target")
+	if err := os.WriteFile(target, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	testenv.Symlink(t, target, path)
+	_, err := logging.OpenFile(&logging.FileOptions{Path: path})
+	if e, ok := errors.AsType[*logging.Error](err); !ok || !strings.Contains(err.Error(), "symbolic link") || e.Path != path {
+		t.Errorf("OpenFile(%s) = %v", path, err)
+	}
+
+	link := filepath.Join(dir, "link")
+	testenv.Symlink(t, t.TempDir(), link)
 	f := open(t, filepath.Join(link, "app.log"), nil)
 	put(t, f, "x")
 	if err := errors.Join(f.Seal(), f.Close()); err != nil || len(segmentsIn(t, link)) != 1 {

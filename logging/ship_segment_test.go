@@ -86,7 +86,7 @@ func TestLockedSegment(t *testing.T) {
 	if res.Remaining != int64(left) || res.Events != int64(total-left) {
 		t.Errorf("%+v with %d events locked", res, left)
 	}
-	if err := filelock.Unlock(other); err != nil {
+	if err := other.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if res, err := s.SendBulk(minute(t)); err != nil || res.Events != int64(left) || res.Remaining != 0 {

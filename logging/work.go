@@ -12,6 +12,7 @@ type work struct {
 	at      int64              // all before it is done, but for what was refused
 	done    map[int64]bool     // what is done behind it, by offset
 	refused map[int64]*refusal // by offset, before and behind at
+	stays   bool               // it is done, and its file could not be removed
 }
 
 // refusal is an event that was refused by itself.

@@ -56,7 +56,7 @@ func (l *deadLetters) append(line []byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if info, err := os.Stat(l.path()); err == nil && info.Size() > l.conf.MaxBytes {
-		if err := os.Rename(l.path(), filepath.Join(l.conf.Dir, "dead.1.jsonl")); err != nil {
+		if err := atomicfile.Rename(l.path(), filepath.Join(l.conf.Dir, "dead.1.jsonl")); err != nil {
 			return err
 		}
 	}

@@ -272,7 +272,7 @@ func (j *journal) rewrite(frames []byte) error {
 	// Windows renames no open file, nor over one.
 	err := j.f.Close()
 	j.f = nil
-	if err = errors.Join(err, os.Rename(tmp, j.path), atomicfile.SyncDir(filepath.Dir(j.path))); err != nil {
+	if err = errors.Join(err, atomicfile.Rename(tmp, j.path), atomicfile.SyncDir(filepath.Dir(j.path))); err != nil {
 		return err
 	}
 	if j.f, err = safefile.OpenFile(j.path, os.O_RDWR, 0, safefile.Policy{}); err != nil {

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/svcblocks/svcblocks/internal/atomicfile"
@@ -90,12 +89,7 @@ func passing(err error) bool {
 	if _, ok := errors.AsType[*safefile.Error](err); ok {
 		return false
 	}
-	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO, fs.ErrPermission} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
+	return health.StorageFault(err) || errors.Is(err, fs.ErrPermission)
 }
 
 // open makes the journal of this hub. A hub that starts at the same time may
@@ -122,7 +116,7 @@ func (o *outbox) tryOpen() error {
 		return err
 	}
 
-	lock, err := os.OpenFile(filepath.Join(home, lockName), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	lock, err := atomicfile.OpenFile(filepath.Join(home, lockName), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(home))
 	}
@@ -528,7 +522,7 @@ func (o *outbox) adoptFrom(dir string, mine func(service, receiver string) bool,
 		if err := writeJournal(path+".new", frames); err != nil {
 			return err
 		}
-		return errors.Join(os.Rename(path+".new", path), atomicfile.SyncDir(dir))
+		return errors.Join(atomicfile.Rename(path+".new", path), atomicfile.SyncDir(dir))
 	}
 
 	// Windows removes no open file; without its journal the folder is nobody's.

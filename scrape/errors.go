@@ -9,9 +9,9 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/svcblocks/svcblocks/internal/health"
 	"github.com/svcblocks/svcblocks/scrape/internal/named"
 	"github.com/svcblocks/svcblocks/scrape/internal/socks"
 )
@@ -107,7 +107,7 @@ func (e *Error) Temporary() bool {
 		return true
 	}
 	_, ok := errors.AsType[net.Error](e.Err)
-	return ok || errors.Is(e.Err, io.EOF) || errors.Is(e.Err, io.ErrUnexpectedEOF) || errors.Is(e.Err, syscall.ECONNRESET)
+	return ok || errors.Is(e.Err, io.EOF) || errors.Is(e.Err, io.ErrUnexpectedEOF) || health.Disconnected(e.Err)
 }
 
 // RetryAfter returns how long the site wants to be left alone, 0 if it did not

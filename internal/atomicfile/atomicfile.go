@@ -10,6 +10,10 @@ import (
 	"runtime"
 )
 
+// Open is os.Open, but on every system others may rename, replace or remove the
+// file while it is open.
+func Open(path string) (*os.File, error) { return OpenFile(path, os.O_RDONLY, 0) }
+
 // Write replaces path with data: a temporary file in the same folder is
 // written, synced, given perm and renamed over path, then the folder is synced.
 // The owner of a file that is replaced stays, as far as the process may give
@@ -52,7 +56,7 @@ func Write(path string, data []byte, perm os.FileMode) (err error) {
 		return err
 	}
 
-	if err = rename(tmp.Name(), path); err != nil {
+	if err = Rename(tmp.Name(), path); err != nil {
 		return err
 	}
 	renamed = true

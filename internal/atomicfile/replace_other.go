@@ -4,7 +4,12 @@ package atomicfile
 
 import "os"
 
-// Open opens path for reading. Others may replace or remove it meanwhile.
-func Open(path string) (*os.File, error) { return os.Open(path) }
+// OpenFile is os.OpenFile, but on every system others may rename, replace or
+// remove the file while it is open.
+func OpenFile(path string, flag int, perm os.FileMode) (*os.File, error) {
+	return os.OpenFile(path, flag, perm)
+}
 
-func rename(from, to string) error { return os.Rename(from, to) }
+// Rename is os.Rename, but on every system a file that is open by [OpenFile]
+// is renamed, and replaced, too.
+func Rename(from, to string) error { return os.Rename(from, to) }

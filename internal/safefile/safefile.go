@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/svcblocks/svcblocks/internal/atomicfile"
 )
 
 // Policy says what is asked of a folder or file.
@@ -80,8 +82,10 @@ type target struct {
 
 func fileAt(path string) target {
 	return target{
-		path:   path,
-		open:   func(flag int, perm fs.FileMode) (*os.File, error) { return os.OpenFile(path, flag|noFollow, perm) },
+		path: path,
+		open: func(flag int, perm fs.FileMode) (*os.File, error) {
+			return atomicfile.OpenFile(path, flag|noFollow, perm)
+		},
 		lstat:  func() (fs.FileInfo, error) { return os.Lstat(path) },
 		folder: func() (fs.FileInfo, error) { return os.Stat(filepath.Dir(path)) },
 	}

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/svcblocks/svcblocks/internal/atomicfile"
 	"github.com/svcblocks/svcblocks/internal/safefile"
 )
 
@@ -205,7 +206,7 @@ func (f *folder) commit(tmp *os.File, e *entry) error {
 			added -= info.Size()
 		}
 		f.grow(added)
-		err = os.Rename(tmp.Name(), e.path)
+		err = atomicfile.Rename(tmp.Name(), e.path)
 	}
 
 	if err != nil {

@@ -10,12 +10,12 @@ import (
 	"net/textproto"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/cretz/bine/control"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/health"
 )
 
 // ErrCommand reports a control command that cannot be sent as one line, or
@@ -90,8 +90,7 @@ func word(line string) string {
 
 // isGone reports whether the other side closed the connection.
 func isGone(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
-		errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed)
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || health.Disconnected(err) || errors.Is(err, net.ErrClosed)
 }
 
 // release ends the use of the connection.

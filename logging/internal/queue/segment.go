@@ -70,7 +70,7 @@ func (s Segment) Pack(f *Reader) (err error) {
 	}
 
 	path := fmt.Sprintf("%s.%d%s", s.Path, s.Size, packedSuffix)
-	if err := os.Rename(temporary, path); err != nil {
+	if err := atomicfile.Rename(temporary, path); err != nil {
 		return errors.Join(err, os.Remove(temporary))
 	}
 	if err := atomicfile.SyncDir(q.Dir); err != nil {
@@ -86,7 +86,8 @@ func (s Segment) Pack(f *Reader) (err error) {
 // for its quota.
 func (s Segment) Here(f *os.File) bool { return SameFile(f, s.Path) }
 
-// Remove removes the segment, open and locked as f.
+// Remove removes the segment, open and locked as f, which it closes: some file
+// systems of Windows keep the name of a file until then.
 func (s Segment) Remove(f *os.File) error {
 	// A note that the file is gone comes first: killed in between, a process
 	// leaves a file that is not expected, and not one that is missed.
@@ -98,7 +99,7 @@ func (s Segment) Remove(f *os.File) error {
 			return err
 		}
 	}
-	return release(f, func() error { return os.Remove(s.Path) })
+	return errors.Join(os.Remove(s.Path), Closed(f.Close()))
 }
 
 // Drop removes the segment and returns how many events were lost with it. It
@@ -152,17 +153,6 @@ func CountLines(f io.ReaderAt, from, to int64) (int64, error) {
 			return lines, err
 		}
 	}
-}
-
-// SameFile reports whether path still names f: its owner may have sealed or
-// removed it between our open and our lock.
-func SameFile(f *os.File, path string) bool {
-	a, err := f.Stat()
-	if err != nil {
-		return false
-	}
-	b, err := os.Lstat(path)
-	return err == nil && os.SameFile(a, b)
 }
 
 // Closed returns err, but nil where it says that the file was closed before.

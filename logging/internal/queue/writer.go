@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/svcblocks/svcblocks/internal/atomicfile"
 	"github.com/svcblocks/svcblocks/internal/filelock"
 )
 
@@ -64,9 +65,6 @@ func (w *Writer) Open() (f *os.File, size int64, torn bool, err error) {
 // is still the active file. A nil next with a nil error means that f was sealed
 // and that [Writer.Open] is to find the next.
 func (w *Writer) Seal(f *os.File, path string) (next *os.File, err error) {
-	if !renamesOpen {
-		return nil, w.Finish(f, path)
-	}
 	pending := w.q.Path("." + filepath.Base(path) + ".next")
 	// One that is there was left by a process that was killed while it sealed,
 	// and may be the active file by another name: it is not written to. Only who
@@ -89,15 +87,7 @@ func (w *Writer) Seal(f *os.File, path string) (next *os.File, err error) {
 		return nil, errors.Join(err, next.Close(), os.Remove(pending))
 	}
 
-	// Link, other than rename, replaces no file: another process may have made
-	// one in between, and then holds the name.
-	err = os.Link(pending, path)
-	if _, gone := os.Lstat(path); err != nil && errors.Is(gone, fs.ErrNotExist) {
-		err = os.Rename(pending, path) // a file system without hard links
-	} else {
-		_ = os.Remove(pending) // at worst an empty file beside the log
-	}
-	if err != nil {
+	if err := place(pending, path); err != nil {
 		_ = next.Close() // empty
 		return nil, nil
 	}
@@ -123,7 +113,7 @@ func (w *Writer) finish(f *os.File, path, target string) error {
 
 	j := w.q.Journal()
 	j.Gone(filepath.Base(path))
-	if err := release(f, func() error { return os.Rename(path, target) }); err != nil {
+	if err := atomicfile.Rename(path, target); err != nil {
 		j.Opened(filepath.Base(path))
 		return err
 	}
@@ -131,13 +121,14 @@ func (w *Writer) finish(f *os.File, path, target string) error {
 	return nil
 }
 
-// Discard removes the empty active file at path, open and locked as f.
+// Discard removes the empty active file at path, open and locked as f, and
+// closes it, as [Segment.Remove] does.
 func (w *Writer) Discard(f *os.File, path string) error {
 	w.q.Journal().Gone(filepath.Base(path))
 	if !SameFile(f, path) {
-		return nil
+		return Closed(f.Close())
 	}
-	return release(f, func() error { return os.Remove(path) })
+	return errors.Join(os.Remove(path), Closed(f.Close()))
 }
 
 // next returns the path of a segment to come. It is younger than those that are

@@ -38,7 +38,7 @@ func TestRescueBesideAShipper(t *testing.T) {
 				case <-stop:
 					return
 				default:
-					sweep(q.Dir)
+					sweep(q)
 				}
 			}
 		})
@@ -70,14 +70,14 @@ func TestRescueBesideAShipper(t *testing.T) {
 }
 
 // sweep removes the empty segments that it can lock.
-func sweep(dir string) {
-	entries, _ := os.ReadDir(dir)
+func sweep(q queue.Queue) {
+	entries, _ := os.ReadDir(q.Dir)
 	for _, e := range entries[max(0, len(entries)-2):] {
-		path := filepath.Join(dir, e.Name())
+		path := q.Path(e.Name())
 		if !strings.HasPrefix(e.Name(), "app-") {
 			continue
 		}
-		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		f, err := q.OpenFile(path, os.O_RDWR)
 		if err != nil {
 			continue
 		}
