@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/svcblocks/svcblocks/internal/atomicfile"
 	"github.com/svcblocks/svcblocks/internal/filelock"
 )
 
@@ -113,7 +112,7 @@ func (w *Writer) finish(f *os.File, path, target string) error {
 
 	j := w.q.Journal()
 	j.Gone(filepath.Base(path))
-	if err := atomicfile.Rename(path, target); err != nil {
+	if err := os.Rename(path, target); err != nil {
 		j.Opened(filepath.Base(path))
 		return err
 	}
