@@ -400,6 +400,7 @@ func (d *delivery) restore(segments []queue.Segment) {
 			continue
 		}
 		w.restore(p)
+		w.stays = p.At == seg.Size
 	}
 }
 

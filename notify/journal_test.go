@@ -3,6 +3,7 @@ package notify_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -116,12 +117,9 @@ func TestJournalIsKeptSmall(t *testing.T) {
 	}
 	big := strings.Repeat("y", 500_000)
 	for range 40 {
-		if err := blocked.Send(t.Context(), "s", big); err != nil {
+		if err := errors.Join(blocked.Send(t.Context(), "s", big), blocked.Flush(t.Context())); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if err := blocked.Flush(t.Context()); err != nil {
-		t.Fatal(err)
 	}
 	if n := blocked.Stats().StoredBytes; n > 9<<20 {
 		t.Errorf("journal has %d bytes", n)

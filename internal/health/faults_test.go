@@ -25,6 +25,7 @@ func TestFaults(t *testing.T) {
 		{"full", pathError(full), true, false},
 		{"read-only", pathError(readOnly), true, false},
 		{"cut off", pathError(cutOff), false, true},
+		{"full, then cut off", errors.Join(pathError(full), pathError(cutOff)), true, true},
 		{"removed", fs.ErrNotExist, false, false},
 		{"unknown", errors.New("odd"), false, false},
 	} {

@@ -110,6 +110,8 @@ func (w *Writer) finish(f *os.File, path, target string) error {
 		return err
 	}
 
+	// Where another program has the log open and does not share it, this fails at
+	// once, and the log goes on in the file that it has.
 	j := w.q.Journal()
 	j.Gone(filepath.Base(path))
 	if err := os.Rename(path, target); err != nil {
