@@ -31,6 +31,11 @@ type counts struct {
 	rows, repeats, copies, corrected, unknownEstates, impossible int
 }
 
+func (n counts) String() string {
+	return fmt.Sprintf("%d rows: %d repeats (%d corrected) and %d copies left out, %d with an unknown estate, %d with a number that cannot be",
+		n.rows, n.repeats, n.corrected, n.copies, n.unknownEstates, n.impossible)
+}
+
 // clean joins lots with their estates and leaves out what stands there twice.
 // It looks at each lot by itself and at its repeats, never at what is usual:
 // that is learned by fit, from the rows for training alone.

@@ -3,6 +3,7 @@
 // known to the training.
 //
 //	features -in var/retrieve -out var/features -seed 1
+//	features -apply var/features -in var/tomorrow -out var/tomorrow
 package main
 
 import (
@@ -17,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"gonum.org/v1/gonum/mat"
 
@@ -40,15 +42,29 @@ func run(args []string, stdout, stderr io.Writer) error {
 	out := flags.String("out", "var/features", "the folder of the results")
 	seed := flags.Uint64("seed", 1, "another seed is another split")
 	share := flags.Float64("test", 0.2, "the share of the rows that is put aside for the test")
+	learned := flags.String("apply", "", "the folder of an earlier run: what it learned is applied to all rows, and nothing is learned from them")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+
 	if flags.NArg() > 0 {
 		return fmt.Errorf("what is %q? all settings are flags", flags.Arg(0))
 	}
 	if !(*share > 0 && *share < 1) {
 		return fmt.Errorf("-test %g is not between 0 and 1", *share)
 	}
+	if *learned != "" {
+		var idle []string
+		flags.Visit(func(f *flag.Flag) {
+			if f.Name == "seed" || f.Name == "test" {
+				idle = append(idle, "-"+f.Name)
+			}
+		})
+		if len(idle) > 0 {
+			return fmt.Errorf("%s: with -apply nothing is split", strings.Join(idle, " and "))
+		}
+	}
+
 	lots, err1 := rows.ReadFile[tea.Lot](filepath.Join(*in, "lots."+*format))
 	estates, err2 := rows.ReadFile[tea.Estate](filepath.Join(*in, "estates."+*format))
 	if err := errors.Join(err1, err2); err != nil {
@@ -56,6 +72,9 @@ func run(args []string, stdout, stderr io.Writer) error {
 			err = fmt.Errorf("%w\nretrieve makes these files: go run ./retrieve -out %s", err, *in)
 		}
 		return err
+	}
+	if *learned != "" {
+		return apply(*learned, lots, estates, *out, stdout)
 	}
 	r, err := prepare(lots, estates, *share, *seed)
 	if err != nil {
@@ -119,8 +138,8 @@ func (r *result) write(dir string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	train, err1 := matrixCSV(m.Features, r.trainX, r.train)
-	test, err2 := matrixCSV(m.Features, r.testX, r.test)
+	train, err1 := matrixCSV(m.Features, r.trainX, r.train, false)
+	test, err2 := matrixCSV(m.Features, r.testX, r.test, false)
 	drawing, err3 := plotShares(r.train)
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return err
@@ -138,9 +157,7 @@ func (r *result) write(dir string, stdout io.Writer) error {
 			return err
 		}
 	}
-	n := r.counts
-	fmt.Fprintf(stdout, "%d rows: %d repeats (%d corrected) and %d copies left out, %d with an unknown estate, %d with a number that cannot be\n",
-		n.rows, n.repeats, n.corrected, n.copies, n.unknownEstates, n.impossible)
+	fmt.Fprintln(stdout, r.counts)
 	fmt.Fprintf(stdout, "%d features; %d rows to train with (%.0f %% accepted), %d for the test (%.0f %%)\n",
 		len(m.Features), len(r.train), 100*accepted(r.train), len(r.test), 100*accepted(r.test))
 	return nil
@@ -156,23 +173,33 @@ func accepted(samples []sample) float64 {
 	return float64(n) / float64(max(1, len(samples)))
 }
 
-// matrixCSV writes features and, last, the label as 0 or 1.
-func matrixCSV(names []string, m *mat.Dense, samples []sample) ([]byte, error) {
+// matrixCSV writes features and, last, the label as 0 or 1; with named, the name
+// of the row stands first.
+func matrixCSV(names []string, m *mat.Dense, samples []sample, named bool) ([]byte, error) {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
 	record := append(append([]string(nil), names...), "label")
+	if named {
+		record = append([]string{"lot"}, record...)
+	}
 	if err := w.Write(record); err != nil {
 		return nil, err
 	}
+
 	for i, s := range samples {
-		for j, v := range m.RawRowView(i) {
-			record[j] = strconv.FormatFloat(v, 'g', -1, 64)
+		record = record[:0]
+		if named {
+			record = append(record, s.id)
 		}
-		record[len(names)] = map[bool]string{false: "0", true: "1"}[s.accepted]
+		for _, v := range m.RawRowView(i) {
+			record = append(record, strconv.FormatFloat(v, 'g', -1, 64))
+		}
+		record = append(record, map[bool]string{false: "0", true: "1"}[s.accepted])
 		if err := w.Write(record); err != nil {
 			return nil, err
 		}
 	}
+
 	w.Flush()
 	return b.Bytes(), w.Error()
 }
