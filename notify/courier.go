@@ -116,7 +116,7 @@ func (c *courier) forget(d *delivery, t *todo) {
 	}
 	d.w.stats.Waiting--
 	if d.stored {
-		c.keeper.out.bytes -= d.size
+		c.keeper.out.bytes.Add(-d.size)
 	}
 
 	if d.twin != nil {

@@ -289,6 +289,7 @@ func (h *Hub) Check(ctx context.Context) error {
 // Stats returns the counts so far. It works after Close, too.
 func (h *Hub) Stats() Stats {
 	var s Stats
+	durable := h.keeper.durable()
 	h.mu.Lock()
 	now := time.Now()
 	keys := map[groupKey]struct{}{}
@@ -300,7 +301,7 @@ func (h *Hub) Stats() Stats {
 			keys[k] = struct{}{}
 		}
 		for id, d := range w.all {
-			if d.stored {
+			if d.stored && durable {
 				stored[id] = struct{}{}
 			}
 		}

@@ -243,6 +243,21 @@ func (j *journal) compact(live func() []*record) error {
 	return j.renew(live)
 }
 
+// length returns the size of what is whole in the file.
+func (j *journal) length() int64 {
+	j.commit.Lock()
+	defer j.commit.Unlock()
+	return j.size
+}
+
+// adopted notes that n bytes of the file came from another journal: they are no
+// history.
+func (j *journal) adopted(n int64) {
+	j.commit.Lock()
+	defer j.commit.Unlock()
+	j.whole += n
+}
+
 // renew replaces the file by one that holds what waits and was told. The caller
 // holds commit.
 func (j *journal) renew(live func() []*record) error {

@@ -12,11 +12,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/notify"
+	"github.com/svcblocks/svcblocks/notify/notifytest"
 )
 
 // journalOf returns what a hub writes.
@@ -336,4 +339,131 @@ func TestJournalFromTheFuture(t *testing.T) {
 	if err := hub.Flush(ctx); err != nil || len(f.messages()) != 1 {
 		t.Errorf("%v, got %+v", err, f.messages())
 	}
+}
+
+// A full outbox is told once, with what to do, as long as it lasts: other records
+// that find room in the journal do not end it.
+func TestFullOutboxIsTold(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var told []error
+	var away atomic.Bool
+	away.Store(true)
+	ops := notifytest.Recorder{Fail: func(context.Context, notify.Message) error {
+		if away.Load() {
+			return &notify.Error{Class: notify.ClassTransport, Reason: "nobody is there"}
+		}
+		return nil
+	}}
+	bubble(t, &notify.Options{
+		Receivers: []notify.Receiver{{Name: "ops", Notifier: &ops, Rate: notify.Rate{Per: -1}}}, Outbox: notify.Outbox{Dir: t.TempDir(), MaxBytes: 10_000},
+		StuckAfter: 5 * time.Minute, // so that the receiver says nothing first
+		OnError: func(err error) {
+			if strings.Contains(err.Error(), "outbox") {
+				mu.Lock()
+				told = append(told, err)
+				mu.Unlock()
+			}
+		},
+	}, func(t *testing.T, hub *notify.Hub) {
+		tells := func() []error {
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			return told
+		}
+		refused := 0
+		for i := range 20 {
+			if err := hub.Send(t.Context(), fmt.Sprint("s", i), strings.Repeat("x", 1000)); errors.Is(err, notify.ErrNotDurable) {
+				refused++
+			}
+			time.Sleep(10 * time.Second)
+		}
+		for range 10 { // the tries are noted all the while
+			time.Sleep(10 * time.Minute)
+			if err := hub.Check(t.Context()); !errors.Is(err, notify.ErrLost) || !strings.Contains(err.Error(), "outbox is full") {
+				t.Fatalf("Check = %v, want ErrLost", err)
+			}
+		}
+		list := tells()
+		if len(list) != 1 || !errors.Is(list[0], notify.ErrLost) || !strings.Contains(list[0].Error(), "raise Outbox.MaxBytes") {
+			t.Fatalf("told %v, want a full outbox once, with what to do", list)
+		}
+		if s := hub.Stats(); s.NotDurable != uint64(refused) || !strings.Contains(s.StoreError, "outbox is full") || s.Stored != 20-refused {
+			t.Errorf("%+v with %d refused", s, refused)
+		}
+
+		away.Store(false)
+		time.Sleep(20 * time.Minute)
+		if n := len(ops.Messages()); n != 20 {
+			t.Errorf("%d of 20 delivered", n)
+		}
+		if list := tells(); len(list) != 2 || errors.Is(list[1], notify.ErrLost) || hub.Check(t.Context()) != nil {
+			t.Errorf("told %v, Check %v, want the end", list, hub.Check(t.Context()))
+		}
+		if s := hub.Stats(); s.StoreError != "" || s.Stored != 0 {
+			t.Errorf("%+v", s)
+		}
+
+		// A message that never fits says nothing of the next ones.
+		err := hub.Send(t.Context(), "large", strings.Repeat("x", 20_000))
+		if !errors.Is(err, notify.ErrNotDurable) || !strings.Contains(err.Error(), "and the outbox 10000") {
+			t.Errorf("err %v", err)
+		}
+		if s := hub.Stats(); s.StoreError != "" {
+			t.Errorf("%+v", s)
+		}
+		time.Sleep(20 * time.Minute)
+		if list := tells(); len(list) != 4 || hub.Check(t.Context()) != nil {
+			t.Errorf("told %v, Check %v", list, hub.Check(t.Context()))
+		}
+	})
+}
+
+// What a process left that used up MaxBytes is taken over, however many receivers
+// share a message, and Stats tells of it after Close as well.
+func TestFullOutboxIsTakenOver(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var a, b, c notifytest.Recorder
+	var away atomic.Bool
+	away.Store(true)
+	for _, r := range []*notifytest.Recorder{&a, &b, &c} {
+		r.Fail = func(context.Context, notify.Message) error {
+			if away.Load() {
+				return &notify.Error{Class: notify.ClassTransport, Reason: "nobody is there"}
+			}
+			return nil
+		}
+	}
+	open := func() *notify.Options {
+		o := &notify.Options{Outbox: notify.Outbox{Dir: dir, MaxBytes: 20_000}, Logger: slog.New(slog.DiscardHandler)}
+		for name, r := range map[string]*notifytest.Recorder{"a": &a, "b": &b, "c": &c} {
+			o.Receivers = append(o.Receivers, notify.Receiver{Name: name, Notifier: r, Rate: notify.Rate{Per: -1}})
+		}
+		return o
+	}
+
+	stored := 0
+	synctest.Test(t, func(t *testing.T) {
+		hub := newHub(t, open())
+		for ; hub.Send(t.Context(), fmt.Sprint("s", stored), strings.Repeat("x", 1000)) == nil; stored++ {
+		}
+		if err := hub.Close(); !errors.Is(err, notify.ErrRemaining) {
+			t.Errorf("Close = %v", err)
+		}
+		if s := hub.Stats(); s.Stored != stored || s.StoredBytes < 10_000 {
+			t.Errorf("%d were stored; after Close %+v", stored, s)
+		}
+	})
+	away.Store(false)
+	bubble(t, open(), func(t *testing.T, hub *notify.Hub) {
+		time.Sleep(10 * time.Minute)
+		if len(a.Messages()) < stored || len(b.Messages()) < stored || len(c.Messages()) < stored {
+			t.Errorf("%d, %d and %d of %d delivered; %v", len(a.Messages()), len(b.Messages()), len(c.Messages()), stored, hub.Check(t.Context()))
+		}
+		if s := hub.Stats(); s.NotDurable != 0 || s.Stored != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
 }

@@ -88,14 +88,14 @@ func (k *keeper) store(ds []*delivery, now time.Time, t *todo) error {
 		r.Targets = append(r.Targets, target)
 	}
 
-	b, size, err := k.out.put(r, k.out.bytes)
+	b, size, err := k.out.put(r, ds[0].restored)
 	if err != nil {
 		return k.out.storageError(r.ID, err)
 	}
 	t.batch = b
 	for _, d := range ds {
 		d.stored, d.size = true, size/int64(len(ds))
-		k.out.bytes += d.size
+		k.out.bytes.Add(d.size)
 	}
 	return nil
 }
@@ -123,7 +123,7 @@ func (k *keeper) unstore(ds []*delivery) {
 		if d.stored {
 			d.stored = false
 			if d.at != over {
-				k.out.bytes -= d.size
+				k.out.bytes.Add(-d.size)
 			}
 		}
 	}
@@ -254,11 +254,13 @@ func (k *keeper) restore() {
 		_ = k.out.storageError("", err)
 		return
 	}
-	k.out.state.OK("outbox")
+	if k.out.fit() {
+		k.out.state.OK("outbox")
+	}
 }
 
 // durable reports whether what waits survives the process.
-func (k *keeper) durable() bool { return k.out != nil && k.out.journal() != nil }
+func (k *keeper) durable() bool { return k.out != nil && k.out.holds() }
 
 // bury writes a message that was given up to dead.jsonl.
 func (k *keeper) bury(m *Message, receiver string, errs []*Error) {

@@ -138,15 +138,16 @@ func (li *life) close(ctx context.Context) error {
 	li.mu.Lock()
 	li.tasks.end()
 	left := 0
+	durable := li.keeper.durable()
 	for _, w := range li.workers {
 		for _, d := range w.all {
-			if d.stored {
+			if d.stored && durable {
 				left++
 			} else if len(d.waiters) == 0 {
 				lost++
 			}
 		}
-		if !li.keeper.durable() {
+		if !durable {
 			lost += w.limit.more
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/svcblocks/svcblocks/internal/atomicfile"
@@ -45,7 +46,7 @@ type outbox struct {
 	state *health.Monitor
 	every time.Duration // between two looks at what others left
 	dead  deadLetters
-	bytes int64 // of what waits; guarded by the hub's mutex
+	bytes atomic.Int64 // of what waits
 
 	mu         sync.Mutex
 	home       string // folder of this hub
@@ -54,6 +55,9 @@ type outbox struct {
 	broken     error    // why
 	unfit      error    // why no other file can be made beside it
 	full       bool     // it can be made, and not written
+	refused    error    // why the latest message found no place
+	room       int64    // what must wait at most until there is place again
+	size       int64    // of the journal that was closed
 	closed     bool
 	notDurable uint64
 	strangers  map[stranger]int // messages too old that no hub of theirs took
@@ -158,6 +162,13 @@ func (o *outbox) journal() *journal {
 	return o.j
 }
 
+// holds reports whether a journal is there, or was left for the next start.
+func (o *outbox) holds() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.j != nil || o.size > 0
+}
+
 // beat notes that this process is at work.
 func (o *outbox) beat() {
 	o.mu.Lock()
@@ -184,8 +195,9 @@ func (o *outbox) note(r *record, durable bool) *batch {
 	return j.add(frame, durable)
 }
 
-// put adds a message for targets, and returns its size.
-func (o *outbox) put(r *record, waits int64) (*batch, int64, error) {
+// put adds a message for targets, and returns its size. What is taken over from
+// another journal has its place on the disk already and is not refused.
+func (o *outbox) put(r *record, takenOver bool) (*batch, int64, error) {
 	o.mu.Lock()
 	j, broken := o.j, o.broken
 	o.mu.Unlock()
@@ -198,10 +210,35 @@ func (o *outbox) put(r *record, waits int64) (*batch, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	if waits+int64(len(frame)) > o.conf.MaxBytes {
-		return nil, 0, fmt.Errorf("outbox is full: %d of %d bytes wait", waits, o.conf.MaxBytes)
+	size := int64(len(frame))
+	if !takenOver {
+		if err := o.admit(size); err != nil {
+			return nil, 0, err
+		}
 	}
-	return j.add(frame, true), int64(len(frame)), nil
+	return j.add(frame, true), size, nil
+}
+
+// admit refuses a message of size if MaxBytes leaves no place for it.
+func (o *outbox) admit(size int64) error {
+	waits, limit := o.bytes.Load(), o.conf.MaxBytes
+	if waits+size <= limit {
+		return nil
+	}
+	err := &Error{
+		Op: "store", Class: ClassStorage, Reason: fmt.Sprintf("outbox is full: %d of %d bytes wait, and the message takes %d", waits, limit, size),
+		advice: "see which receivers take nothing and mend them, or raise Outbox.MaxBytes",
+	}
+
+	if size > limit {
+		err.Reason = fmt.Sprintf("message takes %d bytes and the outbox %d", size, limit)
+		err.advice = "send less at once, or raise Outbox.MaxBytes"
+		return err // which says nothing about the next one
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.refused, o.room = err, limit-size
+	return err
 }
 
 func (o *outbox) write(b *batch) error {
@@ -222,11 +259,32 @@ func (o *outbox) write(b *batch) error {
 	return err
 }
 
-// fit reports whether files could be made when it was last tried.
+// fit reports whether files could be made when it was last tried, and what was
+// refused would find a place.
 func (o *outbox) fit() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.unfit == nil
+	if o.refused != nil && o.bytes.Load() <= o.room {
+		o.refused = nil
+	}
+	return o.unfit == nil && o.refused == nil
+}
+
+// whyNot says why messages are not stored now, or nil.
+func (o *outbox) whyNot() error {
+	fit := o.fit()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case o.j == nil && !o.closed:
+		return o.broken
+	case fit:
+		return nil
+	case o.unfit != nil && o.full:
+		return o.unfit
+	default:
+		return o.refused
+	}
 }
 
 // try finds out whether files can be made in the folder: the open journal takes
@@ -260,7 +318,7 @@ func (o *outbox) made(full bool, err error) {
 		o.state.Broken("outbox", e)
 	case err != nil:
 		o.state.Fail("outbox", e)
-	case was != nil:
+	case was != nil && o.fit():
 		o.state.OK("outbox")
 	}
 }
@@ -376,14 +434,16 @@ func probe(dir string) (full bool, err error) {
 func (o *outbox) stats(s *Stats) {
 	o.mu.Lock()
 	s.Dead, s.NotDurable = o.dead.count.Load(), o.notDurable
+	s.StoredBytes = o.size
 	j := o.j
 	o.mu.Unlock()
-	if j == nil {
-		return
+
+	if j != nil {
+		s.StoredBytes = j.length()
 	}
-	j.commit.Lock()
-	s.StoredBytes = j.size
-	j.commit.Unlock()
+	if err := o.whyNot(); err != nil {
+		s.StoreError = o.log.red.String(NewError("store", err).Error())
+	}
 }
 
 // unlock gives up a lock. Closing alone would leave it to a child process that
@@ -405,6 +465,10 @@ func (o *outbox) close(empty bool) error {
 	empty = empty && err == nil
 	if empty {
 		err = os.Remove(j.path)
+	} else {
+		o.mu.Lock()
+		o.size = j.size
+		o.mu.Unlock()
 	}
 	err = errors.Join(err, unlock(o.lock))
 	if empty { // Windows removes no open file

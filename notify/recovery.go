@@ -93,11 +93,13 @@ func (rec *recovery) load(r *replay) error {
 	}
 
 	rec.mu.Unlock()
-	if batch != nil {
+	if j := rec.keeper.out.journal(); j != nil && batch != nil {
+		before := j.length()
 		if err := rec.keeper.out.write(batch); err != nil {
 			rec.unload(ds)
 			return err
 		}
+		j.adopted(j.length() - before)
 	}
 
 	t.batch = nil

@@ -17,8 +17,12 @@ type Stats struct {
 	// Stored is the number of messages in the outbox that some receiver has
 	// not got.
 	Stored int
-	// StoredBytes is the size of the outbox's journal.
+	// StoredBytes is the size of the outbox's journal, after Close of the one that
+	// is left for the next start.
 	StoredBytes int64
+	// StoreError is why the outbox stores nothing now, redacted, as "outbox is
+	// full"; empty if it does.
+	StoreError string
 	// Dead counts deliveries given up and written to dead.jsonl.
 	Dead uint64
 	// NotDurable counts messages that the outbox could not store.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,5 +60,34 @@ func TestCloseDropsLock(t *testing.T) {
 	}
 	if _, err := filelock.TryLock(a); err == nil {
 		t.Fatal("TryLock of a closed file succeeded")
+	}
+}
+
+// Who holds a lock is read as it was written; of anything else nothing is said.
+func TestHolder(t *testing.T) {
+	t.Parallel()
+	f, err := os.Create(filepath.Join(t.TempDir(), "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	if got := filelock.HolderOf(f); got != (filelock.Holder{}) {
+		t.Errorf("an empty file gives %+v", got)
+	}
+
+	before := time.Now()
+	filelock.Beat(f, time.Minute)
+	got := filelock.HolderOf(f)
+	if got.PID != os.Getpid() || got.At.Before(before) || time.Since(got.At) < 0 || got.Every != time.Minute {
+		t.Errorf("got %+v", got)
+	}
+
+	for _, text := range []string{"1 2", "1 2 x", "1 2 3 4", "\x00\x00\x00", strings.Repeat("9", 80)} {
+		if err := errors.Join(f.Truncate(0), os.WriteFile(f.Name(), []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if got := filelock.HolderOf(f); got != (filelock.Holder{}) {
+			t.Errorf("%q gives %+v", text, got)
+		}
 	}
 }

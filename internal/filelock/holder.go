@@ -3,6 +3,8 @@ package filelock
 import (
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -29,12 +31,20 @@ func Beat(f *os.File, every time.Duration) {
 // HolderOf reads who holds the lock of f, or held it last. One that wrote nothing
 // is unknown.
 func HolderOf(f *os.File) Holder {
-	var pid int
-	var at, every int64
 	text := make([]byte, 64)
 	n, _ := f.ReadAt(text, 0) // short
-	if _, err := fmt.Sscanf(string(text[:n]), "%d %d %d", &pid, &at, &every); err != nil {
+	words := strings.Fields(string(text[:n]))
+	if len(words) != 3 {
 		return Holder{}
 	}
-	return Holder{PID: pid, At: time.Unix(0, at), Every: time.Duration(every)}
+
+	// fmt.Sscanf would bring 20 KB along.
+	var numbers [3]int64
+	for i, word := range words {
+		var err error
+		if numbers[i], err = strconv.ParseInt(word, 10, 64); err != nil {
+			return Holder{}
+		}
+	}
+	return Holder{PID: int(numbers[0]), At: time.Unix(0, numbers[1]), Every: time.Duration(numbers[2])}
 }

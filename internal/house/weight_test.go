@@ -61,11 +61,11 @@ var consumers = []consumer{
 		code: "sink, err := httpjson.New(&httpjson.Options{URL: \"http://127.0.0.1/\"})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\tlogs, err := logging.New(&logging.Options{Sink: sink})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\t_ = logs.Run(context.Background())",
 	},
 	{
-		name: "notify + notify/slack", imports: []string{"config/secret", "notify", "notify/slack"}, over: "net/http", maxMB: 1.05, modules: 0,
+		name: "notify + notify/slack", imports: []string{"config/secret", "notify", "notify/slack"}, over: "net/http", maxMB: 1.03, modules: 0,
 		code: "hook, err := slack.NewWebhook(secret.New(\"https://127.0.0.1/\"), nil)\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\thub, err := notify.New(&notify.Options{Receivers: []notify.Receiver{{Name: \"ops\", Notifier: hook}}})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\t_ = hub.Send(context.Background(), \"subject\", \"text\")",
 	},
 	{
-		name: "notify + notify/email", imports: []string{"notify", "notify/email"}, over: "net/http", maxMB: 1.0, modules: 4,
+		name: "notify + notify/email", imports: []string{"notify", "notify/email"}, over: "net/http", maxMB: 0.95, modules: 4,
 		code: "mail, err := email.New(&email.Options{Host: \"127.0.0.1\", From: \"a@example.com\", To: []string{\"b@example.com\"}})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\thub, err := notify.New(&notify.Options{Receivers: []notify.Receiver{{Name: \"ops\", Notifier: mail}}})\n\tif err != nil {\n\t\tpanic(err)\n\t}\n\t_ = hub.Send(context.Background(), \"subject\", \"text\")",
 	},
 	{
