@@ -148,7 +148,8 @@ func ask(ctx context.Context, s Settings, stdout io.Writer, _ *slog.Logger) erro
 	return nil
 }
 
-// agree compares the server's features with the data's, if it tells them.
+// agree compares the server's features with the data's, if it tells them: their
+// names, and by which run they were scaled.
 func agree(ctx context.Context, client *tfserving.Client, m tfserving.Model, data *dataset.Data) error {
 	metadata, err := client.Metadata(ctx, m)
 	if err != nil {
@@ -161,6 +162,11 @@ func agree(ctx context.Context, client *tfserving.Client, m tfserving.Model, dat
 	}
 	if !slices.EqualFunc(names, data.Features, func(a any, b string) bool { return a == b }) {
 		return fmt.Errorf("ask: the model was trained on the features %q, the data has %q: name the folder that it was trained on with -in, or train again", names, data.Features)
+	}
+	// Made-up data has none, and neither has a model that was trained on it.
+	learned, _ := own["fingerprint"].(string)
+	if learned != "" && data.Fingerprint != "" && learned != data.Fingerprint {
+		return errors.New("ask: the model was trained on rows that another run of features scaled, so its answers would be wrong: name the folder that it was trained on with -in, or train again")
 	}
 	return nil
 }

@@ -120,6 +120,19 @@ func TestTrainServeAsk(t *testing.T) {
 	if _, stderr, code := run(t, "ask", "-url", url, "-rows", "50"); code != 1 || !strings.Contains(stderr, "trained on the features") {
 		t.Errorf("ask with other features: exit code %d\n%s", code, stderr)
 	}
+	// So are the same columns that another run scaled.
+	path := filepath.Join(in, "features.json")
+	description, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, bytes.Replace(description, []byte(`"version":1`), []byte(`"seed":2,"version":1`), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, code := run(t, "ask", "-in", in, "-url", url); code != 1 || !strings.Contains(stderr, "another run of features scaled") {
+		t.Errorf("ask with rows of another scale: exit code %d\n%s", code, stderr)
+	}
+
 	if err := server.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}

@@ -43,8 +43,9 @@ func TestRead(t *testing.T) {
 	}
 	want := &dataset.Data{
 		Features: []string{"moisture", "grade=whole"}, Classes: []string{"no", "yes"},
-		Train: dataset.Table{X: [][]float32{{-0.25, 1}, {1e-3, 0}}, Y: []int32{0, 1}},
-		Test:  dataset.Table{X: [][]float32{{2, 1}}, Y: []int32{1}},
+		Fingerprint: "3bd01f66521c87309d1aeb0226b765739b12d6bb8544301274689fc9048ca19a", // of the text of features.json
+		Train:       dataset.Table{X: [][]float32{{-0.25, 1}, {1e-3, 0}}, Y: []int32{0, 1}},
+		Test:        dataset.Table{X: [][]float32{{2, 1}}, Y: []int32{1}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Read (-want +got):\n%s", diff)

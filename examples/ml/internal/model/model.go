@@ -29,6 +29,8 @@ type Spec struct {
 	Features []string `json:"features"`
 	// Classes are the names of the probabilities in an answer, in order.
 	Classes []string `json:"classes"`
+	// Fingerprint is that of the features.json it was trained on, if there was one.
+	Fingerprint string `json:"fingerprint,omitempty"`
 	// Hidden are the widths of the hidden layers.
 	Hidden []int `json:"hidden"`
 }

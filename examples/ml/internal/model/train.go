@@ -74,7 +74,7 @@ func (o Options) withDefaults(rows int) (Options, error) {
 // when ctx ends, with its error.
 func Train(ctx context.Context, data *dataset.Data, opts Options) (*Model, error) {
 	opts, err := opts.withDefaults(data.Train.Len())
-	spec := Spec{Features: data.Features, Classes: data.Classes, Hidden: opts.Hidden}
+	spec := Spec{Features: data.Features, Classes: data.Classes, Fingerprint: data.Fingerprint, Hidden: opts.Hidden}
 	if err := errors.Join(err, spec.check()); err != nil {
 		return nil, fmt.Errorf("model: train: %w", err)
 	}

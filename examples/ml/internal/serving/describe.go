@@ -37,6 +37,6 @@ func metadata(name string, version int, spec model.Spec) any {
 	return object{
 		"model_spec": object{"name": name, "signature_name": "", "version": strconv.Itoa(version)},
 		"metadata":   object{"signature_def": object{"signature_def": object{predictSignature: signature}}},
-		"svcblocks":  object{"features": spec.Features, "classes": spec.Classes},
+		"svcblocks":  object{"features": spec.Features, "classes": spec.Classes, "fingerprint": spec.Fingerprint},
 	}
 }
