@@ -60,6 +60,7 @@ func (b *builder) build(ctx context.Context) (*snapshot, error) {
 	b.collectSecrets(rv.Elem(), b.schema.Root.Shape)
 	warnings := append(b.reading.warnings, problemsOf(b.Decoder.Warnings)...)
 	if more := len(warnings) - maxProblems; more > 0 {
+		more += b.MoreWarnings
 		warnings = append(warnings[:maxProblems:maxProblems], Problem{Message: fmt.Sprintf("and %d more warnings", more)})
 	}
 	b.scrub.problems(warnings)
@@ -85,6 +86,7 @@ func (b *builder) report(problems []Problem) *Report {
 	r := &Report{Problems: problems}
 	if r.More = max(0, len(problems)-maxProblems); r.More > 0 {
 		r.Problems = problems[:maxProblems:maxProblems]
+		r.More += b.MoreMistakes
 	}
 	b.scrub.problems(r.Problems)
 	return r

@@ -121,7 +121,7 @@ func (p Problem) what() string {
 // settings at once. Get it with errors.As.
 type Report struct {
 	// Problems holds at least one problem, in the order of the layers and, in a
-	// file, of its lines; the first 100 if there are more.
+	// file, of its lines; 100 of them if there are more.
 	Problems []Problem
 	// More counts those that Problems leaves out.
 	More int

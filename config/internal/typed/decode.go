@@ -47,13 +47,38 @@ type Decoder struct {
 	// fromText reports a node whose text may stand for a list or a map.
 	FromText func(*doc.Node) bool
 
-	Mistakes []Mistake
-	Warnings []Mistake
+	// Mistakes and Warnings are those that are kept, of each at most maxKept with
+	// unknown keys and as many others.
+	Mistakes, Warnings []Mistake
+	// MoreMistakes and MoreWarnings count the rest.
+	MoreMistakes, MoreWarnings int
+
+	unknown, others int // that are kept
+
+	section *doc.Node // whose names were last looked at, and what that said
+	known   bool
 }
+
+// maxKept bounds what is kept of one kind: a file of another program may hold
+// hundreds of thousands of keys, and nobody reads on after the first hundred.
+const maxKept = 1000
+
+// note keeps a mistake, or counts it.
+func (d *Decoder) note(m Mistake) {
+	if d.others >= maxKept {
+		d.MoreMistakes++
+		return
+	}
+	d.others++
+	d.Mistakes = append(d.Mistakes, m)
+}
+
+// mistakes counts all of them.
+func (d *Decoder) mistakes() int { return len(d.Mistakes) + d.MoreMistakes }
 
 // Wrong reports a value that does not fit its key.
 func (d *Decoder) Wrong(n *doc.Node, s *Shape, key, want, hint string) {
-	d.Mistakes = append(d.Mistakes, Mistake{Node: n, Shape: s, Key: key, Want: want, Hint: hint})
+	d.note(Mistake{Node: n, Shape: s, Key: key, Want: want, Hint: hint})
 }
 
 // Value sets rv, of shape s, from n. It reports whether it could.
@@ -83,7 +108,7 @@ func (d *Decoder) Value(rv reflect.Value, s *Shape, n *doc.Node, key string) boo
 	case doc.Text:
 		want, hint, cause := setText(rv, s, n.Text)
 		if want != "" {
-			d.Mistakes = append(d.Mistakes, Mistake{Node: n, Shape: s, Key: key, Want: want, Hint: hint, Cause: cause})
+			d.note(Mistake{Node: n, Shape: s, Key: key, Want: want, Hint: hint, Cause: cause})
 		}
 		return want == ""
 	}
@@ -167,13 +192,13 @@ func (d *Decoder) mapping(rv reflect.Value, s *Shape, n *doc.Node, key string) b
 		item, full := n.Items[i], doc.JoinKey(key, k.Text)
 		kv := reflect.New(s.Key.Type).Elem()
 		if want, hint, _ := setText(kv, s.Key, k.Text); want != "" {
-			d.Mistakes = append(d.Mistakes, Mistake{Node: item, Name: k, Key: full, Got: k.Text, Want: "as a key " + want, Hint: hint})
+			d.note(Mistake{Node: item, Name: k, Key: full, Got: k.Text, Want: "as a key " + want, Hint: hint})
 			ok = false
 			continue
 		}
 
 		if first, twice := spelled[kv.Interface()]; twice && first.Mark == item.Mark {
-			d.Mistakes = append(d.Mistakes, Mistake{Node: item, Name: k, Key: full, Got: k.Text, Want: "each key once", Hint: "it is another spelling of a key above"})
+			d.note(Mistake{Node: item, Name: k, Key: full, Got: k.Text, Want: "each key once", Hint: "it is another spelling of a key above"})
 			ok = false
 			continue
 		}
@@ -200,7 +225,7 @@ func (d *Decoder) mapping(rv reflect.Value, s *Shape, n *doc.Node, key string) b
 
 // structure sets a struct within a list or map, where keys are not static.
 func (d *Decoder) structure(rv reflect.Value, s *Shape, n *doc.Node, key string) bool {
-	before := len(d.Mistakes)
+	before := d.mistakes()
 	failed := map[string]bool{}
 	Fill(rv, s)
 
@@ -231,24 +256,24 @@ func (d *Decoder) structure(rv reflect.Value, s *Shape, n *doc.Node, key string)
 		switch {
 		case !reachable:
 		case f.Rules.Required && (item == nil || item.Kind == doc.Null) && fv.IsZero():
-			d.Mistakes = append(d.Mistakes, Mistake{Kind: Missing, Node: n, Shape: f.Shape, Key: full})
+			d.note(Mistake{Kind: Missing, Node: n, Shape: f.Shape, Key: full})
 		case f.Rules.Required && !failed[k] && item != nil && IsEmpty(fv, f.Shape):
-			d.Mistakes = append(d.Mistakes, Mistake{Kind: Missing, Node: item, Shape: f.Shape, Key: full, Want: "empty"})
+			d.note(Mistake{Kind: Missing, Node: item, Shape: f.Shape, Key: full, Want: "empty"})
 		case item == nil && fv.IsZero():
 		case item != nil && item.Kind != doc.Null && f.Tags.ZeroIsDefault && fv.IsZero() && !failed[k]:
-			d.Mistakes = append(d.Mistakes, Mistake{Kind: OutOfRange, Node: item, Shape: f.Shape, Key: full, Want: ZeroMeans(f, fv)})
+			d.note(Mistake{Kind: OutOfRange, Node: item, Shape: f.Shape, Key: full, Want: ZeroMeans(f, fv)})
 		default:
 			if want := f.Rules.Check(fv, f.Shape); want != "" && !failed[k] {
 				at := item
 				if at == nil {
 					at = n
 				}
-				d.Mistakes = append(d.Mistakes, Mistake{Kind: OutOfRange, Node: at, Shape: f.Shape, Key: full, Want: want})
+				d.note(Mistake{Kind: OutOfRange, Node: at, Shape: f.Shape, Key: full, Want: want})
 			}
 		}
 	}
 
-	return len(d.Mistakes) == before
+	return d.mistakes() == before
 }
 
 // ZeroMeans says what to write in place of an explicit zero that would mean the
@@ -262,11 +287,21 @@ func ZeroMeans(f *Field, zero reflect.Value) string {
 // far as it looks like a key, has a value, and a key stands beside it or near. At
 // the top it needs none beside it: no slip makes a name there of a value.
 func (d *Decoder) Unknown(n *doc.Node, i int, s *Shape, section, hint string) {
+	if d.unknown >= maxKept {
+		if d.Lenient {
+			d.MoreWarnings++
+		} else {
+			d.MoreMistakes++
+		}
+		return
+	}
+	d.unknown++
+
 	k, item := n.Names[i], n.Items[i]
 	shown := k.Text
 	if s.hasSecret() {
 		shown, _, _ = strings.Cut(plainName.FindString(k.Text)+"…", "…")
-		beside := section == "" || slices.ContainsFunc(n.Names, func(other doc.Name) bool { return s.Struct.Names[other.Text] != nil })
+		beside := section == "" || d.knowsAny(n, s)
 		switch {
 		case hint == "" && (!beside || item.Kind == doc.Null):
 			shown = "…"
@@ -281,6 +316,16 @@ func (d *Decoder) Unknown(n *doc.Node, i int, s *Shape, section, hint string) {
 		return
 	}
 	d.Mistakes = append(d.Mistakes, f)
+}
+
+// knowsAny reports whether a field of s has one of the names in n. It remembers
+// the answer, as it is asked for each name of n that no field has.
+func (d *Decoder) knowsAny(n *doc.Node, s *Shape) bool {
+	if d.section != n {
+		d.section = n
+		d.known = slices.ContainsFunc(n.Names, func(other doc.Name) bool { return s.Struct.Names[other.Text] != nil })
+	}
+	return d.known
 }
 
 // Set sets what a path that [Within] gave leads to in rv, and makes what is
@@ -319,7 +364,7 @@ func (d *Decoder) Set(rv reflect.Value, s *Shape, path []string, n *doc.Node, ke
 func (d *Decoder) setEntry(rv reflect.Value, s *Shape, path []string, n *doc.Node, key string) bool {
 	kv := reflect.New(s.Key.Type).Elem()
 	if want, hint, _ := setText(kv, s.Key, path[0]); want != "" {
-		d.Mistakes = append(d.Mistakes, Mistake{Node: n, Key: key, Got: path[0], Want: "as a key " + want, Hint: hint})
+		d.note(Mistake{Node: n, Key: key, Got: path[0], Want: "as a key " + want, Hint: hint})
 		return false
 	}
 	if rv.IsNil() {
@@ -346,7 +391,7 @@ func (d *Decoder) setItem(rv reflect.Value, s *Shape, path []string, n *doc.Node
 	full := fmt.Sprintf("%s[%d]", key, i)
 	switch {
 	case i > rv.Len() || i == rv.Len() && s.Code == Array:
-		d.Mistakes = append(d.Mistakes, Mistake{
+		d.note(Mistake{
 			Node: n, Key: full, Got: fmt.Sprintf("item %d", i), Want: fmt.Sprintf("one of the %d items", rv.Len()),
 			Hint: fmt.Sprintf("the item after the last is %s[%d]", key, rv.Len()),
 		})
