@@ -61,7 +61,7 @@ func (l *deadLetters) append(line []byte) error {
 		}
 	}
 
-	f, err := safefile.OpenFile(l.path(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0, safefile.Policy{})
+	f, err := safefile.OpenFile(l.path(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0, l.conf.policy())
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (l *deadLetters) append(line []byte) error {
 func (l *deadLetters) redrive(ctx context.Context, known func(receiver string) bool, load func(*replay) error) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	data, err := safefile.ReadFile(l.path(), safefile.Policy{})
+	data, err := safefile.ReadFile(l.path(), l.conf.policy())
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	} else if err != nil {

@@ -97,7 +97,8 @@ func readFrame(data []byte) (*record, int) {
 // journal is the open file of one process. Records that come at the same time
 // are written and synced together.
 type journal struct {
-	path string
+	path   string
+	policy safefile.Policy
 
 	commit sync.Mutex // held while writing
 	f      *os.File
@@ -121,7 +122,7 @@ type batch struct {
 	err     error
 }
 
-func createJournal(path string) (*journal, error) {
+func createJournal(path string, policy safefile.Policy) (*journal, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
@@ -132,7 +133,7 @@ func createJournal(path string) (*journal, error) {
 	if err := f.Sync(); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &journal{path: path, f: f, size: int64(len(journalMagic)), grown: int64(len(journalMagic))}, nil
+	return &journal{path: path, policy: policy, f: f, size: int64(len(journalMagic)), grown: int64(len(journalMagic))}, nil
 }
 
 // add puts a frame into the batch that is written next.
@@ -280,7 +281,7 @@ func (j *journal) renew(live func() []*record) error {
 // was added so far. When it fails midway, the journal takes nothing more.
 func (j *journal) rewrite(frames []byte) error {
 	tmp := j.path + ".new"
-	if err := writeJournal(tmp, frames); err != nil {
+	if err := writeJournal(tmp, frames, j.policy); err != nil {
 		return err
 	}
 
@@ -290,7 +291,7 @@ func (j *journal) rewrite(frames []byte) error {
 	if err = errors.Join(err, atomicfile.Rename(tmp, j.path), atomicfile.SyncDir(filepath.Dir(j.path))); err != nil {
 		return err
 	}
-	if j.f, err = safefile.OpenFile(j.path, os.O_RDWR, 0, safefile.Policy{}); err != nil {
+	if j.f, err = safefile.OpenFile(j.path, os.O_RDWR, 0, j.policy); err != nil {
 		j.f = nil
 		return err
 	}
@@ -331,8 +332,8 @@ func (j *journal) moved() error {
 }
 
 // writeJournal writes a new journal whole.
-func writeJournal(path string, frames []byte) error {
-	f, err := safefile.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0, safefile.Policy{})
+func writeJournal(path string, frames []byte, policy safefile.Policy) error {
+	f, err := safefile.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0, policy)
 	if err != nil {
 		return err
 	}
@@ -370,8 +371,8 @@ func (j *journal) close() error {
 
 // readWhole reads a file that a crash may have left in any state, and that may be
 // missing.
-func readWhole(path string) ([]byte, error) {
-	data, err := safefile.ReadFile(path, safefile.Policy{})
+func readWhole(path string, policy safefile.Policy) ([]byte, error) {
+	data, err := safefile.ReadFile(path, policy)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/internal/options"
+	"github.com/svcblocks/svcblocks/internal/safefile"
 )
 
 // Options are the settings of a [Hub]. New copies them. The fields with a key are
@@ -185,6 +186,15 @@ type Outbox struct {
 	// MaxAge is when a message that cannot be delivered is given up, logged and
 	// written to dead.jsonl in Dir. Defaults to 24h; negative means never.
 	MaxAge time.Duration `koanf:"max_age" default:"24h" zero:"default" doc:"when a message is given up; negative: never"`
+	// Shared takes a Dir, and files in it, that another user owns or that
+	// everybody may write, as the mounts of WSL and Docker Desktop show all of
+	// theirs. Whoever may write Dir can have messages delivered.
+	Shared bool `koanf:"shared" doc:"take a folder that another user owns or may write"`
+}
+
+// policy says what is asked of Dir and of the files in it.
+func (o Outbox) policy() safefile.Policy {
+	return safefile.Policy{Shared: o.Shared, OptOut: "Outbox.Shared"}
 }
 
 const forever = time.Duration(1<<63 - 1)

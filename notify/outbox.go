@@ -112,7 +112,7 @@ func (o *outbox) open() error {
 }
 
 func (o *outbox) tryOpen() error {
-	if err := safefile.MakeDir(o.conf.Dir, safefile.Policy{}); err != nil {
+	if err := safefile.MakeDir(o.conf.Dir, o.conf.policy()); err != nil {
 		return err
 	}
 	home := filepath.Join(o.conf.Dir, newID(time.Now()))
@@ -133,7 +133,7 @@ func (o *outbox) tryOpen() error {
 	if err == nil {
 		filelock.Beat(lock, o.every)
 		// The last thing to appear: a folder without it is left alone.
-		j, err = createJournal(filepath.Join(home, journalName))
+		j, err = createJournal(filepath.Join(home, journalName), o.conf.policy())
 	}
 	if err == nil {
 		err = errors.Join(atomicfile.SyncDir(home), atomicfile.SyncDir(o.conf.Dir))
@@ -520,7 +520,7 @@ func (o *outbox) adopt(mine func(service, receiver string) bool, take func(*repl
 
 func (o *outbox) adoptFrom(dir string, mine func(service, receiver string) bool, take func(*replay) error, strangers map[stranger]int) error {
 	path := filepath.Join(dir, journalName)
-	lock, err := safefile.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0, safefile.Policy{})
+	lock, err := safefile.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0, o.conf.policy())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // it is gone
 	} else if err != nil {
@@ -543,7 +543,7 @@ func (o *outbox) adoptFrom(dir string, mine func(service, receiver string) bool,
 	}
 	_, err = os.Stat(path)
 	there := err == nil
-	data, err := readWhole(path)
+	data, err := readWhole(path, o.conf.policy())
 	if err != nil {
 		return err
 	}
@@ -583,7 +583,7 @@ func (o *outbox) adoptFrom(dir string, mine func(service, receiver string) bool,
 			}
 		}
 
-		if err := writeJournal(path+".new", frames); err != nil {
+		if err := writeJournal(path+".new", frames, o.conf.policy()); err != nil {
 			return err
 		}
 		return errors.Join(atomicfile.Rename(path+".new", path), atomicfile.SyncDir(dir))
@@ -616,7 +616,7 @@ func (o *outbox) held(dir string, holder filelock.Holder) error {
 		return nil
 	}
 
-	data, err := readWhole(filepath.Join(dir, journalName))
+	data, err := readWhole(filepath.Join(dir, journalName), o.conf.policy())
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ package notify_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -62,5 +63,32 @@ func TestPlantedLinks(t *testing.T) {
 				t.Errorf("the file behind the link is now %q (%v)", left, err)
 			}
 		})
+	}
+}
+
+// A folder that everybody may write is taken where Shared says so, as the mounts of
+// some systems show every folder.
+func TestSharedOutbox(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "outbox")
+	if err := errors.Join(os.Mkdir(dir, 0o700), os.Chmod(dir, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	options := func(shared bool) *notify.Options {
+		return &notify.Options{
+			Receivers: []notify.Receiver{{Name: "f", Notifier: &fake{}}},
+			Outbox:    notify.Outbox{Dir: dir, Shared: shared}, Logger: slog.New(slog.DiscardHandler),
+		}
+	}
+
+	if hub, err := notify.New(options(false)); err == nil || !strings.Contains(err.Error(), "set Outbox.Shared") {
+		t.Fatalf("New = %v, %v; want the opt-out's name", hub, err)
+	}
+	hub := newHub(t, options(true))
+	if err := hub.Send(t.Context(), "s", "t"); err != nil {
+		t.Error(err)
+	}
+	if err := hub.Close(); err != nil {
+		t.Error(err)
 	}
 }

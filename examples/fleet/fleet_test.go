@@ -557,6 +557,11 @@ func TestCommands(t *testing.T) {
 	if _, stderr, code := run(t, "", "healthcheck", "-listen", at); code != 0 {
 		t.Errorf("healthcheck: %d %s", code, stderr)
 	}
+	// Another address than 127.0.0.1 is asked as it is.
+	_, port, _ := strings.Cut(at, ":")
+	if _, _, code := run(t, "", "healthcheck", "-listen", "127.0.0.2:"+port); code != 1 {
+		t.Errorf("healthcheck of an address where nobody listens: %d", code)
+	}
 	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}

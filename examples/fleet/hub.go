@@ -19,6 +19,7 @@ import (
 	"github.com/svcblocks/svcblocks/examples/fleet/internal/crew"
 	"github.com/svcblocks/svcblocks/examples/fleet/internal/page"
 	"github.com/svcblocks/svcblocks/examples/fleet/internal/queue"
+	"github.com/svcblocks/svcblocks/internal/safehttp"
 	"github.com/svcblocks/svcblocks/notify"
 	"github.com/svcblocks/svcblocks/notify/email"
 	"github.com/svcblocks/svcblocks/notify/slack"
@@ -90,7 +91,7 @@ func withHub(ctx context.Context, e env, also func(context.Context, running) err
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	at := "http://" + shown(listener.Addr())
+	at := "http://" + shown(listener.Addr().String())
 	_, _ = fmt.Fprintf(e.stdout, "fleet: page at %s, queue at %s (Ctrl-C ends it)\n", at, nc.ConnectedUrlRedacted())
 
 	ctx, end := context.WithCancelCause(ctx)
@@ -139,7 +140,7 @@ func connect(ctx context.Context, s Settings, log *slog.Logger) (*nats.Conn, fun
 	}
 
 	embedded, err := broker.StartServer(ctx, broker.ServerOptions{
-		Listen: s.NATS.Listen, Dir: filepath.Join(s.DataDir, "nats"), Token: s.NATS.Token, DisableSync: s.NATS.DisableSync, Logger: log,
+		Listen: s.NATS.Listen, Dir: filepath.Join(s.DataDir, "nats"), Token: s.NATS.Token, DisableSync: s.NATS.DisableSync, Shared: s.Shared, Logger: log,
 	})
 	if err != nil {
 		return nil, nil, err
@@ -153,12 +154,12 @@ func connect(ctx context.Context, s Settings, log *slog.Logger) (*nats.Conn, fun
 }
 
 // shown is an address that a reader on this machine can open.
-func shown(addr net.Addr) string {
-	host, port, err := net.SplitHostPort(addr.String())
+func shown(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return addr.String()
+		return addr
 	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
 	return net.JoinHostPort(host, port)
@@ -206,7 +207,7 @@ func openAlerts(s Settings, log *slog.Logger) (*notify.Hub, error) {
 	if len(receivers) == 0 {
 		return nil, nil
 	}
-	return notify.New(&notify.Options{Receivers: receivers, Outbox: notify.Outbox{Dir: filepath.Join(s.DataDir, "outbox")}, Logger: log})
+	return notify.New(&notify.Options{Receivers: receivers, Outbox: notify.Outbox{Dir: filepath.Join(s.DataDir, "outbox"), Shared: s.Shared}, Logger: log})
 }
 
 // tell sends a dead letter. All of one reason are one trouble, so that a site
@@ -227,16 +228,12 @@ func tell(alerts *notify.Hub) func(context.Context, queue.DeadLetter) error {
 func healthcheck(ctx context.Context, e env) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	_, port, err := net.SplitHostPort(e.settings.Listen)
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:"+port+"/readyz", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+shown(e.settings.Listen)+"/readyz", nil)
 	if err != nil {
 		return err
 	}
 
-	res, err := http.DefaultClient.Do(req)
+	res, err := safehttp.NewProbe(5 * time.Second).Do(req)
 	if err != nil {
 		return err
 	}

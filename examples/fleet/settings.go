@@ -27,6 +27,7 @@ type Settings struct {
 	Listen  string          `koanf:"listen" required:"true" doc:"hub: host:port of the page; port 0 takes a free one"`
 	Hosts   []string        `koanf:"hosts" doc:"hub: further names by which the page is asked, as fleet.example; addresses, localhost and the host of listen always are"`
 	DataDir string          `koanf:"data_dir" required:"true" doc:"hub: folder of the streams and of messages on their way"`
+	Shared  bool            `koanf:"data_shared" doc:"hub: take a data_dir that another user owns or may write, as mounts of WSL and Docker Desktop show theirs"`
 	Workers int             `koanf:"workers" min:"0" max:"64" doc:"hub: workers in the hub's own process; demo: 3 if 0"`
 	Jobs    int             `koanf:"jobs" min:"1" max:"10000000" doc:"demo: pages of the site that comes along"`
 	Egress  string          `koanf:"egress" required:"true" doc:"worker: the SOCKS port of Tor, host:port, or direct for this machine's own address"`

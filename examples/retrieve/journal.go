@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/svcblocks/svcblocks/internal/filelock"
+	"github.com/svcblocks/svcblocks/internal/safefile"
 )
 
 // journalName is the file, beside the results, of a run that is not done.
@@ -28,7 +29,7 @@ func openJournal(dir, site string, fresh bool) (j *journal, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, journalName), os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := safefile.OpenFile(filepath.Join(dir, journalName), os.O_RDWR|os.O_CREATE, 0o644, safefile.Policy{Shared: true})
 	if err != nil {
 		return nil, err
 	}

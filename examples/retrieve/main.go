@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/examples/internal/tea"
+	"github.com/svcblocks/svcblocks/internal/safehttp"
 	"github.com/svcblocks/svcblocks/scrape"
 )
 
@@ -128,7 +129,7 @@ func serve(h http.Handler) (address string, stop func() error, err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	srv := &http.Server{Handler: safehttp.ThisMachine().Handler(h), ReadHeaderTimeout: 10 * time.Second}
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(l) }()
 	return "http://" + l.Addr().String() + "/", func() error {

@@ -248,6 +248,20 @@ func TestOneRunAtATime(t *testing.T) {
 	}
 }
 
+// A link that somebody planted in the journal's place is not followed.
+func TestPlantedJournal(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	victim := filepath.Join(dir, "victim")
+	testenv.Symlink(t, victim, filepath.Join(dir, journalName))
+	if j, err := openJournal(dir, "site", false); err == nil || !strings.Contains(err.Error(), "symbolic link") {
+		t.Errorf("openJournal = %v, %v", j, err)
+	}
+	if _, err := os.Lstat(victim); err == nil {
+		t.Error("a file was made where the link leads")
+	}
+}
+
 // A site whose markup changed does not replace good results with few.
 func TestTooManyBadRows(t *testing.T) {
 	t.Parallel()

@@ -76,6 +76,24 @@ func ask(t *testing.T, address, host string) (int, string) {
 	return res.StatusCode, string(body)
 }
 
+// A link that somebody planted in the place of the address is not followed.
+func TestPlantedAddress(t *testing.T) {
+	dir := t.TempDir()
+	victim := filepath.Join(dir, "victim")
+	testenv.Symlink(t, victim, filepath.Join(dir, "address"))
+	for range 2 {
+		if err := writeAddress(dir, "127.0.0.1:1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Lstat(victim); err == nil {
+		t.Error("a file was made where the link leads")
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, "address")); err != nil || string(text) != "127.0.0.1:1" {
+		t.Errorf("address = %q, %v", text, err)
+	}
+}
+
 func TestServes(t *testing.T) {
 	address, stop := start(t, "-hosts", "watch.example")
 	testenv.Eventually(t, func() error {
@@ -93,6 +111,7 @@ func TestServes(t *testing.T) {
 		{"/", "", 200, "<h1>https://site.invalid/</h1>"},
 		{"/", "watch.example:8080", 200, "https://site.invalid/"},
 		{"/", "localhost", 200, "https://site.invalid/"},
+		{"/", "Watch.example.", 200, "https://site.invalid/"},
 		{"/", "rebind.attacker.example", 421, "hosts"},
 		{"/metrics", "rebind.attacker.example", 421, "hosts"},
 		{"/healthz", "10.1.2.3:8080", 200, ""},

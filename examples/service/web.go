@@ -35,7 +35,7 @@ func serve(ctx context.Context, cfg *settings, server *http.Server, log *slog.Lo
 	}
 	// Where -healthcheck finds this process, whatever flag or variable said so.
 	address := strings.NewReplacer("[::]", "localhost", "0.0.0.0", "localhost").Replace(listener.Addr().String())
-	if err := os.WriteFile(filepath.Join(cfg.DataDir, "address"), []byte(address), 0o600); err != nil {
+	if err := writeAddress(cfg.DataDir, address); err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	log.Info("serving", "address", listener.Addr().String(), "site", cfg.Site.URL)
@@ -58,6 +58,20 @@ func serve(ctx context.Context, cfg *settings, server *http.Server, log *slog.Lo
 		return nil
 	})
 	return group.Wait()
+}
+
+// writeAddress writes the file anew, so that no link in its place is followed.
+func writeAddress(dir, address string) error {
+	path := filepath.Join(dir, "address")
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(address)
+	return errors.Join(err, f.Close())
 }
 
 // newHandler serves the page, the probes and the metrics.
@@ -85,7 +99,7 @@ func newHandler(w *watcher, logs *logging.Logs) http.Handler {
 			"looks", fmt.Sprint(seen.Looks), "changes", fmt.Sprint(seen.Changes), "looked", seen.Looked.UTC().Format(time.DateTime),
 			"part", fmt.Sprintf("%.2000s", seen.Part)))
 	})
-	return onlyHosts(func() []string { return w.store.Get().Hosts }, mux)
+	return onlyHosts(func() []string { return append([]string{w.store.Get().Listen}, w.store.Get().Hosts...) }, mux)
 }
 
 // fill puts values into a page at {{name}}, escaped. A page of this size needs no
@@ -121,13 +135,19 @@ func ready(ctx context.Context, w *watcher, logs *logging.Logs) (text string, lo
 // of another site may point its own name to this machine (DNS rebinding).
 func onlyHosts(names func() []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := strings.ToLower((&url.URL{Host: r.Host}).Hostname())
-		if net.ParseIP(host) == nil && host != "localhost" && !slices.Contains(names(), host) {
+		host := hostname(r.Host)
+		listed := slices.ContainsFunc(names(), func(name string) bool { return hostname(name) == host })
+		if net.ParseIP(host) == nil && host != "localhost" && !listed {
 			http.Error(w, "asked for under a name that is not in the setting hosts", http.StatusMisdirectedRequest)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// hostname returns the name of a host, in small letters, without its port.
+func hostname(host string) string {
+	return strings.TrimSuffix(strings.ToLower((&url.URL{Host: host}).Hostname()), ".")
 }
 
 // healthcheck asks the service that keeps its data in dir. A proxy of the

@@ -123,6 +123,7 @@ func openHub(cfg settings.Settings, r *receivers, logger *slog.Logger) (hub *not
 	options.CloseTimeout = part(cfg.ShutdownTimeout, deliverPart)
 	options.Secrets = cfg.Secrets()
 	options.Outbox.Dir = cmp.Or(options.Outbox.Dir, filepath.Join(cfg.DataDir, "outbox"))
+	options.Outbox.Shared = options.Outbox.Shared || cfg.DataShared
 	if hub, err = notify.New(&options); err != nil {
 		return nil, nil, nil, fmt.Errorf("%w (the receivers are those that have settings; the outbox is in data_dir)", err)
 	}

@@ -124,7 +124,7 @@ func (a *assembly) openHistory(context.Context) (err error) {
 	if a.demoSite {
 		name = "demo.db"
 	}
-	if a.history, err = history.Open(filepath.Join(a.cfg.DataDir, name), history.Options{GoneAfter: a.cfg.Site.GoneAfter}); err != nil {
+	if a.history, err = history.Open(filepath.Join(a.cfg.DataDir, name), history.Options{GoneAfter: a.cfg.Site.GoneAfter, Shared: a.cfg.DataShared}); err != nil {
 		return err
 	}
 	a.onClose(a.history.Close)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -18,6 +17,8 @@ import (
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/internal/loopback"
+	"github.com/svcblocks/svcblocks/internal/redact"
+	"github.com/svcblocks/svcblocks/internal/safefile"
 )
 
 // ServerOptions are the settings of an embedded server. Dir is required.
@@ -32,6 +33,8 @@ type ServerOptions struct {
 	// DisableSync leaves it to the operating system when messages reach the
 	// disk. A killed process loses none either way; a power cut may.
 	DisableSync bool
+	// Shared takes a Dir that another user owns, or that everybody may write.
+	Shared bool
 	// Logger gets the server's warnings and errors. Nil discards.
 	Logger *slog.Logger
 }
@@ -62,7 +65,8 @@ func StartServer(ctx context.Context, opts ServerOptions) (*Server, error) {
 	if port == 0 {
 		port = server.RANDOM_PORT
 	}
-	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
+	// Whoever may write the folder may plant jobs and results.
+	if err := safefile.MakeDir(opts.Dir, safefile.Policy{Shared: opts.Shared, OptOut: "data_shared"}); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 
@@ -175,7 +179,8 @@ func Dial(ctx context.Context, opts DialOptions) (*nats.Conn, error) {
 	}
 	nc, err := nats.Connect(opts.URL, options...)
 	if err != nil {
-		return nil, fmt.Errorf("broker: connect: %w", err)
+		// The address may hold a password, and what cannot be read is quoted.
+		return nil, fmt.Errorf("broker: connect: %s", redact.URLs(err.Error()))
 	}
 
 	patience := time.Now().Add(time.Second)

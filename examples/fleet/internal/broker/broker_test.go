@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -29,7 +30,11 @@ func TestStartErrors(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for name, tt := range map[string]struct {
+	writable := filepath.Join(t.TempDir(), "writable")
+	if err := errors.Join(os.Mkdir(writable, 0o700), os.Chmod(writable, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
 		opts broker.ServerOptions
 		want string
 	}{
@@ -39,7 +44,14 @@ func TestStartErrors(t *testing.T) {
 		"open to everyone": {broker.ServerOptions{Listen: "0.0.0.0:0", Dir: t.TempDir()}, "set nats.token"},
 		"every address":    {broker.ServerOptions{Listen: ":0", Dir: t.TempDir()}, "set nats.token"},
 		"in use":           {broker.ServerOptions{Listen: strings.TrimPrefix(other.URL(), "nats://"), Dir: t.TempDir()}, "address already in use"},
-	} {
+	}
+	if runtime.GOOS != "windows" { // there are no such bits there
+		tests["others may write"] = struct {
+			opts broker.ServerOptions
+			want string
+		}{broker.ServerOptions{Listen: "127.0.0.1:0", Dir: writable}, "everybody may write it"}
+	}
+	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, err := broker.StartServer(context.Background(), tt.opts)
@@ -51,6 +63,16 @@ func TestStartErrors(t *testing.T) {
 				t.Errorf("error %v, want one with %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// The address of a server may hold a password; what is no address is quoted.
+func TestAddressIsNotShown(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{"nats://ann:hunter2%zz@nats.example:4222", "nats://ann:hunter2@nats.example:x", "://hunter2@nats.example"} {
+		if _, err := broker.Dial(t.Context(), broker.DialOptions{URL: url}); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("Dial(%q) = %v", url, err)
+		}
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/svcblocks/svcblocks/internal/safehttp"
 )
 
 // Site serves pages at /page/N on a loopback address. Make it with [Start].
@@ -37,7 +39,7 @@ func Start(ctx context.Context, delay time.Duration) (*Site, error) {
 	s := &Site{listener: listener, delay: delay, hits: map[string]int{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /page/{number}", s.page)
-	s.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	s.server = &http.Server{Handler: safehttp.ThisMachine().Handler(mux), ReadHeaderTimeout: 10 * time.Second}
 	s.served.Go(func() { _ = s.server.Serve(listener) }) // it ends with Close
 	return s, nil
 }

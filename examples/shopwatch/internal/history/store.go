@@ -21,6 +21,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/examples/internal/extract"
 	causes "github.com/svcblocks/svcblocks/internal/health"
+	"github.com/svcblocks/svcblocks/internal/safefile"
 )
 
 // ErrLocked says that another process has the file open.
@@ -44,6 +45,8 @@ type Options struct {
 	// LockTimeout is how long Open waits for another process to let go of the
 	// file. Defaults to 2s.
 	LockTimeout time.Duration
+	// Shared takes a file that another user owns, or that everybody may write.
+	Shared bool
 }
 
 var (
@@ -123,7 +126,7 @@ func advice(err error, setting string) string {
 
 // open opens the file for bbolt, and remembers which one it is.
 func (s *Store) open(path string, flag int, perm fs.FileMode) (*os.File, error) {
-	f, err := os.OpenFile(path, flag, perm)
+	f, err := safefile.OpenFile(path, flag, perm, safefile.Policy{Shared: s.opts.Shared, OptOut: "data_shared"})
 	if err != nil {
 		return nil, err
 	}

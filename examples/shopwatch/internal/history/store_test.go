@@ -19,6 +19,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/examples/internal/extract"
 	"github.com/svcblocks/svcblocks/examples/shopwatch/internal/history"
+	"github.com/svcblocks/svcblocks/internal/testenv"
 )
 
 func TestMain(m *testing.M) {
@@ -378,6 +379,18 @@ func TestOpenErrors(t *testing.T) {
 		_, err := history.Open(path, history.Options{})
 		if err == nil || !strings.Contains(err.Error(), "move the file away") {
 			t.Errorf("error = %v, want advice", err)
+		}
+	})
+	t.Run("planted link", func(t *testing.T) {
+		t.Parallel()
+		victim, path := filepath.Join(dir, "victim"), filepath.Join(dir, "link.db")
+		testenv.Symlink(t, victim, path)
+		_, err := history.Open(path, history.Options{})
+		if err == nil || !strings.Contains(err.Error(), "remove the link") {
+			t.Errorf("error = %v, want advice", err)
+		}
+		if _, err := os.Lstat(victim); err == nil {
+			t.Error("a file was made where the link leads")
 		}
 	})
 	t.Run("folder is a file", func(t *testing.T) {

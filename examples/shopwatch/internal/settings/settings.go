@@ -31,6 +31,7 @@ const Demo = "demo"
 type Settings struct {
 	Listen          string          `koanf:"listen" doc:"host:port of the status page; port 0 takes a free one"`
 	DataDir         string          `koanf:"data_dir" doc:"folder for the history and the outbox"`
+	DataShared      bool            `koanf:"data_shared" doc:"take a data_dir that another user owns or may write, as mounts of WSL and Docker Desktop show theirs"`
 	ShutdownTimeout time.Duration   `koanf:"shutdown_timeout" min:"1s" max:"10m" doc:"how long pages on their way, log lines and messages may take at the end"`
 	SecretsEvery    time.Duration   `koanf:"secrets_every" doc:"how often references such as ref+vault://… are resolved anew, beside what their leases ask for; negative: never"`
 	Site            Site            `koanf:"site"`
