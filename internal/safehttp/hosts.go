@@ -50,6 +50,10 @@ func NewHosts(setting string, hosts ...string) (*Hosts, error) {
 	return h, nil
 }
 
+// ThisMachine is a Hosts without names: it answers to addresses and to this
+// machine's own names alone.
+func ThisMachine() *Hosts { return &Hosts{} }
+
 // Allow reports whether the server answers to host, which may have a port. A
 // request without a host comes from no browser.
 func (h *Hosts) Allow(host string) bool {
@@ -68,8 +72,12 @@ func (h *Hosts) Handler(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
+		help := "ask for it by an address, or as localhost"
+		if h.setting != "" {
+			help = "if it should, list it in " + h.setting
+		}
 		w.Header().Set("Cache-Control", "no-store")
-		http.Error(w, fmt.Sprintf("this server does not answer to the host %.100q: if it should, list it in %s", r.Host, h.setting), http.StatusMisdirectedRequest)
+		http.Error(w, fmt.Sprintf("this server does not answer to the host %.100q: %s", r.Host, help), http.StatusMisdirectedRequest)
 	})
 }
 

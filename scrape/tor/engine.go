@@ -192,6 +192,7 @@ func dialSSH(ctx context.Context, u *url.URL) (net.Conn, error) {
 	}
 
 	c := &sshConn{cmd: exec.CommandContext(ctx, "ssh", append(args, "--", u.Hostname(), "docker", "system", "dial-stdio")...)}
+	c.cmd.Env = childEnviron("SSH_AUTH_SOCK", "KRB5CCNAME") // where the user's keys and tickets are
 	c.wait = sync.OnceValue(c.cmd.Wait)
 	c.cmd.Stderr = &c.stderr
 	c.cmd.WaitDelay = time.Second
@@ -217,6 +218,15 @@ func (c *sshConn) Read(p []byte) (int, error) {
 		if failed := c.wait(); failed != nil {
 			return 0, fmt.Errorf("ssh: %w: %s", failed, bytes.TrimSpace(c.stderr.Bytes()))
 		}
+	}
+	return n, err
+}
+
+// Write asks the engine. That ssh has ended is told by Read, which knows why.
+func (c *sshConn) Write(p []byte) (int, error) {
+	n, err := c.WriteCloser.Write(p)
+	if err != nil && !errors.Is(err, os.ErrClosed) {
+		return len(p), nil
 	}
 	return n, err
 }

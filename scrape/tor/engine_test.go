@@ -41,7 +41,10 @@ func TestDockerHost(t *testing.T) { // not parallel: it sets the environment
 	if err := os.WriteFile(answer, fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(published), published), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	script := "#!/bin/sh\necho \"$@\" > " + called + "\ncase \"$*\" in *refused*) echo 'Permission denied (publickey).' >&2; exit 255;; esac\nread line\ncat " + answer + "\n"
+	known := filepath.Join(dir, "known")
+	t.Setenv("APP_PASSWORD", "canary of the environment")
+	t.Setenv("SSH_AUTH_SOCK", "/run/agent")
+	script := "#!/bin/sh\necho \"$@\" > " + called + "\nenv > " + known + "\ncase \"$*\" in *refused*) echo 'Permission denied (publickey).' >&2; exit 255;; esac\nread line\ncat " + answer + "\n"
 	if err := os.WriteFile(filepath.Join(dir, "ssh"), []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -69,6 +72,9 @@ func TestDockerHost(t *testing.T) { // not parallel: it sets the environment
 	}
 	if text, err := os.ReadFile(called); err != nil || strings.TrimSpace(string(text)) != "-T -o BatchMode=yes -- refused docker system dial-stdio" {
 		t.Errorf("ssh was called with %q, %v", text, err)
+	}
+	if text, err := os.ReadFile(known); err != nil || !strings.Contains(string(text), "SSH_AUTH_SOCK=/run/agent") || strings.Contains(string(text), "canary") {
+		t.Errorf("ssh knows a secret, or no socket of an agent (%d bytes, %v)", len(text), err)
 	}
 }
 

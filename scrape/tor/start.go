@@ -152,15 +152,16 @@ func (p *process) start(binary string, o Options) error {
 	return nil
 }
 
-// childEnviron is what Tor, and the transports that it runs, get to know of this
-// process's environment: where programs and folders are. Tor reads what anybody
-// sends, and the environment often holds every secret of a service.
-func childEnviron() []string {
+// childEnviron is what a program that is started here, and those that it starts,
+// get to know of this process's environment: where programs and folders are, and
+// what is named as well. Tor reads what anybody sends, and the environment often
+// holds every secret of a service.
+func childEnviron(more ...string) []string {
 	var env []string
-	for _, name := range []string{
+	for _, name := range append(more,
 		"PATH", "HOME", "TMPDIR",
 		"SYSTEMROOT", "TEMP", "TMP", "APPDATA", "LOCALAPPDATA", "USERPROFILE", // Windows
-	} {
+	) {
 		if value, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+value)
 		}

@@ -3,6 +3,7 @@ package deploy_test
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -10,14 +11,17 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/svcblocks/svcblocks/internal/testenv/nginx"
 )
 
 // front is nginx as deployed, but for addresses and files, before a service of
-// the test's.
-func front(t *testing.T, service http.Handler) *nginx.Server {
+// the test's. Further texts of the configuration are replaced as change says, in
+// pairs.
+func front(t *testing.T, service http.Handler, change ...string) *nginx.Server {
 	t.Helper()
 	backend := httptest.NewServer(service)
 	t.Cleanup(backend.Close)
@@ -26,13 +30,17 @@ func front(t *testing.T, service http.Handler) *nginx.Server {
 		t.Fatal(err)
 	}
 	config := string(text)
-	for old, replacement := range map[string]string{
+	replacements := map[string]string{
 		"listen 8443 ":                  "listen {{TLS_ADDR}} ",
 		"/run/secrets/tls_certificate;": "{{CERT}};",
 		"/run/secrets/tls_key;":         "{{KEY}};",
 		"http://service:8080;":          backend.URL + ";",
 		"access_log /dev/stdout json;":  "",
-	} {
+	}
+	for i := 0; i < len(change); i += 2 {
+		replacements[change[i]] = change[i+1]
+	}
+	for old, replacement := range replacements {
 		if strings.Count(config, old) != 1 {
 			t.Fatalf("%q stands %d times in service.conf", old, strings.Count(config, old))
 		}
@@ -234,6 +242,64 @@ func TestNginxLimitsTheRate(t *testing.T) {
 	if count[http.StatusTooManyRequests] == 0 || count[http.StatusOK] < 41 || len(count) != 2 {
 		t.Errorf("of 300 requests in a row: %v, want at least 41 with 200, and some with 429", count)
 	}
+}
+
+// A reader of IPv6 has 2^64 addresses, and is one reader all the same.
+func TestNginxLimitsNetworks(t *testing.T) {
+	t.Parallel()
+	service := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	for name, tc := range map[string]struct {
+		address func(i int) string
+		limited bool
+	}{
+		"one network of IPv6":      {func(i int) string { return fmt.Sprintf("2a00:1:2:3:%x:%x::1", i, i) }, true},
+		"a network each":           {func(i int) string { return fmt.Sprintf("2a00:1:2:%x::1", i) }, false},
+		"IPv4":                     {func(i int) string { return fmt.Sprintf("198.51.100.%d", i%256) }, false},
+		"IPv4 on a socket of IPv6": {func(i int) string { return fmt.Sprintf("::ffff:198.51.100.%d", i%256) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			// The real_ip module makes what it is told the reader's address.
+			server := front(t, service, "server_name _;", "server_name _; set_real_ip_from 127.0.0.1; real_ip_header X-Test-Address;")
+			client := reader(t, server, nil)
+
+			// Many at a time are more than 20 a second, also on a busy machine.
+			var limited, passed atomic.Int64
+			var group sync.WaitGroup
+			for worker := range 16 {
+				group.Go(func() {
+					for i := worker; i < 400; i += 16 {
+						switch status, err := statusFor(t.Context(), client, "https://"+server.TLSAddr+"/", tc.address(i)); status {
+						case http.StatusOK:
+							passed.Add(1)
+						case http.StatusTooManyRequests:
+							limited.Add(1)
+						default:
+							t.Errorf("%s: %d, %v", tc.address(i), status, err)
+						}
+					}
+				})
+			}
+			group.Wait()
+			if passed.Load() < 41 || (limited.Load() > 0) != tc.limited {
+				t.Errorf("of 400 requests %d passed and %d were too many; want such: %v", passed.Load(), limited.Load(), tc.limited)
+			}
+		})
+	}
+}
+
+// statusFor asks as a reader of the given address would.
+func statusFor(ctx context.Context, client *http.Client, url, address string) (int, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("X-Test-Address", address)
+	res, err := client.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	return res.StatusCode, res.Body.Close()
 }
 
 func TestNginxForwards(t *testing.T) {

@@ -68,7 +68,19 @@ func run(check bool) error {
 	if err := os.WriteFile(torrc, []byte(text), 0o600); err != nil {
 		return err
 	}
-	return syscall.Exec(program, []string{program, "--defaults-torrc", "/dev/null", "-f", torrc}, os.Environ())
+	return syscall.Exec(program, []string{program, "--defaults-torrc", "/dev/null", "-f", torrc}, environ())
+}
+
+// environ is what Tor gets to know of the container's environment, which may hold
+// secrets that were meant for other programs.
+func environ() []string {
+	var env []string
+	for _, name := range []string{"PATH", "HOME", "TMPDIR"} {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
 }
 
 // readPassword reads the control port's password, without the line's end.

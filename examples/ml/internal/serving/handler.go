@@ -50,6 +50,7 @@ func (m *Models) Handler() http.Handler {
 			answer = map[string]string{"error": err.Error()}
 		}
 		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.WriteHeader(status)
 		_ = json.NewEncoder(w).Encode(answer) // a client who left is no error of ours
 	})

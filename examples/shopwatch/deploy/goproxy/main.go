@@ -19,6 +19,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/svcblocks/svcblocks/internal/safehttp"
 )
 
 func main() {
@@ -50,7 +52,7 @@ func run(args []string) error {
 		return err
 	}
 	server := &http.Server{
-		Handler:           http.FileServer(http.Dir(filepath.Join(cache, "cache", "download"))),
+		Handler:           safehttp.ThisMachine().Handler(http.FileServer(http.Dir(filepath.Join(cache, "cache", "download")))),
 		ReadHeaderTimeout: 10 * time.Second,
 	}
 	served := make(chan error, 1)

@@ -18,7 +18,21 @@ func (a admitted) user(subject, email string) bool {
 	if len(a.users) == 0 || slices.Contains(a.users, subject) {
 		return true
 	}
-	return email != "" && slices.ContainsFunc(a.users, func(u string) bool { return strings.EqualFold(u, email) })
+	return email != "" && slices.ContainsFunc(a.users, func(u string) bool { return sameAddress(u, email) })
+}
+
+// sameAddress compares e-mail addresses, whatever the case of their ASCII
+// letters. Other letters are not folded: the Kelvin sign would be a k, and a
+// mailbox with it another person's.
+func sameAddress(a, b string) bool { return lowerASCII(a) == lowerASCII(b) }
+
+func lowerASCII(s string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}, s)
 }
 
 // token reports whether a token is of an admitted client and speaks for an

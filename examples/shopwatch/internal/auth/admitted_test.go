@@ -141,6 +141,49 @@ func TestManyLogouts(t *testing.T) {
 	}
 }
 
+// The length of a session holds as it is set now, and what ended stays so when it
+// is set anew.
+func TestSessionSetAnew(t *testing.T) {
+	t.Parallel()
+	store := &logouts{ended: map[string]time.Time{}}
+	lasts := func(d time.Duration) func(*auth.Options) {
+		return func(o *auth.Options) { o.SessionKey, o.Logouts, o.Session = secret.New(sessionKey), store, d }
+	}
+	f := start(t, lasts(8*time.Hour))
+	old, err := f.auth.SealSessionOf(time.Now().Add(-2*time.Hour), time.Now().Add(6*time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := f.get(t, "/", "Cookie", "session="+old); a.status != http.StatusOK {
+		t.Errorf("a session of two hours: %d", a.status)
+	}
+	if a := f.again(t, lasts(time.Hour)).get(t, "/", "Cookie", "session="+old); a.status != http.StatusUnauthorized {
+		t.Errorf("where sessions last one hour now: %d", a.status)
+	}
+
+	if err := f.again(t, lasts(time.Hour)).auth.EndSessions(10_001); err != nil {
+		t.Fatal(err)
+	}
+	if a := f.again(t, lasts(8*time.Hour)).get(t, "/", "Cookie", "session="+old); a.status != http.StatusUnauthorized {
+		t.Errorf("after all had ended, where sessions last longer again: %d", a.status)
+	}
+}
+
+// An address is compared whatever the case of its letters, and is no other one
+// that looks alike.
+func TestAddresses(t *testing.T) {
+	t.Parallel()
+	users := []string{"Kim.Sosa@example.com"}
+	for email, want := range map[string]bool{
+		"kim.sosa@EXAMPLE.com": true, "Kim.Sosa@example.com": true, "": false, "kim.sosa@example.org": false,
+		"\u212aim.sosa@example.com": false, "kim.\u017fosa@example.com": false,
+	} {
+		if got := auth.Admits(users, email); got != want {
+			t.Errorf("%q is admitted: %v", email, got)
+		}
+	}
+}
+
 // Who is taken out of the users is out at the next request.
 func TestRemovedUser(t *testing.T) {
 	t.Parallel()
@@ -197,6 +240,7 @@ func TestTokensOfOtherKinds(t *testing.T) {
 		"nonce":             {nil, map[string]any{"nonce": "n"}, 401, "ID token"},
 		"at_hash":           {nil, map[string]any{"at_hash": "x"}, 401, "ID token"},
 		"c_hash":            {nil, map[string]any{"c_hash": "x"}, 401, "ID token"},
+		"s_hash":            {nil, map[string]any{"s_hash": "x"}, 401, "ID token"},
 		"Keycloak's ID":     {nil, map[string]any{"typ": "ID"}, 401, "no access token"},
 		"Keycloak's other":  {nil, map[string]any{"typ": "Refresh"}, 401, "no access token"},
 		"Keycloak's access": {nil, map[string]any{"typ": "Bearer"}, 200, ""},

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
@@ -53,7 +54,8 @@ type Logouts interface {
 // before their time.
 type sessions struct {
 	aead  cipher.AEAD
-	store Logouts // nil for none
+	store Logouts       // nil for none
+	lasts time.Duration // a session, by the settings in force
 
 	mu    sync.Mutex
 	ended map[string]time.Time // by ID, until when they would have lasted
@@ -63,9 +65,10 @@ type sessions struct {
 // maxEnded bounds the sessions that are remembered one by one.
 const maxEnded = 10_000
 
-// allEnded is the ID that stands for every session that began before the time
-// that is remembered with it.
-const allEnded = "all"
+// allEnded begins the ID that stands for every session that began before the
+// time behind it. That it ends at is no measure: the length of a session may be
+// another at the next start.
+const allEnded = "all before "
 
 // newSessions seals cookies with a key for this provider and client alone: an
 // installation beside this one, with the same given key, makes others.
@@ -87,7 +90,7 @@ func newSessions(c Config, store Logouts) (*sessions, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sessions{aead: aead, store: store, ended: map[string]time.Time{}}
+	s := &sessions{aead: aead, store: store, lasts: c.Session, ended: map[string]time.Time{}}
 	if store == nil {
 		return s, nil
 	}
@@ -97,13 +100,18 @@ func newSessions(c Config, store Logouts) (*sessions, error) {
 		return nil, fmt.Errorf("the sessions that ended: %w", err)
 	}
 	for id, until := range known {
-		if id == allEnded {
-			// It is kept for as long as a session lasts, and holds for those
-			// that began before.
-			s.floor = until.Add(-c.Session)
+		text, all := strings.CutPrefix(id, allEnded)
+		if !all {
+			s.ended[id] = until
 			continue
 		}
-		s.ended[id] = until
+		floor, err := time.Parse(time.RFC3339Nano, text)
+		if err != nil {
+			return nil, fmt.Errorf("the sessions that ended: %w", err)
+		}
+		if floor.After(s.floor) {
+			s.floor = floor
+		}
 	}
 	return s, nil
 }
@@ -143,7 +151,7 @@ func (s *sessions) end(x session) error {
 		// None may live again for want of room, so all end that began by now.
 		clear(s.ended)
 		s.floor = now
-		id, until = allEnded, now.Add(x.Until.Sub(x.Since))
+		id, until = allEnded+now.Format(time.RFC3339Nano), now.Add(x.Until.Sub(x.Since))
 	} else {
 		s.ended[id] = until
 	}
@@ -155,11 +163,14 @@ func (s *sessions) end(x session) error {
 	return s.store.End(id, until)
 }
 
+// hasEnded reports whether x was logged out or is too old, by what held at its
+// login or by what holds now, whichever is less.
 func (s *sessions) hasEnded(x session) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, ok := s.ended[x.ID]
-	return ok || time.Now().After(x.Until) || x.Since.Before(s.floor)
+	now := time.Now()
+	return ok || x.Since.Before(s.floor) || now.After(x.Until) || now.Sub(x.Since) > s.lasts
 }
 
 // session returns who is logged in.

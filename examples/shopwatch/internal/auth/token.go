@@ -70,18 +70,19 @@ type tokenClaims struct {
 	Audience audience  `json:"aud"`
 
 	// What makes it a token of another kind, whatever its header says.
-	Type     string `json:"typ"`       // of Keycloak: Bearer, ID, Refresh, Logout
-	Use      string `json:"token_use"` // of Cognito: access, id
-	Nonce    any    `json:"nonce"`     // of an ID token, and the next two
-	AtHash   any    `json:"at_hash"`
-	CodeHash any    `json:"c_hash"`
-	Events   any    `json:"events"` // of a logout token
+	Type      string `json:"typ"`       // of Keycloak: Bearer, ID, Refresh, Logout
+	Use       string `json:"token_use"` // of Cognito: access, id
+	Nonce     any    `json:"nonce"`     // of an ID token, and the next three
+	AtHash    any    `json:"at_hash"`
+	CodeHash  any    `json:"c_hash"`
+	StateHash any    `json:"s_hash"` // FAPI 1.0 part 2, §5.1.1
+	Events    any    `json:"events"` // of a logout token
 }
 
 // notAccess says what else the token is, or nothing.
 func (c *tokenClaims) notAccess() string {
 	switch {
-	case c.Nonce != nil || c.AtHash != nil || c.CodeHash != nil:
+	case c.Nonce != nil || c.AtHash != nil || c.CodeHash != nil || c.StateHash != nil:
 		return "it is an ID token, which is for the client that asked for it"
 	case c.Events != nil:
 		return "it tells of an event, and is no access token"

@@ -33,6 +33,21 @@ func TestStartAndClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	res.Body.Close()
+
+	// A page whose name was turned to this machine reads nothing.
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.Shop.URL(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Host = "rebind.attacker.example"
+	if res, err = client(t).Do(req); err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusMisdirectedRequest {
+		t.Errorf("by a stranger's name: %s", res.Status)
+	}
+
 	for range 2 {
 		if err := w.Close(); err != nil {
 			t.Errorf("Close: %v", err)

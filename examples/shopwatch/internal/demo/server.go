@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/net/netutil"
+
+	"github.com/svcblocks/svcblocks/internal/safehttp"
 )
 
 const (
@@ -40,7 +42,7 @@ func startServer(ctx context.Context, name, addr string, h http.Handler, log *sl
 		addr: l.Addr().String(),
 		done: make(chan struct{}),
 		http: &http.Server{
-			Handler:           h,
+			Handler:           safehttp.ThisMachine().Handler(h),
 			ReadHeaderTimeout: 5 * time.Second,
 			ReadTimeout:       30 * time.Second,
 			WriteTimeout:      30 * time.Second,

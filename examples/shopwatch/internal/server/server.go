@@ -92,7 +92,7 @@ func New(l net.Listener, opts Options) *Server {
 		opts.Access = slog.New(slog.DiscardHandler)
 	}
 	if opts.Hosts == nil {
-		opts.Hosts, _ = safehttp.NewHosts("server.hosts") // no host cannot be a bad one
+		opts.Hosts = safehttp.ThisMachine()
 	}
 
 	s := &Server{opts: opts, listener: l, counts: newCounts()}
