@@ -50,15 +50,22 @@ func submit(ctx context.Context, e env) error {
 	}
 
 	return withQueue(ctx, e, func(q *queue.Queue) error {
-		done, err := q.Publish(ctx, readJobs(in, e.settings.Again))
+		jobs := readJobs(in, queue.Job{Again: e.settings.Again, Every: e.settings.Every})
+		if e.settings.End {
+			n, err := q.Unschedule(ctx, jobs)
+			_, _ = fmt.Fprintf(e.stdout, "fleet: %d schedules ended\n", n)
+			return err
+		}
+		done, err := q.Publish(ctx, jobs)
 		_, _ = fmt.Fprintf(e.stdout, "fleet: %d jobs stored, %d of them were there already\n", done.Stored, done.Repeats)
 		return err
 	})
 }
 
 // readJobs reads addresses, one a line. Empty lines and those that begin with
-// # are skipped. An error names its line.
-func readJobs(in io.Reader, again bool) iter.Seq2[queue.Job, error] {
+// # are skipped. The jobs are like one but for their address. An error names its
+// line.
+func readJobs(in io.Reader, like queue.Job) iter.Seq2[queue.Job, error] {
 	return func(yield func(queue.Job, error) bool) {
 		lines := bufio.NewReader(in)
 		for number := 1; ; number++ {
@@ -80,11 +87,13 @@ func readJobs(in io.Reader, again bool) iter.Seq2[queue.Job, error] {
 				continue
 			}
 
-			if err := queue.Check(queue.Job{URL: line}); err != nil {
+			job := like
+			job.URL = line
+			if err := queue.Check(job); err != nil {
 				yield(queue.Job{}, fmt.Errorf("line %d: %w", number, err))
 				return
 			}
-			if !yield(queue.Job{URL: line, Again: again}, nil) || end != nil {
+			if !yield(job, nil) || end != nil {
 				return
 			}
 		}

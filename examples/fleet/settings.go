@@ -37,6 +37,8 @@ type Settings struct {
 	Slack   Slack           `koanf:"slack"`
 	Requeue bool            `koanf:"requeue" doc:"dead: put all of them back into the queue"`
 	Again   bool            `koanf:"again" doc:"submit: fetch also what has a result, and replace it"`
+	Every   time.Duration   `koanf:"every" doc:"submit: fetch again so long after each fetch, 1s at least; 0: once"`
+	End     bool            `koanf:"end" doc:"submit: end the schedules of these addresses"`
 	Bodies  bool            `koanf:"bodies" doc:"results: print the pages, too"`
 }
 

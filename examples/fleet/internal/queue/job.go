@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // ErrJob says that a job cannot be queued as it is.
@@ -25,7 +26,17 @@ type Job struct {
 	// Again asks for the page also if there is a result, which the new one
 	// replaces.
 	Again bool `json:"again,omitempty"`
+	// Every asks for the page again so long after it was fetched or given up, and
+	// so on until [Queue.Unschedule]. Zero: once; else at least [MinEvery], and
+	// Again holds. A job has one schedule: the last that was given.
+	Every time.Duration `json:"every,omitempty"`
 }
+
+// MinEvery is the shortest schedule.
+const MinEvery = time.Second
+
+// replaces reports whether a result that is there is replaced.
+func (j Job) replaces() bool { return j.Again || j.Every > 0 }
 
 var idPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
@@ -44,6 +55,8 @@ func (j Job) withID() (Job, error) {
 		return j, fmt.Errorf("queue: job %s: %w: the address must begin with http:// or https:// and name a host", j.name(), ErrJob)
 	case u.User != nil:
 		return j, fmt.Errorf("queue: job %s: %w: a user name or password in the address would be kept and shown", j.name(), ErrJob)
+	case j.Every != 0 && j.Every < MinEvery:
+		return j, fmt.Errorf("queue: job %s: %w: every %v: at least %v, or 0 for once", j.name(), ErrJob, j.Every, MinEvery)
 	}
 
 	j.URL = canonical(u)

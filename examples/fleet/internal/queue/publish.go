@@ -48,7 +48,7 @@ func (q *Queue) Publish(ctx context.Context, jobs iter.Seq2[Job, error]) (Publis
 		msg := nats.NewMsg(jobsPrefix + job.ID)
 		msg.Data = data
 		msg.Header.Set(nats.MsgIdHdr, job.ID)
-		if job.Again { // no repeat of the time before
+		if job.replaces() { // no repeat of the time before
 			msg.Header.Set(nats.MsgIdHdr, job.ID+".again-"+rand.Text())
 		}
 

@@ -132,6 +132,82 @@ func (q *Queue) rest(ctx context.Context, msg jetstream.Msg, id string, sequence
 	})
 }
 
+// schedule puts the next fetch of a job to rest until a time of the server's
+// clock, in the place of one that is there. A job whose message was taken out of
+// the queue meanwhile gets none.
+func (q *Queue) schedule(ctx context.Context, msg jetstream.Msg, id string, sequence uint64, next time.Time) error {
+	return q.asker.Ask(ctx, "schedule jobs", func(ctx context.Context) error {
+		if _, err := q.jobs.GetMsg(ctx, sequence); err != nil {
+			if errors.Is(err, jetstream.ErrMsgNotFound) {
+				return nil
+			}
+			return err
+		}
+
+		m := nats.NewMsg(scheduleSubject(id))
+		m.Data = msg.Data()
+		m.Header.Set(jetstream.ScheduleHeader, "@at "+next.UTC().Format(time.RFC3339Nano))
+		m.Header.Set(jetstream.ScheduleTargetHeader, jobsPrefix+id)
+		_, err := q.js.PublishMsg(ctx, m, jetstream.WithMsgID(fmt.Sprintf("%s.every-%d", id, sequence)))
+		return err
+	})
+}
+
+// scheduleSubject holds the next fetch of a job, of which there is one.
+func scheduleSubject(id string) string { return restPrefix + id + ".every" }
+
+// Unschedule ends the schedules of jobs, and takes those out of the queue that
+// wait for their turn; a page on its way is still stored. It returns how many had
+// a schedule or waited.
+func (q *Queue) Unschedule(ctx context.Context, jobs iter.Seq2[Job, error]) (int, error) {
+	n := 0
+	for job, err := range jobs {
+		if err == nil {
+			job, err = job.withID()
+		}
+		if err != nil {
+			return n, err
+		}
+		ended, err := q.unschedule(ctx, job.ID)
+		if err != nil {
+			return n, fmt.Errorf("queue: unschedule %s: %w", job.ID, err)
+		}
+		if ended {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// unschedule takes the message out first by which a worker would make the next
+// schedule. What was asked for once stays.
+func (q *Queue) unschedule(ctx context.Context, id string) (ended bool, err error) {
+	for _, subject := range []string{jobsPrefix + id, restPrefix + id + ".*"} {
+		err := q.asker.Ask(ctx, "end schedules", func(ctx context.Context) error {
+			for {
+				last, err := q.jobs.GetLastMsgForSubject(ctx, subject)
+				if errors.Is(err, jetstream.ErrMsgNotFound) {
+					return nil
+				}
+				if err != nil {
+					return err
+				}
+				if job, err := decodeJob(last.Data); err != nil || job.Every == 0 {
+					return nil
+				}
+				if err := q.jobs.Purge(ctx, jetstream.WithPurgeSubject(last.Subject)); err != nil {
+					return err
+				}
+				ended = true
+			}
+		})
+		if err != nil {
+			return ended, err
+		}
+	}
+	return ended, nil
+}
+
 // keepResult stores a page as the result of a job, whose message had this
 // number.
 func (q *Queue) keepResult(ctx context.Context, job Job, sequence uint64, page Page, worker string) (first bool, err error) {
@@ -142,7 +218,7 @@ func (q *Queue) keepResult(ctx context.Context, job Job, sequence uint64, page P
 	set(msg, statusHeader, strconv.Itoa(page.Status))
 	set(msg, typeHeader, page.ContentType)
 	set(msg, workerHeader, worker)
-	if job.Again {
+	if job.replaces() {
 		return q.store(ctx, msg, fmt.Sprintf("%s.again-%d", job.ID, sequence))
 	}
 	return q.storeOnce(ctx, msg, job.ID)

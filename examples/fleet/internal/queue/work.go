@@ -221,7 +221,7 @@ func (w *Worker) handle(ctx context.Context, msg jetstream.Msg) {
 	}
 	stop := w.keep(msg)
 	defer stop()
-	if job.Again {
+	if job.replaces() {
 		// The result that is there is to be replaced.
 	} else if known, err := w.queue.settled(ctx, job.ID); err != nil {
 		w.unsettled(ctx, job.ID, err)
@@ -269,7 +269,27 @@ func (w *Worker) handle(ctx context.Context, msg jetstream.Msg) {
 	} else {
 		w.repeats.Add(1)
 	}
-	w.acknowledge(ctx, msg, job.ID)
+	if w.scheduleNext(ctx, msg, md, job) {
+		w.acknowledge(ctx, msg, job.ID)
+	}
+}
+
+// scheduleNext lets the next fetch of a job that has a schedule rest, and reports
+// whether that is settled. It is stored before this one leaves the queue: killed
+// in between, a worker makes it anew.
+func (w *Worker) scheduleNext(ctx context.Context, msg jetstream.Msg, md *jetstream.MsgMetadata, job Job) bool {
+	if job.Every == 0 {
+		return true
+	}
+	now, err := w.opts.Now(ctx)
+	if err == nil {
+		err = w.queue.schedule(ctx, msg, job.ID, md.Sequence.Stream, now.Add(job.Every))
+	}
+	if err != nil {
+		w.unsettled(ctx, job.ID, err)
+		return false
+	}
+	return true
 }
 
 // turn waits for a job's turn. Half of the hands may do so for a moment, which
@@ -381,7 +401,7 @@ func (w *Worker) giveUp(ctx context.Context, msg jetstream.Msg, md *jetstream.Ms
 		return
 	}
 	w.queue.log.WarnContext(ctx, "job given up", "id", job.ID, "url", job.URL, "tries", tries, "reason", reason)
-	if w.acknowledge(ctx, msg, job.ID) {
+	if w.scheduleNext(ctx, msg, md, job) && w.acknowledge(ctx, msg, job.ID) {
 		w.dead.Add(1)
 	}
 }
