@@ -195,6 +195,10 @@ func readmes(t *testing.T) map[string][]block {
 	return out
 }
 
+// commandBound is how long a command may take, which builds its program first: on
+// a busy machine that takes minutes.
+const commandBound = 15 * time.Minute
+
 // Every command of every README does what it is there for.
 func TestReadmes(t *testing.T) {
 	t.Parallel()
@@ -250,13 +254,13 @@ func runReadme(t *testing.T, name string, bs []block, docker bool) {
 				}
 			}
 		default:
-			script, bound := b.text, 5*time.Minute
+			script := b.text
 			if docker {
 				b.env = append(b.env, "README_SCRIPT="+script)
-				script, bound = inContainers, 15*time.Minute
+				script = inContainers
 			}
 			c := command(t, dir, script, b.env)
-			if code := c.wait(bound); (code != 0) != b.fails {
+			if code := c.wait(commandBound); (code != 0) != b.fails {
 				t.Fatalf("%s: exit code %d\n%s%s", at, code, b.text, c.output())
 			}
 		}
@@ -289,7 +293,7 @@ func serve(t *testing.T, at, dir, line string, b block) *running {
 	if says == nil {
 		says = address
 	}
-	if !c.await(says, 3*time.Minute) {
+	if !c.await(says, commandBound) {
 		t.Fatalf("%s: %s: does not say %s\n%s", at, line, says, c.output())
 	}
 	return c
