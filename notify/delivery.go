@@ -121,7 +121,8 @@ func (d *delivery) compose(now time.Time) bool {
 		if m.Last = e.last; m.Last.Before(m.First) {
 			m.Last = m.First
 		}
-		if e.thread == "" {
+		m.ID = d.idOf(&m, now)
+		if e.thread == "" || !e.heard { // nobody saw the one before
 			e.thread = m.ID
 		}
 		if m.Thread = e.thread; m.Thread == m.ID {
@@ -137,20 +138,23 @@ func (d *delivery) compose(now time.Time) bool {
 		m.Last = m.Time
 	}
 
-	// A receiver may know by its ID what it was told in a try before.
-	before := d.msg
-	if before == nil && d.restored {
-		before = d.base
-	}
-	switch {
-	case before == nil:
-	case before.Resolved == m.Resolved:
-		m.ID = before.ID
-	default:
-		m.ID = newID(now)
-	}
 	d.msg = &m
 	return true
+}
+
+// idOf returns the ID under which m goes out. A receiver may know by it what it was
+// told in a try before, also by a process that crashed: as long as m says the same,
+// it is that of the try before, and that of the message which was accepted belongs
+// to no other state.
+func (d *delivery) idOf(m *Message, now time.Time) string {
+	before := d.msg
+	if before == nil {
+		before = d.base
+	}
+	if before.Resolved != m.Resolved {
+		return newID(now)
+	}
+	return before.ID
 }
 
 // queue orders what waits for one receiver: by level, then time.

@@ -499,6 +499,59 @@ func TestTriesKeepTheirID(t *testing.T) {
 	_ = hub.Close()
 }
 
+// A start that went out with its end and comes again after a crash without it, as
+// the trouble is back, is another message: a receiver may know the first by its ID.
+func TestStartAloneHasAnotherID(t *testing.T) {
+	t.Parallel()
+	// gate lets one call after another go on, and shows what each has.
+	type gate struct {
+		calls chan notify.Message
+		next  chan struct{}
+	}
+	open := func(dir string) (*notify.Hub, gate) {
+		g := gate{make(chan notify.Message), make(chan struct{})}
+		f := &fake{send: func(ctx context.Context, m notify.Message) error {
+			select {
+			case g.calls <- m:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			select {
+			case <-g.next:
+			case <-ctx.Done():
+			}
+			return ctx.Err()
+		}}
+		return newHub(t, &notify.Options{
+			Receivers: []notify.Receiver{{Name: "f", Notifier: f, Timeout: -1}}, Outbox: notify.Outbox{Dir: dir},
+			CloseTimeout: -1, Logger: slog.New(slog.DiscardHandler),
+		}), g
+	}
+	first := func(text string) notify.Message { return notify.Message{Level: slog.LevelError + 4, Subject: text} }
+
+	dir := t.TempDir()
+	hub, g := open(dir)
+	send(t, hub, first("busy"))
+	<-g.calls
+	send(t, hub, down("db"), up("db"))
+	g.next <- struct{}{}
+	both := <-g.calls
+	send(t, hub, first("busy again"))
+	path := abandon(t, dir)
+
+	next, after := open(filepath.Dir(filepath.Dir(path)))
+	<-after.calls
+	send(t, next, down("db"))
+	after.next <- struct{}{}
+	alone := <-after.calls
+	if !both.Resolved || alone.Resolved || alone.Key != "db" || alone.ID == both.ID {
+		t.Errorf("before the crash %+v, after it %+v", both, alone)
+	}
+	close(g.next)
+	close(after.next)
+	_, _ = hub.Close(), next.Close()
+}
+
 // What was told apart from its repeats before a crash is told after it.
 func TestRepeatsSurviveACrash(t *testing.T) {
 	t.Parallel()
