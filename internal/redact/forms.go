@@ -2,7 +2,7 @@ package redact
 
 import (
 	"encoding/base64"
-	"encoding/hex"
+	"fmt"
 	"net/url"
 	"strconv"
 	"strings"
@@ -44,6 +44,7 @@ func formsOf(value string) (forms []form) {
 	written := plain
 	for _, p := range plain {
 		written = distinct(written, escaped(p)...)
+		written = distinct(written, inHTML(p)...)
 	}
 	if lossy := string([]rune(value)); telling(lossy) { // as encoders write what is no UTF-8
 		written = distinct(written, lossy)
@@ -109,6 +110,17 @@ func escaped(s string) (forms []string) {
 		(&url.URL{Fragment: s}).EscapedFragment(),
 	} {
 		forms = append(forms, e, lowerEscapes(e))
+	}
+	return forms
+}
+
+// inHTML returns s as html.EscapeString, template.HTMLEscapeString and the
+// templates of html/template write it.
+func inHTML(s string) []string {
+	s = strings.NewReplacer("&", "&amp;", "'", "&#39;", "<", "&lt;", ">", "&gt;", `"`, "&#34;").Replace(s)
+	forms := []string{s}
+	if marked := strings.ReplaceAll(s, "\x00", "\uFFFD"); telling(marked) {
+		forms = append(forms, marked, strings.ReplaceAll(marked, "+", "&#43;"))
 	}
 	return forms
 }
@@ -199,16 +211,21 @@ func writeEscape(b *strings.Builder, r rune) {
 
 // encoded returns s in base64, in hex and as a list of byte values, each whole.
 func encoded(s string) []string {
-	forms := []string{hex.EncodeToString([]byte(s)), strings.ToUpper(hex.EncodeToString([]byte(s)))}
+	var forms []string
+	for _, verb := range []string{"%x", "%X", "% x", "% X", "%# x", "%# X"} {
+		forms = append(forms, fmt.Sprintf(verb, s))
+	}
 	for _, e := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding, base64.RawStdEncoding, base64.RawURLEncoding} {
 		forms = append(forms, e.EncodeToString([]byte(s)))
 	}
 
-	values := make([]string, len(s)) // as fmt's %v writes bytes, and JSON an array of them
+	// As fmt's %v and %#v write bytes, and JSON an array of them.
+	values, inHex := make([]string, len(s)), make([]string, len(s))
 	for i := range len(s) {
 		values[i] = strconv.Itoa(int(s[i]))
+		inHex[i] = "0x" + strconv.FormatInt(int64(s[i]), 16)
 	}
-	return append(forms, strings.Join(values, " "), strings.Join(values, ","))
+	return append(forms, strings.Join(values, " "), strings.Join(values, ","), strings.Join(inHex, ", "))
 }
 
 // withinBase64 returns the letters that s gives in a longer encoded text, for

@@ -2,9 +2,10 @@
 //
 // [New] makes a [Redactor] of secrets; [Redactor.String] and its relatives
 // replace each of them by [Mask], in every form in which a secret comes to be
-// written: plain, escaped for a URL, quoted by %q or as JSON (also JSON within
-// JSON), in base64 (also within a longer encoded text), in hex and as a list of
-// byte values. A secret that contains another is hidden whole.
+// written: plain, escaped for a URL or for HTML, quoted by %q or as JSON (also
+// JSON within JSON), in base64 (also within a longer encoded text), in hex (also
+// with spaces) and as a list of byte values. A secret that contains another is
+// hidden whole.
 //
 // Secrets below 4 bytes are not searched for: their text is found everywhere.
 // Base64 within a longer encoded text is found from 8 bytes on.
