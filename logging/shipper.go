@@ -101,7 +101,7 @@ func (o *ShipperOptions) withDefaults() (ShipperOptions, options.Mistakes) {
 	case out.MaxBatchBytes == 0:
 		out.MaxBatchBytes = defaultBatchBytes
 	case out.MaxBatchBytes < minBatchBytes || out.MaxBatchBytes > maxBatchBytes:
-		wrong.Add("MaxBatchBytes", "%d is not between %d and %d", out.MaxBatchBytes, minBatchBytes, maxBatchBytes)
+		wrong.Add("MaxBatchBytes", "%d is not between %d and %d: give a size in that range, or leave it out", out.MaxBatchBytes, minBatchBytes, maxBatchBytes)
 	}
 
 	duration := func(field string, value *time.Duration, def, least time.Duration) {
@@ -109,13 +109,16 @@ func (o *ShipperOptions) withDefaults() (ShipperOptions, options.Mistakes) {
 			*value = def
 		}
 		if *value < least {
-			wrong.Add(field, "%v is less than %v", *value, least)
+			wrong.Add(field, "%v is below %v: give at least %v, or leave it out for %v", *value, least, least, def)
 		}
 	}
 
 	duration("Interval", &out.Interval, time.Second, time.Millisecond)
 	duration("Retry.Base", &out.Retry.Base, 500*time.Millisecond, time.Millisecond)
-	duration("Retry.Max", &out.Retry.Max, max(time.Minute, out.Retry.Base), max(time.Millisecond, out.Retry.Base))
+	duration("Retry.Max", &out.Retry.Max, max(time.Minute, out.Retry.Base), time.Millisecond)
+	if out.Retry.Base > out.Retry.Max {
+		wrong.Add("Retry.Base", "%v is above Max, %v: give at most that, or a larger Max", out.Retry.Base, out.Retry.Max)
+	}
 	duration("Retry.MaxElapsed", &out.Retry.MaxElapsed, 30*time.Second, math.MinInt64)
 	if out.MaxQuarantineBytes == 0 {
 		out.MaxQuarantineBytes = defaultQuarantine

@@ -239,7 +239,7 @@ func (o *Options) mistakes() options.Mistakes {
 			wrong.Add(field+"Fallback", "%q is the receiver itself: name another one", r.Fallback)
 		}
 		if r.Retry.Max != 0 && r.Retry.Base > r.Retry.Max {
-			wrong.Add(field+"Retry.Base", "%v is above Max, which is %v: give at most that", r.Retry.Base, r.Retry.Max)
+			wrong.Add(field+"Retry.Base", "%v is above Max, %v: give at most that, or a larger Max", r.Retry.Base, r.Retry.Max)
 		}
 	}
 	return wrong

@@ -373,7 +373,7 @@ func ExampleOptions() {
 	fmt.Println(err)
 	// Output:
 	// scrape: new: HostLimit.Burst: -1 is below 1: give at least 1, or leave it out for 1
-	// scrape: new: Retry.Base: 1m0s is more than Retry.Max, 1s: lower it, or raise that
+	// scrape: new: Retry.Base: 1m0s is above Max, 1s: give at most that, or a larger Max
 	// scrape: new: Contact: is no address: write a URL, as https://example.com/bot or mailto:bot@example.com
 	// scrape: new: Egress: is missing: give a *tor.Tor, scrape.SOCKS(addr), scrape.Proxies(urls...), or scrape.Direct() to use your own address
 }

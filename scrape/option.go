@@ -291,7 +291,7 @@ func (o Options) mistakes() options.Mistakes {
 		wrong.Add("Rotation.By", "%d is none: use Isolation or NewNym", o.Rotation.By)
 	}
 	if o.Retry.Base > o.Retry.Max {
-		wrong.Add("Retry.Base", "%v is more than Retry.Max, %v: lower it, or raise that", o.Retry.Base, o.Retry.Max)
+		wrong.Add("Retry.Base", "%v is above Max, %v: give at most that, or a larger Max", o.Retry.Base, o.Retry.Max)
 	}
 
 	for i, status := range o.Retry.Statuses {

@@ -17,6 +17,32 @@ import (
 // operation, field, what is wrong and what to do.
 var mistakeLine = regexp.MustCompile(`^[a-z]+: [a-z]+: [A-Z][A-Za-z0-9.\[\]"]*: .+: .+$`)
 
+// TestSameWaits plants one mistake in each block that tries again: all tell it in
+// the same words.
+func TestSameWaits(t *testing.T) {
+	t.Parallel()
+	const base, most = time.Hour, time.Second
+	for block, construct := range map[string]func(ctx context.Context) error{
+		"logging": func(context.Context) error {
+			_, err := logging.New(&logging.Options{Ship: logging.ShipperOptions{Retry: logging.Retry{Base: base, Max: most}}})
+			return err
+		},
+		"notify": func(context.Context) error {
+			_, err := notify.New(&notify.Options{Receivers: []notify.Receiver{{Name: "ops", Notifier: refuser{}, Retry: notify.Retry{Base: base, Max: most}}}})
+			return err
+		},
+		"scrape": func(ctx context.Context) error {
+			_, err := scrape.New(ctx, &scrape.Options{Egress: scrape.Direct(), Retry: scrape.Retry{Base: base, Max: most}})
+			return err
+		},
+	} {
+		const want = "Retry.Base: 1h0m0s is above Max, 1s: give at most that, or a larger Max"
+		if err := construct(t.Context()); err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: %v, want the end %q", block, err, want)
+		}
+	}
+}
+
 // TestSameMistakes plants three mistakes in each constructor's options: all are
 // told at once, each on a line of its own, in one form.
 func TestSameMistakes(t *testing.T) {
