@@ -68,8 +68,11 @@ func (l listener) Notify(_ context.Context, m notify.Message) error {
 	again := l.w.seen[id]
 	l.w.seen[id] = true
 	l.w.trace = append(l.w.trace, fmt.Sprintf("%v   %d hears k%d %q resolved=%v level=%v count=%d new=%d again=%v", time.Now().Format("15:04:05"), l.n, key, m.Text, m.Resolved, m.Level, m.Count, m.New, again))
-	if again {
-		return nil // a crash repeats what was under way
+	if again { // a crash repeats what was under way
+		if !m.Resolved && l.w.knows[l.n][key] { // it is down as before, whatever came between
+			l.w.heard[l.n][key], l.w.due[l.n][key] = true, false
+		}
+		return nil
 	}
 	if m.Resolved && !start && !l.w.knows[l.n][key] {
 		l.w.fail("receiver %d hears the end of k%d without a start", l.n, key)
