@@ -696,6 +696,7 @@ func TestOthers(t *testing.T) {
 		{"a proxy", 200, "<html>sign in</html>", false, "web page"},
 		{"nothing", 200, "", false, "without a text"},
 		{"null", 200, "null", false, "null"},
+		{"a receiver that says no content", 204, "", true, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

@@ -125,7 +125,7 @@ func (w *Webhook) post(ctx context.Context, p payload) *notify.Error {
 		return e
 	}
 
-	if strings.TrimSpace(a.Body) == "ok" {
+	if strings.TrimSpace(a.Body) == "ok" || a.Status == http.StatusNoContent && !w.slack {
 		return nil
 	}
 	said := readAnswer(a.Body)
