@@ -78,7 +78,8 @@ func (l listener) Notify(_ context.Context, m notify.Message) error {
 		l.w.fail("receiver %d hears the end of k%d without a start", l.n, key)
 	}
 	l.w.knows[l.n][key] = !m.Resolved
-	l.w.heard[l.n][key] = !m.Resolved
+	// What was on its way when a silence hid the end is of an episode that is over.
+	l.w.heard[l.n][key] = !m.Resolved && (l.w.open[key] || !l.w.mute[key])
 	l.w.due[l.n][key] = false
 	if m.Resolved {
 		l.w.owes[l.n][key] = false
