@@ -63,4 +63,11 @@
 //
 // Deliberately absent: access by key at run time other than Set and Explain,
 // settings in global variables, and writing to anything but one file.
+//
+// # On Windows
+//
+//   - A file that is written anew takes the access list of its folder; modes are without effect.
+//   - Owners are not kept: a file that is written anew belongs to this account.
+//   - Links need a right that most accounts have not; those that are there are followed.
+//   - There is no SIGHUP: [Store.Run] sees that a file changed.
 package config

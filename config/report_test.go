@@ -153,7 +153,7 @@ func TestReportFiles(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			_, err := config.Load(t.Context(), reported{}, config.File(write(t, dir, tc.file, tc.content)), config.Environ())
-			if err == nil || !strings.Contains(strings.ReplaceAll(err.Error(), dir+"/", ""), tc.want) {
+			if err == nil || !strings.Contains(strings.ReplaceAll(err.Error(), dir+string(filepath.Separator), ""), tc.want) {
 				t.Errorf("error %v\nwant one with %q", err, tc.want)
 			}
 		})

@@ -98,6 +98,7 @@ func TestRunFollowsSaves(t *testing.T) {
 			dir := filepath.Dir(path)
 			must(t, os.Mkdir(dir+".new", 0o755))
 			must(t, os.WriteFile(filepath.Join(dir+".new", filepath.Base(path)), []byte(content), 0o600))
+			testenv.BusyFolders(t)
 			must(t, os.Rename(dir, dir+".old"))
 			must(t, os.Rename(dir+".new", dir))
 			must(t, os.RemoveAll(dir+".old"))
@@ -136,6 +137,7 @@ func TestRunFollowsSaves(t *testing.T) {
 // speed, and wants the last value each time.
 func TestRunKubernetesSwaps(t *testing.T) {
 	t.Parallel()
+	testenv.Symlinks(t)
 	for rep := range testenv.Reps(20) {
 		t.Run(fmt.Sprint(rep), func(t *testing.T) {
 			t.Parallel()

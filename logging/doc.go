@@ -66,4 +66,11 @@
 // There is no in-memory queue that drops, no rotation by renaming behind the
 // reader's back, no global logger, and no vendor SDK. Network file systems are
 // not supported: the locks do not hold there.
+//
+// # On Windows
+//
+//   - FileOptions.Perm is without effect: the access list of the folder says who may read.
+//   - Owners and write bits are not checked: choose a folder of this account alone.
+//   - Links need a right that most accounts have not; one in the log's place is refused.
+//   - There is no SIGTERM, only Ctrl-C: a process that is killed leaves its file to the next.
 package logging

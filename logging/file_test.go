@@ -167,6 +167,9 @@ func TestFileMovedByAStranger(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
+			if tt.name == "removed" {
+				testenv.RemovesOpen(t)
+			}
 			dir := t.TempDir()
 			path := filepath.Join(dir, "app.log")
 			var told problems
@@ -203,6 +206,9 @@ func TestFolderRemoved(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if name == "removed" {
+				testenv.RemovesOpen(t)
+			}
 			dir := filepath.Join(t.TempDir(), "log")
 			r := newReceiver(t)
 			var told problems

@@ -9,25 +9,27 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/logging"
 )
 
 // planting is a way to prepare a file for somebody else's program.
 type planting struct {
-	name string
-	do   func(path, victim string) error
+	name  string
+	needs func(t testing.TB) // skips the test where the system knows no such thing
+	do    func(path, victim string) error
 }
 
 func waysToPlant() []planting {
 	all := []planting{
-		{"link", func(path, victim string) error { return os.Symlink(victim, path) }},
-		{"dangling link", func(path, victim string) error { return os.Symlink(victim+".new", path) }},
-		{"open to all", func(path, _ string) error {
+		{"link", testenv.Symlinks, func(path, victim string) error { return os.Symlink(victim, path) }},
+		{"dangling link", testenv.Symlinks, func(path, victim string) error { return os.Symlink(victim+".new", path) }},
+		{"open to all", testenv.Modes, func(path, _ string) error {
 			return errors.Join(os.WriteFile(path, []byte(planted), 0o600), os.Chmod(path, 0o666))
 		}},
 	}
 	if os.Getuid() == 0 {
-		all = append(all, planting{"of another user", func(path, _ string) error {
+		all = append(all, planting{"of another user", testenv.Modes, func(path, _ string) error {
 			return errors.Join(os.WriteFile(path, []byte(planted), 0o600), os.Chown(path, 4711, 4711))
 		}})
 	}
@@ -51,6 +53,7 @@ func TestPlantedFiles(t *testing.T) {
 		for _, p := range waysToPlant() {
 			t.Run(name+" "+p.name, func(t *testing.T) {
 				t.Parallel()
+				p.needs(t)
 				dir := t.TempDir()
 				victim := filepath.Join(dir, "victim")
 				if err := os.WriteFile(victim, []byte(planted), 0o600); err != nil {
@@ -85,6 +88,7 @@ func TestPlantedFiles(t *testing.T) {
 // by everybody, as on some mounts: it works where that was said.
 func TestSharedFiles(t *testing.T) {
 	t.Parallel()
+	testenv.Modes(t)
 	for name, o := range map[string]logging.FileOptions{"Shared": {Shared: true}, "Perm": {Perm: 0o660}} {
 		for _, p := range waysToPlant() {
 			if strings.Contains(p.name, "link") {

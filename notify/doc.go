@@ -57,4 +57,11 @@
 // Templates for HTML (html/template alone is 2 MB), schedules for who is on
 // duty, inbound mail, and delivery exactly once, which no mail server and no
 // chat offers.
+//
+// # On Windows
+//
+//   - The modes of the outbox's files are without effect: the access list of the folder says who may read.
+//   - Owners and write bits are not checked: choose a folder of this account alone.
+//   - Links need a right that most accounts have not; one in the place of a file is refused.
+//   - There is no SIGTERM, only Ctrl-C: what a killed process left is sent by the next.
 package notify

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -43,16 +44,19 @@ func TestMain(m *testing.M) {
 // fileReceiver takes a message by appending its ID to a file in one write, and
 // is down every other 30 ms.
 type fileReceiver struct {
-	f      *os.File
+	path   string
 	wobbly bool
 }
 
-func openReceiver(dir, name string, wobbly bool) *fileReceiver {
-	f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+// write appends a line. The file is open no longer than that, as what is open
+// stays in its folder on some systems.
+func (r *fileReceiver) write(line string) error {
+	f, err := os.OpenFile(r.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		panic(err)
+		return err
 	}
-	return &fileReceiver{f, wobbly}
+	_, err = f.WriteString(line)
+	return errors.Join(err, f.Close())
 }
 
 func (r *fileReceiver) Send(context.Context, string, string) error { panic("Notify is there") }
@@ -61,16 +65,15 @@ func (r *fileReceiver) Notify(_ context.Context, m notify.Message) error {
 	if r.wobbly && time.Now().UnixMilli()/30%2 == 0 {
 		return &notify.Error{Class: notify.ClassTransport, Reason: "down"}
 	}
-	_, err := fmt.Fprintf(r.f, "%s %d\n", m.ID, m.Count)
-	return err
+	return r.write(fmt.Sprintf("%s %d\n", m.ID, m.Count))
 }
 
 func killHub(dir, service string, wobbly bool) *notify.Hub {
 	quick := notify.Retry{Base: time.Millisecond, Max: 20 * time.Millisecond}
 	hub, err := notify.New(&notify.Options{
 		Receivers: []notify.Receiver{
-			{Name: "a", Notifier: openReceiver(dir, service+"a", false), Retry: quick, Rate: notify.Rate{Per: -1}},
-			{Name: "b", Notifier: openReceiver(dir, service+"b", wobbly), Retry: quick, Rate: notify.Rate{Per: -1}},
+			{Name: "a", Notifier: &fileReceiver{filepath.Join(dir, service+"a"), false}, Retry: quick, Rate: notify.Rate{Per: -1}},
+			{Name: "b", Notifier: &fileReceiver{filepath.Join(dir, service+"b"), wobbly}, Retry: quick, Rate: notify.Rate{Per: -1}},
 		},
 		Group:  notify.Group{Interval: -1},
 		Outbox: notify.Outbox{Dir: filepath.Join(dir, "outbox"), Service: service},
@@ -221,7 +224,7 @@ const groupedKeys = 20
 // groupedHub has an Interval that a few kills take.
 func groupedHub(dir string) *notify.Hub {
 	hub, err := notify.New(&notify.Options{
-		Receivers: []notify.Receiver{{Name: "a", Notifier: &stateReceiver{openReceiver(dir, "a", false)}, Rate: notify.Rate{Per: -1}}},
+		Receivers: []notify.Receiver{{Name: "a", Notifier: &stateReceiver{&fileReceiver{filepath.Join(dir, "a"), false}}, Rate: notify.Rate{Per: -1}}},
 		Group:     notify.Group{Interval: time.Second}, Outbox: notify.Outbox{Dir: filepath.Join(dir, "outbox"), Service: "shop"},
 	})
 	if err != nil {
@@ -234,8 +237,7 @@ func groupedHub(dir string) *notify.Hub {
 type stateReceiver struct{ *fileReceiver }
 
 func (r *stateReceiver) Notify(_ context.Context, m notify.Message) error {
-	_, err := fmt.Fprintf(r.f, "%s %t %s\n", m.Key, m.Resolved, m.ID)
-	return err
+	return r.write(fmt.Sprintf("%s %t %s\n", m.Key, m.Resolved, m.ID))
 }
 
 // groupedChild lets troubles begin and end until it is killed.

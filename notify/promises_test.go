@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/notify"
 	"github.com/svcblocks/svcblocks/notify/notifytest"
 )
@@ -472,6 +473,7 @@ func TestNeverSilent(t *testing.T) {
 // A folder that others may write is refused.
 func TestOpenFolderIsRefused(t *testing.T) {
 	t.Parallel()
+	testenv.Modes(t)
 	dir := filepath.Join(t.TempDir(), "outbox")
 	if err := errors.Join(os.Mkdir(dir, 0o700), os.Chmod(dir, 0o777)); err != nil {
 		t.Fatal(err)

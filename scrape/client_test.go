@@ -251,7 +251,7 @@ func TestDirectWithWarning(t *testing.T) {
 		t.Errorf("%d warnings and %d calls of OnFallback, want 5", n, fallbacks)
 	}
 	s := c.Stats()
-	if s.Fallbacks != 5 || !s.Egress.Direct || s.Egress.Available || !strings.Contains(s.Egress.Why, "connection refused") {
+	if s.Fallbacks != 5 || !s.Egress.Direct || s.Egress.Available || !strings.Contains(s.Egress.Why, "refused") {
 		t.Errorf("Stats: Fallbacks %d, Egress %+v", s.Fallbacks, s.Egress)
 	}
 	if diff := cmp.Diff([]scrape.ExitCount{{Name: "direct", Count: 5}}, s.Exits); diff != "" {

@@ -40,4 +40,8 @@
 // What it does not do: it runs no browser and no JavaScript, and its TLS
 // greeting and HTTP/2 settings are Go's. Headers agree with the user agent that
 // they name; a site that looks deeper sees a program.
+//
+// On Windows neither modes nor owners say who may read what the cache and the
+// journal of a crawl store: the access list of their folder does. Links in their
+// place are refused, and a process gets Ctrl-C but no SIGTERM.
 package scrape

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/internal/testenv/testdns"
 	"github.com/svcblocks/svcblocks/scrape"
 	"github.com/svcblocks/svcblocks/scrape/internal/sockstest"
@@ -149,6 +150,7 @@ func TestRebinding(t *testing.T) {
 	}
 	inside.Start()
 	t.Cleanup(inside.Close)
+	testenv.Datagrams(t)
 	// 192.0.2.1 stands for a public address: it leads nowhere from here.
 	public, local := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("127.0.0.1")
 	var asked atomic.Int64

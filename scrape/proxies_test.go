@@ -150,7 +150,7 @@ func TestProxiesFail(t *testing.T) {
 		{"wrong password", strings.Replace(picky.URL, "http://", "http://me:hunter2@", 1), page, true, "password refused (407 Proxy Authentication Required): see user:password@"},
 		{"wrong password, tunnel", strings.Replace(picky.URL, "http://", "http://me:hunter2@", 1), "https://example.com/", true, "password refused (407 Proxy Authentication Required): see user:password@"},
 		{"no password", picky.URL, page, true, "give user:password@"},
-		{"not there", gone.URL, page, true, "connection refused"},
+		{"not there", gone.URL, page, true, "refused"},
 		{"no proxy", "http://" + newListener(t, "SSH-2.0-OpenSSH_9.2\r\n"), "https://example.com/", true, ""},
 		{"refuses the site", open.URL, "https://blocked.example.com/", false, "403"},
 		{"cannot reach the site", open.URL, "https://shop.example.com:1/", false, "502"},

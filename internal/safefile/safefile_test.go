@@ -175,6 +175,7 @@ func TestLinksAreNotFollowed(t *testing.T) {
 // TestLinkThatComesInBetween plants the link at the worst moment.
 func TestLinkThatComesInBetween(t *testing.T) {
 	t.Parallel()
+	testenv.Symlinks(t)
 	for _, target := range []string{"victim", "new", "d/inside", "d/new"} {
 		for _, flag := range []int{os.O_RDWR, os.O_WRONLY | os.O_CREATE | os.O_TRUNC, os.O_WRONLY | os.O_CREATE | os.O_APPEND} {
 			for _, byPath := range []bool{false, true} {

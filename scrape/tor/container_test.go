@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/scrape"
 	"github.com/svcblocks/svcblocks/scrape/internal/sockstest"
 	"github.com/svcblocks/svcblocks/scrape/tor"
@@ -21,6 +22,7 @@ import (
 // engine serves the Docker Engine's API on a socket, as far as it is used.
 func engine(t testing.TB, handler http.HandlerFunc) string {
 	t.Helper()
+	testenv.UnixSockets(t)
 	dir, err := os.MkdirTemp("", "engine") // a socket's path must be short
 	if err != nil {
 		t.Fatal(err)
@@ -136,6 +138,7 @@ func TestContainerNames(t *testing.T) {
 
 func TestContainerWithoutTheEngine(t *testing.T) {
 	t.Parallel()
+	testenv.UnixSockets(t)
 	socks := sockstest.Start(t).Addr
 	missing := filepath.Join(t.TempDir(), "docker.sock")
 	// The published port of the host serves.
