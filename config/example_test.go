@@ -239,6 +239,26 @@ func ExampleResolver() {
 	// Output: [redacted] 6
 }
 
+// session is a Resolver that is logged in for a while.
+type session struct {
+	letterBox
+	until time.Time
+}
+
+func (s session) Expires() time.Time { return s.until }
+
+func ExampleExpirer() {
+	box := session{letterBox{"mail#password": "s3cr3t"}, time.Now().Add(time.Hour)}
+	store, err := config.Load(context.Background(), settings{},
+		exampleYAML("token: ref+box://mail#password"), config.Resolve("box", box))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("the secret ends:", !store.Stats().References[0].ExpiresAt.IsZero())
+	// Output: the secret ends: false
+}
+
 func ExampleReferenceStatus() {
 	box := letterBox{"mail#password": "s3cr3t"}
 	store, _ := config.Load(context.Background(), settings{},

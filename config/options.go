@@ -225,7 +225,8 @@ func EmptyUnset() Option { return func(o *options) { o.emptyless = true } }
 
 // RefreshEvery sets how often [Store.Run] asks again for references whose
 // resolver gave no lease, such as those to Vault's KV store, so that a secret
-// which is changed there is seen. Defaults to 5m; negative turns it off.
+// which is changed there is seen, however long the resolver's own access lasts.
+// Defaults to 5m; negative turns it off.
 func RefreshEvery(every time.Duration) Option { return func(o *options) { o.refresh = every } }
 
 // Poll sets how often [Store.Run] looks at the files by itself, besides being

@@ -28,6 +28,16 @@ type Resolver interface {
 	Resolve(ctx context.Context, path, key string) (value string, lease time.Duration, err error)
 }
 
+// Expirer is what a [Resolver] may be as well, where its access ends unless it is
+// used, as that of a token does which is renewed on use.
+//
+//  1. Expires returns when the access ends; zero if it does not. The store
+//     resolves before that, also what has no lease.
+//  2. It returns at once, and may be called concurrently.
+type Expirer interface {
+	Expires() time.Time
+}
+
 const referencePrefix = "ref+"
 
 // maxResolving bounds the calls to resolvers at one time.
@@ -91,6 +101,7 @@ type resolved struct {
 	failed  int   // attempts in a row that failed
 	local   bool  // of a file or variable
 	retryAt time.Time
+	access  time.Time // when the resolver's own access ends, see Expirer
 }
 
 // mayRefer reports whether a reference is in n.
@@ -227,6 +238,9 @@ func resolveOne(ctx context.Context, resolvers map[string]Resolver, text string)
 	if out.err == nil && isReference(out.value) {
 		out.value, out.err = "", errors.New("the value there is a reference itself; store the value, or refer to where that one leads")
 	}
+	if x, ok := resolver.(Expirer); ok {
+		out.access = x.Expires()
+	}
 	return out
 }
 
@@ -328,20 +342,31 @@ func (c *references) renewed(ctx context.Context, text string, r resolved) error
 }
 
 // renewAt is when a value is asked for again: after two thirds of its lease, or
-// after the given time where it has none, or after a growing wait when that
-// failed. Zero is never.
-func (r *resolved) renewAt(every time.Duration) time.Time {
-	switch {
-	case r.local:
+// after the given time where it has none, and before the resolver's access ends;
+// after a growing wait when that failed. Zero is never.
+func (r *resolved) renewAt(every time.Duration) (at time.Time) {
+	if r.local {
 		return time.Time{} // files are followed, variables do not change
-	case !r.retryAt.IsZero() && (r.lease > 0 || every > 0):
-		return r.retryAt
-	case r.lease <= 0 && every > 0:
-		return r.at.Add(max(every, minRenew))
-	case r.lease <= 0:
-		return time.Time{}
 	}
-	return r.at.Add(max(r.lease*2/3, minRenew))
+	soonest := func(wait time.Duration) {
+		if t := r.at.Add(max(wait, minRenew)); at.IsZero() || t.Before(at) {
+			at = t
+		}
+	}
+	switch {
+	case r.lease > 0:
+		soonest(r.lease * 2 / 3)
+	case every > 0:
+		soonest(every)
+	}
+	if !r.access.IsZero() {
+		soonest(r.access.Sub(r.at) * 2 / 3)
+	}
+
+	if !at.IsZero() && !r.retryAt.IsZero() {
+		return r.retryAt
+	}
+	return at
 }
 
 // due is when the next of the references in use has to be renewed.

@@ -14,8 +14,8 @@
 // ?version=3. Without #key the secret must have one key.
 //
 // The resolver starts no goroutine. It renews its token and its leases when it
-// is asked again, which config.Store.Run does after two thirds of the lease
-// that Resolve returned: the shorter of the secret's and the token's. A lease
+// is asked again, which config.Store.Run does after two thirds of a lease, each
+// config.RefreshEvery for what has none, and before the token ends. A lease
 // is renewed at most twice before a new secret is read, and keys of one leased
 // secret, such as its username and password, always come from one lease.
 package vault

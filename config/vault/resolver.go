@@ -31,6 +31,7 @@ type Resolver struct {
 
 	mu      sync.Mutex
 	flights map[string]*flight
+	expires time.Time // of the token; zero if it does not end
 }
 
 // lease is a secret that the server gave for a time.
@@ -67,9 +68,11 @@ func New(opts *Options) (*Resolver, error) {
 }
 
 // Resolve returns the value of a key of the secret at path, the path of the
-// API with an optional ?version=N. An empty key stands for the only one. The
-// lease is the shorter of the secret's and the token's remaining lives; 0 if
-// neither ends. Values that are no text are returned as JSON.
+// API with an optional ?version=N. An empty key stands for the only one. A lease
+// lasts for the shorter of its own and the token's remaining life, as it ends with
+// its token. What has none, such as a secret of the KV engines, gives 0; a ttl that a
+// version 1 secret names of itself counts as a lease. Values that are no text are
+// returned as JSON.
 func (r *Resolver) Resolve(ctx context.Context, path, key string) (value string, left time.Duration, err error) {
 	values, left, err := r.shared(ctx, path)
 	if err != nil {
@@ -118,13 +121,30 @@ func (r *Resolver) exclusive(ctx context.Context, path string) (map[string]json.
 		return nil, 0, fmt.Errorf("vault: read %s: %w", path, context.Cause(ctx))
 	}
 	values, left, err := r.read(ctx, path)
+	now := time.Now()
+	token := r.session.left(now)
+	r.mu.Lock()
+	r.expires = time.Time{}
+	if token > 0 {
+		r.expires = now.Add(token)
+	}
+	r.mu.Unlock()
+
 	if err != nil {
 		return nil, 0, err
 	}
-	if token := r.session.left(time.Now()); token > 0 && (left == 0 || token < left) {
+	if token > 0 && token < left {
 		left = token
 	}
 	return values, left, nil
+}
+
+// Expires returns when the token ends unless Resolve is called before, which
+// renews it or logs in anew; zero if it does not end, or before it is known.
+func (r *Resolver) Expires() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.expires
 }
 
 // read returns a secret: one whose lease lasts, is renewed, or is new.
@@ -199,10 +219,11 @@ func (r *Resolver) fetch(ctx context.Context, token, path string) (map[string]js
 	if err != nil {
 		return nil, nil, &Error{Op: "read", Path: api, StatusCode: http.StatusOK, Err: err}
 	}
-	return values, &lease{
-		values: values, id: out.LeaseID, duration: seconds(out.LeaseDuration),
-		at: time.Now(), renewable: out.Renewable,
-	}, nil
+	l := &lease{values: values, id: out.LeaseID, duration: seconds(out.LeaseDuration), at: time.Now(), renewable: out.Renewable}
+	if l.id == "" && values["ttl"] == nil && values["lease"] == nil {
+		l.duration = 0 // KV version 1 names the server's default of 32 days for any secret
+	}
+	return values, l, nil
 }
 
 // splitVersion separates the version of a KV version 2 secret.

@@ -24,7 +24,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var _ config.Resolver = (*vault.Resolver)(nil)
+var (
+	_ config.Resolver = (*vault.Resolver)(nil)
+	_ config.Expirer  = (*vault.Resolver)(nil)
+)
 
 const canary = "canary-7f3a-hunter2"
 
@@ -153,6 +156,8 @@ func (s *server) secrets(w http.ResponseWriter, r *http.Request, path string) {
 		reply(w, map[string]any{"errors": []string{}, "warnings": []string{"Invalid path for a versioned K/V secrets engine. See the API docs"}})
 	case "kv/mail":
 		reply(w, map[string]any{"lease_duration": 2764800, "data": map[string]any{"password": canary}})
+	case "kv/short":
+		reply(w, map[string]any{"lease_duration": 30, "data": map[string]any{"password": canary, "ttl": "30s"}})
 	case "kv/odd": // a version 1 secret with the names of version 2
 		reply(w, map[string]any{"data": map[string]any{"data": "d", "metadata": "m"}})
 	case "database/creds/app":
@@ -194,7 +199,8 @@ func TestResolve(t *testing.T) {
 		{"secret/data/mail", "hosts", `["a"]`, 0},
 		{"secret/data/mail?version=3", "password", "version 3", 0},
 		{"secret/data/one word", "", "one", 0},
-		{"/kv/mail", "password", canary, 2764800 * time.Second},
+		{"/kv/mail", "password", canary, 0},
+		{"kv/short", "password", canary, 30 * time.Second},
 		{"kv/odd", "data", "d", 0},
 	} {
 		got, lease, err := r.Resolve(t.Context(), tc.path, tc.key)
@@ -352,8 +358,11 @@ func TestRedirectToActiveNode(t *testing.T) {
 		o.RedirectHosts = []string{strings.TrimPrefix(active.URL, "http://")}
 		o.AppRole = vault.AppRole{RoleID: "role", SecretID: secret.New(canary)}
 	})
-	if got, lease, err := r.Resolve(t.Context(), "secret/data/mail", "password"); err != nil || got != canary || lease > time.Hour || lease < time.Hour-time.Minute {
-		t.Errorf("got %q for %v, %v; want it for the token's hour", got, lease, err)
+	if got, lease, err := r.Resolve(t.Context(), "secret/data/mail", "password"); err != nil || got != canary || lease != 0 {
+		t.Errorf("got %q for %v, %v; want it without a lease", got, lease, err)
+	}
+	if left := time.Until(r.Expires()); left > time.Hour || left < time.Hour-time.Minute {
+		t.Errorf("the access ends in %v, want the token's hour", left)
 	}
 }
 
@@ -549,9 +558,12 @@ type envLike map[string]any
 func (e envLike) Read() (map[string]any, error) { return e, nil }
 func (envLike) ReadBytes() ([]byte, error)      { return nil, errors.New("no bytes") }
 
-func TestEndlessLeaseOfStaticToken(t *testing.T) {
+// TestTokenIsKept: a secret without a lease is asked for before the token ends,
+// which renews it, with RefreshEvery off too.
+func TestTokenIsKept(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
+	s.tokenTTL = 3
 	s.answer = func(w http.ResponseWriter, r *http.Request) bool {
 		if strings.HasSuffix(r.URL.Path, "lookup-self") {
 			reply(w, map[string]any{"data": map[string]any{"ttl": 3, "renewable": true}})
@@ -559,18 +571,90 @@ func TestEndlessLeaseOfStaticToken(t *testing.T) {
 		}
 		return false
 	}
-	r := s.resolver(nil)
-	_, lease, err := r.Resolve(t.Context(), "secret/data/mail", "password")
-	if err != nil || lease <= 0 || lease > 3*time.Second {
-		t.Errorf("lease %v, %v; want the token's three seconds", lease, err)
+	store := s.store(s.resolver(nil), config.RefreshEvery(-1))
+	if at := store.Stats().References[0].ExpiresAt; !at.IsZero() {
+		t.Errorf("the secret is said to end with the token, at %v", at)
 	}
-	deadline := time.Now().Add(10 * time.Second)
-	for s.count("POST auth/token/renew-self") == 0 && time.Now().Before(deadline) {
-		if _, _, err := r.Resolve(t.Context(), "secret/data/mail", "password"); err != nil {
-			t.Fatal(err)
+	follow(t, store)
+	deadline := time.After(30 * time.Second)
+	for s.count("POST auth/token/renew-self") < 2 {
+		select {
+		case <-deadline:
+			t.Fatal("the token was not renewed twice")
+		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	if n := s.count("POST auth/token/renew-self"); n != 1 {
-		t.Errorf("%d renewals, want 1", n)
+}
+
+// TestRotation changes secrets without a lease where they are kept: a running
+// store sees them each RefreshEvery, however long its token lives.
+func TestRotation(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]func(password string) any{
+		"version 2": func(password string) any {
+			return map[string]any{"data": map[string]any{"data": map[string]any{"password": password}, "metadata": map[string]any{"created_time": "2026-01-01T00:00:00Z"}}}
+		},
+		"version 1": func(password string) any {
+			return map[string]any{"lease_duration": 2764800, "data": map[string]any{"password": password}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			password := "old"
+			s.answer = func(w http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path == "/v1/secret/data/mail" {
+					reply(w, answer(password))
+					return true
+				}
+				return false
+			}
+			store := s.store(s.resolver(func(o *vault.Options) {
+				o.Token, o.AppRole = secret.Secret{}, vault.AppRole{RoleID: "role", SecretID: secret.New(canary)}
+			}), config.RefreshEvery(time.Second))
+			changed := make(chan string, 1)
+			config.OnChange(store, func(v *held) secret.Secret { return v.Password }, func(_, now secret.Secret) { changed <- now.Reveal() })
+			follow(t, store)
+
+			s.set(func() { password = "new" })
+			select {
+			case got := <-changed:
+				if got != "new" {
+					t.Errorf("the password is %q", got)
+				}
+			case <-time.After(30 * time.Second):
+				t.Error("the new password was not seen")
+			}
+		})
 	}
+}
+
+// held are settings with one secret of the server's.
+type held struct{ Password secret.Secret }
+
+func (s *server) store(r *vault.Resolver, opts ...config.Option) *config.Store[held] {
+	s.t.Helper()
+	path := filepath.Join(s.t.TempDir(), "s.yaml")
+	if err := os.WriteFile(path, []byte("password: ref+vault://secret/data/mail#password\n"), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	store, err := config.Load(s.t.Context(), held{}, append(opts, config.File(path), config.Resolve("vault", r))...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return store
+}
+
+// follow runs the store until the end of the test.
+func follow(t *testing.T, store *config.Store[held]) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- store.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }
