@@ -266,6 +266,63 @@ func TestUpdateNamesWhatItCannotWrite(t *testing.T) {
 	}
 }
 
+// sum reads text and says so by String alone, words not even that.
+type (
+	sum struct{ parts []string }
+	words []string
+)
+
+func (c *sum) UnmarshalText(text []byte) error {
+	c.parts = strings.Split(string(text), "+")
+	return nil
+}
+
+func (c *sum) String() string { return strings.Join(c.parts, "+") }
+
+func (w *words) UnmarshalText(text []byte) error {
+	*w = strings.Fields(string(text))
+	return nil
+}
+
+// TestUpdateOfTypesWithoutMarshalText changes in place what types hold that read
+// text, in the settings of a file and in the caller's defaults.
+func TestUpdateOfTypesWithoutMarshalText(t *testing.T) {
+	t.Parallel()
+	type settings struct {
+		C     sum
+		Words words
+		List  []*sum
+		Def   sum
+	}
+	defaults := settings{Def: sum{[]string{"d"}}}
+	const text = "c: a+b\nwords: x y\nlist: [e+f]\n"
+	for name, tc := range map[string]struct {
+		change func(s *settings)
+		want   string // the file; empty: refused
+	}{
+		"String":       {func(s *settings) { s.C.parts[0] = "z" }, "c: z+b\nwords: x y\nlist: [e+f]\n"},
+		"in a list":    {func(s *settings) { s.List[0].parts[1] = "z" }, "c: a+b\nwords: x y\nlist: [e+z]\n"},
+		"of a default": {func(s *settings) { s.Def.parts[0] = "z" }, text + "def: z\n"},
+		"no text":      {func(s *settings) { s.Words[0] = "z" }, ""},
+	} {
+		path := write(t, t.TempDir(), "c.yaml", text)
+		s := load(t, defaults, config.File(path, config.Writable()))
+		before := fmt.Sprint(s.Get())
+		err := s.Update(t.Context(), func(v *settings) error { tc.change(v); return errChange })
+		if got := fmt.Sprint(s.Get()); !errors.Is(err, errChange) || got != before || defaults.Def.parts[0] != "d" {
+			t.Errorf("%s: an Update that failed (%v) left %s and the default %v", name, err, got, defaults.Def)
+		}
+
+		err = s.Update(t.Context(), func(v *settings) error { tc.change(v); return nil })
+		switch got := readText(t, path); {
+		case tc.want == "" && (err == nil || got != text || fmt.Sprint(s.Get()) != before):
+			t.Errorf("%s: %v, and the file is %q; want an error and nothing written", name, err, got)
+		case tc.want != "" && (err != nil || got != tc.want):
+			t.Errorf("%s: %v, and the file is %q, want %q", name, err, got, tc.want)
+		}
+	}
+}
+
 // TestUpdateWritesAnyAsItReads puts values of Go's types under an interface:
 // the file has them in the form that gives the same value back.
 func TestUpdateWritesAnyAsItReads(t *testing.T) {

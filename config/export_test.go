@@ -18,6 +18,9 @@ func Environ(pairs ...string) Option {
 // WithoutEvents makes Run poll, as where the system has no file events.
 func WithoutEvents() Option { return func(o *options) { o.noEvents = true } }
 
+// HasWriter reports whether a process has a file open for writing.
+var HasWriter = hasWriter
+
 // ParseDocument parses a document of the format that the file name says, and
 // reports the problems as an error.
 func ParseDocument(name string, data []byte) (any, error) {

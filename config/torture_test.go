@@ -17,8 +17,13 @@ import (
 	"github.com/svcblocks/svcblocks/internal/testenv"
 )
 
-// resting is how long the docs say that a file must not have changed.
-const resting = 60 * time.Millisecond
+// resting is how long the docs say that a file must not have changed, and held
+// what is sure where the system tells that it is open for writing: one that is
+// missing is waited for a little less.
+const (
+	resting = 60 * time.Millisecond
+	held    = 1500 * time.Millisecond
+)
 
 // halves is what each file of the torture holds: both values are written as one
 // version, the first at the head and the second at the tail.
@@ -30,6 +35,8 @@ type halves struct {
 type lane struct {
 	dir     string
 	rng     *rand.Rand
+	rest    time.Duration // resting, or held
+	begun   time.Time     // the round
 	version atomic.Int64
 	mu      sync.Mutex
 	broken  map[string]string // version to what was wrong
@@ -47,12 +54,22 @@ type step struct {
 	between, write func() error
 }
 
+// tellsOfWriters reports whether the system tells of files that are open for
+// writing. All writers here keep theirs open.
+func tellsOfWriters(t *testing.T) bool {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	must(t, err)
+	defer func() { must(t, f.Close()) }()
+	return config.HasWriter(f.Name())
+}
+
 // piecewise runs the steps of a writer with pauses between them. Where the
 // machine has made a pause longer than files have to rest, a half file is right.
 func (l *lane) piecewise(t *testing.T, version string, steps ...step) {
 	t.Helper()
 	pause := func() { time.Sleep(time.Duration(l.rng.Int64N(int64(resting) * 4 / 10))) }
-	before := time.Now()
+	before := l.begun
 	for i, s := range steps {
 		if i > 0 {
 			pause()
@@ -63,7 +80,7 @@ func (l *lane) piecewise(t *testing.T, version string, steps ...step) {
 		}
 		at := time.Now()
 		must(t, s.write())
-		if i > 0 && time.Since(before) >= resting {
+		if time.Since(before) >= l.rest {
 			l.mu.Lock()
 			l.slow[version] = true
 			l.mu.Unlock()
@@ -171,6 +188,7 @@ func (l *lane) run(t *testing.T, rounds int, opts ...config.Option) {
 	for range rounds {
 		l.version.Add(1)
 		version := current()
+		l.begun = time.Now()
 		styles[names[l.rng.IntN(len(names))]](l, t, version)
 		eventually(t, "the last version is reached", func() bool { return s.Get().A.Tail == "v"+version })
 	}
@@ -192,7 +210,7 @@ func (f failures) Handle(_ context.Context, r slog.Record) error {
 }
 
 // TestReloadTorture has writers that write in pieces, pause for almost as long
-// as files have to rest, change modes, replace, rewrite in place and change
+// as closed files have to rest, change modes, replace, rewrite in place and change
 // several files at once: no half file becomes the settings, and the last
 // version always does.
 func TestReloadTorture(t *testing.T) {
@@ -205,10 +223,14 @@ func TestReloadTorture(t *testing.T) {
 			t.Parallel()
 			const lanes = 20
 			rounds := testenv.Reps(5000) / lanes
+			rest := resting
+			if tellsOfWriters(t) {
+				rest = held
+			}
 			var wg sync.WaitGroup
 			all := make([]*lane, lanes)
 			for i := range all {
-				l := &lane{dir: t.TempDir(), rng: rand.New(rand.NewPCG(uint64(i), 7)), broken: map[string]string{}, slow: map[string]bool{}}
+				l := &lane{dir: t.TempDir(), rng: rand.New(rand.NewPCG(uint64(i), 7)), rest: rest, broken: map[string]string{}, slow: map[string]bool{}}
 				all[i] = l
 				wg.Go(func() { l.run(t, rounds, opts...) })
 			}

@@ -79,28 +79,16 @@ func copyFields(rv reflect.Value, s *Shape) {
 
 // copyText copies a value whose type reads text. Its fields are its own, so
 // that it is made anew from its text where it shares memory. A type whose text
-// does not say all, such as one that masks itself, is copied as Go does.
+// does not say all, such as one that masks itself, is copied part by part; what its
+// own fields share stays shared.
 func copyText(rv reflect.Value) reflect.Value {
 	if !rv.CanInterface() || !sharesMemory(rv.Type(), 0) {
 		return rv
 	}
-
-	from := reflect.New(rv.Type())
-	from.Elem().Set(rv)
-	m, ok := from.Interface().(encoding.TextMarshaler)
-	if !ok {
-		return rv
-	}
-	text, err := m.MarshalText()
-	if err != nil {
-		return rv
-	}
 	out := reflect.New(rv.Type())
-	if err := out.Interface().(encoding.TextUnmarshaler).UnmarshalText(text); err != nil {
-		return rv
-	}
-	if !reflect.DeepEqual(out.Interface(), from.Interface()) {
-		return rv
+	err := out.Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(marshalText(rv)))
+	if err != nil || !reflect.DeepEqual(out.Elem().Interface(), rv.Interface()) {
+		return copyParts(rv, 0)
 	}
 	return out.Elem()
 }
@@ -133,14 +121,17 @@ func copyAny(rv reflect.Value, depth int) reflect.Value {
 	if depth > maxAnyDepth {
 		return rv
 	}
+	if rt := rv.Type(); rt.Kind() != reflect.Interface && rt.Kind() != reflect.Pointer && reflect.PointerTo(rt).Implements(textUnmarshalerType) {
+		return copyText(rv)
+	}
+	return copyParts(rv, depth)
+}
+
+// copyParts copies the items, entries, exported fields and what a pointer leads
+// to.
+func copyParts(rv reflect.Value, depth int) reflect.Value {
 	out := reflect.New(rv.Type()).Elem()
 	out.Set(rv)
-	if rt := rv.Type(); rt.Kind() != reflect.Interface && reflect.PointerTo(rt).Implements(textUnmarshalerType) {
-		if rt.Kind() != reflect.Pointer {
-			return copyText(rv)
-		}
-	}
-
 	switch rv.Kind() {
 	case reflect.Interface:
 		if !rv.IsNil() {
