@@ -268,7 +268,7 @@ func TestUpdateNamesWhatItCannotWrite(t *testing.T) {
 
 // sum reads text and says so by String alone, words not even that.
 type (
-	sum struct{ parts []string }
+	sum   struct{ parts []string }
 	words []string
 )
 
