@@ -21,6 +21,7 @@ type livable struct {
 		Port     int `default:"25"`
 	}
 	API struct{ Token config.Secret }
+	ID  string // too short for a name to be near it
 	M   map[string]int
 	X   []struct{ Name string }
 }
@@ -30,7 +31,7 @@ var everydaySecrets = []string{
 	"app_token", "jwt_token", "ci_token", "hf_token", "aws_token", "git_token", "gh_token", "npm_token", "vapid_token", "mailpit_password",
 	"email_password", "tls_key", "cert.pem", "ca.crt", "id_ed25519", "kubeconfig", "dockerconfigjson", "postgres_user", "session_secret",
 	"cookie_secret", "s3_access_key", "s3_secret_key", "slack_webhook", "sentry_dsn", "grafana_password", "htpasswd", "license.key",
-	"signing.key", "age.key", "sops.yaml", "token", "password",
+	"signing.key", "age.key", "sops.yaml", "token", "password", "ip",
 }
 
 func everydayVariables() (out []string) {

@@ -62,6 +62,9 @@ func TestEdit(t *testing.T) {
 		{"yaml: document start", "s.yaml", "---\na: 1\n...\n", "b", "2", "---\na: 1\nb: 2\n...\n"},
 		{"yaml: unicode before", "s.yaml", "ä: {ö: ü, b: 1}\n", "ä.b", "2", "ä: {ö: ü, b: 2}\n"},
 		{"yaml: merge key", "s.yaml", "base: &b\n  x: 1\nm:\n  <<: *b\n  y: 2\n", "m.x", "5", "base: &b\n  x: 1\nm:\n  <<: *b\n  y: 2\n  x: 5\n"},
+		{"yaml: merge key of several", "s.yaml", "base: &b {x: 1}\nm:\n  <<: [*b, {y: [7, {z: 1}]}] # both\n  w: 2\n", "m.w", "3", "base: &b {x: 1}\nm:\n  <<: [*b, {y: [7, {z: 1}]}] # both\n  w: 3\n"},
+		{"yaml: merge key of a block", "s.yaml", "base: &b {x: 1}\nm:\n  <<:\n  - *b\n  - y:\n      - 7 # seven\n    <<: *b\n  w: 2\n", "m.y", "3", "base: &b {x: 1}\nm:\n  <<:\n  - *b\n  - y:\n      - 7 # seven\n    <<: *b\n  w: 2\n  \"y\": 3\n"},
+		{"yaml: merge key of a section", "s.yaml", "m: {<<: {x: 1, y: 2}, w: 2}\n", "m.x", "3", "m: {<<: {x: 1, y: 2}, w: 2, x: 3}\n"},
 		{"yaml: key with quotes", "s.yaml", "\"a b\": 1\n", "a b", "2", "\"a b\": 2\n"},
 
 		{"json: scalar", "s.json", "{\n  \"a\": 1,\n  \"b\": {\"c\": true}\n}\n", "b.c", "false", "{\n  \"a\": 1,\n  \"b\": {\"c\": false}\n}\n"},

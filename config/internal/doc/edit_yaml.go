@@ -129,7 +129,7 @@ func (l *yamlLayout) placeMap(y *yaml.Node, n *Node, path []string) {
 		value, owner := (*Node)(nil), -1
 
 		if k.Value == "<<" && k.Tag == "!!merge" {
-			value = &Node{Items: make([]*Node, 0)}
+			value = shadow(v)
 			l.placeMerge(v, path)
 		} else if next < len(n.Items) {
 			owner, value = next, n.Items[next]
@@ -173,6 +173,25 @@ func (l *yamlLayout) placeMap(y *yaml.Node, n *Node, path []string) {
 	if last := len(n.lay.ends) - 1; last >= 0 {
 		n.End = n.lay.ends[last]
 	}
+}
+
+// shadow is a tree in the shape of a node for which the document's has none, as
+// its keys have become another section's: to find where it ends.
+func shadow(y *yaml.Node) *Node {
+	n := &Node{}
+	switch y.Kind {
+	case yaml.SequenceNode:
+		for _, item := range y.Content {
+			n.Items = append(n.Items, shadow(item))
+		}
+	case yaml.MappingNode:
+		for j := 0; j+1 < len(y.Content); j += 2 {
+			if k := y.Content[j]; k.Value != "<<" || k.Tag != "!!merge" {
+				n.Names, n.Items = append(n.Names, Name{Text: k.Value}), append(n.Items, shadow(y.Content[j+1]))
+			}
+		}
+	}
+	return n
 }
 
 // placeMerge notes the sections that a merge key takes keys from.

@@ -16,6 +16,7 @@ func seeds(f *testing.F) []string {
 	f.Helper()
 	out := []string{
 		"", "a: 1\n", "a:\n  b: [1, {c: x}]\n  d: |\n    text\n\n  e: >-\n    x\n    y\n", "a: &x {b: 1}\nc:\n  <<: *x\n  d: 2\n",
+		"a: &x {b: 1}\nc:\n  <<: [*x, {e: [1, {f: g}]}]\n  d: 2\nl:\n- <<:\n  - *x\n  - h:\n    - i\n    <<: {j: k}\n",
 		"? a\n: b\n", "l:\n- x # one\n-\n- {}\n- - a\n  - b\n", "l: [\n a, # x\n b]\n", "a: 'it''s' # c\r\nb: \"\\u00e4\"\r\n", "\ufeffl: [a, b]\n",
 		`{"l": [true, null, "x\n\u00e4"], "c": {"d": -1.5e3}}`, "// c\n{\n  \"l\": [1, /* x */ 2,\n // y\n 3],\n}\n",
 		"[a.b]\nc = 'x' # y\n[[l]]\nx = 1\n[[l]]\ny.z = \"\"\"a\nb\"\"\"\n[[l.m]]\nn = 1\n", "a.b = 1979-05-27T07:32:00Z\nl = [ { d = [1, 2,\n3], e = '' }, # x\n]\n#",

@@ -30,12 +30,12 @@ func Nearest(text string, candidates []string) string {
 }
 
 // NearMiss is Nearest for text that is as good as a candidate: one edit away, or
-// two where the text is long enough for that to mean something.
+// two, where the text is long enough for that to mean something.
 func NearMiss(text string, candidates []string) string {
 	slices.Sort(candidates)
 	for _, limit := range []int{1, 2} {
 		for _, c := range candidates {
-			if limit == 2 && len(foldKey(c)) < 6 {
+			if len(foldKey(c)) < 3*limit {
 				continue
 			}
 			if editDistance(foldKey(text), foldKey(c), limit+1) <= limit {
