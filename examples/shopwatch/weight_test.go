@@ -48,12 +48,12 @@ func TestProductionBinary(t *testing.T) {
 
 // What the showcase uses, its reader can use. What it imports of the module's
 // internals is what every program of this repository keeps alike: which names a
-// server answers to, which addresses are this machine, and what to do about an
-// error of the system.
+// server answers to, which addresses are this machine, whose files it trusts, and
+// what to do about an error of the system.
 // It is run, not copied; a sample that is copied brings its own lines.
 func TestNoInternalImports(t *testing.T) {
 	t.Parallel()
-	allowed := []string{"internal/health", "internal/loopback", "internal/safehttp"}
+	allowed := []string{"internal/health", "internal/loopback", "internal/safefile", "internal/safehttp"}
 	seen := 0
 	for _, edge := range list(t, "-deps", "-f", `{{$from := .ImportPath}}{{range .Imports}}{{$from}}>{{.}} {{end}}`, ".") {
 		from, to, _ := strings.Cut(edge, ">")
