@@ -93,11 +93,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	defer closing(client.Close, stderr)
 
 	w := &watcher{store: store, client: client, hub: hub, log: logs.Logger("watch")}
-	server := &http.Server{
-		Handler:           newHandler(w, logs),
-		ReadHeaderTimeout: 10 * time.Second,
-		ErrorLog:          slog.NewLogLogger(logs.Logger("http").Handler(), slog.LevelWarn),
-	}
+	server := &http.Server{Handler: newHandler(w, logs), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(logs.Logger("http").Handler(), slog.LevelWarn)}
 	return serve(ctx, &cfg, server, logs.Logger("service"), w.run, store.Run, func(ctx context.Context) error { return reload(ctx, store, logs.Logger("service")) })
 }
 

@@ -70,10 +70,8 @@ func parse(args []string, stderr io.Writer) (command []string, ask *bool, layers
 	if *file != "" {
 		first = config.File(*file, config.Writable())
 	}
-	return flags.Args(), ask, []config.Option{
-		first, config.ProfileFromEnv("SERVICE_PROFILE"), config.SecretsDir("/run/secrets"),
-		config.Env("SERVICE"), config.Flags(flags), config.EmptyUnset(), config.RefuseWritable(),
-	}, err
+	layers = append(layers, first, config.ProfileFromEnv("SERVICE_PROFILE"), config.SecretsDir("/run/secrets"), config.Env("SERVICE"), config.Flags(flags))
+	return flags.Args(), ask, append(layers, config.EmptyUnset(), config.RefuseWritable()), err
 }
 
 // reload reads the settings again at SIGHUP. Bad ones change nothing.

@@ -82,9 +82,7 @@ func (w *watcher) note(ctx context.Context, url, part string, err error) {
 	}
 	now := state{Site: url, Part: part, Looks: before.Looks + 1, Changes: before.Changes, Looked: time.Now(), Err: err}
 	changed := err == nil && before.Part != "" && part != before.Part
-	if changed {
-		now.Changes++
-	}
+	now.Changes += map[bool]int{true: 1}[changed]
 	if err != nil {
 		now.Part = before.Part
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -34,8 +35,8 @@ func serve(ctx context.Context, cfg *settings, server *http.Server, log *slog.Lo
 		return err
 	}
 	// Where -healthcheck finds this process, whatever flag or variable said so.
-	address := strings.NewReplacer("[::]", "localhost", "0.0.0.0", "localhost").Replace(listener.Addr().String())
-	if err := writeAddress(cfg.DataDir, address); err != nil {
+	local := strings.NewReplacer("[::]", "localhost", "0.0.0.0", "localhost")
+	if err := writeAddress(cfg.DataDir, local.Replace(listener.Addr().String())); err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	log.Info("serving", "address", listener.Addr().String(), "site", cfg.Site.URL)
@@ -60,18 +61,14 @@ func serve(ctx context.Context, cfg *settings, server *http.Server, log *slog.Lo
 	return group.Wait()
 }
 
-// writeAddress writes the file anew, so that no link in its place is followed.
+// writeAddress replaces the file: a link in its place is not followed.
 func writeAddress(dir, address string) error {
-	path := filepath.Join(dir, "address")
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := os.CreateTemp(dir, ".address-")
 	if err != nil {
 		return err
 	}
 	_, err = f.WriteString(address)
-	return errors.Join(err, f.Close())
+	return errors.Join(err, f.Close(), os.Rename(f.Name(), filepath.Join(dir, "address")))
 }
 
 // newHandler serves the page, the probes and the metrics.
@@ -123,10 +120,7 @@ func ready(ctx context.Context, w *watcher, logs *logging.Logs) (text string, lo
 	for i, check := range []func(context.Context) error{logs.Check, func(context.Context) error { return w.store.Stats().Err }, w.client.Check, w.hub.Check} {
 		err := check(ctx)
 		lost = lost || errors.Is(err, logging.ErrLost) || errors.Is(err, notify.ErrLost)
-		if err == nil {
-			err = errors.New("ok")
-		}
-		fmt.Fprintf(&b, "%s: %v\n", []string{"log", "settings", "scrape", "notify"}[i], err)
+		fmt.Fprintf(&b, "%s: %v\n", []string{"log", "settings", "scrape", "notify"}[i], cmp.Or(err, errors.New("ok")))
 	}
 	return b.String(), lost
 }
@@ -136,8 +130,7 @@ func ready(ctx context.Context, w *watcher, logs *logging.Logs) (text string, lo
 func onlyHosts(names func() []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := hostname(r.Host)
-		listed := slices.ContainsFunc(names(), func(name string) bool { return hostname(name) == host })
-		if net.ParseIP(host) == nil && host != "localhost" && !listed {
+		if net.ParseIP(host) == nil && host != "localhost" && !slices.ContainsFunc(names(), func(name string) bool { return hostname(name) == host }) {
 			http.Error(w, "asked for under a name that is not in the setting hosts", http.StatusMisdirectedRequest)
 			return
 		}
@@ -157,8 +150,7 @@ func healthcheck(dir string) error {
 	if err != nil {
 		return err
 	}
-	client := http.Client{Transport: &http.Transport{}, Timeout: 5 * time.Second}
-	res, err := client.Get("http://" + string(address) + "/readyz")
+	res, err := (&http.Client{Transport: &http.Transport{}, Timeout: 5 * time.Second}).Get("http://" + string(address) + "/readyz")
 	if err == nil && res.StatusCode != http.StatusOK {
 		err = errors.New("service: " + res.Status)
 	}
