@@ -271,3 +271,21 @@ func TestHostsHandler(t *testing.T) {
 		t.Errorf("by address: %d", resp.StatusCode)
 	}
 }
+
+// A server without names of its own says how it is asked, as there is no setting
+// to list one in.
+func TestThisMachine(t *testing.T) {
+	t.Parallel()
+	hosts := safehttp.ThisMachine()
+	for host, want := range map[string]bool{"127.0.0.1:80": true, "[::1]": true, "localhost:80": true, "rebind.attacker.example": false, "shop.example": false} {
+		if got := hosts.Allow(host); got != want {
+			t.Errorf("Allow(%q) = %v, want %v", host, got, want)
+		}
+	}
+
+	answer := httptest.NewRecorder()
+	hosts.Handler(http.NotFoundHandler()).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "http://rebind.attacker.example/", nil))
+	if answer.Code != http.StatusMisdirectedRequest || !strings.Contains(answer.Body.String(), "ask for it by an address, or as localhost") {
+		t.Errorf("%d %s", answer.Code, answer.Body)
+	}
+}
