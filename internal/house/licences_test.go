@@ -5,10 +5,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/svcblocks/svcblocks/internal/testenv"
 )
 
 // licences are those that code under the MIT licence may link: each asks for
@@ -107,9 +108,7 @@ func licensed(t *testing.T, root, folder string) bool {
 // program links.
 func TestNotices(t *testing.T) {
 	t.Parallel()
-	if runtime.GOOS == "windows" {
-		t.Skip("the images are built where there is a shell")
-	}
+	testenv.Shell(t)
 	dir, _ := load(t)
 	for program, folder := range map[string]string{"examples/shopwatch": "examples", "examples/fleet": "examples", "examples/service": "examples/service"} {
 		file, err := os.ReadFile(filepath.Join(dir, program, "Dockerfile"))

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/svcblocks/svcblocks/internal/testenv"
 )
 
 // TestREADME builds the program of the README as if it were a package of this
@@ -16,9 +18,7 @@ import (
 // TestSnippets compiles the rest.
 func TestREADME(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("builds programs")
-	}
+	testenv.Slow(t)
 	dir, _ := load(t)
 	text, err := os.ReadFile(filepath.Join(dir, "README.md"))
 	if err != nil {

@@ -25,23 +25,9 @@ func TestSleeps(t *testing.T) {
 		t.Fatal(err)
 	}
 	found, places := map[string]int{}, map[string][]string{}
-	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if d.IsDir() && d.Name() != "." && strings.HasPrefix(d.Name(), ".") {
-			return filepath.SkipDir
-		}
-		if !strings.HasSuffix(path, "_test.go") {
-			return nil
-		}
-		room, err := filepath.Rel(dir, filepath.Dir(path))
-		if err != nil {
-			return err
-		}
+	err = eachTestFile(dir, func(room, path string) error {
 		at, err := sleeps(path)
 		if len(at) > 0 {
-			room = filepath.ToSlash(room)
 			found[room] += len(at)
 			places[room] = append(places[room], at...)
 		}
@@ -61,6 +47,56 @@ func TestSleeps(t *testing.T) {
 	if *update {
 		writeSleeps(t, golden, found, allowed)
 	}
+}
+
+// TestSkips finds tests that skip themselves: what is absent is testenv's to judge,
+// which fails where every part is required.
+func TestSkips(t *testing.T) {
+	t.Parallel()
+	dir, err := root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = eachTestFile(dir, func(room, path string) error {
+		if strings.HasPrefix(room, "internal/testenv") {
+			return nil
+		}
+		fset := token.NewFileSet()
+		file, err := parser.ParseFile(fset, path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if call, ok := n.(*ast.CallExpr); ok && slices.Contains([]string{"t.Skip", "t.Skipf", "t.SkipNow", "b.Skip", "b.Skipf", "tb.Skip", "tb.Skipf", "testing.Short"}, called(call)) {
+				t.Errorf("%s: %s: use testenv.Require, or another of testenv", fset.Position(call.Pos()), called(call))
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eachTestFile calls do with the folder, below dir, and the path of each file of
+// tests.
+func eachTestFile(dir string, do func(room, path string) error) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && d.Name() != "." && strings.HasPrefix(d.Name(), "."):
+			return filepath.SkipDir
+		case d.IsDir() || !strings.HasSuffix(path, "_test.go"):
+			return nil
+		}
+		room, err := filepath.Rel(dir, filepath.Dir(path))
+		if err != nil {
+			return err
+		}
+		return do(filepath.ToSlash(room), path)
+	})
 }
 
 // bubbles returns the functions in the tests of a folder that open a bubble:

@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/svcblocks/svcblocks/internal/testenv"
 )
 
 // consumer is a program outside the repository that imports one block, and
@@ -82,9 +84,7 @@ var consumers = []consumer{
 // it, with no replace, and prints what it costs.
 func TestWeight(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("builds programs")
-	}
+	testenv.Slow(t)
 	dir, _ := load(t)
 	const version = "v0.0.1"
 	env := proxy(t, dir, version)

@@ -41,10 +41,7 @@ type wiringSettings struct {
 
 // TestWiringService is the service; it is no test unless the variable is set.
 func TestWiringService(t *testing.T) {
-	form := os.Getenv(wiringForm)
-	if form == "" {
-		t.Skip("run by TestWiring")
-	}
+	form := testenv.Child(t, wiringForm, "TestWiring")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 

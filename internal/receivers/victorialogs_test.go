@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/logging"
 	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/datadog"
@@ -134,16 +135,14 @@ func startVictoriaLogs(t *testing.T, path string) string {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	testenv.EventuallyWithin(t, 30*time.Second, func() error {
 		resp, err := http.Get("http://" + addr + "/health")
-		if err == nil {
-			_ = resp.Body.Close()
-			return "http://" + addr
+		if err != nil {
+			return err
 		}
-		if time.Now().After(end) {
-			t.Fatal(err)
-		}
-	}
+		return resp.Body.Close()
+	})
+	return "http://" + addr
 }
 
 // count asks a receiver how many events it has.
@@ -232,15 +231,13 @@ func TestVictoriaLogs(t *testing.T) {
 				t.Fatal(err)
 			}
 			ship(t, s)
-			got := ""
-			for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-				if got = count(t, base); got == fmt.Sprint(events) {
-					t.Logf("%s of %d counted at the receiver", got, events)
-					spans(t, base)
-					return
+			testenv.Eventually(t, func() error {
+				if got := count(t, base); got != fmt.Sprint(events) {
+					return fmt.Errorf("%s of %d counted at the receiver", got, events)
 				}
-			}
-			t.Errorf("%s of %d counted at the receiver", got, events)
+				return nil
+			})
+			spans(t, base)
 		})
 	}
 }

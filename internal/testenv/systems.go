@@ -102,6 +102,12 @@ func Signals(t testing.TB) {
 	skip(t, "a process cannot be sent a signal here, only be killed")
 }
 
+// Shell skips the test where no sh runs a script.
+func Shell(t testing.TB) {
+	t.Helper()
+	skip(t, "no shell runs a script here, and images are built where one does")
+}
+
 // skip skips the test on Windows, for one of the reasons that docs/platforms.md
 // lists.
 func skip(t testing.TB, format string, args ...any) {

@@ -51,6 +51,17 @@ func Slow(t testing.TB) {
 	}
 }
 
+// Child returns what the environment variable name holds for a test that is a
+// process of another test, by; it skips t where it is run by itself.
+func Child(t testing.TB, name, by string) string {
+	t.Helper()
+	value := os.Getenv(name)
+	if value == "" {
+		t.Skip("testenv: a process that " + by + " runs")
+	}
+	return value
+}
+
 // Within returns the bound on real time that a test holds: strict under
 // `make soak`, else relaxed, which a busy machine keeps.
 func Within(strict, relaxed time.Duration) time.Duration {

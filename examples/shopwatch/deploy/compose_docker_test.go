@@ -125,7 +125,6 @@ func TestDockerCompose(t *testing.T) {
 func changingExits(t *testing.T, s *stack) {
 	var state shopState
 	testenv.EventuallyWithin(t, patience(), func() (err error) {
-		time.Sleep(time.Second)
 		if state, err = s.shop(); err != nil {
 			return err
 		}
@@ -145,7 +144,6 @@ func changingExits(t *testing.T, s *stack) {
 
 func told(t *testing.T, s *stack) {
 	testenv.EventuallyWithin(t, patience(), func() error {
-		time.Sleep(time.Second)
 		mails, err := s.mails()
 		if err != nil {
 			return err
@@ -175,7 +173,6 @@ func killed(t *testing.T, s *stack) {
 		before := inspect(t, id)
 		crash(t, before)
 		testenv.EventuallyWithin(t, patience(), func() error {
-			time.Sleep(200 * time.Millisecond)
 			now := inspect(t, id)
 			if !now.State.Running || !now.State.StartedAt.After(before.State.StartedAt) {
 				return fmt.Errorf("%s is %s", service, now.State.Status)
@@ -191,7 +188,6 @@ func killed(t *testing.T, s *stack) {
 			t.Fatal(err)
 		}
 		testenv.EventuallyWithin(t, patience(), func() error {
-			time.Sleep(200 * time.Millisecond)
 			is, err := s.shop()
 			if err != nil {
 				return err
@@ -222,7 +218,6 @@ func crash(t *testing.T, c container) {
 func nothingLost(t *testing.T, s *stack) {
 	var lines, changes, repeats int
 	testenv.EventuallyWithin(t, patience(), func() error {
-		time.Sleep(time.Second)
 		cmd := testenv.Require(t, "docker").Command("logs", s.id("service"))
 		written, err := output(cmd)
 		if err != nil {

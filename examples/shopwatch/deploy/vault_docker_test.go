@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/svcblocks/svcblocks/internal/testenv"
 )
@@ -54,7 +53,6 @@ func TestDockerVault(t *testing.T) {
 	arrived := func(mails int, webhook string) {
 		t.Helper()
 		testenv.EventuallyWithin(t, patience(), func() error {
-			time.Sleep(500 * time.Millisecond)
 			text, err := s.mails()
 			if err != nil {
 				return err
@@ -85,7 +83,6 @@ func TestDockerVault(t *testing.T) {
 		t.Fatal(err)
 	}
 	testenv.EventuallyWithin(t, patience(), func() error {
-		time.Sleep(200 * time.Millisecond)
 		logs, err := output(testenv.Require(t, "docker").Command("logs", id))
 		if err != nil {
 			return err

@@ -18,6 +18,7 @@ import (
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/config/vault"
 	"github.com/svcblocks/svcblocks/internal/filelock"
+	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/logging"
 	"github.com/svcblocks/svcblocks/logging/sink/httpjson"
 	"github.com/svcblocks/svcblocks/notify"
@@ -305,9 +306,9 @@ func (c *client) Close() error {
 
 // TestHolder takes a lock and waits; it is no test unless the variable is set.
 func TestHolder(t *testing.T) {
-	part := strings.Fields(os.Getenv(holderVariable))
+	part := strings.Fields(testenv.Child(t, holderVariable, "TestCell"))
 	if len(part) != 3 {
-		t.Skip("run by a cell")
+		t.Fatalf("%q is not a block, a folder and an address", part)
 	}
 	block, dir, url := part[0], part[1], part[2]
 	quiet := hearing{logger: slog.New(slog.DiscardHandler)}

@@ -145,10 +145,7 @@ func TestTwelveWays(t *testing.T) {
 
 // TestCell is one cell; it is no test unless the variable names it.
 func TestCell(t *testing.T) {
-	number, name, ok := strings.Cut(os.Getenv(cellVariable), " ")
-	if !ok {
-		t.Skip("run by TestTwelveWays")
-	}
+	number, name, _ := strings.Cut(testenv.Child(t, cellVariable, "TestTwelveWays"), " ")
 	i := slices.IndexFunc(cells, func(c cell) bool { return c.String() == name })
 	n, err := strconv.Atoi(number)
 	if i < 0 || err != nil {
