@@ -279,6 +279,7 @@ func (d *delivery) pack(ctx context.Context, stop <-chan struct{}) error {
 			if seg.Packed || seg.Size == 0 {
 				continue
 			}
+
 			d.turn.Beat()
 			err := d.with(ctx, seg, func(f *queue.Reader, seg queue.Segment) error { return seg.Pack(f) })
 			if err != nil {

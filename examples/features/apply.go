@@ -76,6 +76,7 @@ func (m *manifest) check() error {
 	if m.Version != 1 {
 		return fmt.Errorf("version %d, this program writes 1", m.Version)
 	}
+
 	var numbers, words []string
 	for _, s := range m.Numeric {
 		numbers = append(numbers, s.Name)
@@ -89,6 +90,7 @@ func (m *manifest) check() error {
 	if !slices.Equal(numbers, numeric) || !slices.Equal(words, categorical) {
 		return fmt.Errorf("it is of the columns %v and %v, and this program makes %v and %v", numbers, words, numeric, categorical)
 	}
+
 	if names := m.names(); !slices.Equal(m.Features, names) {
 		return fmt.Errorf("features %v do not follow from what was learned, which makes %v", m.Features, names)
 	}

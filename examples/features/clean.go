@@ -45,13 +45,56 @@ func (n counts) String() string {
 // in both halves of the split, it would be an answer given away.
 func clean(lots []tea.Lot, estates []tea.Estate) ([]sample, counts, error) {
 	n := counts{rows: len(lots)}
+	known, err := byCode(estates)
+	if err != nil {
+		return nil, n, err
+	}
+	last := latest(lots, &n)
+
+	seen := make(map[content]bool, len(last))
+	samples := make([]sample, 0, len(last))
+	for _, l := range lots {
+		l, ok := last[l.ID]
+		if !ok {
+			continue // done
+		}
+		delete(last, l.ID)
+		c := contentOf(l)
+		if seen[c] {
+			n.copies++
+			continue
+		}
+		seen[c] = true
+
+		e, ok := known[l.Estate]
+		if !ok {
+			n.unknownEstates++ // its region and altitude are missing, the rest counts
+		}
+		if !possible(l) {
+			n.impossible++
+		}
+		samples = append(samples, derive(l, e))
+	}
+
+	// By name, so that the order of the pages does not matter.
+	slices.SortFunc(samples, func(a, b sample) int { return cmp.Compare(a.id, b.id) })
+	return samples, n, nil
+}
+
+func byCode(estates []tea.Estate) (map[string]tea.Estate, error) {
 	known := make(map[string]tea.Estate, len(estates))
 	for _, e := range estates {
 		if _, twice := known[e.Code]; twice {
-			return nil, n, fmt.Errorf("estate %s stands twice in the list: which one is meant?", e.Code)
+			return nil, fmt.Errorf("estate %s stands twice in the list: which one is meant?", e.Code)
 		}
 		known[e.Code] = e
 	}
+	return known, nil
+}
+
+// latest returns each lot as it was listed last, by its name, and counts the
+// repeats.
+func latest(lots []tea.Lot, n *counts) map[string]tea.Lot {
 	last := make(map[string]tea.Lot, len(lots))
 	for _, l := range lots {
 		if old, ok := last[l.ID]; ok {
@@ -62,46 +105,28 @@ func clean(lots []tea.Lot, estates []tea.Estate) ([]sample, counts, error) {
 		}
 		last[l.ID] = l
 	}
-	type content struct {
-		estate, grade    string
-		harvested        time.Time
-		chests           int
-		weight, price    float64
-		moisture, aroma  float64
-		noMoist, noAroma bool
+	return last
+}
+
+// content is all of a lot but its name.
+type content struct {
+	estate, grade    string
+	harvested        time.Time
+	chests           int
+	weight, price    float64
+	moisture, aroma  float64
+	noMoist, noAroma bool
+}
+
+func contentOf(l tea.Lot) content {
+	c := content{l.Estate, l.Grade, l.Harvested, l.Chests, l.WeightKG, l.PriceEUR, 0, 0, l.Moisture == nil, l.Aroma == nil}
+	if !c.noMoist {
+		c.moisture = *l.Moisture
 	}
-	seen := make(map[content]bool, len(last))
-	samples := make([]sample, 0, len(last))
-	for _, l := range lots {
-		l, ok := last[l.ID]
-		if !ok {
-			continue // done
-		}
-		delete(last, l.ID)
-		c := content{l.Estate, l.Grade, l.Harvested, l.Chests, l.WeightKG, l.PriceEUR, 0, 0, l.Moisture == nil, l.Aroma == nil}
-		if !c.noMoist {
-			c.moisture = *l.Moisture
-		}
-		if !c.noAroma {
-			c.aroma = *l.Aroma
-		}
-		if seen[c] {
-			n.copies++
-			continue
-		}
-		seen[c] = true
-		e, ok := known[l.Estate]
-		if !ok {
-			n.unknownEstates++ // its region and altitude are missing, the rest counts
-		}
-		if !possible(l) {
-			n.impossible++
-		}
-		samples = append(samples, derive(l, e))
+	if !c.noAroma {
+		c.aroma = *l.Aroma
 	}
-	// By name, so that the order of the pages does not matter.
-	slices.SortFunc(samples, func(a, b sample) int { return cmp.Compare(a.id, b.id) })
-	return samples, n, nil
+	return c
 }
 
 // possible reports whether a lot's numbers can be true, whatever others say.
@@ -121,18 +146,22 @@ func derive(l tea.Lot, e tea.Estate) sample {
 		}
 		return *v
 	}
+
 	logOf := func(v float64) float64 {
 		if !positive(v) {
 			return math.NaN()
 		}
 		return math.Log(v) // weights and prices differ by factors
 	}
+
 	perChest := math.NaN()
 	if l.Chests > 0 && positive(l.WeightKG) {
 		perChest = l.WeightKG / float64(l.Chests)
 	}
+
 	// The end of December is near the beginning of January.
 	sin, cos := math.Sincos(2 * math.Pi * float64(l.Harvested.YearDay()) / 365.25)
+
 	return sample{
 		id: l.ID,
 		numbers: []float64{

@@ -99,11 +99,13 @@ func prepare(lots []tea.Lot, estates []tea.Estate, share float64, seed uint64) (
 	if err != nil {
 		return nil, err
 	}
+
 	r := &result{counts: n, seed: seed}
 	r.train, r.test = split(samples, share, seed)
 	if r.pipeline, err = fit(r.train); err != nil {
 		return nil, err
 	}
+
 	if r.trainX, err = r.pipeline.transform(r.train); err != nil {
 		return nil, err
 	}
@@ -130,6 +132,7 @@ func (r *result) write(dir string, stdout io.Writer) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
+
 	m := manifest{
 		Version: 1, Seed: r.seed, Label: "accepted", Classes: []string{"no", "yes"}, Features: r.pipeline.names(),
 		TrainRows: len(r.train), TestRows: len(r.test), pipeline: *r.pipeline,
@@ -138,12 +141,14 @@ func (r *result) write(dir string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
+
 	train, err1 := matrixCSV(m.Features, r.trainX, r.train, false)
 	test, err2 := matrixCSV(m.Features, r.testX, r.test, false)
 	drawing, err3 := plotShares(r.train)
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return err
 	}
+
 	for _, f := range []struct {
 		name string
 		text []byte
@@ -157,6 +162,7 @@ func (r *result) write(dir string, stdout io.Writer) error {
 			return err
 		}
 	}
+
 	fmt.Fprintln(stdout, r.counts)
 	fmt.Fprintf(stdout, "%d features; %d rows to train with (%.0f %% accepted), %d for the test (%.0f %%)\n",
 		len(m.Features), len(r.train), 100*accepted(r.train), len(r.test), 100*accepted(r.test))

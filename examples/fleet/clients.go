@@ -38,6 +38,9 @@ func submit(ctx context.Context, e env) error {
 	if len(e.args) != 1 {
 		return errors.New("submit takes one file of addresses, one a line, or - for the standard input; flags come before it")
 	}
+	if e.settings.End && (e.settings.Every > 0 || e.settings.Again) {
+		return errors.New("submit -end ends schedules: it goes with neither -every nor -again")
+	}
 	var in io.Reader = e.stdin
 
 	if e.args[0] != "-" {

@@ -37,11 +37,13 @@ func trainModel(ctx context.Context, s Settings, stdout io.Writer, log *slog.Log
 	if err != nil {
 		return err
 	}
+
 	started := time.Now()
 	m, err := model.Train(ctx, data, model.Options{Steps: s.Steps, Seed: s.Seed, Logger: log})
 	if err != nil {
 		return err
 	}
+
 	took := time.Since(started)
 	accuracy, err := m.Accuracy(data.Test)
 	if err != nil {
@@ -51,10 +53,12 @@ func trainModel(ctx context.Context, s Settings, stdout io.Writer, log *slog.Log
 	if err != nil {
 		return err
 	}
+
 	version, err := m.Save(s.base())
 	if err != nil {
 		return err
 	}
+
 	_, _ = fmt.Fprintf(stdout, "trained on %d rows in %.1fs; held-out accuracy %.3f on %d rows; saved %s version %d\n",
 		data.Train.Len(), took.Seconds(), accuracy, data.Test.Len(), s.base(), version)
 	_, _ = fmt.Fprintf(stdout, "log loss %.3f; who always says %q is right for %.3f of them\n", loss, often, share)
@@ -119,11 +123,13 @@ func ask(ctx context.Context, s Settings, stdout io.Writer, _ *slog.Logger) erro
 	if err != nil {
 		return err
 	}
+
 	m := tfserving.Model{Name: s.Name}
 	// A server that learned from other columns would answer nonsense.
 	if err := agree(ctx, client, m, data); err != nil {
 		return err
 	}
+
 	times := make([]time.Duration, data.Test.Len())
 	right := 0
 	for i, row := range data.Test.X {
@@ -132,6 +138,7 @@ func ask(ctx context.Context, s Settings, stdout io.Writer, _ *slog.Logger) erro
 		if err != nil {
 			return err
 		}
+
 		times[i] = time.Since(started)
 		p, err := tfserving.Matrix(answer)
 		if err != nil {
@@ -141,6 +148,7 @@ func ask(ctx context.Context, s Settings, stdout io.Writer, _ *slog.Logger) erro
 			right++
 		}
 	}
+
 	slices.Sort(times)
 	at := func(share float64) time.Duration { return times[int(share*float64(len(times)-1))] }
 	_, _ = fmt.Fprintf(stdout, "asked %d times: accuracy %.3f, p50 %v, p99 %v\n",
@@ -155,6 +163,7 @@ func agree(ctx context.Context, client *tfserving.Client, m tfserving.Model, dat
 	if err != nil {
 		return err
 	}
+
 	own, _ := metadata["svcblocks"].(map[string]any)
 	names, ok := own["features"].([]any)
 	if !ok {
@@ -163,6 +172,7 @@ func agree(ctx context.Context, client *tfserving.Client, m tfserving.Model, dat
 	if !slices.EqualFunc(names, data.Features, func(a any, b string) bool { return a == b }) {
 		return fmt.Errorf("ask: the model was trained on the features %q, the data has %q: name the folder that it was trained on with -in, or train again", names, data.Features)
 	}
+
 	// Made-up data has none, and neither has a model that was trained on it.
 	learned, _ := own["fingerprint"].(string)
 	if learned != "" && data.Fingerprint != "" && learned != data.Fingerprint {

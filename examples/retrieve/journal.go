@@ -38,6 +38,7 @@ func openJournal(dir, site string, fresh bool) (j *journal, err error) {
 			err = errors.Join(err, f.Close())
 		}
 	}()
+
 	if ok, err := filelock.TryLock(f); err != nil {
 		return nil, err
 	} else if !ok || !inPlace(f) {
@@ -48,6 +49,7 @@ func openJournal(dir, site string, fresh bool) (j *journal, err error) {
 			return nil, err
 		}
 	}
+
 	j = &journal{f: f}
 	text, err := io.ReadAll(f)
 	if err != nil {
@@ -57,6 +59,7 @@ func openJournal(dir, site string, fresh bool) (j *journal, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Name(), err)
 	}
+
 	// What was being written when the process died is cut off.
 	if err := f.Truncate(int64(end)); err != nil {
 		return nil, err
@@ -64,6 +67,7 @@ func openJournal(dir, site string, fresh bool) (j *journal, err error) {
 	if _, err := f.Seek(int64(end), io.SeekStart); err != nil {
 		return nil, err
 	}
+
 	if end == 0 {
 		return j, j.write(site)
 	}
@@ -85,6 +89,7 @@ func (j *journal) read(text []byte, site string) (end int, err error) {
 		if i < 0 {
 			return end, nil
 		}
+
 		line := text[end : end+i]
 		if n == 1 {
 			var was string
@@ -98,6 +103,7 @@ func (j *journal) read(text []byte, site string) (end int, err error) {
 			}
 			j.pages = append(j.pages, p)
 		}
+
 		end += i + 1
 	}
 }

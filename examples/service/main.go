@@ -114,6 +114,7 @@ func newHub(cfg *settings, log *slog.Logger) (*notify.Hub, error) {
 		}
 		o.Receivers = append(o.Receivers, notify.Receiver{Name: "mail", Notifier: mail})
 	}
+
 	if !cfg.Slack.Webhook.IsZero() {
 		hook, err := slack.NewWebhook(cfg.Slack.Webhook, &cfg.Slack.Options)
 		if err != nil {
@@ -121,6 +122,7 @@ func newHub(cfg *settings, log *slog.Logger) (*notify.Hub, error) {
 		}
 		o.Receivers = append(o.Receivers, notify.Receiver{Name: "slack", Notifier: hook})
 	}
+
 	if len(o.Receivers) == 0 {
 		return nil, errors.New("service: nobody would be told: set mail.host or slack.webhook")
 	}

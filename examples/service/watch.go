@@ -62,6 +62,7 @@ func (w *watcher) look(ctx context.Context, site site) (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	found := site.Pattern.FindSubmatch(body)
 	switch {
 	case res.StatusCode != http.StatusOK:

@@ -82,11 +82,13 @@ func newHandler(w *watcher, logs *logging.Logs) http.Handler {
 		}
 		_, _ = fmt.Fprint(out, text)
 	})
+
 	mux.HandleFunc("GET /metrics", func(out http.ResponseWriter, _ *http.Request) {
 		seen, log, hub, web := w.seen(), logs.Stats(), w.hub.Stats(), w.client.Stats()
 		_, _ = fmt.Fprintf(out, "service_looks_total %d\nservice_changes_total %d\nlog_records_total %d\nlog_dropped_total %d\nlog_waiting %d\nnotify_waiting %d\nnotify_dead_total %d\nscrape_requests_total %d\nscrape_rotations_total %d\n",
 			seen.Looks, seen.Changes, log.Written, log.Dropped, log.Ship.WaitingEvents, hub.Stored, hub.Dead, web.Requests, web.Rotations)
 	})
+
 	mux.HandleFunc("GET /{$}", func(out http.ResponseWriter, r *http.Request) {
 		text, _ := ready(r.Context(), w, logs)
 		seen := w.seen()
@@ -96,6 +98,7 @@ func newHandler(w *watcher, logs *logging.Logs) http.Handler {
 			"looks", fmt.Sprint(seen.Looks), "changes", fmt.Sprint(seen.Changes), "looked", seen.Looked.UTC().Format(time.DateTime),
 			"part", fmt.Sprintf("%.2000s", seen.Part)))
 	})
+
 	return onlyHosts(func() []string { return append([]string{w.store.Get().Listen}, w.store.Get().Hosts...) }, mux)
 }
 

@@ -183,6 +183,7 @@ func (s *service) refreshSecrets(ctx context.Context) error {
 		if every <= 0 {
 			every = time.Minute // to see whether that has changed
 		}
+
 		select {
 		case <-ctx.Done():
 			return nil
@@ -191,6 +192,7 @@ func (s *service) refreshSecrets(ctx context.Context) error {
 		if s.settings.Get().SecretsEvery <= 0 {
 			continue
 		}
+
 		// What went wrong is the part "config" of the checks, which log it.
 		_ = s.settings.Refresh(ctx)
 	}

@@ -131,21 +131,17 @@ func decode(raw json.RawMessage) any {
 
 // flatten puts the JSON text of what lies deeper than depth in its place.
 func flatten(v any, depth int) any {
-	switch list := v.(type) {
-	case map[string]any:
-		if depth == 0 {
-			return jsonText(v)
-		}
-		for k, x := range list {
-			list[k] = flatten(x, depth-1)
-		}
-	case []any:
-		if depth == 0 {
-			return jsonText(v)
-		}
-		for i, x := range list {
-			list[i] = flatten(x, depth-1)
-		}
+	object, isObject := v.(map[string]any)
+	list, isList := v.([]any)
+	if depth == 0 && (isObject || isList) {
+		return jsonText(v)
+	}
+
+	for k, x := range object {
+		object[k] = flatten(x, depth-1)
+	}
+	for i, x := range list {
+		list[i] = flatten(x, depth-1)
 	}
 	return v
 }

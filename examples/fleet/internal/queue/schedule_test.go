@@ -77,6 +77,20 @@ func TestEveryOrOnce(t *testing.T) {
 		t.Errorf("Unschedule = %d, %v", n, err)
 	}
 	await(t, q, queue.Stats{Waiting: 1})
+
+	// The end of a schedule leaves what another asked for once.
+	scheduled, again := job(1), job(1)
+	scheduled.Every, again.Again = time.Hour, true
+	for _, j := range []queue.Job{scheduled, again} {
+		if _, err := q.Publish(t.Context(), one(j)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := q.Unschedule(t.Context(), one(job(1))); n != 1 || err != nil {
+		t.Errorf("Unschedule = %d, %v, want 1", n, err)
+	}
+	await(t, q, queue.Stats{Waiting: 2})
+
 	for _, every := range []time.Duration{time.Millisecond, -time.Hour} {
 		j := job(1)
 		j.Every = every

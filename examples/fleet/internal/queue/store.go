@@ -168,6 +168,7 @@ func (q *Queue) Unschedule(ctx context.Context, jobs iter.Seq2[Job, error]) (int
 		if err != nil {
 			return n, err
 		}
+
 		ended, err := q.unschedule(ctx, job.ID)
 		if err != nil {
 			return n, fmt.Errorf("queue: unschedule %s: %w", job.ID, err)
@@ -179,23 +180,25 @@ func (q *Queue) Unschedule(ctx context.Context, jobs iter.Seq2[Job, error]) (int
 	return n, nil
 }
 
-// unschedule takes the message out first by which a worker would make the next
-// schedule. What was asked for once stays.
+// unschedule deletes what is on its way before what rests: by the one, a worker
+// would make the next of the other. What was asked for once stays.
 func (q *Queue) unschedule(ctx context.Context, id string) (ended bool, err error) {
 	for _, subject := range []string{jobsPrefix + id, restPrefix + id + ".*"} {
 		err := q.asker.Ask(ctx, "end schedules", func(ctx context.Context) error {
-			for {
-				last, err := q.jobs.GetLastMsgForSubject(ctx, subject)
+			for from := uint64(1); ; from++ {
+				msg, err := q.jobs.GetMsg(ctx, from, jetstream.WithGetMsgSubject(subject)) // the next behind from
 				if errors.Is(err, jetstream.ErrMsgNotFound) {
 					return nil
 				}
 				if err != nil {
 					return err
 				}
-				if job, err := decodeJob(last.Data); err != nil || job.Every == 0 {
-					return nil
+
+				from = msg.Sequence
+				if job, err := decodeJob(msg.Data); err != nil || job.Every == 0 {
+					continue
 				}
-				if err := q.jobs.Purge(ctx, jetstream.WithPurgeSubject(last.Subject)); err != nil {
+				if err := remove(ctx, q.jobs, from); err != nil {
 					return err
 				}
 				ended = true
@@ -206,6 +209,19 @@ func (q *Queue) unschedule(ctx context.Context, id string) (ended bool, err erro
 		}
 	}
 	return ended, nil
+}
+
+// remove deletes a message. The server has one code for whatever keeps it from
+// that: a message that is gone, as another was faster, is no failure.
+func remove(ctx context.Context, s jetstream.Stream, sequence uint64) error {
+	err := s.DeleteMsg(ctx, sequence)
+	if err == nil {
+		return nil
+	}
+	if _, gone := s.GetMsg(ctx, sequence); errors.Is(gone, jetstream.ErrMsgNotFound) {
+		return nil
+	}
+	return err
 }
 
 // keepResult stores a page as the result of a job, whose message had this
@@ -393,12 +409,8 @@ func (q *Queue) Requeue(ctx context.Context) (int, error) {
 			return n, err
 		}
 
-		if err := q.dead.DeleteMsg(ctx, d.sequence); err != nil {
-			// The server has one code for whatever keeps it from deleting. That
-			// the letter is gone, as another requeue was faster, is no failure.
-			if _, gone := q.dead.GetMsg(ctx, d.sequence); !errors.Is(gone, jetstream.ErrMsgNotFound) {
-				return n, fmt.Errorf("queue: requeue %s: %w", d.ID, err)
-			}
+		if err := remove(ctx, q.dead, d.sequence); err != nil {
+			return n, fmt.Errorf("queue: requeue %s: %w", d.ID, err)
 		}
 
 		n++

@@ -92,6 +92,7 @@ func Read(dir string) (*Data, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dataset: %w (write it with examples/features, or leave -in away to use made-up data)", err)
 	}
+
 	var d description
 	if err := json.Unmarshal(text, &d); err != nil {
 		return nil, fmt.Errorf("dataset: %s: %w: %w", path, ErrFormat, err)
@@ -99,6 +100,7 @@ func Read(dir string) (*Data, error) {
 	if err := d.check(); err != nil {
 		return nil, fmt.Errorf("dataset: %s: %w: %w", path, ErrFormat, err)
 	}
+
 	sum := sha256.Sum256(text)
 	data := &Data{Features: d.Features, Classes: d.Classes, Fingerprint: hex.EncodeToString(sum[:])}
 	if data.Train, err = readTable(filepath.Join(dir, trainFile), d); err != nil {
@@ -151,6 +153,7 @@ func parse(r io.Reader, d description) (Table, error) {
 	if want := append(slices.Clone(d.Features), labelColumn); !slices.Equal(header, want) {
 		return Table{}, fmt.Errorf("%w: line 1: columns %q, want those of %s and then %q", ErrFormat, header, featuresFile, labelColumn)
 	}
+
 	var t Table
 	for {
 		record, err := reader.Read()
@@ -160,6 +163,7 @@ func parse(r io.Reader, d description) (Table, error) {
 		if err != nil {
 			return Table{}, fmt.Errorf("%w: %w", ErrFormat, err) // names the line itself
 		}
+
 		line, _ := reader.FieldPos(0)
 		row := make([]float32, len(d.Features))
 		for i := range row {
@@ -169,14 +173,17 @@ func parse(r io.Reader, d description) (Table, error) {
 			}
 			row[i] = float32(v)
 		}
+
 		label := record[len(record)-1]
 		class, err := strconv.ParseUint(label, 10, 31)
 		if err != nil || int(class) >= len(d.Classes) {
 			return Table{}, fmt.Errorf("%w: line %d: label is %q, want 0 to %d", ErrFormat, line, label, len(d.Classes)-1)
 		}
+
 		t.X = append(t.X, row)
 		t.Y = append(t.Y, int32(class))
 	}
+
 	if t.Len() == 0 {
 		return Table{}, fmt.Errorf("%w: no rows", ErrFormat)
 	}

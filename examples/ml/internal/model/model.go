@@ -85,6 +85,7 @@ func (m *Model) Predict(rows [][]float32) ([][]float32, error) {
 			return nil, fmt.Errorf("model: predict: row %d: %w: %d, want %d", i, ErrShape, len(row), len(m.spec.Features))
 		}
 	}
+
 	out := make([][]float32, 0, len(rows))
 	for chunk := range slices.Chunk(rows, batches[len(batches)-1]) {
 		n := batches[slices.IndexFunc(batches, func(n int) bool { return n >= len(chunk) })]
@@ -111,11 +112,13 @@ func (m *Model) run(rows [][]float32, n int) ([][]float32, error) {
 			x[i] = rows[i]
 		}
 	}
+
 	t, err := m.exec.Exec1(x)
 	if err != nil {
 		return nil, err
 	}
 	defer t.FinalizeAll()
+
 	p, ok := t.Value().([][]float32)
 	if !ok || len(p) != n {
 		return nil, fmt.Errorf("the network gave %s", t.Shape())

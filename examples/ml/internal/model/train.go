@@ -53,6 +53,7 @@ func (o Options) withDefaults(rows int) (Options, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+
 	var errs []error
 	if o.Steps < 1 {
 		errs = append(errs, fmt.Errorf("steps %d: at least 1", o.Steps))
@@ -66,6 +67,7 @@ func (o Options) withDefaults(rows int) (Options, error) {
 	if rows == 0 {
 		errs = append(errs, errors.New("no rows to learn from"))
 	}
+
 	o.BatchRows = min(o.BatchRows, max(rows, 1))
 	return o, errors.Join(errs...)
 }

@@ -49,6 +49,7 @@ func (m *Models) Handler() http.Handler {
 			}
 			answer = map[string]string{"error": err.Error()}
 		}
+
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.WriteHeader(status)
@@ -70,6 +71,7 @@ func parsePath(path string) (target, error) {
 	if !ok {
 		return target{}, malformed
 	}
+
 	var t target
 	rest, t.verb, _ = strings.Cut(rest, ":")
 	if strings.HasSuffix(path, ":") {
@@ -78,6 +80,7 @@ func parsePath(path string) (target, error) {
 	if without, ok := strings.CutSuffix(rest, "/metadata"); ok && t.verb == "" {
 		rest, t.verb = without, "metadata"
 	}
+
 	parts := strings.Split(rest, "/")
 	t.name = parts[0]
 	switch {
@@ -90,6 +93,7 @@ func parsePath(path string) (target, error) {
 	case parts[1] != "versions":
 		return target{}, malformed
 	}
+
 	v, err := strconv.Atoi(parts[2])
 	if err != nil || v < 1 {
 		return target{}, failf(http.StatusBadRequest, "version %q is no whole number above 0", parts[2])
@@ -103,6 +107,7 @@ func (m *Models) serve(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	method := http.MethodPost
 	switch t.verb {
 	case "", "metadata":
@@ -115,6 +120,7 @@ func (m *Models) serve(w http.ResponseWriter, r *http.Request) (any, error) {
 		w.Header().Set("Allow", method)
 		return nil, failf(http.StatusMethodNotAllowed, "Malformed request: %s %s: use %s", r.Method, r.URL.Path, method)
 	}
+
 	var loaded *model.Model
 	ok := t.name == m.name
 	version := t.version
@@ -127,6 +133,7 @@ func (m *Models) serve(w http.ResponseWriter, r *http.Request) (any, error) {
 		}
 		return nil, failf(http.StatusNotFound, "Servable not found for request: Specific(%s, %d)", t.name, t.version)
 	}
+
 	switch t.verb {
 	case "":
 		if t.version != 0 {
@@ -138,6 +145,7 @@ func (m *Models) serve(w http.ResponseWriter, r *http.Request) (any, error) {
 	case "regress":
 		return nil, failf(http.StatusBadRequest, "Expected regression signature: this model tells %d classes apart; use :predict or :classify", len(loaded.Spec().Classes))
 	}
+
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		if _, big := errors.AsType[*http.MaxBytesError](err); big {

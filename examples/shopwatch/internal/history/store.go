@@ -221,6 +221,7 @@ func (s *Store) Begin(trigger string) (Run, error) {
 		if err := s.endDead(tx); err != nil {
 			return err
 		}
+
 		b := tx.Bucket(bucketRuns)
 		id, err := b.NextSequence()
 		if err != nil {
