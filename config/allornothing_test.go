@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/big"
 	"math/rand/v2"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -320,6 +321,71 @@ func TestUpdateOfTypesWithoutMarshalText(t *testing.T) {
 		case tc.want != "" && (err != nil || got != tc.want):
 			t.Errorf("%s: %v, and the file is %q, want %q", name, err, got, tc.want)
 		}
+	}
+}
+
+// Types that read text and say nothing of themselves, as programs have them: a
+// schedule with a time zone, a document whose parts know their parents, and an
+// address that is not there yet.
+type (
+	hour     struct{ Location *time.Location }
+	schedule struct{ Next fmt.Stringer }
+	knot     struct{ Parent, First, Next *knot }
+	webpage  struct{ Root *knot }
+	address  struct{ *url.URL }
+)
+
+func (h *hour) String() string { return h.Location.String() }
+
+func (s *schedule) UnmarshalText(text []byte) error {
+	if len(text) != 5 {
+		return errors.New("want hh:mm")
+	}
+	s.Next = &hour{time.Local}
+	return nil
+}
+
+func (d *webpage) UnmarshalText([]byte) error {
+	d.Root = &knot{}
+	for range 3 {
+		d.Root.First = &knot{Parent: d.Root, Next: d.Root.First}
+	}
+	return nil
+}
+
+func (a *address) UnmarshalText(text []byte) (err error) {
+	a.URL, err = url.Parse(string(text))
+	return err
+}
+
+// TestDefaultsOfAnyType loads defaults of types that cannot be copied as text.
+func TestDefaultsOfAnyType(t *testing.T) {
+	t.Parallel()
+	type settings struct {
+		At    schedule
+		Page  webpage
+		Site  address
+		Under map[string]any
+	}
+	var defaults settings
+	must(t, errors.Join(defaults.At.UnmarshalText([]byte("03:00")), defaults.Page.UnmarshalText(nil)))
+	defaults.Under = map[string]any{"at": &hour{time.Local}, "page": defaults.Page.Root}
+
+	s := load(t, defaults)
+	got := s.Get()
+	under := got.Under
+	for name, at := range map[string]any{"a field": got.At.Next, "an interface": under["at"]} {
+		if h, ok := at.(*hour); !ok || h.Location != time.Local {
+			t.Errorf("in %s the zone is %v, want time.Local itself", name, at)
+		}
+	}
+	for name, root := range map[string]any{"a field": got.Page.Root, "an interface": under["page"]} {
+		if k, ok := root.(*knot); !ok || k == defaults.Page.Root || k.First == defaults.Page.Root.First || k.First.Next.Parent != k {
+			t.Errorf("in %s the document is %p, want a copy that leads back to itself", name, root)
+		}
+	}
+	if text := s.Explain().String(); got.Site.URL != nil || !strings.Contains(text, "site") {
+		t.Errorf("the address is %v, and is explained as %s", got.Site.URL, text)
 	}
 }
 

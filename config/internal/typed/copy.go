@@ -11,17 +11,18 @@ import (
 // Copy copies a value so that nothing in it is shared which a program may
 // change: no list, map, struct, nor what stands under an interface or a pointer
 // to a type that reads text. A scalar comes back as it is, and as addressable as
-// it was. Pointers to what is no key stay as they are.
+// it was. Pointers to what is no key stay as they are, and those to what only its
+// own package can copy.
 func Copy(rv reflect.Value, s *Shape) reflect.Value {
 	switch s.Code {
 	case Pointer, Slice, Array, Raw, Map, Struct:
 	case Any:
-		return copyAny(rv, 0)
+		return copier{}.any(rv, 0)
 	case Text:
 		if s.standard != nil {
 			return s.standard.Copy(rv)
 		}
-		return copyText(rv)
+		return copier{}.text(rv, 0)
 	default:
 		return rv // nothing in it is shared
 	}
@@ -77,22 +78,6 @@ func copyFields(rv reflect.Value, s *Shape) {
 	}
 }
 
-// copyText copies a value whose type reads text. Its fields are its own, so
-// that it is made anew from its text where it shares memory. A type whose text
-// does not say all, such as one that masks itself, is copied part by part; what its
-// own fields share stays shared.
-func copyText(rv reflect.Value) reflect.Value {
-	if !rv.CanInterface() || !sharesMemory(rv.Type(), 0) {
-		return rv
-	}
-	out := reflect.New(rv.Type())
-	err := out.Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(marshalText(rv)))
-	if err != nil || !reflect.DeepEqual(out.Elem().Interface(), rv.Interface()) {
-		return copyParts(rv, 0)
-	}
-	return out.Elem()
-}
-
 // sharesMemory reports whether a plain copy of a value shares something with it
 // that could change.
 func sharesMemory(rt reflect.Type, depth int) bool {
@@ -111,65 +96,119 @@ func sharesMemory(rt reflect.Type, depth int) bool {
 	return false
 }
 
-// maxAnyDepth bounds the nesting of a value under an interface: one that holds
+// maxAnyDepth bounds the nesting of a value under an interface: a map that holds
 // itself has no end.
 const maxAnyDepth = 1000
 
-// copyAny copies what stands under an interface: the maps and lists that files
-// give, and whatever else a program has put there.
-func copyAny(rv reflect.Value, depth int) reflect.Value {
-	if depth > maxAnyDepth {
-		return rv
-	}
-	if rt := rv.Type(); rt.Kind() != reflect.Interface && rt.Kind() != reflect.Pointer && reflect.PointerTo(rt).Implements(textUnmarshalerType) {
-		return copyText(rv)
-	}
-	return copyParts(rv, depth)
+// copier copies what no key describes, each thing that is pointed to once: lists of
+// nodes lead back to where they began.
+type copier map[pointer]reflect.Value
+
+// pointer is one, and what it leads to: a struct and its first field have one
+// address.
+type pointer struct {
+	to reflect.Type
+	at uintptr
 }
 
-// copyParts copies the items, entries, exported fields and what a pointer leads
-// to.
-func copyParts(rv reflect.Value, depth int) reflect.Value {
+// any copies what stands under an interface: the maps and lists that files give,
+// and whatever else a program has put there.
+func (c copier) any(rv reflect.Value, depth int) reflect.Value {
+	switch {
+	case depth > maxAnyDepth:
+		return rv
+	case rv.Kind() != reflect.Interface && rv.Kind() != reflect.Pointer && readsText(rv.Type()):
+		return c.text(rv, depth)
+	}
+	return c.parts(rv, depth)
+}
+
+// text copies a value whose type reads text. Its fields are its own, so that it is
+// made anew from its text where it shares memory. A type whose text does not say
+// all, such as one that masks itself, is copied part by part; what its own fields
+// share stays shared.
+func (c copier) text(rv reflect.Value, depth int) reflect.Value {
+	if !rv.CanInterface() || !sharesMemory(rv.Type(), 0) {
+		return rv
+	}
+	out := reflect.New(rv.Type())
+	err := out.Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(marshalText(rv)))
+	if err != nil || !reflect.DeepEqual(out.Elem().Interface(), rv.Interface()) {
+		return c.parts(rv, depth)
+	}
+	return out.Elem()
+}
+
+// parts copies the items, entries, exported fields and what a pointer leads to.
+func (c copier) parts(rv reflect.Value, depth int) reflect.Value {
 	out := reflect.New(rv.Type()).Elem()
 	out.Set(rv)
 	switch rv.Kind() {
 	case reflect.Interface:
 		if !rv.IsNil() {
-			out.Set(copyAny(rv.Elem(), depth+1))
+			out.Set(c.any(rv.Elem(), depth+1))
 		}
 	case reflect.Pointer:
-		if !rv.IsNil() {
-			p := reflect.New(rv.Type().Elem())
-			p.Elem().Set(copyAny(rv.Elem(), depth+1))
-			out.Set(p)
+		if !rv.IsNil() && !isClosed(rv.Type().Elem()) {
+			out.Set(c.pointed(rv, depth))
 		}
 	case reflect.Slice:
 		if !rv.IsNil() {
 			out.Set(reflect.MakeSlice(rv.Type(), rv.Len(), rv.Len()))
 			for i := range rv.Len() {
-				out.Index(i).Set(copyAny(rv.Index(i), depth+1))
+				out.Index(i).Set(c.any(rv.Index(i), depth+1))
 			}
 		}
 	case reflect.Array:
 		for i := range rv.Len() {
-			out.Index(i).Set(copyAny(rv.Index(i), depth+1))
+			out.Index(i).Set(c.any(rv.Index(i), depth+1))
 		}
 	case reflect.Map:
 		if !rv.IsNil() {
 			out.Set(reflect.MakeMapWithSize(rv.Type(), rv.Len()))
 			for it := rv.MapRange(); it.Next(); {
-				out.SetMapIndex(it.Key(), copyAny(it.Value(), depth+1))
+				out.SetMapIndex(it.Key(), c.any(it.Value(), depth+1))
 			}
 		}
 	case reflect.Struct:
 		for i := range rv.NumField() {
 			if fv := out.Field(i); fv.CanSet() {
-				fv.Set(copyAny(fv, depth+1))
+				fv.Set(c.any(fv, depth+1))
 			}
 		}
 	}
 	return out
 }
+
+// pointed copies what a pointer leads to.
+func (c copier) pointed(rv reflect.Value, depth int) reflect.Value {
+	key := pointer{rv.Type().Elem(), rv.Pointer()}
+	if p, ok := c[key]; ok {
+		return p
+	}
+
+	p := reflect.New(key.to)
+	c[key] = p
+	p.Elem().Set(c.any(rv.Elem(), depth+1))
+	return p
+}
+
+// isClosed reports a struct with fields that are not exported. Where it is pointed
+// to, a copy of its bytes is another thing: a *time.Location counts by its address,
+// a lock by who holds it.
+func isClosed(rt reflect.Type) bool {
+	if rt.Kind() != reflect.Struct || readsText(rt) {
+		return false
+	}
+	for field := range rt.Fields() {
+		if !field.IsExported() {
+			return true
+		}
+	}
+	return false
+}
+
+func readsText(rt reflect.Type) bool { return reflect.PointerTo(rt).Implements(textUnmarshalerType) }
 
 // Equal compares two values by their keys: functions, loggers and clients in
 // them do not count. An empty list or map equals none, as files that give one or

@@ -241,7 +241,7 @@ func (b *schemaBuilder) shape(rt reflect.Type) *Shape {
 		s.Code = Time
 	case rt == reflect.TypeFor[url.URL]():
 		s.Code = URL
-	case rt.Kind() != reflect.Pointer && rt.Kind() != reflect.Interface && reflect.PointerTo(rt).Implements(textUnmarshalerType):
+	case rt.Kind() != reflect.Pointer && rt.Kind() != reflect.Interface && readsText(rt):
 		s.Code = Text
 		if known, ok := b.specials[rt]; ok {
 			s.special = &known

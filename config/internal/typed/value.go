@@ -59,7 +59,15 @@ func PlainText(rv reflect.Value, s *Shape) string {
 	return fmt.Sprint(rv.Interface())
 }
 
-func marshalText(rv reflect.Value) string {
+// marshalText is what a type says of a value: nothing where its method panics, as
+// that of an embedded pointer does which is nil.
+func marshalText(rv reflect.Value) (text string) {
+	defer func() {
+		if recover() != nil {
+			text = ""
+		}
+	}()
+
 	v := rv
 	if rv.CanAddr() {
 		v = rv.Addr()
