@@ -596,6 +596,7 @@ func TestWrongCalls(t *testing.T) {
 		{[]string{"worker", "-worker.concurrency", "0"}, 2, "concurrency"},
 		{[]string{"hub", "now"}, 2, `no "now"`},
 		{[]string{"submit"}, 1, "one file"},
+		{[]string{"submit", "-end", "-again", "-"}, 1, "goes with neither"},
 		{[]string{"submit", "/does/not/exist"}, 1, "no such file"},
 		{[]string{"hub", "-nats.listen", "0.0.0.0:0", "-listen", "127.0.0.1:0", "-data-dir", t.TempDir()}, 1, "set nats.token"},
 		{[]string{"hub", "-help"}, 0, "-nats.url"},

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/text/currency"
 )
@@ -150,12 +151,14 @@ func parseCents(number string, three bool) (int64, error) {
 	if strings.ContainsRune("-−–—", []rune(number)[0]) {
 		return 0, fmt.Errorf("%w: negative", ErrPrice)
 	}
-	groups := []string{""}
+
+	var groups []string
 	var separators []rune
-	for _, r := range number {
+	from := 0
+	for i, r := range number {
+		width := utf8.RuneLen(r)
 		switch {
 		case r >= '0' && r <= '9':
-			groups[len(groups)-1] += string(r)
 			continue
 		case r == '’':
 			r = '\''
@@ -164,8 +167,10 @@ func parseCents(number string, three bool) (int64, error) {
 		case !isPoint(r) && r != '\'':
 			return 0, fmt.Errorf("%w: more than one number", ErrPrice)
 		}
-		separators, groups = append(separators, r), append(groups, "")
+		separators, groups = append(separators, r), append(groups, number[from:i])
+		from = i + width
 	}
+	groups = append(groups, number[from:])
 
 	fraction := ""
 	if n := len(separators); n > 0 && isFraction(groups, separators, three) {

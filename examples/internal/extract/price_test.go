@@ -2,6 +2,8 @@ package extract_test
 
 import (
 	"errors"
+	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/svcblocks/svcblocks/examples/internal/extract"
@@ -125,4 +127,17 @@ func FuzzParsePrice(f *testing.F) {
 			t.Fatalf("ParsePrice(%q) = %v, %v; want %v again", p.String(), back, err, p)
 		}
 	})
+}
+
+// A page is a stranger's: what is read of it costs memory in proportion to it.
+func TestLongPrice(t *testing.T) {
+	for _, text := range []string{strings.Repeat("1", 1<<15), strings.Repeat("1.", 1<<15), strings.Repeat("x", 1<<15) + "1", "1" + strings.Repeat("’", 1<<15)} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := extract.ParsePrice(text, "EUR")
+		runtime.ReadMemStats(&after)
+		if grown := after.TotalAlloc - before.TotalAlloc; grown > 100*uint64(len(text)) {
+			t.Errorf("%.4s…: %d bytes took %d (%.100v)", text, len(text), grown, err)
+		}
+	}
 }
