@@ -8,21 +8,30 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/svcblocks/svcblocks/config/internal/doc"
 	"github.com/svcblocks/svcblocks/config/internal/typed"
 	"github.com/svcblocks/svcblocks/internal/redact"
 )
 
-// maxShown bounds the length of a value in messages, in characters.
-const maxShown = 80
+// maxShown bounds the length of a value in messages, maxKeyShown that of a key,
+// in characters.
+const (
+	maxShown    = 80
+	maxKeyShown = 250
+)
 
-func shorten(text string) string {
-	if utf8.RuneCountInString(text) <= maxShown {
-		return text
+func shorten(text string) string { return cut(text, maxShown) }
+
+// cut ends text behind its first n characters where it has more.
+func cut(text string, n int) string {
+	for i := range text {
+		if n == 0 {
+			return text[:i] + "…"
+		}
+		n--
 	}
-	return string([]rune(text)[:maxShown]) + "…"
+	return text
 }
 
 // masked stands for text that must not be shown; empty text may.

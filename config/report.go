@@ -81,14 +81,15 @@ type Problem struct {
 	Err error
 }
 
-// Error returns the problem on one line: place, key, what is wrong, hint.
+// Error returns the problem on one line: place, key, what is wrong, hint. Of a
+// key it shows 250 characters.
 func (p Problem) Error() string {
 	var b strings.Builder
 	if where := p.where(); where != "" {
 		b.WriteString(where + ": ")
 	}
 	if p.Key != "" {
-		b.WriteString(p.Key + ": ")
+		b.WriteString(cut(p.Key, maxKeyShown) + ": ")
 	}
 	b.WriteString(p.what())
 	if p.Hint != "" {

@@ -28,11 +28,9 @@ var parserMessages = regexp.MustCompile(`^(did not find expected (<|node content
 // where. The library names the line of the first context that it has, and no
 // column.
 func yamlMistake(data []byte, err error) Mistake {
-	_, message := yamlErrorLine(err)
-	lines := bytes.Split(data, []byte("\n"))
+	named, message := yamlErrorLine(err)
 	at := func(line int, find func(text []byte) int) (int, int) {
-		line = min(max(line, 1), len(lines))
-		text := lines[line-1]
+		line, text := lineOf(data, line)
 		i := find(text)
 		if i < 0 {
 			i = len(text) - len(bytes.TrimLeft(text, " \t"))
@@ -40,9 +38,10 @@ func yamlMistake(data []byte, err error) Mistake {
 		return line, utf8.RuneCount(text[:i]) + 1
 	}
 	anywhere := func(find func(text []byte) int) (int, int) {
-		for i, text := range lines {
-			if find(text) >= 0 {
-				return at(i+1, find)
+		line := 0
+		for text := range bytes.SplitSeq(data, []byte("\n")) {
+			if line++; find(text) >= 0 {
+				return at(line, find)
 			}
 		}
 		return at(1, find)
@@ -63,7 +62,7 @@ func yamlMistake(data []byte, err error) Mistake {
 		})
 		m.Message, m.Hint = "a control character", `write it as an escape in double quotes, such as "\u0007"`
 	case parserMessages.MatchString(message):
-		m.Line, m.Column = at(noticedAt(lines, message), func([]byte) int { return -1 })
+		m.Line, m.Column = at(noticedAt(data, named+1, message), func([]byte) int { return -1 })
 		m.Message = ownWords(message)
 	default:
 		line := yamlLine(data)
@@ -75,6 +74,20 @@ func yamlMistake(data []byte, err error) Mistake {
 	}
 	m.Message = "invalid YAML: " + m.Message
 	return m
+}
+
+// lineOf returns a line of data, or its first or last where line is none of
+// them.
+func lineOf(data []byte, line int) (int, []byte) {
+	n := 0
+	var last []byte
+	for text := range bytes.SplitSeq(data, []byte("\n")) {
+		n, last = n+1, text
+		if n >= line {
+			break
+		}
+	}
+	return n, last
 }
 
 // yamlLine is the line that the library names. It says nothing of the first
@@ -89,9 +102,18 @@ func yamlLine(data []byte) int {
 	return line - 1
 }
 
+// maxBisected is the size up to which the place of a mistake is searched, in
+// bytes: the document is read again for each step.
+const maxBisected = 256 << 10
+
 // noticedAt is the first line up to which the document has the mistake: the
-// library names the line where the list or section began.
-func noticedAt(lines [][]byte, message string) int {
+// library names the line where the list or section began, which is what a
+// document beyond maxBisected gets.
+func noticedAt(data []byte, named int, message string) int {
+	if len(data) > maxBisected {
+		return named
+	}
+	lines := bytes.Split(data, []byte("\n"))
 	low, high := 0, len(lines)
 	for high-low > 1 {
 		mid := (low + high) / 2

@@ -46,8 +46,9 @@ func parseYAML(data []byte, mark any) (root *Node, mistakes []Mistake) {
 
 // crowdedYAML returns the line at which a document may hold more values than
 // maxNodes, or 0: the library makes all of them before it can be asked. It
-// counts the signs that a value needs before or behind it; those in text count
-// as well, so that it is never too few.
+// counts the signs that a value needs before or behind it, and comments behind
+// values, which cost as much; those in text count as well, so that it is never
+// too few.
 func crowdedYAML(data []byte) int {
 	values, line, lead := 0, 1, true
 	for i, c := range data {
@@ -70,6 +71,10 @@ func crowdedYAML(data []byte) int {
 			}
 		case ',', '[', '{':
 			values++
+		case '#':
+			if !lead {
+				values++
+			}
 		}
 
 		if c != '-' && c != '?' {

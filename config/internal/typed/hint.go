@@ -46,10 +46,10 @@ func NearMiss(text string, candidates []string) string {
 	return ""
 }
 
+var separators = strings.NewReplacer("_", "", "-", "", ".", "")
+
 // foldKey ignores what people vary in a key: case and separators.
-func foldKey(text string) string {
-	return strings.ToLower(strings.NewReplacer("_", "", "-", "", ".", "").Replace(text))
-}
+func foldKey(text string) string { return strings.ToLower(separators.Replace(text)) }
 
 // editDistance is the optimal string alignment distance, or a value of at
 // least limit where it is larger.
