@@ -25,74 +25,127 @@ func DotEnv(path string) Option {
 	}
 }
 
-// readDotEnv reads the variables of a .env file.
-func readDotEnv(r *reading, path string) (pairs []string) {
+// readDotEnv reads the variables of a .env file, and the line of each.
+func readDotEnv(r *reading, path string) (pairs []string, lines map[string]int) {
 	data, err := readFile(nil, path)
 	r.inputs = append(r.inputs, newInput(path, false, sumFile(data, err)))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil, nil
 	}
 	where := Problem{Kind: KindUnreadable, Layer: "env " + path, File: path}
 	if err != nil {
 		where.Message, where.Err = "cannot read the file: "+cause(err), err
 		r.fail(where)
-		return nil
+		return nil, nil
 	}
 
-	seen := map[string]int{}
-	lines := strings.Split(strings.TrimPrefix(string(data), "\ufeff"), "\n")
-	for i := 0; i < len(lines); i++ {
-		p := where
-		p.Kind, p.Line, p.Column = KindSyntax, i+1, 1
-		line := strings.TrimSpace(lines[i])
-		line = strings.TrimSpace(strings.TrimPrefix(line, "export "))
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		name, text, ok := strings.Cut(line, "=")
-		if !ok || !variableName.MatchString(name) {
-			p.Message, p.Hint = "a line that is no NAME=value", "a comment begins with #"
+	f := &dotEnv{rest: strings.TrimPrefix(string(data), "\ufeff"), seen: map[string]int{}}
+	for f.next() {
+		pair, p, ok := f.variable(where)
+		switch {
+		case !ok:
+			f.mistakes++
 			r.fail(p)
-			continue
+		case pair != "":
+			pairs = append(pairs, pair)
 		}
-		if first, twice := seen[name]; twice {
-			p.Kind, p.Message, p.Hint = KindDuplicate, fmt.Sprintf("%s is there twice: first on line %d", name, first), "keep one of the two"
-			r.fail(p)
-			continue
-		}
-		seen[name] = i + 1
 
-		text = strings.TrimLeft(text, " \t")
-		for quote := text; quotedOpen(quote) && i+1 < len(lines); quote = text { // goes on in the next line
-			i++
-			text += "\n" + strings.TrimSuffix(lines[i], "\r")
+		if f.mistakes == maxProblems || len(pairs) == maxVariables {
+			where.Kind, where.Line, where.Column = KindSyntax, f.line, 1
+			where.Message, where.Hint = "the rest of the file was not read", "is it another program's?"
+			r.fail(where)
+			break
 		}
-		value, ok := dotEnvValue(text)
-		if !ok {
-			p.Column = strings.Index(lines[p.Line-1], "=") + 2
-			p.Message, p.Hint = "a quoted value that does not end where its quote does", "close it with the same quote, and put nothing but a comment behind it"
-			r.fail(p)
-			continue
-		}
-		pairs = append(pairs, name+"="+value)
 	}
-	return pairs
+	return pairs, f.seen
+}
+
+// maxVariables bounds the variables of a .env file: each is held against every
+// key.
+const maxVariables = 10_000
+
+// dotEnv goes through a .env file. Each byte is looked at a fixed number of
+// times, whatever stands there.
+type dotEnv struct {
+	text     string // the line at which it stands
+	rest     string // what follows it
+	line     int
+	seen     map[string]int
+	mistakes int
+}
+
+// next goes to the next line.
+func (f *dotEnv) next() bool {
+	if f.rest == "" {
+		return false
+	}
+	f.line++
+	f.text, f.rest, _ = strings.Cut(f.rest, "\n")
+	return true
+}
+
+// variable reads NAME=value at the line, and those on which the value goes on. A
+// line of nothing or a comment is no variable, and no mistake.
+func (f *dotEnv) variable(p Problem) (pair string, _ Problem, ok bool) {
+	p.Kind, p.Line, p.Column = KindSyntax, f.line, 1
+	line := strings.TrimLeft(strings.TrimPrefix(strings.TrimLeft(f.text, " \t"), "export "), " \t")
+	if strings.TrimSpace(line) == "" || line[0] == '#' {
+		return "", p, true
+	}
+
+	name, text, found := strings.Cut(line, "=")
+	if !found || !variableName.MatchString(name) {
+		p.Message, p.Hint = "a line that is no NAME=value", "a comment begins with #"
+		return "", p, false
+	}
+	if first, twice := f.seen[name]; twice {
+		p.Kind, p.Message, p.Hint = KindDuplicate, fmt.Sprintf("%s is there twice: first on line %d", name, first), "keep one of the two"
+		return "", p, false
+	}
+	f.seen[name] = f.line
+
+	p.Column = strings.Index(f.text, "=") + 2
+	value, ok := dotEnvValue(f.whole(strings.TrimLeft(text, " \t")))
+	if !ok {
+		p.Message, p.Hint = "a quoted value that does not end where its quote does", "close it with the same quote, and put nothing but a comment behind it"
+		return "", p, false
+	}
+	return name + "=" + value, p, true
+}
+
+// whole adds to the text of a value the lines up to the one where its quote
+// ends, and goes there.
+func (f *dotEnv) whole(text string) string {
+	if text == "" || text[0] != '\'' && text[0] != '"' || closing(text, text[0], 1) >= 0 {
+		return text
+	}
+
+	end := closing(f.rest, text[0], 0)
+	if end < 0 {
+		end = len(f.rest)
+	}
+	if i := strings.IndexByte(f.rest[end:], '\n'); i >= 0 {
+		end += i
+	} else {
+		end = len(f.rest)
+	}
+
+	more := f.rest[:end]
+	f.line += strings.Count(more, "\n") + 1
+	f.text, f.rest = "", strings.TrimPrefix(f.rest[end:], "\n")
+	return strings.ReplaceAll(text+"\n"+more, "\r\n", "\n")
 }
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
 
-// quotedOpen reports a quoted value whose quote is not closed yet.
-func quotedOpen(text string) bool {
-	return text != "" && (text[0] == '\'' || text[0] == '"') && closing(text) < 0
-}
-
-// closing is the index of the quote that ends a quoted value, or -1.
-func closing(text string) int {
-	for i := 1; i < len(text); i++ {
+// closing is the index of the quote that ends a value, looked for from an index
+// of text on, or -1.
+func closing(text string, quote byte, from int) int {
+	for i := from; i < len(text); i++ {
 		switch {
-		case text[0] == '"' && text[i] == '\\':
+		case quote == '"' && text[i] == '\\':
 			i++
-		case text[i] == text[0]:
+		case text[i] == quote:
 			return i
 		}
 	}
@@ -110,7 +163,7 @@ func dotEnvValue(text string) (string, bool) {
 		return strings.TrimSpace(text), true
 	}
 
-	end := closing(text)
+	end := closing(text, text[0], 1)
 	if end < 0 {
 		return "", false
 	}

@@ -1,9 +1,11 @@
 package config_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -32,7 +34,7 @@ func TestDotEnv(t *testing.T) {
 	if got.Host != "h" || got.Text != "$HOME `id` \"x\"" || got.Many != "a\nb\n c" || got.N != 7 || strings.Join(got.L, "|") != "a|b" || got.Pw.Reveal() != "p#w" || got.Empty != "" {
 		t.Errorf("got %+v", got)
 	}
-	if e, _ := s.Explain().Find("host"); e.Origin.String() != "env APP_HOST in "+path {
+	if e, _ := s.Explain().Find("host"); e.Origin.String() != "env APP_HOST in "+path+":2" {
 		t.Errorf("origin %s", e.Origin)
 	}
 	s = load(t, dotted{Empty: "e"}, config.DotEnv(path), config.Env("APP"), config.Environ(), config.EmptyUnset())
@@ -56,6 +58,66 @@ func TestDotEnv(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	}
+}
+
+// TestDotEnvLines reads values that go on in other lines, with the white space
+// within their quotes, and goes on behind them.
+func TestDotEnvLines(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"APP_TEXT=\"a  \n b\"\nAPP_HOST=h":                 "a  \n b",
+		"APP_TEXT='a\r\nb' # end\r\nAPP_HOST=h\r\n":        "a\nb",
+		"APP_TEXT=\"a\\\"\n\\\\\"\nAPP_HOST=h":             "a\"\n\\",
+		"APP_TEXT='\n\n'\n\n# x\n  export  APP_HOST=h":     "\n\n",
+		"APP_TEXT='\"\n'\nAPP_MANY='\n\"\n'\nAPP_HOST=h\n": "\"\n",
+	} {
+		path := write(t, t.TempDir(), ".env", text)
+		s := load(t, dotted{}, config.DotEnv(path), config.Env("APP"), config.Environ())
+		if got := s.Get(); got.Text != want || got.Host != "h" {
+			t.Errorf("%q gives %q and %q", text, got.Text, got.Host)
+		}
+	}
+
+	path := write(t, t.TempDir(), ".env", "APP_TEXT='a\nb\n'\nAPP_N=x")
+	_, err := config.Load(t.Context(), dotted{}, config.DotEnv(path), config.Env("APP"), config.Environ())
+	wantText(t, err, ".env:4:")
+}
+
+// TestDotEnvIsBounded reads files of megabytes that are no .env files.
+func TestDotEnvIsBounded(t *testing.T) {
+	const size = 4 << 20
+	for _, tc := range []struct{ name, text, want string }{
+		{"lines", strings.Repeat("x\n", size/2), "101 problems"},
+		{"open quote", "APP_TEXT='" + strings.Repeat("\n", size), "does not end where its quote does"},
+		{"one line", "APP_N=" + strings.Repeat("x", size), "want a whole number"},
+		{"quotes", numbered(size/40, "OTHER%d='\n'\n"), "was not read"},
+		{"variables", numbered(size/40, "APP_N%d=1\n"), "and 9901 more"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			path := write(t, t.TempDir(), ".env", tc.text)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err := config.Load(t.Context(), dotted{}, config.DotEnv(path), config.Env("APP"), config.Environ())
+			runtime.ReadMemStats(&after)
+
+			wantText(t, err, tc.want)
+			if got := len(err.Error()); got > 30_000 {
+				t.Errorf("an error of %d bytes", got)
+			}
+			if got := (after.TotalAlloc - before.TotalAlloc) >> 20; got > 60 {
+				t.Errorf("%d MiB were allocated", got)
+			}
+		})
+	}
+}
+
+// numbered repeats a text with a verb for the number of the repetition.
+func numbered(n int, format string) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, format, i)
+	}
+	return b.String()
 }
 
 // TestEnvExampleIsSafe has a real shell source the example, with every default

@@ -46,13 +46,14 @@ type variables struct {
 }
 
 func newVariables(r *reading, s *sourceSpec) *variables {
-	prefix, environ := s.path, r.environ
+	prefix, environ, lines := s.path, r.environ, map[string]int(nil)
 	if s.dotEnv != "" {
-		prefix, environ = r.opt.envPrefix(), readDotEnv(r, s.dotEnv)
+		prefix = r.opt.envPrefix()
+		environ, lines = readDotEnv(r, s.dotEnv)
 	}
 	v := &variables{
 		reading: r, prefix: prefix, values: map[string]string{},
-		layer: &layer{kind: layerEnv, name: prefix, dotEnv: s.dotEnv, flat: true, root: &doc.Node{Kind: doc.Map}},
+		layer: &layer{kind: layerEnv, name: prefix, dotEnv: s.dotEnv, lines: lines, flat: true, root: &doc.Node{Kind: doc.Map}},
 		keys:  make([]string, len(r.schema.Leaves)),
 		names: make(map[string]*typed.Entry, len(r.schema.Leaves)),
 	}

@@ -33,9 +33,10 @@ type layer struct {
 	data     []byte
 	fsys     fs.FS // nil for the machine's own files
 	writable bool
-	dotEnv   string // the .env file of the variables; "" for the environment
-	missing  bool   // an optional file that was not there
-	flat     bool   // root's names are whole dotted keys
+	dotEnv   string         // the .env file of the variables; "" for the environment
+	lines    map[string]int // of the variables of a .env file
+	missing  bool           // an optional file that was not there
+	flat     bool           // root's names are whole dotted keys
 	root     *doc.Node
 }
 
@@ -61,7 +62,7 @@ func (l *layer) path() string {
 // variable names a variable of the layer for people.
 func (l *layer) variable(name string) string {
 	if l.dotEnv != "" {
-		return name + " in " + l.dotEnv
+		return fmt.Sprintf("%s in %s:%d", name, l.dotEnv, l.lines[name])
 	}
 	return name
 }
