@@ -66,6 +66,74 @@ func (k *call) roundTrip() (*http.Response, error) {
 	return k.fetch(k.req)
 }
 
+// throughCache answers from the cache, or gets an answer and lets the cache
+// store it.
+func (k *call) throughCache() (*http.Response, error) {
+	c, req := k.client, k.req
+	unsure := req.URL.Scheme == "http" && !c.guard.direct // any exit can have written the answer
+	if unsure && !c.opts.CachePlainHTTP {
+		return k.fetch(req)
+	}
+	current := c.ids.current(k)
+	var agent string
+	if current != nil {
+		agent = current.info.Agent
+		if len(current.cookies(req)) > 0 { // what it gets is for this identity
+			return k.fetch(req)
+		}
+	}
+	// The cache sees the header as it would be sent. With PerIdentity the agent
+	// may be another's in the end, if the identity changes now.
+	asked := req.WithContext(req.Context())
+	asked.Header = merge(c.profile(req, &k.chain, agent).header, req.Header)
+	if unsure && asked.Header.Get("Cache-Control") == "" {
+		asked.Header.Set("Cache-Control", maxUnsureAge) // for the cache, it is not sent
+	}
+
+	sent := false
+	began := time.Now()
+	res, stored, err := c.opts.Cache.RoundTrip(asked, func(conditional *http.Request) (*http.Response, error) {
+		sent = true
+		out := req
+		for _, name := range conditions {
+			if values := conditional.Header[name]; len(values) > 0 && len(req.Header[name]) == 0 {
+				if out == req {
+					out = req.WithContext(req.Context())
+					out.Header = merge(req.Header, nil)
+				}
+				out.Header[name] = values
+			}
+		}
+		res, err := k.fetch(out)
+		if err == nil && out != req && res.StatusCode == http.StatusNotModified {
+			drop(res) // the page is the one that is stored
+		}
+		return res, err
+	})
+	c.checkCache(req.Context())
+	if err != nil || !stored {
+		return res, err
+	}
+	if unsure && res.StatusCode >= 300 && res.StatusCode < 400 {
+		_ = res.Body.Close() // a redirect of one exit is not followed by others
+		return k.fetch(req)
+	}
+	if limit := c.opts.Limits.MaxBodyBytes; limit > 0 && res.ContentLength > limit { // stored under another limit
+		_ = res.Body.Close() // the limit is the error to report
+		return nil, fmt.Errorf("%w: %d bytes stored, more than %d (Limits.MaxBodyBytes)", ErrBodyTooLarge, res.ContentLength, limit)
+	}
+
+	if sent {
+		c.stats.revalidated.Add(1)
+	} else {
+		c.stats.cacheHits.Add(1)
+	}
+	res.Body = &storedBody{ReadCloser: res.Body, client: c, host: k.host, page: Page{
+		URL: shownURL(req.URL), Status: res.StatusCode, Agent: k.chain.agent, Cached: true,
+	}, began: began}
+	return res, nil
+}
+
 // fetch gets an answer from the site, with as many attempts as it takes.
 func (k *call) fetch(req *http.Request) (*http.Response, error) {
 	c := k.client

@@ -624,6 +624,13 @@ func (k *crawl) report(it *item, skipped, duplicate bool) {
 	}
 }
 
+// inHosts reports whether pages of a host are in scope.
+func (k *crawl) inHosts(u *url.URL) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.scope.hasHost(u)
+}
+
 // errEachEnded stands for a panic, and for runtime.Goexit.
 var errEachEnded = errors.New("scrape: the function ended its goroutine")
 

@@ -185,13 +185,6 @@ func (k *crawl) takeSitemap(it *item, base *url.URL, r *bufio.Reader) error {
 	return err
 }
 
-// inHosts reports whether pages of a host are in scope.
-func (k *crawl) inHosts(u *url.URL) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.scope.hasHost(u)
-}
-
 // eachSitemapEntry calls take with each address in a sitemap, or in an index of
 // sitemaps: XML, read as leniently as HTML is, or a line each.
 func eachSitemapEntry(r io.Reader, take func(address string, isSitemap bool) error) error {

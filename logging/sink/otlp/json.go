@@ -15,9 +15,9 @@ import (
 
 // appendJSON appends the request in OTLP's JSON: names in lowerCamelCase, 64-bit
 // integers as strings, trace and span IDs in hex.
-func (s *Sink) appendJSON(b []byte, batch *logging.Batch) []byte {
+func appendJSON(b []byte, resource []attribute, batch *logging.Batch) []byte {
 	b = append(b, `{"resourceLogs":[{"resource":{"attributes":[`...)
-	for i, a := range s.resource {
+	for i, a := range resource {
 		if i > 0 {
 			b = append(b, ',')
 		}

@@ -120,9 +120,9 @@ func (s *Sink) Limits() logging.Limits { return s.limits }
 func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
 	var body []byte
 	if s.json {
-		body = s.appendJSON(nil, b)
+		body = appendJSON(nil, s.resource, b)
 	} else {
-		body = s.appendProto(nil, b)
+		body = appendProto(nil, s.resource, b)
 	}
 
 	answer, err := s.post.Post(ctx, s.url, body)

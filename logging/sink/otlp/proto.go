@@ -91,7 +91,7 @@ func appendMessage(b []byte, field int, fill func([]byte) []byte) []byte {
 	return slices.Insert(b, from, length[:binary.PutUvarint(length[:], uint64(n))]...)
 }
 
-func (s *Sink) appendProto(b []byte, batch *logging.Batch) []byte {
+func appendProto(b []byte, resource []attribute, batch *logging.Batch) []byte {
 	var records []byte
 	for _, e := range batch.Events {
 		records = appendMessage(records, scopeLogsLogRecords, func(b []byte) []byte { return appendRecord(b, e) })
@@ -99,7 +99,7 @@ func (s *Sink) appendProto(b []byte, batch *logging.Batch) []byte {
 
 	return appendMessage(b, requestResourceLogs, func(b []byte) []byte {
 		b = appendMessage(b, resourceLogsResource, func(b []byte) []byte {
-			for _, a := range s.resource {
+			for _, a := range resource {
 				b = appendStringAttribute(b, resourceAttributes, a.key, a.value)
 			}
 			return b
