@@ -6,13 +6,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
+
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/logging"
@@ -28,7 +33,11 @@ func childScarce() error {
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, os.Getenv("LOGGING_MOUNT")); err != nil {
+	if image := os.Getenv("LOGGING_IMAGE"); image != "" {
+		if err := mountWithQuota(image, dir, 512<<10); err != nil {
+			return err
+		}
+	} else if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, os.Getenv("LOGGING_MOUNT")); err != nil {
 		return fmt.Errorf("mount a tmpfs: %w", err)
 	}
 	acked, took := map[int]bool{}, map[int]int{}
@@ -117,10 +126,74 @@ func childScarce() error {
 	}
 	st := logs.Stats()
 	fmt.Printf("%d logged, %d refused, %d lost, %d repeated, told %d\n", n, full, lost, repeated, len(told.list()))
-	if (full == 0) != strings.Contains(os.Getenv("LOGGING_MOUNT"), "inodes") || after > 0 || lost > 0 || repeated > 0 || int(st.Dropped) != refused || int(st.Written) != len(acked) || len(told.list()) > 20 {
+	if (full == 0) != strings.Contains(os.Getenv("LOGGING_MOUNT"), "inodes") || after > 0 || lost > 0 || repeated > 0 || int(st.Dropped) != refused || int(st.Written) != len(acked) || len(told.list()) > 20 || told.count(logging.ErrMoved) > 0 {
 		return fmt.Errorf("%d refused, %d afterwards, %d lost, %d repeated, %+v; told %v", full, after, lost, repeated, st, told.list())
 	}
 	return nil
+}
+
+// mountWithQuota mounts an image of btrfs on dir, where its files may take as many
+// bytes as limit, root's too. A file cannot be made beyond that either.
+func mountWithQuota(image, dir string, limit uint64) error {
+	if out, err := exec.Command("mount", "-o", "loop", image, dir).CombinedOutput(); err != nil {
+		return fmt.Errorf("mount %s: %w: %s", image, err, out)
+	}
+	top, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer top.Close()
+
+	// linux/btrfs.h: the numbers of the calls, and the first words of their structs.
+	const enable, wait, bound = 0xc0109428, 0x942e, 0x8030942b
+	for _, call := range []struct {
+		number uintptr
+		args   [6]uint64
+	}{{enable, [6]uint64{1}}, {wait, [6]uint64{}}, {bound, [6]uint64{0, 1, limit}}} {
+		if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, top.Fd(), call.number, uintptr(unsafe.Pointer(&call.args))); errno != 0 {
+			return fmt.Errorf("quota of %s: %w", dir, errno)
+		}
+	}
+	return nil
+}
+
+// TestQuotaDrains is TestFullDiskDrains on a disk that has room, of which the
+// quota allows no more: EDQUOT in place of ENOSPC, for bytes and for new files.
+func TestQuotaDrains(t *testing.T) {
+	t.Parallel()
+	testenv.Require(t, "netns")
+	testenv.Images(t, "btrfs")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed, err := os.Open("testdata/quota.btrfs.zst") // mkfs.btrfs --mixed on 16 MiB
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer packed.Close()
+	plain, err := zstd.NewReader(packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	image := filepath.Join(t.TempDir(), "image")
+	file, err := os.Create(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = io.Copy(file, plain)
+	if err := errors.Join(err, file.Close()); err != nil {
+		t.Fatal(err)
+	}
+
+	cmd := testenv.NamespaceCommand(self)
+	cmd.Env = append(cmd.Environ(), "LOGGING_CHILD=scarce", "LOGGING_DIR="+t.TempDir(), "LOGGING_IMAGE="+image)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	t.Logf("%s", out)
 }
 
 // TestFullDiskDrains has an outage of the receiver fill the disk: when it is

@@ -1,6 +1,7 @@
 package testenv
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"os"
@@ -100,6 +101,17 @@ func Modes(t testing.TB) {
 func Signals(t testing.TB) {
 	t.Helper()
 	skip(t, "a process cannot be sent a signal here, only be killed")
+}
+
+// Images skips the test where this user cannot mount an image of a file system of
+// the given kind. A kernel that was built without it cannot be mended by a part.
+func Images(t testing.TB, kind string) {
+	t.Helper()
+	known, err := os.ReadFile("/proc/filesystems")
+	_, loop := os.Stat("/dev/loop-control")
+	if err != nil || loop != nil || os.Geteuid() != 0 || !bytes.Contains(known, []byte("\t"+kind+"\n")) {
+		t.Skipf("testenv: root of a kernel with %s and loop devices can mount an image of it", kind)
+	}
 }
 
 // Shell skips the test where no sh runs a script.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Journal says which files a queue is made of, so that one which somebody else
@@ -24,6 +25,17 @@ import (
 // lost but the notice.
 type Journal struct{ q Queue }
 
+// unnoted are the lines of what is gone that a full disk kept from the journal.
+// They are noted with the next one, and count until then: what this process
+// shipped is not missed by it.
+type unnoted struct {
+	mu    sync.Mutex
+	lines string
+}
+
+// maxUnnoted bounds what is kept of them, in bytes.
+const maxUnnoted = 1 << 20
+
 // maxJournalBytes is the size beyond which a journal is rewritten.
 const maxJournalBytes = 64 << 10
 
@@ -35,21 +47,50 @@ func (j Journal) Sealed(name string, size int64) { j.note(sealedLine(name, size)
 
 // Gone notes that a file is no longer expected. It comes before the file is
 // renamed or removed.
-func (j Journal) Gone(name string) { j.note("gone " + name + "\n") }
+func (j Journal) Gone(name string) {
+	u := j.q.unnoted
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if line := "gone " + name + "\n"; !j.note(u.lines+line) && len(u.lines) < maxUnnoted {
+		u.lines += line
+	} else {
+		u.lines = ""
+	}
+}
+
+// CatchUp notes what could not be noted before, once room was made.
+func (j Journal) CatchUp() {
+	u := j.q.unnoted
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.lines != "" && j.note(u.lines) {
+		u.lines = ""
+	}
+}
 
 func sealedLine(name string, size int64) string { return fmt.Sprintf("sealed %d - %s\n", size, name) }
 
-// note appends a line. One that cannot be written, on a full disk, is left out:
-// that must not keep a log from being sealed or shipped.
-func (j Journal) note(line string) {
-	f, err := j.q.OpenFile(j.q.beside(markerSuffix), os.O_CREATE|os.O_WRONLY|os.O_APPEND)
+// note appends lines, and reports whether it did. Those that cannot be written,
+// on a full disk, are left out: that must not keep a log from being sealed or
+// shipped.
+func (j Journal) note(lines string) bool {
+	f, err := j.q.OpenFile(j.q.beside(markerSuffix), os.O_CREATE|os.O_RDWR|os.O_APPEND)
 	if err != nil {
-		return
+		return false
 	}
-	if n, err := f.WriteString(line); err != nil && n > 0 {
-		_, _ = f.WriteString("\n") // ends the part; readers skip it
+	defer f.Close()
+
+	// What a full disk took of a line before is ended, by what no name holds: it
+	// must neither swallow this one nor pass for a shorter name.
+	last := []byte{'\n'}
+	if info, err := f.Stat(); err == nil && info.Size() > 0 {
+		_, _ = f.ReadAt(last, info.Size()-1)
 	}
-	_ = f.Close()
+	if last[0] != '\n' {
+		lines = "/\n" + lines
+	}
+	_, err = f.WriteString(lines)
+	return err == nil
 }
 
 // expected is what a journal says.
@@ -71,8 +112,7 @@ func parseJournal(data string) expected {
 		case "open":
 			e.open[rest] = true
 		case "gone":
-			delete(e.open, rest)
-			delete(e.sealed, rest)
+			e.gone(rest)
 		case "sealed":
 			size, rest, _ := strings.Cut(rest, " ")
 			_, name, ok := strings.Cut(rest, " ")
@@ -85,12 +125,24 @@ func parseJournal(data string) expected {
 	return e
 }
 
+func (e expected) gone(name string) {
+	delete(e.open, name)
+	delete(e.sealed, name)
+}
+
 func (j Journal) read() (expected, int, error) {
 	data, err := j.q.read(j.q.beside(markerSuffix))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return expected{}, 0, err
 	}
-	return parseJournal(string(data)), len(data), nil
+	u := j.q.unnoted
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	e := parseJournal(string(data))
+	for line := range strings.Lines(u.lines) {
+		e.gone(strings.TrimSuffix(strings.TrimPrefix(line, "gone "), "\n"))
+	}
+	return e, len(data), nil
 }
 
 // Amiss is a file that is not as it was left.

@@ -37,6 +37,7 @@ type Queue struct {
 
 	access    Access
 	stem, ext string
+	unnoted   *unnoted // see Journal
 }
 
 // Access says who may write a queue's files.
@@ -74,7 +75,7 @@ func New(path string, access Access) Queue {
 	if ext == name { // ".log" is a name, not an extension
 		ext = ""
 	}
-	return Queue{Dir: filepath.Clean(dir), Name: name, access: access, stem: strings.TrimSuffix(name, ext), ext: ext}
+	return Queue{Dir: filepath.Clean(dir), Name: name, access: access, stem: strings.TrimSuffix(name, ext), ext: ext, unnoted: &unnoted{}}
 }
 
 const (

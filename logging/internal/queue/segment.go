@@ -99,7 +99,9 @@ func (s Segment) Remove(f *os.File) error {
 			return err
 		}
 	}
-	return errors.Join(os.Remove(s.Path), Closed(f.Close()))
+	err := errors.Join(os.Remove(s.Path), Closed(f.Close()))
+	s.Queue.Journal().CatchUp()
+	return err
 }
 
 // Drop removes the segment and returns how many events were lost with it. It
