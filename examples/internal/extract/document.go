@@ -119,10 +119,6 @@ func decode(raw []byte, contentType string) ([]byte, error) {
 		return nil, fmt.Errorf("%w: the bytes look like %s", ErrNotHTML, sniffed)
 	}
 
-	if name == "utf-8" {
-		raw = bytes.TrimPrefix(raw, []byte("\xEF\xBB\xBF"))
-		return bytes.ToValidUTF8(raw, []byte("\uFFFD")), nil
-	}
 	out, err := encoding.NewDecoder().Bytes(raw)
 	if err != nil {
 		return nil, fmt.Errorf("%w: it is not in its charset %s: %w", ErrNotHTML, name, err)

@@ -167,6 +167,7 @@ func TestCharset(t *testing.T) {
 		{"utf-16", "text/html; charset=utf-16", "\xff\xfe<\x00p\x00>\x00\xe9\x00", "é"},
 		{"utf-16 by its mark", "text/html", "\xfe\xff\x00<\x00p\x00>\x00\xe9", "é"},
 		{"broken", "text/html; charset=utf-8", "<p>Caf\xe9", "Caf\uFFFD"},
+		{"a mark for each broken byte", "text/html; charset=utf-8", "<p>Caf\xe9\xf6", "Caf\uFFFD\uFFFD"},
 		{"empty", "text/html; charset=utf-8", "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -37,16 +37,20 @@ var signs = map[rune]string{
 	'₪': "ILS", '₡': "CRC", '₲': "PYG", '₸': "KZT", '₵': "GHS", '₮': "MNT", '₼': "AZN", '₾': "GEL", '֏': "AMD", '៛': "KHR",
 }
 
-// dollars are the letters that stand before a "$".
-var dollars = map[string]string{
-	"US": "USD", "U": "USD", "CA": "CAD", "C": "CAD", "CAD": "CAD", "AU": "AUD", "A": "AUD", "NZ": "NZD", "HK": "HKD",
-	"NT": "TWD", "S": "SGD", "SG": "SGD", "R": "BRL", "MX": "MXN", "USD": "USD", "AUD": "AUD",
+// compound are signs of several currencies with letters at them, which say which
+// one is meant.
+var compound = map[string]string{
+	"US$": "USD", "U$": "USD", "CA$": "CAD", "C$": "CAD", "CAN$": "CAD", "AU$": "AUD", "A$": "AUD", "NZ$": "NZD", "HK$": "HKD",
+	"NT$": "TWD", "S$": "SGD", "SG$": "SGD", "R$": "BRL", "MX$": "MXN", "BZ$": "BZD", "RD$": "DOP", "J$": "JMD", "TT$": "TTD",
+	"$U": "UYU", "$b": "BOB", "E£": "EGP", "CN¥": "CNY", "JP¥": "JPY",
 }
 
 // words are names that shops write in place of a sign.
 var words = map[string]string{
-	"zł": "PLN", "Kč": "CZK", "Ft": "HUF", "Fr": "CHF", "SFr": "CHF", "lei": "RON", "лв": "BGN", "руб": "RUB", "RM": "MYR", "Rp": "IDR",
-	"euro": "EUR", "Euro": "EUR",
+	"zł": "PLN", "Zł": "PLN", "zl": "PLN", "Kč": "CZK", "Ft": "HUF", "Fr": "CHF", "SFr": "CHF", "RM": "MYR", "Rp": "IDR", "TL": "TRY",
+	"lei": "RON", "Lei": "RON", "LEI": "RON", "лв": "BGN", "руб": "RUB", "рублей": "RUB", "р": "RUB", "Р": "RUB", "грн": "UAH", "ден": "MKD",
+	"euro": "EUR", "Euro": "EUR", "円": "JPY", "元": "CNY", "KSh": "KES", "TSh": "TZS", "USh": "UGX", "Dhs": "AED",
+	"KD": "KWD", "BD": "BHD", "JD": "JOD", "DT": "TND", "LD": "LYD", // they have thousandths
 }
 
 // shared are signs and names of several currencies. The first one is meant where
@@ -59,6 +63,7 @@ var shared = map[string][]string{
 	"£":  {"GBP", "EGP", "FKP", "GIP", "LBP", "SDG", "SHP", "SYP"},
 	"¥":  {"JPY", "CNY"},
 	"kr": {"", "SEK", "NOK", "DKK", "ISK"},
+	"Kr": {"", "SEK", "NOK", "DKK", "ISK"},
 	"Rs": {"", "INR", "PKR", "LKR", "NPR", "MUR", "SCR"},
 }
 
@@ -67,8 +72,8 @@ var shared = map[string][]string{
 //
 // The currency is that of a sign in text, else of an ISO 4217 code, else it is
 // fallback. A sign of several currencies, such as "$", is the one of them that
-// text or fallback names. Letters that are no code, such as SKU or VAT, are
-// none.
+// text or fallback names; letters at it that say no known one are an error, as
+// in "Z$". Letters that are no code, such as SKU or VAT, are none.
 //
 // Where one kind of separator appears once with three digits behind it, as in
 // "1.299", it groups thousands, unless nothing or a 0 stands before it or the
@@ -228,85 +233,120 @@ func checkGroups(groups []string, separators []rune) error {
 // parseCurrency returns the currency that the text around an amount names, or
 // fallback.
 func parseCurrency(rest, fallback string) (string, error) {
-	var found, codes []string
-	family := "" // the sign or name of several currencies
-	for word := range strings.FieldsFuncSeq(rest, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.Is(unicode.Sc, r) }) {
-		for word != "" {
-			i := strings.IndexFunc(word, func(r rune) bool { return unicode.Is(unicode.Sc, r) })
-			if i < 0 {
-				if code, ok := words[word]; ok {
-					found = append(found, code)
-				} else if _, ok := shared[word]; ok {
-					family = word
-				} else if isCode(word) {
-					codes = append(codes, word)
-				}
-				break
-			}
-
-			sign := []rune(word[i:])[0]
-			letters := word[:i]
-			word = word[i+len(string(sign)):]
-			switch code, ok := signs[sign]; {
-			case sign == '$' && letters != "":
-				if code, ok = dollars[letters]; !ok {
-					return "", fmt.Errorf("%w: %q", ErrCurrency, letters+"$")
-				}
-				found = append(found, code)
-			case ok:
-				found = append(found, code)
-			case shared[string(sign)] != nil:
-				family = string(sign)
-			default:
-				return "", fmt.Errorf("%w: %q", ErrCurrency, string(sign))
-			}
-			if isCode(letters) && sign != '$' {
-				codes = append(codes, letters)
-			}
+	var n names
+	for word := range strings.FieldsFuncSeq(rest, func(r rune) bool { return !unicode.IsLetter(r) && !isSign(r) }) {
+		if err := n.read(word); err != nil {
+			return "", err
 		}
 	}
 
 	fallback = strings.TrimSpace(fallback)
 	if fallback != "" && !isCode(fallback) {
 		code, err := parseFallback(fallback)
-		if err != nil && len(found) == 0 && family == "" && len(codes) == 0 {
+		if err != nil && len(n.found) == 0 && n.family == "" && len(n.codes) == 0 {
 			return "", err
 		}
 		fallback = code
 	}
+
 	switch {
-	case len(slices.Compact(slices.Sorted(slices.Values(found)))) > 1:
-		return "", fmt.Errorf("%w: %s", ErrCurrency, strings.Join(found, " and "))
-	case len(found) > 0:
-		if family != "" && !slices.Contains(shared[family], found[0]) {
-			return "", fmt.Errorf("%w: %s and %s", ErrCurrency, found[0], family)
+	case len(slices.Compact(slices.Sorted(slices.Values(n.found)))) > 1:
+		return "", fmt.Errorf("%w: %s", ErrCurrency, strings.Join(n.found, " and "))
+	case len(n.found) > 0:
+		if n.family != "" && !slices.Contains(shared[n.family], n.found[0]) {
+			return "", fmt.Errorf("%w: %s and %s", ErrCurrency, n.found[0], n.family)
 		}
-		return found[0], nil
-	case family != "":
-		return member(family, append(codes, fallback))
-	case len(slices.Compact(slices.Sorted(slices.Values(codes)))) > 1:
-		return "", fmt.Errorf("%w: %s", ErrCurrency, strings.Join(codes, " or "))
-	case len(codes) > 0:
-		return codes[0], nil
+		return n.found[0], nil
+	case n.family != "":
+		return n.member(fallback)
+	case len(slices.Compact(slices.Sorted(slices.Values(n.codes)))) > 1:
+		return "", fmt.Errorf("%w: %s", ErrCurrency, strings.Join(n.codes, " or "))
+	case len(n.codes) > 0:
+		return n.codes[0], nil
 	case fallback != "":
 		return fallback, nil
 	}
 	return "", ErrCurrency
 }
 
-// member returns the first of codes that the sign or name may stand for, or what
-// it stands for by itself.
-func member(family string, codes []string) (string, error) {
-	for _, code := range codes {
-		if code != "" && slices.Contains(shared[family], code) {
+const capitals = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+// names are the currencies that a text names.
+type names struct {
+	found  []string // by signs and words of one currency
+	codes  []string // by what may be an ISO 4217 code
+	family string   // the sign or word of several
+	doubt  bool     // a letter before family, as in "R $ 5", may say which
+	last   string   // the word before
+}
+
+// read takes one word: letters and signs.
+func (n *names) read(word string) error {
+	before := n.last
+	n.last = word
+	i := strings.IndexFunc(word, isSign)
+	if i < 0 {
+		switch {
+		case words[word] != "" && strings.Trim(word, capitals) == "":
+			n.codes = append(n.codes, words[word]) // "BD" may be something else, as a code may
+		case words[word] != "":
+			n.found = append(n.found, words[word])
+		case shared[word] != nil:
+			n.family = word
+		case isCode(word):
+			n.codes = append(n.codes, word)
+		}
+		return nil
+	}
+
+	sign := []rune(word[i:])[0]
+	letters, after := word[:i], word[i+len(string(sign)):]
+	if next := strings.IndexFunc(after, isSign); next >= 0 {
+		// Two signs in one word, as "€$": each by itself.
+		if err := n.read(word[:len(word)-len(after)]); err != nil {
+			return err
+		}
+		return n.read(after)
+	}
+	if code, ok := signs[sign]; ok {
+		n.found = append(n.found, code)
+		return nil
+	}
+	if shared[string(sign)] == nil {
+		return fmt.Errorf("%w: %q", ErrCurrency, string(sign))
+	}
+
+	switch code, ok := compound[word]; {
+	case ok:
+		n.found = append(n.found, code)
+	case isCode(letters) && after == "":
+		n.found = append(n.found, letters)
+	case letters != "" || after != "":
+		return fmt.Errorf("%w: %q", ErrCurrency, shorten(word))
+	case len(before) > 1 && compound[before+word] != "": // "US $"
+		n.found = append(n.found, compound[before+word])
+	default:
+		n.family, n.doubt = word, compound[before+word] != ""
+	}
+	return nil
+}
+
+// member returns the first of the codes, or fallback, that the sign or word of
+// several currencies may stand for, or what it stands for by itself.
+func (n *names) member(fallback string) (string, error) {
+	for _, code := range append(n.codes, fallback) {
+		if code != "" && slices.Contains(shared[n.family], code) {
 			return code, nil
 		}
 	}
-	if code := shared[family][0]; code != "" {
+	if code := shared[n.family][0]; code != "" && !n.doubt {
 		return code, nil
 	}
-	return "", fmt.Errorf("%w: %q is that of %s", ErrCurrency, family, strings.Join(shared[family][1:], ", "))
+	return "", fmt.Errorf("%w: %q is that of %s", ErrCurrency, n.family, strings.TrimPrefix(strings.Join(shared[n.family], ", "), ", "))
 }
+
+// isSign reports whether r is a currency's sign.
+func isSign(r rune) bool { return unicode.Is(unicode.Sc, r) }
 
 // parseFallback reads a fallback that is no code: a sign, or one in small
 // letters.
@@ -314,7 +354,7 @@ func parseFallback(s string) (string, error) {
 	if upper := strings.ToUpper(s); isCode(upper) {
 		return upper, nil
 	}
-	if strings.ContainsFunc(s, func(r rune) bool { return unicode.Is(unicode.Sc, r) }) || words[s] != "" {
+	if s = strings.TrimSuffix(s, "."); strings.ContainsFunc(s, isSign) || words[s] != "" {
 		return parseCurrency(s, "")
 	}
 	return "", fmt.Errorf("%w: %q", ErrCurrency, shorten(s))
