@@ -21,8 +21,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-
-	"github.com/svcblocks/svcblocks/config"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
@@ -57,14 +55,12 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 
 	settings, rest, err := load(ctx, name, args[1:], stderr)
-	if _, wrong := errors.AsType[*config.Report](err); errors.Is(err, flag.ErrHelp) {
+	switch {
+	case errors.Is(err, flag.ErrHelp):
 		return 0
-	} else if err != nil {
+	case err != nil:
 		_, _ = fmt.Fprintln(stderr, "fleet:", err)
-		if wrong {
-			return 2
-		}
-		return 1
+		return 2
 	}
 
 	if len(rest) > 0 && name != "submit" {

@@ -142,11 +142,16 @@ const direct = "direct"
 // flags; the last win. It returns the arguments that are no flags, too.
 func load(ctx context.Context, command string, args []string, stderr io.Writer) (Settings, []string, error) {
 	flags := flag.NewFlagSet("fleet "+command, flag.ContinueOnError)
-	flags.SetOutput(stderr)
+	flags.SetOutput(io.Discard) // a list of all flags after a mistake hides what it is
 	file := flags.String("config", "", "settings `file`")
 	config.DefineFlags(flags, defaults())
-	if err := flags.Parse(args); err != nil {
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		flags.SetOutput(stderr)
+		flags.PrintDefaults()
 		return Settings{}, nil, err
+	case err != nil:
+		return Settings{}, nil, fmt.Errorf("%w (fleet %s -help lists the flags)", err, command)
 	}
 
 	var layers []config.Option

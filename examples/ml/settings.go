@@ -50,10 +50,15 @@ func (s Settings) base() string { return filepath.Join(s.Models, s.Name) }
 // load reads flags and ML_… variables; flags win.
 func load(ctx context.Context, command string, args []string, stderr io.Writer) (Settings, error) {
 	flags := flag.NewFlagSet("ml "+command, flag.ContinueOnError)
-	flags.SetOutput(stderr)
+	flags.SetOutput(io.Discard) // a list of all flags after a mistake hides what it is
 	config.DefineFlags(flags, defaults())
-	if err := flags.Parse(args); err != nil {
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		flags.SetOutput(stderr)
+		flags.PrintDefaults()
 		return Settings{}, err
+	case err != nil:
+		return Settings{}, fmt.Errorf("%w (ml %s -help lists the flags)", err, command)
 	}
 	if flags.NArg() > 0 {
 		return Settings{}, fmt.Errorf("%q: there are flags alone, see -help", flags.Arg(0))

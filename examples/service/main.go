@@ -46,7 +46,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if len(command) > 0 && command[0] == "config" {
+	if len(command) > 0 {
 		os.Exit(config.Main(ctx, settings{}, command[1:], layers...))
 	}
 	store, err := config.Load(ctx, settings{}, layers...)

@@ -5,11 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -136,6 +139,22 @@ func TestServes(t *testing.T) {
 	}
 }
 
+// TestWrongCalls has command lines with a mistake, which is all that is printed.
+func TestWrongCalls(t *testing.T) {
+	t.Parallel()
+	for arg, want := range map[string]string{"-site.ulr=x": "-site.ulr", "serve": "the only command is config, see -help: serve"} {
+		var stderr bytes.Buffer
+		if err := run(t.Context(), []string{arg, "-listen", "127.0.0.1:0"}, &stderr); err == nil || !strings.Contains(err.Error(), want) || stderr.Len() > 0 {
+			t.Errorf("%s: %v\n%s", arg, err, &stderr)
+		}
+	}
+
+	var stderr bytes.Buffer
+	if err := run(t.Context(), []string{"-help"}, &stderr); !errors.Is(err, flag.ErrHelp) || !strings.Contains(stderr.String(), "-site.url") {
+		t.Errorf("-help: %v\n%s", err, &stderr)
+	}
+}
+
 // TestPageIsEscaped has values that look like the page itself.
 func TestPageIsEscaped(t *testing.T) {
 	t.Parallel()
@@ -173,37 +192,51 @@ func TestBounds(t *testing.T) {
 }
 
 // TestQuickstartTable holds the README's table: what stands in backquotes stands
-// in the file that the row links to.
+// in the line that the row links to.
 func TestQuickstartTable(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	link, quoted := regexp.MustCompile(`\]\(([a-z.]+)\)`), regexp.MustCompile("`([^`]+)`")
+	link, quoted := regexp.MustCompile(`\[([^]]*)\]\(([^#)]+)(?:#L([0-9]+))?\)`), regexp.MustCompile("`([^`]+)`")
 	rows := 0
-	for line := range strings.SplitSeq(string(text), "\n") {
-		cells := strings.Split(line, "|")
-		if len(cells) != 4 || strings.HasPrefix(line, "|--") || strings.Contains(cells[2], "here") && rows == 0 {
+	for row := range strings.SplitSeq(string(text), "\n") {
+		cells := strings.Split(row, "|")
+		if len(cells) != 4 || strings.HasPrefix(row, "|--") || strings.HasPrefix(row, "| there ") {
 			continue
 		}
 		rows++
-		var files strings.Builder
+		if len(link.FindAllString(cells[2], -1)) == 0 {
+			t.Errorf("no file is named: %s", row)
+		}
+
 		for _, m := range link.FindAllStringSubmatch(cells[2], -1) {
-			content, err := os.ReadFile(m[1])
+			content, err := os.ReadFile(m[2])
 			if err != nil {
-				t.Errorf("%s: %v", m[1], err)
+				t.Error(err)
 			}
-			files.Write(content)
-		}
-		word := quoted.FindStringSubmatch(cells[2])
-		if files.Len() == 0 || word == nil {
-			continue
-		}
-		name := word[1][strings.LastIndexByte(word[1], '.')+1:]
-		name, _, _ = strings.Cut(name, "(")
-		if !strings.Contains(files.String(), name) && !strings.HasPrefix(word[1], "SERVICE_") {
-			t.Errorf("%s is not where the table says: %s", word[1], line)
+			if m[3] == "" {
+				continue // all of the file
+			}
+			lines := strings.Split(string(content), "\n")
+			n, _ := strconv.Atoi(m[3])
+			if m[1] != m[2]+":"+m[3] || n > len(lines) {
+				t.Errorf("%s is no %s:%s", m[0], m[2], m[3])
+				continue
+			}
+			// What the row says of the line is the last that it quotes before the link.
+			words := quoted.FindAllStringSubmatch(cells[2][:strings.Index(cells[2], m[0])], -1)
+			if len(words) == 0 {
+				t.Errorf("%s: nothing says what is there: %s", m[0], row)
+				continue
+			}
+			word := words[len(words)-1][1]
+			word, _, _ = strings.Cut(word[strings.LastIndexByte(word, '.')+1:], "(")
+			at := 1 + slices.IndexFunc(lines, func(line string) bool { return strings.Contains(line, word) })
+			if !strings.Contains(lines[n-1], word) {
+				t.Errorf("%s is in line %d of %s, not in %d: %s", word, at, m[2], n, row)
+			}
 		}
 	}
 	if rows < 15 {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"embed"
+	"errors"
 	"flag"
 	"io"
 	"log/slog"
@@ -60,11 +61,17 @@ var shipped embed.FS
 // weakest first: the file, the profile, secret files, the environment, flags.
 func parse(args []string, stderr io.Writer) (command []string, ask *bool, layers []config.Option, err error) {
 	flags := flag.NewFlagSet("service", flag.ContinueOnError)
-	flags.SetOutput(stderr)
+	flags.SetOutput(io.Discard) // a list of all flags after a mistake hides what it is
 	file := flags.String("config", "", "settings file in place of the one in the program")
 	ask = flags.Bool("healthcheck", false, "ask the service that runs here whether it is well")
 	config.DefineFlags(flags, settings{})
-	err = flags.Parse(args)
+	switch err = flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		flags.SetOutput(stderr)
+		flags.PrintDefaults()
+	case err == nil && flags.NArg() > 0 && flags.Arg(0) != "config":
+		err = errors.New("service: the only command is config, see -help: " + flags.Arg(0))
+	}
 
 	first := config.File("config.yaml", config.In(shipped))
 	if *file != "" {

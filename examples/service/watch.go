@@ -1,12 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/svcblocks/svcblocks/config"
@@ -20,9 +21,7 @@ type watcher struct {
 	client *scrape.Client
 	hub    *notify.Hub
 	log    *slog.Logger
-
-	mu    sync.Mutex
-	state state
+	state  atomic.Pointer[state]
 }
 
 // state is what the watcher has seen.
@@ -76,8 +75,7 @@ func (w *watcher) look(ctx context.Context, site site) (string, error) {
 // note keeps what was seen, and tells the operator of a change, of a page that
 // cannot be had, and when it can be had again.
 func (w *watcher) note(ctx context.Context, url, part string, err error) {
-	w.mu.Lock()
-	before := w.state
+	before := w.seen()
 	if before.Site != url {
 		before = state{Looks: before.Looks, Changes: before.Changes}
 	}
@@ -87,8 +85,7 @@ func (w *watcher) note(ctx context.Context, url, part string, err error) {
 	if err != nil {
 		now.Part = before.Part
 	}
-	w.state = now
-	w.mu.Unlock()
+	w.state.Store(&now)
 
 	w.log.Info("looked", "url", url, "bytes", len(part), "changed", changed, "error", err)
 	if err != nil || before.Err != nil {
@@ -108,7 +105,5 @@ func (w *watcher) tell(ctx context.Context, m notify.Message) {
 
 // seen returns what the watcher has seen so far.
 func (w *watcher) seen() state {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.state
+	return *cmp.Or(w.state.Load(), &state{})
 }

@@ -35,8 +35,7 @@ func serve(ctx context.Context, cfg *settings, server *http.Server, log *slog.Lo
 		return err
 	}
 	// Where -healthcheck finds this process, whatever flag or variable said so.
-	local := strings.NewReplacer("[::]", "localhost", "0.0.0.0", "localhost")
-	if err := writeAddress(cfg.DataDir, local.Replace(listener.Addr().String())); err != nil {
+	if err := writeAddress(cfg.DataDir, strings.NewReplacer("[::]", "localhost", "0.0.0.0", "localhost").Replace(listener.Addr().String())); err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	log.Info("serving", "address", listener.Addr().String(), "site", cfg.Site.URL)
@@ -95,8 +94,7 @@ func newHandler(w *watcher, logs *logging.Logs) http.Handler {
 		trouble := map[bool]string{true: fmt.Sprint(seen.Err)}[seen.Err != nil]
 		direct := map[bool]string{true: "Requests leave from this machine's own address."}[w.client.Stats().Egress.Direct]
 		_, _ = io.WriteString(out, fill(page, "site", seen.Site, "direct", direct, "trouble", trouble, "ready", text,
-			"looks", fmt.Sprint(seen.Looks), "changes", fmt.Sprint(seen.Changes), "looked", seen.Looked.UTC().Format(time.DateTime),
-			"part", fmt.Sprintf("%.2000s", seen.Part)))
+			"looks", fmt.Sprint(seen.Looks), "changes", fmt.Sprint(seen.Changes), "looked", seen.Looked.UTC().Format(time.DateTime), "part", fmt.Sprintf("%.2000s", seen.Part)))
 	})
 
 	return onlyHosts(func() []string { return append([]string{w.store.Get().Listen}, w.store.Get().Hosts...) }, mux)
@@ -115,7 +113,6 @@ func fill(page string, namesAndValues ...string) string {
 // ready asks each block how it is. Only what is lost takes the service out of
 // rotation: what waits is the operator's, who is told by the blocks themselves.
 func ready(ctx context.Context, w *watcher, logs *logging.Logs) (text string, lost bool) {
-	var b strings.Builder
 	// An answer that is late says nothing of a loss, and a probe does not wait.
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -123,9 +120,9 @@ func ready(ctx context.Context, w *watcher, logs *logging.Logs) (text string, lo
 	for i, check := range []func(context.Context) error{logs.Check, func(context.Context) error { return w.store.Stats().Err }, w.client.Check, w.hub.Check} {
 		err := check(ctx)
 		lost = lost || errors.Is(err, logging.ErrLost) || errors.Is(err, notify.ErrLost)
-		fmt.Fprintf(&b, "%s: %v\n", []string{"log", "settings", "scrape", "notify"}[i], cmp.Or(err, errors.New("ok")))
+		text += fmt.Sprintf("%s: %v\n", []string{"log", "settings", "scrape", "notify"}[i], cmp.Or(err, errors.New("ok")))
 	}
-	return b.String(), lost
+	return text, lost
 }
 
 // onlyHosts refuses requests under names that are not this service's: a page
