@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/svcblocks/svcblocks/examples/fleet/internal/patient"
 	"github.com/svcblocks/svcblocks/examples/fleet/internal/queue"
 )
 
@@ -21,12 +22,13 @@ func withQueue(ctx context.Context, e env, do func(*queue.Queue) error) error {
 	log := slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	starting, cancel := context.WithTimeoutCause(ctx, startWithin, fmt.Errorf("not within %v", startWithin))
 	defer cancel()
-	nc, err := dial(starting, e.settings, "client", log)
+	asker := patient.New(log)
+	nc, err := dial(starting, e.settings, "client", asker)
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	q, err := queue.Open(starting, nc, log)
+	q, err := queue.Open(starting, nc, asker)
 	if err != nil {
 		return err
 	}

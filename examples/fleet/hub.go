@@ -18,6 +18,7 @@ import (
 	"github.com/svcblocks/svcblocks/examples/fleet/internal/broker"
 	"github.com/svcblocks/svcblocks/examples/fleet/internal/crew"
 	"github.com/svcblocks/svcblocks/examples/fleet/internal/page"
+	"github.com/svcblocks/svcblocks/examples/fleet/internal/patient"
 	"github.com/svcblocks/svcblocks/examples/fleet/internal/queue"
 	"github.com/svcblocks/svcblocks/internal/safehttp"
 	"github.com/svcblocks/svcblocks/notify"
@@ -50,7 +51,8 @@ func withHub(ctx context.Context, e env, also func(context.Context, running) err
 
 	starting, cancel := context.WithTimeoutCause(ctx, startWithin, fmt.Errorf("not within %v", startWithin))
 	defer cancel()
-	nc, closeServer, err := connect(starting, s, log)
+	asker := patient.New(log)
+	nc, closeServer, err := connect(starting, s, asker)
 	if err != nil {
 		return stopped(ctx, err)
 	}
@@ -59,7 +61,7 @@ func withHub(ctx context.Context, e env, also func(context.Context, running) err
 		AckWait: s.Queue.AckWait, MaxDeliver: s.Queue.MaxDeliver, MaxAckPending: s.Queue.MaxAckPending, MaxJobs: s.Queue.MaxJobs, Replicas: s.NATS.Replicas,
 		PerSecond: s.Host.PerSecond, Burst: s.Host.Burst, JobTimeout: s.Queue.JobTimeout,
 		ResultsMaxAge: s.Queue.ResultsMaxAge, ResultsMaxBytes: s.Queue.ResultsMaxBytes,
-	}, log)
+	}, asker)
 	if err != nil {
 		return stopped(ctx, err)
 	}
@@ -67,7 +69,7 @@ func withHub(ctx context.Context, e env, also func(context.Context, running) err
 	if err != nil {
 		return err
 	}
-	members, err := crew.Open(starting, js, s.NATS.Replicas, log)
+	members, err := crew.Open(starting, js, s.NATS.Replicas, asker)
 	if err != nil {
 		return stopped(ctx, err)
 	}
@@ -116,7 +118,7 @@ func withHub(ctx context.Context, e env, also func(context.Context, running) err
 	for i := range s.Workers {
 		own := s
 		own.Worker.Name = fmt.Sprintf("%s-%d", s.workerName(), i+1)
-		group.Go(func() error { return work(ctx, own, nc, log) })
+		group.Go(func() error { return work(ctx, own, nc, asker) })
 	}
 	if also != nil {
 		group.Go(func() error {
@@ -133,20 +135,20 @@ func withHub(ctx context.Context, e env, also func(context.Context, running) err
 }
 
 // connect starts the embedded server, or dials the one that is elsewhere.
-func connect(ctx context.Context, s Settings, log *slog.Logger) (*nats.Conn, func() error, error) {
+func connect(ctx context.Context, s Settings, asker *patient.Asker) (*nats.Conn, func() error, error) {
 	if s.NATS.URL != "" {
-		nc, err := dial(ctx, s, "hub", log)
+		nc, err := dial(ctx, s, "hub", asker)
 		return nc, func() error { return nil }, err
 	}
 
 	embedded, err := broker.StartServer(ctx, broker.ServerOptions{
-		Listen: s.NATS.Listen, Dir: filepath.Join(s.DataDir, "nats"), Token: s.NATS.Token, DisableSync: s.NATS.DisableSync, Shared: s.Shared, Logger: log,
+		Listen: s.NATS.Listen, Dir: filepath.Join(s.DataDir, "nats"), Token: s.NATS.Token, DisableSync: s.NATS.DisableSync, Shared: s.Shared, Logger: asker.Logger(),
 	})
 	if err != nil {
 		return nil, nil, err
 	}
 
-	nc, err := embedded.Connect(ctx, "fleet hub", log)
+	nc, err := embedded.Connect(ctx, "fleet hub", asker)
 	if err != nil {
 		return nil, nil, errors.Join(err, embedded.Close())
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/svcblocks/svcblocks/examples/fleet/internal/broker"
 	"github.com/svcblocks/svcblocks/examples/fleet/internal/crew"
 	"github.com/svcblocks/svcblocks/examples/fleet/internal/hostlimit"
+	"github.com/svcblocks/svcblocks/examples/fleet/internal/patient"
 	"github.com/svcblocks/svcblocks/examples/fleet/internal/queue"
 	"github.com/svcblocks/svcblocks/internal/backoff"
 	"github.com/svcblocks/svcblocks/logging"
@@ -35,9 +36,9 @@ func openLog(s Settings) (*logging.Logs, error) {
 }
 
 // dial connects to the queue's server, or waits until it is there.
-func dial(ctx context.Context, s Settings, name string, log *slog.Logger) (*nats.Conn, error) {
+func dial(ctx context.Context, s Settings, name string, asker *patient.Asker) (*nats.Conn, error) {
 	return broker.Dial(ctx, broker.DialOptions{
-		URL: s.NATS.address(), Name: "fleet " + name, Token: s.NATS.Token, Credentials: s.NATS.Credentials, CA: s.NATS.CA, Logger: log,
+		URL: s.NATS.address(), Name: "fleet " + name, Token: s.NATS.Token, Credentials: s.NATS.Credentials, CA: s.NATS.CA, Asker: asker,
 	})
 }
 
@@ -49,13 +50,14 @@ func worker(ctx context.Context, e env) (err error) {
 	}
 	defer func() { err = errors.Join(err, logs.Close()) }()
 	log := logs.Logger("worker")
-	nc, err := dial(ctx, e.settings, "worker", log)
+	asker := patient.New(log)
+	nc, err := dial(ctx, e.settings, "worker", asker)
 	if err != nil {
 		return stopped(ctx, err)
 	}
 	defer nc.Close()
 	_, _ = fmt.Fprintf(e.stdout, "fleet: worker %s at %s\n", e.settings.workerName(), nc.ConnectedUrlRedacted())
-	return stopped(ctx, work(ctx, e.settings, nc, log))
+	return stopped(ctx, work(ctx, e.settings, nc, asker))
 }
 
 // stopped turns an error that the end of ctx has brought into none.
@@ -82,8 +84,9 @@ func hostname() string {
 }
 
 // work takes jobs by nc and fetches them, until ctx ends.
-func work(ctx context.Context, s Settings, nc *nats.Conn, log *slog.Logger) (err error) {
-	q, err := queue.Open(ctx, nc, log)
+func work(ctx context.Context, s Settings, nc *nats.Conn, asker *patient.Asker) (err error) {
+	log := asker.Logger()
+	q, err := queue.Open(ctx, nc, asker)
 	if err != nil {
 		return err
 	}
@@ -93,11 +96,11 @@ func work(ctx context.Context, s Settings, nc *nats.Conn, log *slog.Logger) (err
 	}
 
 	agreed := q.Agreed() // by the hub: who joins changes nothing
-	limiter, err := hostlimit.New(ctx, js, hostlimit.Options{PerSecond: agreed.PerSecond, Burst: agreed.Burst, Replicas: agreed.Replicas, Logger: log})
+	limiter, err := hostlimit.New(ctx, js, hostlimit.Options{PerSecond: agreed.PerSecond, Burst: agreed.Burst, Replicas: agreed.Replicas, Asker: asker})
 	if err != nil {
 		return err
 	}
-	members, err := crew.Open(ctx, js, agreed.Replicas, log)
+	members, err := crew.Open(ctx, js, agreed.Replicas, asker)
 	if err != nil {
 		return err
 	}

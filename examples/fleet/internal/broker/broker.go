@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/examples/fleet/internal/patient"
 	"github.com/svcblocks/svcblocks/internal/loopback"
 	"github.com/svcblocks/svcblocks/internal/redact"
 	"github.com/svcblocks/svcblocks/internal/safefile"
@@ -118,8 +119,8 @@ func (s *Server) Close() error {
 }
 
 // Connect connects to the server within this process.
-func (s *Server) Connect(ctx context.Context, name string, log *slog.Logger) (*nats.Conn, error) {
-	return Dial(ctx, DialOptions{URL: s.URL(), Name: name, Token: s.token, Logger: log, inProcess: s.nats})
+func (s *Server) Connect(ctx context.Context, name string, asker *patient.Asker) (*nats.Conn, error) {
+	return Dial(ctx, DialOptions{URL: s.URL(), Name: name, Token: s.token, Asker: asker, inProcess: s.nats})
 }
 
 // DialOptions are the settings of a connection.
@@ -133,8 +134,8 @@ type DialOptions struct {
 	Credentials string
 	// CA is a file of certificates to trust in addition.
 	CA string
-	// Logger is told of lost and new connections. Nil discards.
-	Logger *slog.Logger
+	// Asker tells of lost and new connections. Nil tells nobody.
+	Asker *patient.Asker
 
 	inProcess *server.Server
 }
@@ -142,11 +143,8 @@ type DialOptions struct {
 // Dial connects, and waits for a server that is not there yet until ctx ends.
 // The connection comes back by itself, for ever.
 func Dial(ctx context.Context, opts DialOptions) (*nats.Conn, error) {
-	log := opts.Logger
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	log = log.With("component", "nats")
+	asker := patient.Or(opts.Asker)
+	log := asker.Logger().With("component", "nats")
 
 	var refused atomic.Pointer[error] // why no server was reached; nats keeps no such error
 	options := []nats.Option{
@@ -156,11 +154,14 @@ func Dial(ctx context.Context, opts DialOptions) (*nats.Conn, error) {
 		nats.ReconnectBufSize(-1),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
-				log.Warn("connection lost", "error", err)
+				asker.Failed(context.Background(), "connect", err)
 			}
 		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { refused.Store(&err) }),
-		nats.ReconnectHandler(func(c *nats.Conn) { log.Info("connected again", "server", c.ConnectedAddr()) }),
+		nats.ReconnectHandler(func(c *nats.Conn) {
+			log.Info("connected again", "server", c.ConnectedAddr())
+			asker.Worked(context.Background(), "connect")
+		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warn("connection", "error", err) }),
 	}
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/examples/fleet/internal/broker"
+	"github.com/svcblocks/svcblocks/examples/fleet/internal/patient"
 )
 
 func TestStartErrors(t *testing.T) {
@@ -109,7 +110,7 @@ func TestDialWaits(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	told := &endAt{text: "no server answers yet", end: cancel}
-	_, err := broker.Dial(ctx, broker.DialOptions{URL: "nats://127.0.0.1:1", Logger: slog.New(slog.NewTextHandler(told, nil))})
+	_, err := broker.Dial(ctx, broker.DialOptions{URL: "nats://127.0.0.1:1", Asker: patient.New(slog.New(slog.NewTextHandler(told, nil)))})
 	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "nats.url") || !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("error %v", err)
 	}

@@ -60,9 +60,10 @@ type Crew struct {
 	log    *slog.Logger
 }
 
-// Open opens the bucket, and makes it if it is not there. Nil logger discards.
-func Open(ctx context.Context, js jetstream.JetStream, replicas int, logger *slog.Logger) (*Crew, error) {
-	asker := patient.New(logger)
+// Open opens the bucket, and makes it if it is not there. A nil asker tells
+// nobody.
+func Open(ctx context.Context, js jetstream.JetStream, replicas int, asker *patient.Asker) (*Crew, error) {
+	asker = patient.Or(asker)
 	open := func(ctx context.Context) (jetstream.KeyValue, error) {
 		return asker.Bucket(ctx, js, jetstream.KeyValueConfig{
 			Bucket: bucketName, Description: "what each worker does", History: 1, TTL: forget,
@@ -74,10 +75,7 @@ func Open(ctx context.Context, js jetstream.JetStream, replicas int, logger *slo
 	if err != nil {
 		return nil, fmt.Errorf("crew: bucket %s: %w", bucketName, err)
 	}
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
-	return &Crew{open: open, bucket: bucket, log: logger}, nil
+	return &Crew{open: open, bucket: bucket, log: asker.Logger()}, nil
 }
 
 // Run reports once a second until ctx ends, and then once more.

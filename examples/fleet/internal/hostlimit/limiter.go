@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
 	"math/rand/v2"
 	"net/http"
@@ -53,8 +52,8 @@ type Options struct {
 	Burst int
 	// Replicas is how many servers of a cluster keep the bucket. Defaults to 1.
 	Replicas int
-	// Logger is told when the bucket cannot be reached. Nil discards.
-	Logger *slog.Logger
+	// Asker tells when the bucket cannot be reached. Nil tells nobody.
+	Asker *patient.Asker
 }
 
 // Limiter hands out turns. Make it with [New]. Safe for concurrent use.
@@ -64,7 +63,7 @@ type Limiter struct {
 	clock  clock
 	every  time.Duration
 	burst  int64
-	log    *slog.Logger
+	asker  *patient.Asker
 
 	mu    sync.Mutex
 	hosts map[string]*host
@@ -93,9 +92,6 @@ func New(ctx context.Context, js jetstream.JetStream, opts Options) (*Limiter, e
 		opts.Replicas = 1
 	}
 
-	if opts.Logger == nil {
-		opts.Logger = slog.New(slog.DiscardHandler)
-	}
 	var errs []error
 	if !(opts.PerSecond >= 0.001 && opts.PerSecond <= 1e6) {
 		errs = append(errs, fmt.Errorf("requests a second (PerSecond) %g: from 0.001 to 1,000,000", opts.PerSecond))
@@ -107,7 +103,7 @@ func New(ctx context.Context, js jetstream.JetStream, opts Options) (*Limiter, e
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("hostlimit: options: %w", errors.Join(errs...))
 	}
-	asker := patient.New(opts.Logger)
+	asker := patient.Or(opts.Asker)
 
 	open := func(ctx context.Context) (jetstream.KeyValue, error) {
 		return asker.Bucket(ctx, js, jetstream.KeyValueConfig{
@@ -130,7 +126,7 @@ func New(ctx context.Context, js jetstream.JetStream, opts Options) (*Limiter, e
 	}
 
 	return &Limiter{
-		open: open, bucket: bucket, clock: clock{ask: askStream(stream)}, log: opts.Logger.With("component", "hostlimit"),
+		open: open, bucket: bucket, clock: clock{ask: askStream(stream)}, asker: asker,
 		every: time.Duration(math.Round(float64(time.Second) / opts.PerSecond)), burst: int64(opts.Burst),
 		hosts: map[string]*host{},
 	}, nil
@@ -244,6 +240,7 @@ func (l *Limiter) take(ctx context.Context, name string, h *host, patience time.
 		switch {
 		case err == nil && wait == 0:
 			h.turns, failures = turns, 0
+			l.asker.Worked(ctx, "take turns")
 			continue
 		case err == nil && wait > max(0, patience-ahead) && wait > raceWait:
 			return time.Time{}, wait, nil
@@ -254,9 +251,7 @@ func (l *Limiter) take(ctx context.Context, name string, h *host, patience time.
 		default:
 			failures++
 			wait = policy.Delay(failures)
-			if failures == 1 {
-				l.log.WarnContext(ctx, "no turns can be taken", "host", name, "error", err)
-			}
+			l.asker.Failed(ctx, "take turns", err)
 			// A server that was started again has forgotten the bucket.
 			if l.recreate(ctx) {
 				continue

@@ -1,7 +1,8 @@
 // Package patient asks a JetStream server until it answers: one way for every
 // request of the fleet, at the start and later. An error is final if it is known
 // to be; all else passes, an election, a full disk or a server that is away,
-// and is waited for. What is waited for is told once, not once per request.
+// and is waited for. What keeps a process waiting is told once, not once per
+// request, nor once for each thing that waits.
 package patient
 
 import (
@@ -27,18 +28,21 @@ const (
 	tellAfter = 2 * time.Second
 )
 
-// Asker asks. Make it with [New]. Safe for concurrent use.
+// Asker asks. A process has one, so that it tells what keeps it waiting once,
+// whatever waits for that. Make it with [New]. Safe for concurrent use.
 type Asker struct {
 	log *slog.Logger
 
-	mu    sync.Mutex
-	waits map[string]*episode
+	mu       sync.Mutex
+	troubles map[string]*trouble // by kind
 }
 
-// episode is the time in which one thing cannot be done.
-type episode struct {
-	since time.Time
-	told  bool
+// trouble is the time in which some things cannot be done for one reason.
+type trouble struct {
+	since   time.Time
+	waiting map[string]bool // what cannot be done
+	tell    *time.Timer
+	told    bool
 }
 
 // New returns an Asker that tells log what it waits for. Nil discards.
@@ -46,8 +50,19 @@ func New(log *slog.Logger) *Asker {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Asker{log: log, waits: map[string]*episode{}}
+	return &Asker{log: log, troubles: map[string]*trouble{}}
 }
+
+// Or returns a, or an Asker that tells nobody if a is nil.
+func Or(a *Asker) *Asker {
+	if a == nil {
+		return New(nil)
+	}
+	return a
+}
+
+// Logger returns the log that is told.
+func (a *Asker) Logger() *slog.Logger { return a.log }
 
 // Ask calls f until it works, fails for good, or ctx ends. Each call gets a few
 // seconds. What says in a few words what is asked for.
@@ -69,48 +84,85 @@ func (a *Asker) Keep(ctx context.Context, what string, f func() error) error {
 			return nil
 		}
 		if ctx.Err() != nil {
+			a.end(what)
 			return errors.Join(context.Cause(ctx), err)
 		}
 		if Final(err) {
+			a.Worked(ctx, what) // the server answers
 			return err
 		}
 
 		a.Failed(ctx, what, err)
 		select {
 		case <-ctx.Done():
+			a.end(what)
 			return errors.Join(context.Cause(ctx), err)
 		case <-time.After(policy.Delay(attempt)):
 		}
 	}
 }
 
-// Failed notes that something could not be done now.
+// Failed notes that something could not be done now. What lasts is told after
+// two seconds, once until all that failed for the same reason has worked.
 func (a *Asker) Failed(ctx context.Context, what string, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	e := a.waits[what]
-	if e == nil {
-		e = &episode{since: time.Now()}
-		a.waits[what] = e
+
+	k := kind(err)
+	t := a.troubles[k]
+	if t == nil {
+		t = &trouble{since: time.Now(), waiting: map[string]bool{}}
+		t.tell = time.AfterFunc(tellAfter, func() {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			if a.troubles[k] == t {
+				t.told = true
+				a.log.WarnContext(ctx, "waiting for the queue's server", "to", what, "error", reason(err))
+			}
+		})
+		a.troubles[k] = t
 	}
-	if !e.told && time.Since(e.since) >= tellAfter {
-		e.told = true
-		a.log.WarnContext(ctx, "waiting for the queue's server", "to", what, "error", reason(err))
-	}
+	t.waiting[what] = true
 }
 
 // Worked notes that it could be done.
 func (a *Asker) Worked(ctx context.Context, what string) {
+	if since, told := a.end(what); told {
+		a.log.InfoContext(ctx, "the queue's server is there again", "to", what, "after", time.Since(since).Round(time.Millisecond))
+	}
+}
+
+// end notes that something is not waited for any more, and reports whether that
+// ends a trouble that was told.
+func (a *Asker) end(what string) (since time.Time, told bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	e := a.waits[what]
-	if e == nil {
-		return
+	for k, t := range a.troubles {
+		delete(t.waiting, what)
+		if len(t.waiting) == 0 {
+			t.tell.Stop()
+			delete(a.troubles, k)
+			since, told = t.since, told || t.told
+		}
 	}
-	delete(a.waits, what)
-	if e.told {
-		a.log.InfoContext(ctx, "the queue's server is there again", "to", what, "after", time.Since(e.since).Round(time.Millisecond))
+	return since, told
+}
+
+// kind tells troubles apart. All that comes of a server that is away, or of an
+// election, is one; what a server says of itself, such as a full disk, is
+// another.
+func kind(err error) string {
+	if errors.Is(err, ErrFull) {
+		return "full"
 	}
+	if api, ok := apiError(err); ok {
+		switch api.ErrorCode {
+		case 10008, 10158: // no leader; the first copy is under way
+		default:
+			return fmt.Sprint(api.ErrorCode)
+		}
+	}
+	return "away"
 }
 
 // reason says of a request that nobody answered what that means.
@@ -138,6 +190,9 @@ func Final(err error) bool {
 	}
 	return false
 }
+
+// ErrFull says that as many jobs wait as may.
+var ErrFull = errors.New("the queue is full")
 
 // ErrFinal is what an error wraps that the asker's caller knows to be final.
 var ErrFinal = errors.New("final")

@@ -46,6 +46,43 @@ func TestToldOnce(t *testing.T) {
 	})
 }
 
+// An election keeps all waiting, and is told once. A full disk is told beside it.
+func TestToldByReason(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		a := patient.New(slog.New(slog.NewTextHandler(&out, nil)))
+		from := time.Now()
+		var wg sync.WaitGroup
+		wait := func(what string, until time.Duration, err error) {
+			wg.Go(func() {
+				if err := a.Ask(t.Context(), what, func(context.Context) error {
+					if time.Since(from) < until {
+						return err
+					}
+					return nil
+				}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wait("store results", 8*time.Second, nats.ErrNoResponders)
+		wait("take turns", 12*time.Second, nats.ErrTimeout)
+		wait("queue jobs", 10*time.Second, &jetstream.APIError{Code: 503, ErrorCode: 10008})
+		wait("keep dead letters", 9*time.Second, &jetstream.APIError{Code: 503, ErrorCode: 10023, Description: "disk"})
+		gone, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := a.Ask(gone, "never mind", func(context.Context) error { return patient.ErrFull }); err == nil {
+			t.Error("no error after the end of its context")
+		}
+		wg.Wait()
+		synctest.Wait()
+		if strings.Count(out.String(), "level=WARN") != 2 || strings.Count(out.String(), "level=INFO") != 2 || !strings.Contains(out.String(), "to=\"take turns\" after=12") {
+			t.Errorf("told:\n%s", &out)
+		}
+	})
+}
+
 // A request that nobody answers is asked again, and what ends soon is not told.
 func TestUnanswered(t *testing.T) {
 	t.Parallel()

@@ -65,7 +65,7 @@ func (q *Queue) Publish(ctx context.Context, jobs iter.Seq2[Job, error]) (Publis
 }
 
 // ErrFull says that as many jobs wait as may.
-var ErrFull = errors.New("the queue is full")
+var ErrFull = patient.ErrFull
 
 // room returns how many of n jobs may be published now. Several publishers may
 // exceed the bound by what they send at a time.

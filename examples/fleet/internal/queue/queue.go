@@ -139,13 +139,14 @@ func (q *Queue) Agreed() Options { return q.agreed }
 const asyncTimeout = 5 * time.Second
 
 // Create makes the streams, or changes them to these options. One process of
-// the fleet does it. Nil logger discards.
-func Create(ctx context.Context, nc *nats.Conn, opts Options, logger *slog.Logger) (*Queue, error) {
+// the fleet does it. What is waited for is told by asker; nil tells nobody.
+func Create(ctx context.Context, nc *nats.Conn, opts Options, asker *patient.Asker) (*Queue, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	if err := checkServer(nc); err != nil {
+	asker = patient.Or(asker)
+	if err := checkServer(ctx, nc, asker.Logger()); err != nil {
 		return nil, err
 	}
 	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(asyncTimeout))
@@ -153,7 +154,6 @@ func Create(ctx context.Context, nc *nats.Conn, opts Options, logger *slog.Logge
 		return nil, fmt.Errorf("queue: create: %w", err)
 	}
 
-	asker := patient.New(logger)
 	for _, cfg := range opts.streams() {
 		if err := asker.Ask(ctx, "create "+cfg.Name, func(ctx context.Context) error {
 			_, err := js.CreateOrUpdateStream(ctx, cfg)
@@ -179,7 +179,7 @@ func Create(ctx context.Context, nc *nats.Conn, opts Options, logger *slog.Logge
 	}); err != nil {
 		return nil, fmt.Errorf("queue: create consumer %s: %w", consumerName, err)
 	}
-	return Open(ctx, nc, logger)
+	return Open(ctx, nc, asker)
 }
 
 // streams returns what the queue is made of.
@@ -216,9 +216,13 @@ func duplicates(o Options) time.Duration {
 // needServer is the first version of nats-server with scheduled messages.
 var needServer = [2]int{2, 12}
 
-// checkServer refuses a server that is too old. One that is away cannot tell.
-func checkServer(nc *nats.Conn) error {
+// checkServer refuses a server that is too old, and says that one has no
+// JetStream: others of its cluster may. One that is away cannot tell.
+func checkServer(ctx context.Context, nc *nats.Conn, log *slog.Logger) error {
 	version := nc.ConnectedServerVersion()
+	if has, _ := nc.ConnectedServerJetStream(); !has && version != "" {
+		log.WarnContext(ctx, "the server has JetStream off: the queue is there only if another server of its cluster has it", "server", nc.ConnectedUrlRedacted())
+	}
 	var major, minor int
 	if _, err := fmt.Sscanf(version, "%d.%d.", &major, &minor); version == "" || err != nil {
 		return nil
@@ -263,12 +267,10 @@ func optionsOf(cfg jetstream.ConsumerConfig) (Options, error) {
 }
 
 // Open opens the queue that another process creates, and waits until it is
-// there or ctx ends. Nil logger discards.
-func Open(ctx context.Context, nc *nats.Conn, logger *slog.Logger) (*Queue, error) {
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
-	if err := checkServer(nc); err != nil {
+// there or ctx ends. A nil asker tells nobody.
+func Open(ctx context.Context, nc *nats.Conn, asker *patient.Asker) (*Queue, error) {
+	asker = patient.Or(asker)
+	if err := checkServer(ctx, nc, asker.Logger()); err != nil {
 		return nil, err
 	}
 	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(asyncTimeout))
@@ -276,7 +278,7 @@ func Open(ctx context.Context, nc *nats.Conn, logger *slog.Logger) (*Queue, erro
 		return nil, fmt.Errorf("queue: open: %w", err)
 	}
 
-	q := &Queue{js: js, asker: patient.New(logger), log: logger}
+	q := &Queue{js: js, asker: asker, log: asker.Logger()}
 	if err := q.asker.Ask(ctx, "open the queue", q.find); err != nil {
 		return nil, fmt.Errorf("queue: open: %w (is the hub running, and does it use the same server?)", err)
 	}

@@ -2,9 +2,11 @@ package queue_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -14,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 
+	"github.com/svcblocks/svcblocks/examples/fleet/internal/patient"
 	"github.com/svcblocks/svcblocks/examples/fleet/internal/queue"
 	"github.com/svcblocks/svcblocks/internal/testenv"
 )
@@ -145,6 +148,29 @@ func TestServerTooOld(t *testing.T) {
 				t.Errorf("server %s: %v", version, err)
 			}
 		}
+	}
+}
+
+// A server without JetStream is told of at once, and waited for, as another of
+// its cluster may have it.
+func TestServerWithoutJetStream(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go answer(l, "2.15.0")
+	nc, err := nats.Connect("nats://"+l.Addr().String(), nats.NoReconnect())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	var out bytes.Buffer
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second/10)
+	defer cancel()
+	if _, err := queue.Open(ctx, nc, patient.New(slog.New(slog.NewTextHandler(&out, nil)))); err == nil || !strings.Contains(out.String(), "JetStream off") {
+		t.Errorf("%v, told %s", err, out.String())
 	}
 }
 
