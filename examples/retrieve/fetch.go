@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/svcblocks/svcblocks/examples/internal/extract"
 	"github.com/svcblocks/svcblocks/examples/internal/tea"
@@ -37,46 +38,58 @@ type problem struct {
 	Error  string `json:"error"`
 }
 
-// retrieve reads the pages that book does not hold yet. The pages lead to one
-// another, so they are read one after the other: with a polite number of
-// requests a second, more at a time would not be faster.
+// retrieve reads the pages that book does not hold yet. Crawl follows them, in
+// line: with a polite number of requests a second, more at a time would not be
+// faster. The journal says where to begin, as it has what the pages gave.
 func retrieve(ctx context.Context, client *scrape.Client, start *url.URL, book *journal, bar *progress) error {
-	path, seen := start.RequestURI(), map[string]bool{}
-	for _, p := range book.pages {
+	next, seen := start.RequestURI(), map[string]bool{}
+	note := func(p page) {
 		bar.add(p)
-		seen[p.Path], path = true, p.Next
+		next, seen[p.Path] = p.Next, true
 	}
-	for path != "" {
-		if seen[path] || len(seen) == maxPages {
-			return fmt.Errorf("page %d leads to %s again, or the site has more than %d pages", len(seen), path, maxPages)
-		}
-		seen[path] = true
-		p, err := fetch(ctx, client, start, path)
+	for _, p := range book.pages {
+		note(p)
+	}
+	if next == "" {
+		return nil
+	}
+
+	first, err := start.Parse(next)
+	if err != nil {
+		return err
+	}
+	left := &scrape.CrawlOptions{Workers: 1, MaxPages: max(1, maxPages-len(seen))}
+	if err := client.Crawl(ctx, []scrape.Request{{URL: first.String()}}, left, func(v *scrape.Visit) error {
+		p, err := read(v, next)
 		if err != nil {
 			return err
 		}
 		if err := book.append(p); err != nil {
 			return err
 		}
-		bar.add(p)
-		path = p.Next
+		note(p)
+		if p.Next != "" && !seen[p.Next] {
+			v.Add(p.Next)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+
+	if next != "" { // Crawl asks for no page twice
+		return fmt.Errorf("page %d leads to %s, which was read already, or the site has more than %d pages", len(seen), next, maxPages)
 	}
 	return nil
 }
 
-// fetch reads one page.
-func fetch(ctx context.Context, client *scrape.Client, start *url.URL, path string) (page, error) {
-	u, err := start.Parse(path)
-	if err != nil {
-		return page{}, err
+// read reads one page.
+func read(v *scrape.Visit, path string) (page, error) {
+	if v.Err != nil {
+		return page{}, v.Err
 	}
-	res, err := client.Get(ctx, u.String())
-	if err != nil {
-		return page{}, err
-	}
-	defer res.Body.Close()
+	res := v.Response
 	if res.StatusCode != http.StatusOK {
-		return page{}, fmt.Errorf("%s: the server answered %s", res.Request.URL.Redacted(), res.Status)
+		return page{}, fmt.Errorf("%s: the server answered %s", res.Request.URL.Redacted(), strings.TrimSpace(res.Status+" "+res.Header.Get("Location")))
 	}
 	d, err := extract.Open(res.Body, extract.Source{URL: res.Request.URL, ContentType: res.Header.Get("Content-Type")})
 	if err != nil {
@@ -104,14 +117,16 @@ func fetch(ctx context.Context, client *scrape.Client, start *url.URL, path stri
 		p.Problems = append(p.Problems, asProblem(e))
 	}
 	// Links leads to the page's own host alone, so the path says all.
-	if links := d.Links(next); len(links) > 0 {
+	if links := d.Links(next); v.NoFollow() && len(links) > 0 {
+		p.Stop = path + " asks robots not to follow its links"
+	} else if len(links) > 0 {
 		u, err := url.Parse(links[0])
 		if err != nil {
 			return page{}, err
 		}
 		p.Next = u.RequestURI()
 	} else if href, ok := d.Find(next).First().Attr("href"); ok {
-		p.Stop = fmt.Sprintf("%s leads on to %.200q, which is no page of %s", path, href, start.Host)
+		p.Stop = fmt.Sprintf("%s leads on to %.200q, which is no page of %s", path, href, res.Request.URL.Host)
 	}
 	return p, nil
 }

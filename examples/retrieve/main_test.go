@@ -362,12 +362,75 @@ func TestPageAgain(t *testing.T) {
 	}
 }
 
+// Pages that lead no further end a run with a word: a redirect to one that was
+// read, also by a run before, and a site that asks not to follow.
+func TestLeadsNoFurther(t *testing.T) {
+	t.Parallel()
+	whole := tea.NewSite(3, 250)
+	for want, third := range map[string]http.HandlerFunc{
+		"leads to /lots?page=3, which was read already": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/lots?page=2", http.StatusFound)
+		},
+		"/lots?page=3 asks robots not to follow its links": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Robots-Tag", "nofollow")
+			whole.ServeHTTP(w, r)
+		},
+	} {
+		site := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Get("page") == "3" {
+				third(w, r)
+				return
+			}
+			whole.ServeHTTP(w, r)
+		})
+		args := []string{"-url", start(t, site), "-direct", "-out", t.TempDir()}
+		if err := run(t.Context(), args, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q", err, want)
+		}
+	}
+}
+
+// A run that goes on knows the pages of the one before.
+func TestCircleIntoTheJournal(t *testing.T) {
+	t.Parallel()
+	whole := tea.NewSite(3, 250)
+	var broken atomic.Bool
+	var asked atomic.Int64
+	circle := cut(whole, `<a rel="next" href="/lots?page=3">next</a>`)
+	address := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		switch page := r.URL.Query().Get("page"); {
+		case page == "4" && broken.Load():
+			http.Error(w, "gone", http.StatusGone)
+		case page == "4":
+			r = r.Clone(r.Context())
+			r.URL.RawQuery = "page=2"
+			circle.ServeHTTP(w, r)
+		default:
+			whole.ServeHTTP(w, r)
+		}
+	}))
+	args := []string{"-url", address, "-direct", "-out", t.TempDir()}
+	broken.Store(true)
+	if err := run(t.Context(), args, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), "410") {
+		t.Fatal(err)
+	}
+	broken.Store(false)
+	asked.Store(0)
+	if err := run(t.Context(), args, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), "leads to /lots?page=3, which was read already") {
+		t.Errorf("error %v", err)
+	}
+	if n := asked.Load(); n > 2 { // robots.txt and page 4
+		t.Errorf("%d requests for one page", n)
+	}
+}
+
 func TestSiteMistakes(t *testing.T) {
 	t.Parallel()
 	front := `<!doctype html><ul class=estates><li data-code=a><h3>A</h3><b class=region>R</b></ul><a class=lots href=/lots></a>`
 	table := `<!doctype html><table class=lots><tr><th>Lot<th>Estate<th>Grade<th>Harvested<th>Chests<th>Weight<th>Moisture<th>Aroma<th>Accepted<th>Price</table>`
 	for want, lots := range map[string]func(http.ResponseWriter, *http.Request){
-		"leads to /lots again": func(w http.ResponseWriter, _ *http.Request) {
+		"leads to /lots, which was read already": func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, table+`<a rel=next href=/lots>`)
 		},
 		"no such column": func(w http.ResponseWriter, _ *http.Request) {
@@ -377,7 +440,7 @@ func TestSiteMistakes(t *testing.T) {
 			_, _ = io.WriteString(w, `<!doctype html><p>come back tomorrow`)
 		},
 		"not an HTML page": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("\x89PNG\r\n\x1a\n")) },
-		"forbidden address": func(w http.ResponseWriter, r *http.Request) {
+		"answered 302 Found http://10.0.0.1/": func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://10.0.0.1/", http.StatusFound)
 		},
 	} {
