@@ -2,20 +2,24 @@ package httpjson_test
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/svcblocks/svcblocks/config/secret"
+	"github.com/svcblocks/svcblocks/internal/testenv"
 	"github.com/svcblocks/svcblocks/logging"
 	"github.com/svcblocks/svcblocks/logging/sink"
 	"github.com/svcblocks/svcblocks/logging/sink/httpjson"
@@ -277,6 +281,73 @@ func TestHTTP2(t *testing.T) {
 				t.Fatalf("SendBulk = %+v, %v; %d arrived", res, err, got)
 			}
 		})
+	}
+}
+
+// TestDeadConnection has something on the way forget an HTTP/2 connection without
+// a word: it is given up within the time of a request, and the next has another.
+func TestDeadConnection(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	srv.EnableHTTP2 = true
+	srv.StartTLS()
+	defer srv.Close()
+	relay, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer relay.Close()
+	var connections, forgotten atomic.Int64
+	pump := func(n int64, to, from net.Conn) {
+		for piece := make([]byte, 4096); ; {
+			got, err := from.Read(piece)
+			if err != nil {
+				_ = to.Close()
+				return
+			}
+			if forgotten.Load() < n {
+				_, _ = to.Write(piece[:got])
+			}
+		}
+	}
+	go func() {
+		for {
+			client, err := relay.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", srv.Listener.Addr().String())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			n := connections.Add(1)
+			go pump(n, client, server)
+			go pump(n, server, client)
+		}
+	}()
+
+	authorities := x509.NewCertPool()
+	authorities.AddCert(srv.Certificate())
+	sink, err := httpjson.New(&httpjson.Options{URL: "https://" + relay.Addr().String(), HTTP: sink.HTTP{RootCAs: authorities, Timeout: 500 * time.Millisecond}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch := &logging.Batch{ID: "1-0", Events: []logging.Event{{ID: "1-0", Line: []byte("{}")}}}
+	testenv.Eventually(t, func() error { return sink.Send(t.Context(), batch) }) // a busy machine may take its time
+	forgotten.Store(connections.Load())
+	dead := 0
+	testenv.Eventually(t, func() error {
+		err := sink.Send(t.Context(), batch)
+		if err != nil && connections.Load() == forgotten.Load() {
+			if dead++; dead > 3 {
+				t.Fatalf("request %d on the dead connection: %v", dead, err)
+			}
+		}
+		return err
+	})
+	if dead == 0 {
+		t.Error("the dead connection has answered")
 	}
 }
 

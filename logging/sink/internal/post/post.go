@@ -99,13 +99,13 @@ func New(name string, o Options) (*Poster, options.Mistakes) {
 	case p.timeout == 0:
 		p.timeout = defaultTimeout
 	}
-	p.client = client(&wrong, o.HTTP)
+	p.client = client(&wrong, o.HTTP, p.timeout)
 	return p, wrong
 }
 
 // client returns a client that follows no redirect: a redirected POST turns into
 // a GET, whose 200 confirms nothing. It adds to wrong what keeps it from one.
-func client(wrong *options.Mistakes, o sink.HTTP) *http.Client {
+func client(wrong *options.Mistakes, o sink.HTTP, timeout time.Duration) *http.Client {
 	own := o.CAFile != "" || o.RootCAs != nil || o.CertFile != "" || o.KeyFile != ""
 	switch {
 	case o.Client != nil && own:
@@ -126,6 +126,16 @@ func client(wrong *options.Mistakes, o sink.HTTP) *http.Client {
 		c = *o.Client
 	}
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	transport, ok := http.DefaultTransport.(*http.Transport)
+	switch {
+	case o.Client != nil, !ok && !own: // the caller's, as it is
+		return &c
+	case !ok:
+		transport = &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
+	}
+	transport = transport.Clone()
+	transport.HTTP2 = pinged(timeout)
+	c.Transport = transport
 	if !own {
 		return &c
 	}
@@ -151,14 +161,15 @@ func client(wrong *options.Mistakes, o sink.HTTP) *http.Client {
 		}
 		conf.Certificates = []tls.Certificate{pair}
 	}
-	transport, ok := http.DefaultTransport.(*http.Transport)
-	if !ok {
-		transport = &http.Transport{Proxy: http.ProxyFromEnvironment}
-	}
-	transport = transport.Clone()
 	transport.TLSClientConfig = conf
-	c.Transport = transport
 	return &c
+}
+
+// pinged has a silent HTTP/2 connection asked whether it is alive, and given up
+// within the time that a request has: one that somebody on the way has forgotten
+// is else used again until the system gives it up, for a quarter of an hour.
+func pinged(timeout time.Duration) *http.HTTP2Config {
+	return &http.HTTP2Config{SendPingTimeout: min(timeout/2, 15*time.Second), PingTimeout: min(timeout/2, 10*time.Second)}
 }
 
 // URL returns the receiver's address.
