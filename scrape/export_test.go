@@ -2,6 +2,7 @@ package scrape
 
 import (
 	"net"
+	"net/http"
 	"net/netip"
 )
 
@@ -43,3 +44,6 @@ func (s *Seen) Bytes() int {
 	}
 	return n
 }
+
+// NewJar returns the jar of an identity.
+func NewJar() http.CookieJar { return newJar() }

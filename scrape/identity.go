@@ -3,12 +3,9 @@ package scrape
 import (
 	"crypto/rand"
 	"net/http"
-	"net/http/cookiejar"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/net/publicsuffix"
 )
 
 // Identity is what one stretch of requests has in common: an isolation key and
@@ -136,10 +133,4 @@ func (id *identity) retire() {
 	if over {
 		id.owner.forget(id)
 	}
-}
-
-// newJar returns an empty cookie jar that knows the public suffix list.
-func newJar() http.CookieJar {
-	jar, _ := cookiejar.New(&cookiejar.Options{PublicSuffixList: publicsuffix.List}) // fails only for other options
-	return jar
 }

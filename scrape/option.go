@@ -251,7 +251,8 @@ type Options struct {
 	// returns. It is called concurrently. Defaults to never.
 	Banned func(res *http.Response, body []byte) bool `koanf:"-"`
 	// Cookies makes the cookie jar of an identity; nil from it means no cookies.
-	// Defaults to an empty jar that knows the public suffix list.
+	// Defaults to an empty jar that knows the public suffix list and, as browsers
+	// do, drops the oldest of more than 180 cookies of a site, or 3,000 in all.
 	Cookies func(Identity) http.CookieJar `koanf:"-"`
 	// Hooks are called as things happen.
 	Hooks Hooks `koanf:"-"`
