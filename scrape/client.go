@@ -279,7 +279,7 @@ func (c *Client) Rotate(ctx context.Context) (Identity, error) {
 func (c *Client) Check(ctx context.Context) error {
 	c.health.Used()
 	if c.ctx.Err() != nil {
-		return ErrClosed
+		return &Error{Op: "check", Err: ErrClosed}
 	}
 	err := c.check(ctx)
 	if ctx.Err() == nil {

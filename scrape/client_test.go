@@ -466,7 +466,7 @@ func TestRotateAndClose(t *testing.T) {
 	if _, err := c.Rotate(t.Context()); !errors.Is(err, scrape.ErrClosed) {
 		t.Errorf("Rotate after Close = %v, want ErrClosed", err)
 	}
-	if err := c.Check(t.Context()); !errors.Is(err, scrape.ErrClosed) {
+	if err := c.Check(t.Context()); !errors.Is(err, scrape.ErrClosed) || err.Error() != "scrape: check: client closed" {
 		t.Errorf("Check after Close = %v, want ErrClosed", err)
 	}
 }

@@ -57,7 +57,7 @@ var (
 )
 
 // Error is a failed operation. Every error of a [Client] is or wraps an *Error,
-// but for [ErrClosed] of Check and what a function of the caller has returned.
+// but for what a function of the caller has returned.
 type Error struct {
 	// Op is what failed: "get", "post", "robots", "new", "crawl" and the like.
 	Op string
