@@ -172,6 +172,39 @@ func TestInvalidEventNumber(t *testing.T) {
 	}
 }
 
+// TestPageForPeople has what stands before a receiver, such as a log-in, answer
+// 200 with its page: nothing was taken.
+func TestPageForPeople(t *testing.T) {
+	t.Parallel()
+	url, _ := receiver(t, func(w http.ResponseWriter, _ string) {
+		_, _ = io.WriteString(w, "\ufeff\n<!DOCTYPE html>\n<html><form action=/login></form></html>")
+	})
+	token := secret.New("canary-token")
+	for name, err := range map[string]error{
+		"datadog":  send(t, datadog.New, &datadog.Options{URL: url, APIKey: token}),
+		"elastic":  send(t, elastic.New, &elastic.Options{URL: url, Index: "logs"}),
+		"httpjson": send(t, httpjson.New, &httpjson.Options{URL: url}),
+		"loggly":   send(t, loggly.New, &loggly.Options{URL: url, Token: token}),
+		"loki":     send(t, loki.New, &loki.Options{URL: url, Labels: map[string]string{"a": "b"}}),
+		"otlp":     send(t, otlp.New, &otlp.Options{URL: url}),
+		"splunk":   send(t, splunk.New, &splunk.Options{URL: url, Token: token}),
+	} {
+		if se, ok := errors.AsType[*logging.SinkError](err); !ok || se.Kind != logging.KindRetry || !strings.Contains(err.Error(), "page") {
+			t.Errorf("%s: Send = %v", name, err)
+		}
+	}
+}
+
+// send sends an event by a sink with these options.
+func send[O any, S logging.Sink](t *testing.T, newSink func(*O) (S, error), opts *O) error {
+	t.Helper()
+	s, err := newSink(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Send(t.Context(), batch(`{"a":1}`))
+}
+
 // TestOptionsOfSettings has options that came from settings: mistakes lead to
 // their fields, and a sink that is not used has none.
 func TestOptionsOfSettings(t *testing.T) {

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -290,23 +291,34 @@ func (w *Writer) left(f *os.File) (string, error) {
 }
 
 // terminate ends an unfinished last line, which a write cut short by a crash
-// leaves, so that the next record does not run into it. It returns the size;
-// with an error and a size the line could not be terminated.
+// leaves, so that the next record does not run into it, and cuts off the zeros
+// that a power cut leaves where data had not reached the disk. It returns the
+// size; with an error and a size the line could not be terminated.
 func terminate(f *os.File) (int64, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return 0, err
 	}
 	size := info.Size()
-	if size == 0 {
-		return 0, nil
+	last := byte(0)
+	for piece := make([]byte, 4096); size > 0; {
+		n := min(size, int64(len(piece)))
+		if _, err := f.ReadAt(piece[:n], size-n); err != nil {
+			return size, err
+		}
+		written := bytes.TrimRight(piece[:n], "\x00")
+		size -= n - int64(len(written))
+		if len(written) > 0 {
+			last = written[len(written)-1]
+			break
+		}
 	}
-
-	var last [1]byte
-	if _, err := f.ReadAt(last[:], size-1); err != nil {
-		return size, err
+	if size < info.Size() {
+		if err := f.Truncate(size); err != nil {
+			return info.Size(), err
+		}
 	}
-	if last[0] == '\n' {
+	if size == 0 || last == '\n' {
 		return size, nil
 	}
 	if _, err := f.Write([]byte{'\n'}); err != nil {

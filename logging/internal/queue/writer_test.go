@@ -89,3 +89,33 @@ func sweep(q queue.Queue) {
 		_ = f.Close()
 	}
 }
+
+// TestZerosOfAPowerCut has the end of a file be zeros, as it is on some file
+// systems where a power cut came before the data reached the disk: they are no
+// records.
+func TestZerosOfAPowerCut(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, records, want string }{
+		{"nothing", "", ""},
+		{"whole records", "{}\n{}\n", "{}\n{}\n"},
+		{"a torn record", "{}\n{\"a", "{}\n{\"a\n"},
+	} {
+		for _, zeros := range []int{0, 1, 4095, 4096, 9000} {
+			q := queue.New(filepath.Join(t.TempDir(), "app.log"), queue.Access{})
+			if err := os.WriteFile(q.Active(0), append([]byte(tt.records), make([]byte, zeros)...), 0o640); err != nil {
+				t.Fatal(err)
+			}
+			f, size, torn, err := queue.NewWriter(q).Open()
+			if err != nil || torn {
+				t.Fatalf("%s: torn %v, %v", tt.name, torn, err)
+			}
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+			got, err := os.ReadFile(q.Active(0))
+			if err != nil || string(got) != tt.want || size != int64(len(tt.want)) {
+				t.Errorf("%s and %d zeros: %d bytes %q, %v", tt.name, zeros, size, got[:min(len(got), 50)], err)
+			}
+		}
+	}
+}

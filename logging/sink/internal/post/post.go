@@ -381,9 +381,19 @@ func (p *Poster) do(ctx context.Context, u *url.URL, body io.Reader, size int64,
 		if err != nil {
 			return nil, p.fail(logging.KindRetry, u, "answer cut short: "+err.Error())
 		}
+		if isPage(answer) {
+			return nil, p.fail(logging.KindRetry, u, resp.Status+": the answer is not a receiver's, but a page for people, as those that ask to log in")
+		}
 		return &Answer{Status: resp.StatusCode, Body: answer, Cut: cut}, nil
 	}
 	return nil, p.status(u, resp, answer)
+}
+
+// isPage reports whether an answer is an HTML document. What stands before a
+// receiver says 200 with it: a log-in, a portal, a page for whatever has no other.
+func isPage(answer []byte) bool {
+	begin := strings.ToLower(strings.TrimLeft(string(answer[:min(len(answer), 100)]), "\ufeff \t\r\n"))
+	return strings.HasPrefix(begin, "<!doctype html") || strings.HasPrefix(begin, "<html")
 }
 
 // status returns the error for an answer that is not 2xx.
