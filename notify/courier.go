@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"time"
 )
@@ -342,7 +343,7 @@ func (c *courier) handover(d *delivery, errs []*Error, now time.Time, t *todo) b
 		return false
 	}
 	if len(errs) > 0 {
-		c.log.later(t, "receiver failed; another one takes over", "receiver", d.w.r.Name, "fallback", f.r.Name, "message_id", d.base.ID, "error", errs[0])
+		c.log.later(t, slog.LevelWarn, "receiver failed; another one takes over", "receiver", d.w.r.Name, "fallback", f.r.Name, "message_id", d.base.ID, "error", errs[0])
 	}
 
 	parts := d.entries()

@@ -1,6 +1,7 @@
 package notify_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -559,3 +560,36 @@ type checkFunc func(context.Context) error
 func (checkFunc) Send(context.Context, string, string) error { return nil }
 
 func (f checkFunc) Check(ctx context.Context) error { return f(ctx) }
+
+// TestRetriesAreToldOnce has a receiver that is away for an hour: the log says
+// at Warn that a delivery is tried again, once, and the tries after it at Debug.
+func TestRetriesAreToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		back := time.Now().Add(time.Hour)
+		ops := notifytest.Recorder{Fail: func(context.Context, notify.Message) error {
+			if time.Now().Before(back) {
+				return &notify.Error{Op: "post", Class: notify.ClassServer, Code: 502}
+			}
+			return nil
+		}}
+		hub := newHub(t, &notify.Options{
+			Receivers: []notify.Receiver{{Name: "ops", Notifier: &ops}}, Outbox: notify.Outbox{Dir: t.TempDir()},
+			Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		})
+		if err := hub.Send(t.Context(), "disk full", "db1"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+
+		if err := hub.Close(); err != nil {
+			t.Error(err)
+		}
+		const said = ` msg="delivery failed and is tried again"`
+		warned, more := strings.Count(log.String(), "level=WARN"+said), strings.Count(log.String(), "level=DEBUG"+said)
+		if warned != 1 || more < 5 {
+			t.Errorf("%d records at WARN and %d at DEBUG, want 1 and the others:\n%s", warned, more, &log)
+		}
+	})
+}

@@ -47,7 +47,8 @@ type Options struct {
 	// DryRun, if not nil, gets what would go out, and nothing goes out.
 	DryRun io.Writer `koanf:"-"`
 	// Logger gets the hub's own events, redacted: what is lost or stuck at
-	// Error, once when it begins and once when it is over. A [NewHandler] of the
+	// Error, once when it begins and once when it is over; the first try of a
+	// message that failed at Warn, those after it at Debug. A [NewHandler] of the
 	// same hub behind it does not raise alerts about them. Nil writes what is lost
 	// or stuck to stderr; slog.New(slog.DiscardHandler) turns it off.
 	Logger *slog.Logger `koanf:"-"`

@@ -59,15 +59,15 @@ func (l *logger) log(level slog.Level, msg string, args []any) {
 	_ = l.out.Handler().Handle(ctx, r) // nowhere to report it
 }
 
-// later logs a warning once t is done: no handler is called under a lock.
-func (l *logger) later(t *todo, msg string, args ...any) {
+// later logs once t is done: no handler is called under a lock.
+func (l *logger) later(t *todo, level slog.Level, msg string, args ...any) {
 	for i, a := range args {
 		if err, ok := a.(*Error); ok {
 			c := *err
 			args[i] = &c
 		}
 	}
-	t.run = append(t.run, func() { l.Warn(msg, args...) })
+	t.run = append(t.run, func() { l.log(level, msg, args) })
 }
 
 // newHealth returns the monitor of what is lost or stuck. Its records are the

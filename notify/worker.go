@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"slices"
 	"strings"
@@ -549,6 +550,11 @@ func (w *worker) judge(d *delivery, errs []*Error, now time.Time, t *todo) {
 		return
 	}
 	canceled := ended || len(d.waiters) > 0 && d.ctx.Err() != nil
+	level := slog.LevelWarn
+	if d.attempts > 1 {
+		level = slog.LevelDebug // it was said; what lasts is told by Check, OnError and Logger
+	}
+
 	w.stats.LastError = errs[0].Error()
 	if !canceled {
 		e := *errs[0]
@@ -564,7 +570,7 @@ func (w *worker) judge(d *delivery, errs []*Error, now time.Time, t *todo) {
 		case (e.Class == ClassAuth || e.Class == ClassTLS) && !errors.Is(e, ErrStopped):
 			w.stopped = latest(w.stopped, now.Add(authPause))
 			whole = true
-			w.site.report().later(t, "receiver refuses the credentials or its certificate is not trusted; it is stopped", "receiver", w.r.Name, "error", e, "until", now.Add(authPause))
+			w.site.report().later(t, level, "receiver refuses the credentials or its certificate is not trusted; it is stopped", "receiver", w.r.Name, "error", e, "until", now.Add(authPause))
 		case e.Wait > 0:
 			w.paused = latest(w.paused, now.Add(e.Wait))
 		case e.Temporary() && e.Recipient == "":
@@ -608,7 +614,7 @@ func (w *worker) judge(d *delivery, errs []*Error, now time.Time, t *todo) {
 	}
 	d.due = at
 	w.stats.Retried++
-	w.site.report().later(t, "delivery failed and is tried again", "receiver", w.r.Name, "error", again[0], "wait", at.Sub(now))
+	w.site.report().later(t, level, "delivery failed and is tried again", "receiver", w.r.Name, "error", again[0], "wait", at.Sub(now))
 	w.desk.retry(d, now, t)
 	if w.fallsBack(d) && (at.Sub(d.since) > w.r.FallbackAfter || w.lastTry || w.site.draining()) {
 		w.desk.handover(d, again, now, t)
