@@ -26,7 +26,7 @@ samples: ## run each sample on data that it makes itself, into examples/var/samp
 	@rm -rf examples/var/samples
 	cd examples && MINIMAL_LOG_FILE_PATH=var/samples/log/app.log go run ./minimal
 	cd examples && go run ./logship -dir var/samples/log
-	cd examples && go run ./adopt/step1 config explain
+	cd examples && go run ./adopt/step4 config explain
 	cd examples && go test -count=1 -run '^TestEachStageServes$$' ./adopt
 	cd examples && go run ./retrieve -out var/samples/retrieve
 	cd examples && go run ./features -in var/samples/retrieve -out var/samples/features

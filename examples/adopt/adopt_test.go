@@ -17,12 +17,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
 	"github.com/svcblocks/svcblocks/internal/testenv"
@@ -39,24 +41,134 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	binaries = dir
-	args := []string{"build", "-o", dir + string(filepath.Separator)}
-	for i := range steps {
-		step := fmt.Sprintf("./step%d", i)
-		args = append(args, step)
-		// The cache of go test knows of a file only if the test itself reads it.
-		if _, err := os.ReadFile(filepath.Join(step, "main.go")); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-	}
-	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
+	if err := build(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		_ = os.RemoveAll(dir)
 		os.Exit(code)
 	}))
+}
+
+// build builds each step. Those between the first and the last are diffs, and
+// for the compiler folders beside them.
+func build(dir string) error {
+	sources, err := mains()
+	if err != nil {
+		return err
+	}
+	title, err := filepath.Abs(filepath.Join("step0", "title.go"))
+	if err != nil {
+		return err
+	}
+
+	replace := map[string]string{}
+	args := []string{"build", "-overlay", filepath.Join(dir, "overlay.json"), "-o", dir + string(filepath.Separator)}
+	for i, text := range sources {
+		step := fmt.Sprintf("step%d", i)
+		args = append(args, "./"+step)
+		if i == 0 || i == steps-1 {
+			continue
+		}
+		file := filepath.Join(dir, step+".go")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			return err
+		}
+		at := filepath.Dir(filepath.Dir(title))
+		replace[filepath.Join(at, step, "main.go")], replace[filepath.Join(at, step, "title.go")] = file, title
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "overlay.json"), overlay, 0o600); err != nil {
+		return err
+	}
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// mains returns the main.go of each step: that of step 0, and what the diffs
+// make of it.
+func mains() ([]string, error) {
+	first, err := os.ReadFile(filepath.Join("step0", "main.go"))
+	if err != nil {
+		return nil, err
+	}
+	out := []string{string(first)}
+	for i := 1; i < steps; i++ {
+		diff, err := os.ReadFile(fmt.Sprintf("step%d.diff", i))
+		if err != nil {
+			return nil, err
+		}
+		next, err := patch(out[i-1], string(diff))
+		if err != nil {
+			return nil, fmt.Errorf("step%d.diff: %w", i, err)
+		}
+		out = append(out, next)
+	}
+	return out, nil
+}
+
+var hunk = regexp.MustCompile(`^@@ -([0-9]+)`)
+
+// patch applies a diff of one file, each line at its place.
+func patch(text, diff string) (string, error) {
+	from, at := strings.SplitAfter(text, "\n"), 0
+	var out strings.Builder
+	for line := range strings.Lines(diff) {
+		if m := hunk.FindStringSubmatch(line); m != nil {
+			n, _ := strconv.Atoi(m[1])
+			if n-1 < at || n > len(from) {
+				return "", fmt.Errorf("%s is out of place", line)
+			}
+			out.WriteString(strings.Join(from[at:n-1], ""))
+			at = n - 1
+			continue
+		}
+		switch {
+		case strings.HasPrefix(line, "---"), strings.HasPrefix(line, "+++"):
+		case line[0] == '+':
+			out.WriteString(line[1:])
+		case at == len(from) || from[at] != line[1:]:
+			return "", fmt.Errorf("%q is not in line %d", line, at+1)
+		default:
+			if line[0] == ' ' {
+				out.WriteString(from[at])
+			}
+			at++
+		}
+	}
+	return out.String() + strings.Join(from[at:], ""), nil
+}
+
+// The diffs lead from step 0 to step 4, and the README tells their lengths.
+func TestDiffs(t *testing.T) {
+	t.Parallel()
+	sources, err := mains()
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, err := os.ReadFile("step4/main.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(last), sources[steps-1]); diff != "" {
+		t.Errorf("the diffs do not lead to step 4 (-step4 +diffs):\n%s", diff)
+	}
+
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, text := range sources {
+		if row := regexp.MustCompile(fmt.Sprintf(`(?m)^\| %d[a-z ]* \| %d \|`, i, strings.Count(text, "\n"))); !row.Match(readme) {
+			t.Errorf("step %d has %d lines, the README says another number", i, strings.Count(text, "\n"))
+		}
+	}
 }
 
 // process is a running stage.
@@ -228,14 +340,10 @@ func TestEachStageServes(t *testing.T) {
 // The file that does the work never changes: only what is put into it.
 func TestTitleStaysAsItIs(t *testing.T) {
 	t.Parallel()
-	first, err := os.ReadFile("step0/title.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for step := 1; step < steps; step++ {
-		if again, err := os.ReadFile(fmt.Sprintf("step%d/title.go", step)); err != nil || !bytes.Equal(first, again) {
-			t.Errorf("step%d/title.go differs: %v", step, err)
-		}
+	first, err1 := os.ReadFile("step0/title.go")
+	last, err2 := os.ReadFile("step4/title.go")
+	if err1 != nil || err2 != nil || !bytes.Equal(first, last) {
+		t.Errorf("step4/title.go differs: %v", errors.Join(err1, err2))
 	}
 }
 

@@ -27,13 +27,17 @@ func TestSamplesBuildElsewhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := filepath.Glob(filepath.Join(dir, "examples", "adopt", "step*"))
-	if err != nil || len(all) != len(adopted)-1 {
-		t.Errorf("adopt has %d steps, %d are built here: %v", len(all), len(adopted)-1, err)
+	diffs, err := filepath.Glob(filepath.Join(dir, "examples", "adopt", "step*.diff"))
+	if err != nil || len(diffs) != len(adopted)-2 {
+		t.Errorf("adopt has %d diffs, %d are built here: %v", len(diffs), len(adopted)-2, err)
 	}
-	for _, name := range adopted {
+	for n, name := range adopted {
 		at := t.TempDir()
-		sources, err := filepath.Glob(filepath.Join(dir, "examples", filepath.FromSlash(name), "*.go"))
+		from, diffed := name, strings.HasPrefix(name, "adopt/step") && n > 1 // all but the first
+		if diffed {
+			from = adopted[1]
+		}
+		sources, err := filepath.Glob(filepath.Join(dir, "examples", filepath.FromSlash(from), "*.go"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -46,6 +50,11 @@ func TestSamplesBuildElsewhere(t *testing.T) {
 				t.Fatal(err)
 			}
 			write(t, filepath.Join(at, filepath.Base(source)), string(text))
+		}
+		if diffed {
+			for _, diff := range diffs[:n-1] {
+				run(t, at, env, "patch", "main.go", diff)
+			}
 		}
 		write(t, filepath.Join(at, "go.mod"), fmt.Sprintf("module example.com/mine\n\ngo 1.26.0\n\nrequire %s %s\n", module, version))
 		write(t, filepath.Join(at, "go.sum"), string(sum))
