@@ -20,9 +20,11 @@ import (
 )
 
 const (
-	// answerWithin bounds one request: what a dying server took along, or a
-	// cluster without a leader got, is never answered.
-	answerWithin = 5 * time.Second
+	// answerWithin bounds the first request, and slowAnswer those after some that
+	// were not answered: what a dying server took along, or a cluster without a
+	// leader got, never is. Each gets twice the time of the one before.
+	answerWithin = 2 * time.Second
+	slowAnswer   = 8 * time.Second
 	// tellAfter is how long something is waited for before it is told: an
 	// election takes less, mostly.
 	tellAfter = 2 * time.Second
@@ -67,10 +69,15 @@ func (a *Asker) Logger() *slog.Logger { return a.log }
 // Ask calls f until it works, fails for good, or ctx ends. Each call gets a few
 // seconds. What says in a few words what is asked for.
 func (a *Asker) Ask(ctx context.Context, what string, f func(context.Context) error) error {
+	within := answerWithin
 	return a.Keep(ctx, what, func() error {
-		ctx, cancel := context.WithTimeout(ctx, answerWithin)
+		ctx, cancel := context.WithTimeout(ctx, within)
 		defer cancel()
-		return f(ctx)
+		err := f(ctx)
+		if ctx.Err() != nil {
+			within = min(2*within, slowAnswer)
+		}
+		return err
 	})
 }
 

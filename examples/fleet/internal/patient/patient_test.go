@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -100,6 +101,22 @@ func TestUnanswered(t *testing.T) {
 		if err != nil || calls != 2 || out.Len() > 0 {
 			t.Errorf("%d calls, %v, told %q", calls, err, &out)
 		}
+
+		// Who may be slow gets more time each time.
+		var bounds []time.Duration
+		_ = a.Ask(t.Context(), "open", func(ctx context.Context) error {
+			from := time.Now()
+			if len(bounds) == 5 {
+				return nil
+			}
+			<-ctx.Done()
+			bounds = append(bounds, time.Since(from))
+			return ctx.Err()
+		})
+		if want := []time.Duration{2 * time.Second, 4 * time.Second, 8 * time.Second, 8 * time.Second, 8 * time.Second}; !slices.Equal(bounds, want) {
+			t.Errorf("requests got %v, want %v", bounds, want)
+		}
+		out.Reset()
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errors.New("not within 1s"))
 		defer cancel()
 		if err := a.Ask(ctx, "open", func(context.Context) error { return nats.ErrTimeout }); err == nil || !strings.Contains(err.Error(), "not within 1s") {

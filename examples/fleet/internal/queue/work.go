@@ -406,12 +406,12 @@ func (w *Worker) giveUp(ctx context.Context, msg jetstream.Msg, md *jetstream.Ms
 	}
 }
 
-// acknowledge waits for the server to confirm. If it does not, it gives the
-// job out once more; whoever gets it finds the result and acknowledges again.
+// acknowledge waits for the server to confirm, and asks again. If it does not,
+// it gives the job out once more; whoever gets it finds the result and acknowledges again.
 func (w *Worker) acknowledge(ctx context.Context, msg jetstream.Msg, id string) bool {
 	ctx, cancel := context.WithTimeout(ctx, w.queue.agreed.AckWait)
 	defer cancel()
-	if err := msg.DoubleAck(ctx); err != nil {
+	if err := w.queue.asker.Ask(ctx, "acknowledge jobs", msg.DoubleAck); err != nil {
 		w.unsettled(ctx, id, err)
 		return false
 	}
