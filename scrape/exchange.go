@@ -116,13 +116,16 @@ func (c *Client) send(req *http.Request, ch *chain, body *requestBody, h *host) 
 	if err != nil {
 		return nil, err
 	}
+	id := x.id
 	res, err := x.roundTrip(body)
 	if err != nil {
+		if _, timeout := errors.AsType[*timeoutError](err); timeout && !id.info.Direct {
+			id.way.stall()
+		}
 		x.finish(err)
 		return nil, err
 	}
 
-	id := x.id
 	if res.StatusCode == http.StatusProxyAuthRequired && x.req.URL.Scheme == "http" && id.forward() != nil {
 		_ = res.Body.Close() // it is the proxy's, and no page
 		err := &attemptError{err: refused(id.way.name, id.forward().User != nil, res.Status), unsent: true}
@@ -130,7 +133,7 @@ func (c *Client) send(req *http.Request, ch *chain, body *requestBody, h *host) 
 		return nil, err
 	}
 	if !id.info.Direct {
-		id.way.note(nil) // it works again
+		id.way.answered()
 	}
 	c.lookUpOnce(id)
 	id.setCookies(req, res)

@@ -319,7 +319,7 @@ func (p *identities) next(ctx context.Context, s *slot, host string, old *identi
 			return p.draw(ctx, nil, host)
 		}
 		age := c.opts.Rotation.MaxAge
-		if (age < 0 || time.Since(spare.info.Since) < age) && spare.way.works() && p.still(ctx, spare) {
+		if (age < 0 || time.Since(spare.info.Since) < age) && spare.way.works() && !c.ways.prefers(spare.way) && p.still(ctx, spare) {
 			return spare, nil
 		}
 		spare.retire()

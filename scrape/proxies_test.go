@@ -121,7 +121,7 @@ func TestProxiesThatHang(t *testing.T) {
 			opts.Retry = scrape.Retry{Attempts: 3, Base: time.Millisecond}
 			c := newClient(t, opts)
 
-			pages := testenv.Reps(300)
+			const pages = 300
 			urls := func(yield func(string) bool) {
 				for i := 0; i < pages && yield(fmt.Sprintf("http://shop.example.com:%s/%d", port(t, site), i)); i++ {
 				}

@@ -30,6 +30,8 @@ type way struct {
 	failed   time.Time // last found lost
 	failures int       // probes in a row
 	probing  bool
+	stalls   int       // requests in a row by which nothing came in time
+	stalled  time.Time // while that counts
 }
 
 // note records what an attempt or a check has shown. Errors that say nothing of
@@ -64,6 +66,31 @@ func (w *way) note(err error) {
 	if probe {
 		w.ways.probeLater(w)
 	}
+}
+
+// stall records that nothing came by the way in time. It may be the site's doing,
+// so that the way is not lost, and only passed by for a while.
+func (w *way) stall() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stalled = time.Now().Add(min(probeFirst<<min(w.stalls, 8), probeMost))
+	w.stalls++
+}
+
+// answered records that something came by the way.
+func (w *way) answered() {
+	w.mu.Lock()
+	w.stalls, w.stalled = 0, time.Time{}
+	w.mu.Unlock()
+	w.note(nil)
+}
+
+// flows reports whether the way works and no request by it came to nothing of
+// late.
+func (w *way) flows() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err == nil && (w.stalls == 0 || time.Now().After(w.stalled))
 }
 
 // works reports whether the way worked when it was last used or checked.
@@ -153,17 +180,19 @@ func nameOf(e Egress) string {
 
 func (s *ways) many() bool { return len(s.list) > 1 }
 
-// pick returns the way for another identity: in turn, those that work first. If
-// none does, the one that was lost longest ago is tried.
+// pick returns the way for another identity: in turn, those by which answers come
+// first, then those that work. If none does, the one that was lost longest ago is
+// tried.
 func (s *ways) pick() *way {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
-	for i := range s.list {
-		w := s.list[(s.next+i)%len(s.list)]
-		if w.works() {
-			s.next = (s.next + i + 1) % len(s.list)
-			return w
+	for _, fits := range []func(*way) bool{(*way).flows, (*way).works} {
+		for i := range s.list {
+			if w := s.list[(s.next+i)%len(s.list)]; fits(w) {
+				s.next = (s.next + i + 1) % len(s.list)
+				return w
+			}
 		}
 	}
 
@@ -200,6 +229,19 @@ func (s *ways) count() int {
 		}
 	}
 	return n
+}
+
+// prefers reports whether answers come by another way than w, and not by w.
+func (s *ways) prefers(w *way) bool {
+	if w.flows() {
+		return false
+	}
+	for _, other := range s.list {
+		if other.flows() {
+			return true
+		}
+	}
+	return false
 }
 
 // another reports whether a way but w works.
