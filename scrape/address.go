@@ -52,6 +52,7 @@ func encodeAddress(address string) string {
 	if strings.ContainsAny(address, "\t\r\n") {
 		address = strings.NewReplacer("\t", "", "\r", "", "\n", "").Replace(address)
 	}
+
 	before, fragment, hasFragment := strings.Cut(address, "#")
 	before, query, hasQuery := strings.Cut(before, "?")
 
@@ -65,6 +66,7 @@ func encodeAddress(address string) string {
 			path += i + 2
 		}
 	}
+
 	slashed := strings.ReplaceAll(before[path:], `\`, "/")
 	cleanPath, cleanQuery, cleanFragment := percent(slashed, encodedInPath), percent(query, encodedInQuery), percent(fragment, encodedInPath)
 	if cleanPath == before[path:] && cleanQuery == query && cleanFragment == fragment {

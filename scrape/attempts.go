@@ -49,11 +49,13 @@ func (k *call) roundTrip() (*http.Response, error) {
 	if c.ctx.Err() != nil {
 		return nil, ErrClosed
 	}
+
 	if before, ok := chainOf(k.req); ok {
 		answers, session := k.chain.answers, k.chain.session
 		k.chain, k.redirected = before, true
 		k.chain.answers, k.chain.session = answers, session
 	}
+
 	k.host = c.hosts.get(k.req.URL)
 	defer c.hosts.put(k.host)
 
@@ -74,6 +76,7 @@ func (k *call) throughCache() (*http.Response, error) {
 	if unsure && !c.opts.CachePlainHTTP {
 		return k.fetch(req)
 	}
+
 	current := c.ids.current(k)
 	var agent string
 	if current != nil {
@@ -82,6 +85,7 @@ func (k *call) throughCache() (*http.Response, error) {
 			return k.fetch(req)
 		}
 	}
+
 	// The cache sees the header as it would be sent. With PerIdentity the agent
 	// may be another's in the end, if the identity changes now.
 	asked := req.WithContext(req.Context())
@@ -110,10 +114,12 @@ func (k *call) throughCache() (*http.Response, error) {
 		}
 		return res, err
 	})
+
 	c.checkCache(req.Context())
 	if err != nil || !stored {
 		return res, err
 	}
+
 	if unsure && res.StatusCode >= 300 && res.StatusCode < 400 {
 		_ = res.Body.Close() // a redirect of one exit is not followed by others
 		return k.fetch(req)
@@ -146,11 +152,13 @@ func (k *call) fetch(req *http.Request) (*http.Response, error) {
 				k.chain.id = nil
 			}
 		}
+
 		res, info, err := k.try(req)
 		if parked, ok := errors.AsType[*parkedError](err); ok {
 			parked.tries = number - 1
 			return nil, err
 		}
+
 		v := k.judge(number, res, err)
 		v.attempt.Identity = info
 		if err != nil || v.again {
@@ -166,12 +174,14 @@ func (k *call) fetch(req *http.Request) (*http.Response, error) {
 		if res != nil {
 			drop(res)
 		}
+
 		k.avoid(err)
 		c.stats.retries.Add(1)
 		c.log.Info("trying again", "url", v.attempt.URL, "attempt", number, "status", v.attempt.Status, "wait", v.attempt.Wait, "error", v.attempt.Err)
 		if c.opts.Hooks.OnRetry != nil {
 			c.opts.Hooks.OnRetry(v.attempt)
 		}
+
 		if k.patience > 0 && v.attempt.Wait > k.patience {
 			return nil, &parkedError{until: time.Now().Add(v.attempt.Wait), tries: number}
 		}
@@ -219,6 +229,7 @@ func (k *call) try(req *http.Request) (*http.Response, Identity, error) {
 		if k.chain.id == nil || k.chain.session != nil || moved == maxRedraws {
 			return res, info, err
 		}
+
 		switch {
 		case errors.Is(err, errMoved):
 			c.stats.redraws.Add(1)
@@ -230,6 +241,7 @@ func (k *call) try(req *http.Request) (*http.Response, Identity, error) {
 		default:
 			return res, info, err
 		}
+
 		c.ids.drop(k.chain.id)
 		k.chain.id = nil
 	}
@@ -241,12 +253,14 @@ func (k *call) attempt(req *http.Request) (*http.Response, Identity, error) {
 	if err := k.host.enter(ctx, &c.stats.waited, k.patience); err != nil {
 		return nil, Identity{}, err
 	}
+
 	if s := k.chain.session; s != nil {
 		k.chain.id = s.id
 	}
 	if id := k.chain.id; id != nil && id.hold() { // a redirect, or a session
 		return k.send(req)
 	}
+
 	if c.opts.Fallback == DirectWithWarning && c.ways.pausing() {
 		return k.sendDirect(req, nil)
 	}
@@ -301,10 +315,12 @@ func (k *call) sendDirect(req *http.Request, cause error) (*http.Response, Ident
 	if cause == nil {
 		cause = c.ways.lost()
 	}
+
 	if err := c.directGuard.checkURL(req.URL); err != nil { // .onion above all
 		k.host.leave()
 		return nil, Identity{}, fmt.Errorf("%w (%w)", err, ErrEgressUnavailable)
 	}
+
 	id, err := c.ids.acquire(k.req.Context(), &c.ids.fallback, req.URL.Hostname(), k.chain.robots)
 	if err != nil {
 		k.host.leave()
@@ -334,6 +350,7 @@ func (k *call) judge(number int, res *http.Response, err error) verdict {
 	retry := &k.client.opts.Retry
 	policy := backoff.Policy{Base: retry.Base, Max: retry.Max}
 	last := number >= retry.Attempts || !k.body.repeatable() || retry.MaxElapsed > 0 && time.Since(k.began) > retry.MaxElapsed
+
 	if err != nil {
 		v.again = !last && k.worthRepeating(err)
 		if !isStale(err) && !errors.Is(err, ErrBanned) {
@@ -347,6 +364,7 @@ func (k *call) judge(number int, res *http.Response, err error) verdict {
 	if last {
 		return v
 	}
+
 	switch status := res.StatusCode; status {
 	case http.StatusMisdirectedRequest, http.StatusTooEarly, http.StatusTooManyRequests:
 		v.again = true // the site has done nothing
@@ -355,6 +373,7 @@ func (k *call) judge(number int, res *http.Response, err error) verdict {
 	default:
 		v.again = isIdempotent(k.req) && slices.Contains(retry.Statuses, status)
 	}
+
 	if asked > retry.Max {
 		v.again = false // the host is paused, and nobody waits that long
 	}

@@ -47,10 +47,12 @@ func New(ctx context.Context, opts *Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	log := o.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler) // what lasts is told by health, on stderr
 	}
+
 	_, isDirect := o.Egress.(direct)
 	c := &Client{
 		opts:        o,
@@ -62,6 +64,7 @@ func New(ctx context.Context, opts *Options) (*Client, error) {
 			Component: "scrape", Logger: o.Logger, OnError: o.OnError, After: o.StuckAfter, Lost: ErrLost, Stuck: ErrStuck,
 		}),
 	}
+
 	// Ends with Close, not with the caller's ctx
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.robots = newRobotsCache(c, o.Robots.CacheHosts)
@@ -76,6 +79,7 @@ func New(ctx context.Context, opts *Options) (*Client, error) {
 			return nil, &Error{Op: "new", Err: err}
 		}
 	}
+
 	c.health.Start()
 	return c, nil
 }
@@ -149,6 +153,7 @@ func (c *Client) follow(req *http.Request, k *call) (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
+
 		next, err := c.hop(req, res, hops)
 		if err != nil {
 			drop(res)
@@ -157,6 +162,7 @@ func (c *Client) follow(req *http.Request, k *call) (*http.Response, error) {
 		if next == nil {
 			return res, nil
 		}
+
 		drop(res)
 		req, k = next, &call{client: c, chain: chain{session: s}}
 	}
@@ -169,10 +175,12 @@ func (c *Client) hop(req *http.Request, res *http.Response, hops int) (*http.Req
 	if limit < 0 {
 		return nil, nil
 	}
+
 	next, err := redirect(req, res)
 	if err == nil && next == nil {
 		return nil, nil
 	}
+
 	if err == nil && hops >= limit {
 		err = fmt.Errorf("%w: more than %d (Limits.MaxRedirects)", ErrTooManyRedirects, limit)
 	}
@@ -281,11 +289,13 @@ func (c *Client) Check(ctx context.Context) error {
 	if c.ctx.Err() != nil {
 		return &Error{Op: "check", Err: ErrClosed}
 	}
+
 	err := c.check(ctx)
 	if ctx.Err() == nil {
 		c.checkCache(ctx)
 	}
 	told := c.health.Check()
+
 	if err == nil || errors.Is(told, ErrEgressUnavailable) {
 		return told
 	}
@@ -348,6 +358,7 @@ func (c *Client) lookUp(ctx context.Context, id *identity) {
 	if !ok || id.at.Load() != nil {
 		return
 	}
+
 	exit := *id.exit.Load()
 	address, country, err := w.Where(ctx, exit)
 	if err != nil {
@@ -366,6 +377,7 @@ func (c *Client) lookUpOnce(id *identity) {
 	if _, tells := id.way.egress.(WhereEgress); !tells && id.exit.Load() != nil {
 		return
 	}
+
 	c.ids.mu.Lock()
 	defer c.ids.mu.Unlock()
 	if c.ctx.Err() != nil {
@@ -395,14 +407,17 @@ func redirect(req *http.Request, res *http.Response) (*http.Request, error) {
 	default:
 		return nil, nil
 	}
+
 	location := res.Header.Get("Location")
 	if location == "" {
 		return nil, nil
 	}
+
 	hasBody := req.Body != nil && req.Body != http.NoBody
 	if keep && hasBody && req.GetBody == nil {
 		return nil, nil // it cannot be repeated: the redirect is the result
 	}
+
 	to, err := resolve(req.URL, location)
 	if err != nil {
 		return nil, err
@@ -414,6 +429,7 @@ func redirect(req *http.Request, res *http.Response) (*http.Request, error) {
 		//lint:ignore SA1019 whoever sets it expects what http.Client does
 		Cancel: req.Cancel,
 	}
+
 	if keep && hasBody {
 		if next.Body, err = req.GetBody(); err != nil {
 			return nil, err
@@ -426,6 +442,7 @@ func redirect(req *http.Request, res *http.Response) (*http.Request, error) {
 			}
 		}
 	}
+
 	if originOf(to) != originOf(req.URL) { // credentials stay where they were given
 		for _, name := range []string{"Authorization", "Cookie", "Cookie2", "Proxy-Authorization", "Www-Authenticate"} {
 			next.Header.Del(name)
@@ -433,6 +450,7 @@ func redirect(req *http.Request, res *http.Response) (*http.Request, error) {
 	} else if req.Host != "" && req.Host != req.URL.Host && to.Host == req.URL.Host {
 		next.Host = req.Host
 	}
+
 	return next.WithContext(req.Context()), nil
 }
 

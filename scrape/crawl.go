@@ -129,6 +129,7 @@ func crawlFrom(ctx context.Context, c *Client, seeds []Request, opts *CrawlOptio
 		return err
 	}
 	options.Fill(&o)
+
 	k := newCrawl(c, o, fn)
 	if o.Dir != "" {
 		journal, err := openJournal(o.Dir, o.Shared)
@@ -192,15 +193,18 @@ func (k *crawl) seed(seeds []Request) error {
 		if err != nil {
 			return fmt.Errorf("seed %d: %w", i, err)
 		}
+
 		if len(k.opts.Hosts) == 0 {
 			k.scope.hosts = append(k.scope.hosts, hostKey(u))
 		}
+
 		r.Depth = 0
 		if it := k.admit(u, r, true); it != nil {
 			if err := k.take([]*item{it}); err != nil {
 				return err
 			}
 		}
+
 		if k.opts.Sitemaps {
 			if err := k.addSitemaps(u); err != nil {
 				return err
@@ -417,6 +421,7 @@ func (k *crawl) fetch(ctx context.Context, it *item) (res *http.Response, parked
 	if err != nil {
 		return nil, false, err
 	}
+
 	for {
 		res, err := c.roundTrip(req, &call{client: c, patience: patience, tries: it.tries})
 		if until, parks := k.parks(it, res, err); parks {
@@ -488,6 +493,7 @@ func (k *crawl) follows(it *item, u *url.URL) bool {
 		k.scope.hosts = append(k.scope.hosts, hostKey(u))
 	}
 	k.mu.Unlock()
+
 	if !widen {
 		return in
 	}
@@ -554,9 +560,11 @@ func (k *crawl) hand(ctx context.Context, it *item, v *Visit) {
 		body := v.Response.Body
 		defer func() { _ = body.Close() }() // what the function wanted of it, it has read
 	}
+
 	if k.stopped(ctx) {
 		return
 	}
+
 	aliases, isNew := k.aliases(it, v)
 	skip := false
 	if isNew {

@@ -28,6 +28,7 @@ func each(ctx context.Context, c *Client, urls iter.Seq[string], workers int, fn
 				cancel()
 			}
 		}()
+
 		// What is drawn is fetched: the caller may stop by yielding no more.
 		if !k.front.room(ctx) {
 			return
@@ -43,12 +44,14 @@ func each(ctx context.Context, c *Client, urls iter.Seq[string], workers int, fn
 			}
 		}
 	}()
+
 	err := k.run(ctx, workers)
 	select {
 	case value := <-panicked:
 		panic(value)
 	default:
 	}
+
 	if err != nil {
 		return err
 	}

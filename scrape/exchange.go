@@ -83,6 +83,7 @@ func (x *exchange) watch() {
 	if timeout > 0 {
 		x.limit = time.AfterFunc(timeout, func() { x.cancel(&timeoutError{timeout}) })
 	}
+
 	if x.id.info.Direct {
 		return
 	}
@@ -132,6 +133,7 @@ func (c *Client) send(req *http.Request, ch *chain, body *requestBody, h *host) 
 		x.finish(err)
 		return nil, err
 	}
+
 	if !id.info.Direct {
 		id.way.answered()
 	}
@@ -152,6 +154,7 @@ func (x *exchange) roundTrip(body *requestBody) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	out, header, err := x.outgoing(body)
 	if err != nil {
 		return nil, err
@@ -166,6 +169,7 @@ func (x *exchange) roundTrip(body *requestBody) (*http.Response, error) {
 		if err != nil {
 			return nil, x.explain(err)
 		}
+
 		x.conn = conn
 		wrote := conn.wire.wrote.Load()
 		x.heard = conn.wire.read.Load()
@@ -186,12 +190,14 @@ func (x *exchange) roundTrip(body *requestBody) (*http.Response, error) {
 			x.client.stats.requests.Add(-1)
 			x.host.requests.Add(-1)
 		}
+
 		if nothing && reused && stale < maxStale && x.ctx.Err() == nil && !body.touched.Load() {
 			x.answered.Store(false)
 			x.id.gate.done(conn, true)
 			x.conn = nil
 			continue
 		}
+
 		failed := x.explain(err)
 		if ae, ok := errors.AsType[*attemptError](failed); ok {
 			ae.unsent = ae.unsent || nothing
@@ -298,9 +304,11 @@ func (x *exchange) explain(err error) error {
 	case errors.Is(err, ErrEgressUnavailable), errors.Is(err, ErrForbiddenAddress), errors.Is(err, errMoved), errors.Is(err, ErrClosed), errors.Is(err, errGateClosed):
 		return &attemptError{err: err, unsent: true}
 	}
+
 	if ae, ok := errors.AsType[*attemptError](err); ok { // there was no connection
 		return ae
 	}
+
 	if yes, maybe := isHeaderTooLarge(err); yes {
 		return &attemptError{err: fmt.Errorf("%w: more than %d bytes (Limits.MaxHeaderBytes)", ErrHeaderTooLarge, c.opts.Limits.MaxHeaderBytes), final: true}
 	} else if maybe {
@@ -341,6 +349,7 @@ func (x *exchange) finish(err error) {
 		dead := err != nil && x.ctx.Err() != nil && x.conn.wire.read.Load() == x.heard
 		x.id.gate.done(x.conn, dead)
 	}
+
 	x.cancel(errFinished)
 	x.leave()
 	x.client.flights.remove(x)

@@ -53,14 +53,17 @@ func (it *item) next(ctx context.Context) (*http.Request, error) {
 	} else {
 		return nil, err
 	}
+
 	var body io.Reader
 	if it.request.Body != nil {
 		body = bytes.NewReader(it.request.Body)
 	}
+
 	req, err := http.NewRequestWithContext(ctx, it.request.Method, "", body)
 	if err != nil {
 		return nil, err
 	}
+
 	req.URL, req.Host = u, u.Host
 	if it.request.Header != nil {
 		req.Header = it.request.Header.Clone()
@@ -106,6 +109,7 @@ func oneSpelling(s string) string {
 			out.WriteByte(s[i])
 			continue
 		}
+
 		escape := strings.ToUpper(s[i : i+3])
 		if c, err := url.PathUnescape(escape); err == nil && len(c) == 1 && isUnreserved(c[0]) {
 			escape = c
@@ -269,6 +273,7 @@ func (f *frontier) place(q *hostQueue) {
 	case q.place >= 0:
 		heap.Remove(&f.heap, q.place)
 	}
+
 	if filled := q.len() > 0; filled != q.filled {
 		q.filled = filled
 		if filled {
@@ -277,6 +282,7 @@ func (f *frontier) place(q *hostQueue) {
 			f.filled--
 		}
 	}
+
 	if q.len() == 0 && q.active == 0 { // no page of the host is left
 		delete(f.queues, q.host.key)
 		f.release(q)
@@ -297,6 +303,7 @@ func (f *frontier) next(ctx context.Context) *item {
 			f.wakeAll()
 			return nil
 		}
+
 		it, wait := f.ready()
 		if it == nil && len(f.heap) > 0 && f.client.ctx.Err() != nil {
 			it = f.take(f.heap[0]) // closed: nothing is parked any more, and fails at once
@@ -347,9 +354,11 @@ func (f *frontier) sleep(ctx context.Context, self *sleeper, wait time.Duration)
 		defer timer.Stop()
 		due, closed = timer.C, f.client.ctx.Done() // what is parked has to fail then
 	}
+
 	f.idle = append(f.idle, self)
 	f.feed()
 	f.mu.Unlock()
+
 	woken := false
 	select {
 	case <-self.wake:

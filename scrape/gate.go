@@ -184,11 +184,13 @@ func (g *gate) take(ctx context.Context, key laneKey, h *host, fresh time.Durati
 			g.mu.Unlock()
 			return nil, false, errGateClosed
 		}
+
 		l := g.lanes[key]
 		if l == nil {
 			l = &lane{key: key}
 			g.lanes[key] = l
 		}
+
 		if c := g.reuseLocked(l, fresh); c != nil {
 			reused := c.uses > 1
 			g.unlock()
@@ -206,6 +208,7 @@ func (g *gate) take(ctx context.Context, key laneKey, h *host, fresh time.Durati
 				return nil, false, context.Cause(ctx)
 			}
 		}
+
 		first := key.scheme == "https" && l.open == 0 && l.finding == nil && !waited && !h.http1.Load()
 		if first {
 			l.finding = make(chan struct{})
@@ -221,6 +224,7 @@ func (g *gate) take(ctx context.Context, key laneKey, h *host, fresh time.Durati
 			close(l.finding)
 			l.finding = nil
 		}
+
 		if err != nil {
 			g.forgetLocked(l)
 			g.mu.Unlock()
@@ -245,6 +249,7 @@ func (g *gate) reuseLocked(l *lane, fresh time.Duration) *conn {
 		if fresh > 0 && time.Since(c.since) > fresh {
 			break
 		}
+
 		l.free = l.free[:len(l.free)-1]
 		g.busyLocked(c)
 		if c.cc.Reserve() == nil {
@@ -263,6 +268,7 @@ func (g *gate) reuseLocked(l *lane, fresh time.Duration) *conn {
 			c.uses++
 			return c
 		}
+
 		if c.cc.Err() == nil && c.active > 0 { // as many requests as the site allows, or the last ones
 			i++
 			continue

@@ -49,10 +49,12 @@ func hostKey(u *url.URL) string {
 	if i := strings.LastIndexByte(whole, ':'); i > strings.LastIndexByte(whole, ']') {
 		name, port = whole[:i], whole[i+1:]
 	}
+
 	dots := strings.HasSuffix(name, ".")
 	if dots {
 		name = strings.TrimRight(name, ".")
 	}
+
 	switch {
 	case port == "" || port == "80" && u.Scheme == "http" || port == "443" && u.Scheme == "https":
 		return name
@@ -103,6 +105,7 @@ func (t *hosts) trim() {
 		if e == nil || len(t.entries) <= maxHosts {
 			return
 		}
+
 		h := e.Value.(*host)
 		if h.refs > 0 || h.holds(now) {
 			t.order.MoveToFront(e)
@@ -224,6 +227,7 @@ func (h *host) reserve(now time.Time) (wait time.Duration, pausedUntil time.Time
 	if h.due.Before(first) {
 		h.due = first
 	}
+
 	at := h.due.Add(-time.Duration(burst-1) * interval)
 	if h.delay > h.table.longest && at.Sub(now) > h.table.longest {
 		return 0, at // a Crawl-delay that nobody waits out
@@ -274,6 +278,7 @@ func (h *host) turn(ctx context.Context, waited *atomic.Int64, patience time.Dur
 		if left := time.Until(paused); !paused.IsZero() && left > h.table.longest {
 			return &pausedError{host: h.key, until: paused}
 		}
+
 		if wait <= 0 {
 			return nil
 		}
@@ -281,6 +286,7 @@ func (h *host) turn(ctx context.Context, waited *atomic.Int64, patience time.Dur
 			h.giveBack()
 			return &parkedError{until: time.Now().Add(wait)}
 		}
+
 		waited.Add(int64(wait))
 		if err := sleep(ctx, h.table.closed, wait); err != nil {
 			h.giveBack()

@@ -131,6 +131,7 @@ func (p *identities) acquire(ctx context.Context, s *slot, host string, robots b
 		if p.closed {
 			return nil, ErrClosed
 		}
+
 		if id := s.cur; id != nil && !p.spent(s, id) && id.hold() {
 			if !robots {
 				id.used++
@@ -139,6 +140,7 @@ func (p *identities) acquire(ctx context.Context, s *slot, host string, robots b
 			p.openLocked(s, id)
 			return id, nil
 		}
+
 		if err := p.changeLocked(ctx, s, host); err != nil {
 			return nil, err
 		}
@@ -239,6 +241,7 @@ func (p *identities) changeLocked(ctx context.Context, s *slot, host string) err
 	p.mu.Lock()
 	s.changing = nil
 	close(over)
+
 	if err != nil {
 		return err
 	}
@@ -291,6 +294,7 @@ func (p *identities) next(ctx context.Context, s *slot, host string, old *identi
 		}
 		return p.make(c.newRoute(w, g, newIsolation())), nil
 	}
+
 	if c.opts.Rotation.By == NewNym {
 		w := c.ways.list[0]
 		if old != nil {
@@ -301,6 +305,7 @@ func (p *identities) next(ctx context.Context, s *slot, host string, old *identi
 		}
 		return p.make(c.newRoute(w, c.guard, "")), nil
 	}
+
 	if old != nil && s.stays(c) && p.mayStay(old) {
 		return p.make(old.route), nil
 	}
@@ -312,12 +317,14 @@ func (p *identities) next(ctx context.Context, s *slot, host string, old *identi
 			spare, s.spares = s.spares[0], s.spares[1:]
 		}
 		p.mu.Unlock()
+
 		if spare == nil {
 			if fresh { // the circuits of a spare that was in vain are spent
 				p.grant()
 			}
 			return p.draw(ctx, nil, host)
 		}
+
 		age := c.opts.Rotation.MaxAge
 		if (age < 0 || time.Since(spare.info.Since) < age) && spare.way.works() && !c.ways.prefers(spare.way) && p.still(ctx, spare) {
 			return spare, nil
@@ -381,6 +388,7 @@ func (p *identities) draw(ctx context.Context, behind *slot, host string) (*iden
 	if !c.opts.Rotation.Distinct || isOnion(host) {
 		return p.make(c.newRoute(c.ways.pick(), c.guard, newIsolation())), nil
 	}
+
 	var (
 		best   *identity
 		far    = -1
@@ -401,6 +409,7 @@ func (p *identities) draw(ctx context.Context, behind *slot, host string) (*iden
 			}
 			continue
 		}
+
 		id.exit.Store(&exit)
 		wanted = p.wanted(ctx, id)
 		distance := p.distance(behind, exit, wanted)
@@ -409,6 +418,7 @@ func (p *identities) draw(ctx context.Context, behind *slot, host string) (*iden
 			id.retire()
 			continue
 		}
+
 		if best != nil {
 			c.stats.redraws.Add(1)
 			best.retire()
@@ -550,6 +560,7 @@ func (p *identities) warmLocked(s *slot, host string) {
 	if _, ok := c.ways.list[0].egress.(WarmEgress); !ok {
 		return
 	}
+
 	s.warming = true
 	c.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(c.ctx, warmTimeout)
@@ -571,6 +582,7 @@ func (p *identities) warmLocked(s *slot, host string) {
 			}
 		}
 		p.mu.Unlock()
+
 		if keep {
 			return
 		}
@@ -606,6 +618,7 @@ func (p *identities) openLocked(s *slot, id *identity) {
 	if len(s.spares) == 0 || c.opts.Rotation.Every < 0 || left > 2*maxOpened || s.spares[0].opened || c.hosts.limit.PerSecond > 0 {
 		return
 	}
+
 	key, n := id.gate.busiest()
 	if n < 2 || left > 2*n { // one after another, hardly anything is won
 		return
@@ -620,6 +633,7 @@ func (p *identities) openLocked(s *slot, id *identity) {
 		if !h.unlimited() {
 			return
 		}
+
 		ctx, cancel := context.WithTimeout(c.ctx, warmTimeout)
 		defer cancel()
 		var wg sync.WaitGroup

@@ -92,6 +92,7 @@ func (j *journal) replay(k *crawl) error {
 		_, err := j.write(journalLine{Version: journalVersion})
 		return err
 	}
+
 	return j.read(func(l *journalLine, at int64) error {
 		if l.Request != nil {
 			k.resume(&item{request: *l.Request, id: l.ID, sitemap: l.Sitemap, at: at}, done.has(l.ID))

@@ -325,6 +325,7 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	wrong := c.mistakes()
 	wrong = append(wrong, c.withEgress()...)
+
 	if c.UserAgentsFile != "" && c.UserAgents != nil {
 		wrong.Add("UserAgentsFile", "is set, and UserAgents too: choose one of them")
 	} else if c.UserAgentsFile != "" {
@@ -334,6 +335,7 @@ func (o *Options) withDefaults() (Options, error) {
 		}
 		c.UserAgents = pool
 	}
+
 	if err := wrong.Err("scrape: new"); err != nil {
 		return c, err
 	}

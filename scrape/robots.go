@@ -137,6 +137,7 @@ func (r *robotsCache) rulesOf(k *call) (*robots.Rules, error) {
 			defer timer.Stop()
 			enough = timer.C
 		}
+
 		select {
 		case <-entry.ready:
 		case <-enough:
@@ -186,11 +187,13 @@ func (r *robotsCache) fetch(ctx context.Context, address *url.URL, patience time
 	}
 	policy := backoff.Policy{Base: c.opts.Retry.Base, Max: min(c.opts.Retry.Max, robotsErrorAge)}
 	agent := c.opts.UserAgents.GetRandom()
+
 	for number := 1; ; number++ {
 		bounded, cancel := context.WithTimeoutCause(ctx, limit, &timeoutError{limit})
 		ch := &chain{agent: agent, robots: true}
 		rules, err := r.follow(bounded, address, ch, patience)
 		cancel()
+
 		if err == nil || ctx.Err() != nil || c.ctx.Err() != nil {
 			return rules, err
 		}

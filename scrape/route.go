@@ -49,16 +49,19 @@ func (r *route) dial(ctx context.Context, network, addr string, key laneKey) (ne
 	if err != nil {
 		return nil, err
 	}
+
 	strict, err := r.guard.checkHost(host) // again: it is ASCII by now
 	if err != nil {
 		return nil, err
 	}
+
 	if f, ok := r.way.egress.(ForwardEgress); ok && addr != key.addr {
 		if isOnion(host) {
 			return nil, fmt.Errorf("%w: host %q is reached through Tor alone (RFC 7686)", ErrForbiddenAddress, host)
 		}
 		return f.DialForward(ctx)
 	}
+
 	if r.guard.direct {
 		ctx = context.WithValue(ctx, guardKey{}, dialCheck{r.guard, strict})
 	}
@@ -70,6 +73,7 @@ func (r *route) dial(ctx context.Context, network, addr string, key laneKey) (ne
 	if !ok || want == nil || !r.distinct || isOnion(host) {
 		return r.way.egress.DialContext(ctx, r.isolation, network, addr)
 	}
+
 	conn, exit, err := e.DialExit(ctx, r.isolation, network, addr)
 	if err != nil {
 		return nil, err

@@ -84,6 +84,7 @@ func (k *crawl) readSitemap(ctx context.Context, it *item) error {
 	if it.sitemap == robotsItem {
 		return k.readRobots(ctx, it)
 	}
+
 	res, parked, err := k.fetch(ctx, it)
 	if parked {
 		return &parkedError{}
@@ -92,6 +93,7 @@ func (k *crawl) readSitemap(ctx context.Context, it *item) error {
 		return err
 	}
 	defer drop(res)
+
 	if res.StatusCode == http.StatusNotFound || res.StatusCode == http.StatusGone {
 		return nil // most sites have none
 	}
@@ -118,6 +120,7 @@ func (k *crawl) readRobots(ctx context.Context, it *item) error {
 	if err != nil {
 		return err
 	}
+
 	var named []string
 	if !k.client.opts.Robots.Ignore {
 		asked := &call{client: k.client, req: req, patience: patience, host: it.queue.host}
@@ -172,6 +175,7 @@ func (k *crawl) takeSitemap(it *item, base *url.URL, r *bufio.Reader) error {
 		if page := k.admit(u, Request{URL: address, Depth: 1}, false); page != nil {
 			found = append(found, page)
 		}
+
 		if len(found) < sitemapBatch {
 			return nil
 		}
@@ -179,6 +183,7 @@ func (k *crawl) takeSitemap(it *item, base *url.URL, r *bufio.Reader) error {
 		found = nil
 		return k.take(full)
 	})
+
 	if taken := k.take(found); taken != nil {
 		return taken
 	}

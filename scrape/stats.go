@@ -223,6 +223,7 @@ func (c *Client) Stats() Stats {
 		Bans: c.stats.bans.Load(), Rotations: c.stats.rotations.Load(), Redraws: c.stats.redraws.Load(),
 		Fallbacks: c.stats.fallbacks.Load(), RobotsDenied: c.stats.robots.Load(), Waited: time.Duration(c.stats.waited.Load()),
 	}
+
 	c.stats.mu.Lock()
 	s.Exits, s.UserAgents = c.stats.byExit(), sorted(c.stats.agents)
 	c.stats.mu.Unlock()
@@ -237,6 +238,7 @@ func (c *Client) Stats() Stats {
 	if current != nil {
 		s.Identity = current.snapshot()
 	}
+
 	s.Hosts = c.hosts.stats()
 	return s
 }

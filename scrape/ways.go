@@ -47,6 +47,7 @@ func (w *way) note(err error) {
 		w.mu.Unlock()
 		return
 	}
+
 	w.known = true
 	if w.err = err; changed {
 		w.since, w.failures = time.Now(), 0
@@ -54,6 +55,7 @@ func (w *way) note(err error) {
 	if lost {
 		w.failed = time.Now()
 	}
+
 	probe := lost && !w.probing && w.ways.many()
 	if probe {
 		w.probing = true
@@ -316,6 +318,7 @@ func (s *ways) probeLater(w *way) {
 			if sleep(s.ctx, nil, wait) != nil {
 				return
 			}
+
 			ctx, cancel := context.WithTimeout(s.ctx, probeTimeout)
 			err := w.egress.Check(ctx)
 			cancel()

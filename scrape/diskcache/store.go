@@ -166,6 +166,7 @@ func (f *folder) slot(key string, e *entry) string {
 			same = slices.Equal(m.Vary, e.Vary) && m.Selecting == e.Selecting
 			return false
 		})
+
 		switch {
 		case same:
 			return path
@@ -250,8 +251,8 @@ func (f *folder) evict(ctx context.Context, added, limit int64) error {
 	if err != nil {
 		return err
 	}
-	var files []fs.FileInfo
 
+	var files []fs.FileInfo
 	total := added
 	for _, entry := range entries {
 		if ctx.Err() != nil {

@@ -249,14 +249,15 @@ func unavailable(h *Harness) error {
 	if err := e.Check(ctx); !errors.Is(err, scrape.ErrEgressUnavailable) {
 		return fmt.Errorf("what Check gives is not ErrEgressUnavailable: %w", orNil(err))
 	}
+
 	conn, err := e.DialContext(ctx, "down", "tcp", "example.com:80")
 	if err == nil {
 		_ = conn.Close()
 	}
-
 	if !errors.Is(err, scrape.ErrEgressUnavailable) {
 		return fmt.Errorf("what DialContext gives is not ErrEgressUnavailable: %w", orNil(err))
 	}
+
 	if took := time.Since(began); took > patience {
 		return fmt.Errorf("both took %v, more than %v", took, patience)
 	}
@@ -356,6 +357,7 @@ func concurrent(h *Harness) error {
 				errs <- err
 			}()
 		}
+
 		var all []error
 		for range workers {
 			all = append(all, <-errs)

@@ -102,10 +102,12 @@ func (s *TrapSite) certify() error {
 	if err != nil {
 		return err
 	}
+
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}
+
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		return err
@@ -151,10 +153,12 @@ func (s *TrapSite) accept() {
 		if err != nil {
 			return
 		}
+
 		s.mu.Lock()
 		s.seen.Connections++
 		s.conns[c] = struct{}{}
 		s.mu.Unlock()
+
 		s.wg.Go(func() {
 			s.serve(c)
 			_ = c.Close() // it may be closed
@@ -170,6 +174,7 @@ func (s *TrapSite) serve(c net.Conn) {
 		s.trap.handshake(c)
 		return
 	}
+
 	plain := c
 	if s.trap.secure {
 		c = tls.Server(c, s.config)
@@ -185,9 +190,11 @@ func (s *TrapSite) serve(c net.Conn) {
 		if err != nil {
 			return
 		}
+
 		_, _ = io.Copy(io.Discard, req.Body) // what is missing of it does not matter
 		robots := req.URL.Path == "/robots.txt"
 		a := &answer{conn: c, plain: plain, site: s, n: s.note(robots)}
+
 		do := s.trap.answer
 		if robots {
 			if do = s.trap.robots; do == nil {
@@ -277,6 +284,7 @@ func (s *TrapSite) serveFrames(c, plain net.Conn) {
 	if _, err := io.ReadFull(c, make([]byte, len(http2.ClientPreface))); err != nil {
 		return
 	}
+
 	framer := http2.NewFramer(c, c)
 	framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	if framer.WriteSettings() != nil {

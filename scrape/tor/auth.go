@@ -80,6 +80,7 @@ func (l *login) open(ctx context.Context) (*session, error) {
 				return nil, err
 			}
 		}
+
 		err := m.try(ctx, s)
 		if err == nil {
 			return s, nil

@@ -45,6 +45,7 @@ func newContainer(name string, o Options) *Tor {
 		if at.SOCKS, err = hosts.probe(ctx, o, port(o.SOCKS)); err != nil {
 			return nil, named.Wrap("tor", "", fmt.Errorf("container %s: %w: %w", name, scrape.ErrEgressUnavailable, err))
 		}
+
 		if o.Control != "" {
 			// Where the SOCKS port answers, the control port is too, or it is not
 			// published at all: which the check will say.
@@ -90,14 +91,17 @@ func findContainer(ctx context.Context, name string, o Options) (*places, error)
 	failed := func(err error) (*places, error) {
 		return nil, fmt.Errorf("%w: %w %s: %w", scrape.ErrEgressUnavailable, ErrContainer, name, err)
 	}
+
 	docker, err := newEngine(o.DockerHost)
 	if err != nil {
 		return failed(err)
 	}
+
 	status, body, err := docker.get(ctx, o.Timeout, "/containers/"+url.PathEscape(name)+"/json")
 	if docker.network == "unix" && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)) {
 		return &places{hosts: []string{name, "127.0.0.1"}}, nil
 	}
+
 	switch {
 	case err != nil:
 		return failed(fmt.Errorf("the Docker Engine at %s: %w", docker, err))

@@ -200,6 +200,7 @@ func (c *controller) where(ctx context.Context, fingerprint string) (address, co
 	if fingerprint == "" || strings.Trim(fingerprint, "0123456789ABCDEFabcdef") != "" {
 		return "", "", fmt.Errorf("%w: %q is no fingerprint", ErrCommand, fingerprint)
 	}
+
 	key := "ns/id/" + fingerprint
 	info, err := c.info(ctx, key)
 	if err != nil {

@@ -60,6 +60,7 @@ func parseEngine(text string) (*engine, error) {
 	if isLoopback(e.host) {
 		e.host = ""
 	}
+
 	switch u.Scheme {
 	case "tcp", "http", "https":
 		e.tls = u.Scheme == "https" || os.Getenv("DOCKER_TLS_VERIFY") != "" || os.Getenv("DOCKER_TLS") != ""
@@ -146,6 +147,7 @@ func engineTLS(addr string) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	dir := os.Getenv("DOCKER_CERT_PATH")
 	if dir == "" {
 		home, err := os.UserHomeDir()
@@ -156,6 +158,7 @@ func engineTLS(addr string) (*tls.Config, error) {
 	}
 
 	config := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
+
 	authority, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
 	if err != nil {
 		return nil, err
@@ -164,6 +167,7 @@ func engineTLS(addr string) (*tls.Config, error) {
 	if !config.RootCAs.AppendCertsFromPEM(authority) {
 		return nil, fmt.Errorf("%s holds no certificate", filepath.Join(dir, "ca.pem"))
 	}
+
 	own, err := tls.LoadX509KeyPair(filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"))
 	if err != nil {
 		return nil, err
@@ -196,6 +200,7 @@ func dialSSH(ctx context.Context, u *url.URL) (net.Conn, error) {
 	c.wait = sync.OnceValue(c.cmd.Wait)
 	c.cmd.Stderr = &c.stderr
 	c.cmd.WaitDelay = time.Second
+
 	in, err := c.cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -204,6 +209,7 @@ func dialSSH(ctx context.Context, u *url.URL) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	c.Reader, c.WriteCloser = out, in
 	if err := c.cmd.Start(); err != nil {
 		return nil, err

@@ -53,6 +53,7 @@ func (e *events) read() {
 			e.err = err
 			return
 		}
+
 		if !res.IsAsync() {
 			continue
 		}
@@ -60,6 +61,7 @@ func (e *events) read() {
 		if len(res.Data) > 0 {
 			line = res.Data[0]
 		}
+
 		select {
 		case e.lines <- line:
 		case <-e.stop:

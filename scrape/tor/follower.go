@@ -42,6 +42,7 @@ func (f *follower) get(ctx context.Context, l *login) (*streams, error) {
 			return f.streams, nil
 		}
 	}
+
 	var err error
 	f.streams, err = followStreams(ctx, l)
 	return f.streams, err

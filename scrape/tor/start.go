@@ -122,8 +122,8 @@ func (p *process) start(binary string, o Options) error {
 		"RunAsDaemon 0",
 		"ShutdownWaitLength 0",
 	}, o.countries()...)
-
 	lines = append(lines, o.Torrc...)
+
 	if err := os.WriteFile(p.file("torrc"), []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 		return err
 	}
@@ -200,8 +200,8 @@ func (p *process) ready(ctx context.Context, o Options) (Options, error) {
 	if err := owner.net.SetDeadline(time.Time{}); err != nil { // it stays open
 		return o, err
 	}
-	listeners, err := c.info(ctx, "net/listeners/socks")
 
+	listeners, err := c.info(ctx, "net/listeners/socks")
 	c.close()
 	if err != nil {
 		return o, err

@@ -68,9 +68,9 @@ func (s *streams) see(line string) {
 	}
 	stream, status := words[1], words[2]
 	source := field(line, "SOURCE_ADDR")
+
 	s.mu.Lock()
 	defer s.mu.Unlock()
-
 	if source != "" && len(s.source) < maxStreams {
 		s.source[stream] = source
 	}
@@ -106,6 +106,7 @@ func (s *streams) of(ctx context.Context, source string) (uint64, error) {
 		if ok {
 			return seen.id, nil
 		}
+
 		select {
 		case <-changed:
 		case <-s.done:

@@ -304,10 +304,12 @@ func (t *Tor) DialExit(ctx context.Context, isolation, network, addr string) (ne
 	if err != nil {
 		return nil, "", named.Wrap("tor", "exit", err)
 	}
+
 	conn, err := t.DialContext(ctx, isolation, network, addr)
 	if err != nil {
 		return nil, "", err
 	}
+
 	exit, err := c.exitOf(ctx, s, conn)
 	if err != nil {
 		_ = conn.Close() // it is of no use

@@ -141,6 +141,7 @@ func decodeCSV(data []byte) ([]Entry, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	agent, weight := -1, -1
 	for i, name := range head {
 		switch name = strings.ToLower(strings.TrimSpace(name)); {
@@ -160,11 +161,13 @@ func decodeCSV(data []byte) ([]Entry, error) {
 		if err != nil {
 			return nil, err // it names the line
 		}
+
 		line, _ := r.FieldPos(agent)
 		e := Entry{Agent: strings.TrimSpace(row[agent])}
 		if err := valid(e.Agent); err != nil {
 			return nil, fmt.Errorf("line %d: %w", line, err)
 		}
+
 		if weight >= 0 {
 			text := strings.TrimSuffix(strings.TrimSpace(row[weight]), "%")
 			if e.Weight, err = strconv.ParseFloat(text, 64); err != nil || !(e.Weight >= 0 && e.Weight <= maxWeight) {
@@ -250,6 +253,7 @@ func decodeHTML(page string) []Entry {
 		if !ok {
 			break
 		}
+
 		text, next, _ := strings.Cut(rest, "<")
 		page = next
 		text = strings.TrimSpace(text)

@@ -286,10 +286,10 @@ func normalize(s string) string {
 			break
 		}
 	}
-
 	if plain {
 		return s
 	}
+
 	const digits = "0123456789ABCDEF"
 	var out strings.Builder
 	out.Grow(len(s) + 8)
