@@ -47,6 +47,7 @@ func (b *backlog) count(queues []queue.Queue) (w waiting) {
 			w.events += c.lines + int64(len(p.Held))
 		}
 	}
+
 	b.lines = counts // without those that are gone
 	return w
 }

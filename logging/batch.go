@@ -49,6 +49,7 @@ func (b *batch) read(f *queue.Reader, seg queue.Segment, at int64, size int, lim
 	if cap(b.data) > 4*max(size, minBatchBytes) {
 		b.data = nil // one long line is no reason to keep so much
 	}
+
 	n, err := b.fill(at, size)
 	if err != nil {
 		return err
@@ -62,10 +63,12 @@ func (b *batch) read(f *queue.Reader, seg queue.Segment, at int64, size int, lim
 		} else if !atEnd && len(b.lines) > 0 {
 			break // goes on beyond the buffer
 		}
+
 		used += to - from + 1 + limits.Overhead
 		if len(b.lines) > 0 && (used > size || limits.MaxBatchEvents > 0 && len(b.lines) == limits.MaxBatchEvents) {
 			break
 		}
+
 		b.add(from, to, at+int64(from))
 		from = to + 1
 		b.end = min(at+int64(from), seg.Size)
@@ -113,10 +116,12 @@ func (b *batch) readLines(f *queue.Reader, seg queue.Segment, offsets []int64, s
 		if err != nil {
 			return n, err
 		}
+
 		used += len(text) + 1 + limits.Overhead
 		if n > 0 && (used > size || n == limits.MaxBatchEvents) {
 			break
 		}
+
 		from := len(b.data)
 		b.data = append(b.data, text...)
 		b.add(from, len(b.data), offsets[n])

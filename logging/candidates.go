@@ -82,10 +82,12 @@ func (c candidates) in(seg queue.Segment, from int64, last bool) (at int64, ok b
 			return 0, false
 		}
 	}
+
 	b := new(batch)
 	if err := b.read(f, seg, from, probeBytes, Limits{}); err != nil {
 		return 0, false
 	}
+
 	for _, l := range b.lines {
 		if size := l.to - l.from; size == 0 || size > c.most || w.passed(l.at) {
 			continue

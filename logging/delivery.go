@@ -133,6 +133,7 @@ func (d *delivery) turns(ctx context.Context, patience time.Duration, work func(
 		if time.Since(begin) >= patience {
 			return false, nil
 		}
+
 		select {
 		case <-ctx.Done():
 			return false, context.Cause(ctx)
@@ -188,6 +189,7 @@ func (d *delivery) bulk(ctx context.Context, o effort, res *Result) error {
 			}
 			return d.pass(ctx, limit, res)
 		})
+
 		if !had && err == nil {
 			err = &Error{Op: "ship", Path: d.queue.Dir, Err: fmt.Errorf("%w: process %d ships it", ErrLocked, d.blocked.holder.PID)}
 		}
@@ -196,6 +198,7 @@ func (d *delivery) bulk(ctx context.Context, o effort, res *Result) error {
 		if !failed {
 			return err
 		}
+
 		if res.Events > before { // it is there
 			begin, patience, tries = time.Now(), o.patience, 1
 		}
@@ -203,6 +206,7 @@ func (d *delivery) bulk(ctx context.Context, o effort, res *Result) error {
 		if f.condition != queue.Away || left <= 0 || o.attempts != 0 && tries >= o.attempts {
 			return f.err
 		}
+
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%w; last failure: %w", context.Cause(ctx), f.err)
@@ -317,6 +321,7 @@ func (d *delivery) pass(ctx context.Context, limit string, res *Result) error {
 	if err != nil {
 		return err
 	}
+
 	// What was set aside in between waits no more.
 	defer d.s.count(func(st *ShipStats) { st.Delivery = d.describe() })
 	d.patience, d.full = heldPatience, nil
@@ -331,10 +336,12 @@ func (d *delivery) pass(ctx context.Context, limit string, res *Result) error {
 			return d.refuses()
 		}
 	}
+
 	// What was refused before and may be taken now comes first.
 	if err := d.again(ctx, res, &problems); err != nil {
 		return err
 	}
+
 	for _, seg := range d.segments {
 		err := d.ship(ctx, seg, res)
 		if _, failed := errors.AsType[*failure](err); failed || err != nil && ctx.Err() != nil {
@@ -365,6 +372,7 @@ func (d *delivery) look(limit string) (problems []error, err error) {
 	if d.all, err = d.queue.Segments(); err != nil {
 		return nil, &Error{Op: "ship", Path: d.queue.Dir, Err: err}
 	}
+
 	there := map[string]bool{}
 	d.segments = d.segments[:0]
 	for _, seg := range d.all {
@@ -373,6 +381,7 @@ func (d *delivery) look(limit string) (problems []error, err error) {
 			d.segments = append(d.segments, seg)
 		}
 	}
+
 	d.restore(d.all)
 	maps.DeleteFunc(d.work, func(seq string, _ *work) bool { return !there[seq] })
 	return problems, nil
@@ -450,6 +459,7 @@ func (d *delivery) with(ctx context.Context, seg queue.Segment, work func(f *que
 	if d.file != nil && d.open.Seq == seg.Seq {
 		return work(d.file, d.open) // locked already: an event of it is tried
 	}
+
 	f, err := seg.Open()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // dropped for the quota
@@ -458,6 +468,7 @@ func (d *delivery) with(ctx context.Context, seg queue.Segment, work func(f *que
 		return err
 	}
 	defer func() { err = errors.Join(err, queue.Closed(f.Close())) }()
+
 	if err := d.hold(ctx, f.File); err != nil {
 		return err
 	}
@@ -468,6 +479,7 @@ func (d *delivery) with(ctx context.Context, seg queue.Segment, work func(f *que
 	if seg.Size, err = f.Size(); err != nil {
 		return err
 	}
+
 	if d.file == nil {
 		d.file, d.open = f, seg
 		defer func() { d.file = nil }()
@@ -513,12 +525,14 @@ func (d *delivery) ship(ctx context.Context, seg queue.Segment, res *Result) err
 			if n := d.refusedEvents(); d.full != nil && n >= maxRefused {
 				return d.fail(queue.Refuses, &SinkError{Kind: KindConfig, Err: fmt.Errorf("%d events that were refused wait, and cannot be set aside: shipping stops until they can: %w", n, d.full)})
 			}
+
 			if err := d.batch.read(f, seg, w.at, d.size, d.s.sink.Limits()); err != nil {
 				return err
 			}
 			if len(d.batch.lines) == 0 {
 				return ErrTruncated
 			}
+
 			if err := d.send(ctx, d.limited(res), res); err != nil {
 				return err
 			}
@@ -590,6 +604,7 @@ func (d *delivery) limited(res *Result) []int {
 // send delivers the lines of the batch at indices and notes how far it is.
 func (d *delivery) send(ctx context.Context, indices []int, res *Result) error {
 	b := &d.batch
+
 	err := d.deliver(ctx, indices, true, res)
 
 	// What is done, or waits as it was refused, is passed over.
@@ -629,9 +644,11 @@ func (d *delivery) deliver(ctx context.Context, indices []int, whole bool, res *
 	if indices = b.open(indices); len(indices) == 0 {
 		return nil
 	}
+
 	if len(indices) > 1 && b.row >= poisonRow {
 		return d.halves(ctx, indices, res)
 	}
+
 	err := d.request(ctx, b, indices)
 	if err == nil {
 		d.took(b, indices, res)
@@ -669,12 +686,14 @@ func (d *delivery) deliver(ctx context.Context, indices []int, whole bool, res *
 			return nil // others were taken, or nothing was asked
 		}
 	}
+
 	// What comes next tells more than a probe would, as long as this is the
 	// first event in a row.
 	if named != nil && whole && !d.evidence.stumbled {
 		d.evidence.stumbled = true
 		return nil
 	}
+
 	if err := d.proof(ctx, whole && named == nil, se, res); err != nil {
 		return err
 	}
@@ -740,6 +759,7 @@ func (d *delivery) refused(b *batch, indices []int, named []rejected, res *Resul
 	if len(indices) == 1 {
 		b.row++
 	}
+
 	taken := without(indices, named)
 	last := -1
 	if len(taken) > 0 {
@@ -755,6 +775,7 @@ func (d *delivery) refused(b *batch, indices []int, named []rejected, res *Resul
 			note(r)
 		}
 	}
+
 	d.took(b, taken, res)
 	for _, r := range named {
 		if r.line > last {
@@ -839,6 +860,7 @@ func (d *delivery) try(ctx context.Context, most int, res *Result) (taken bool, 
 			if _, err := b.readLines(f, seg, []int64{at}, 0, Limits{}); err != nil {
 				return err
 			}
+
 			err := d.request(ctx, b, []int{0})
 			if err == nil {
 				d.took(b, []int{0}, res)
@@ -848,10 +870,12 @@ func (d *delivery) try(ctx context.Context, most int, res *Result) (taken bool, 
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
+
 			se := asSinkError(err)
 			if se.Kind != KindRejected && se.Kind != KindTooLarge {
 				return d.failed(se)
 			}
+
 			d.unsure = se
 			named := pick([]int{0}, se.Rejected)
 			if named == nil {
@@ -860,6 +884,7 @@ func (d *delivery) try(ctx context.Context, most int, res *Result) (taken bool, 
 			d.refused(b, []int{0}, named, res)
 			return nil
 		})
+
 		if taken || err != nil {
 			if taken {
 				d.finish(seg, at)
@@ -959,6 +984,7 @@ func (d *delivery) become(now queue.State, cause error) {
 	} else if now.Condition != queue.Healthy {
 		now.Since = time.Now()
 	}
+
 	d.state = now
 	d.s.count(func(st *ShipStats) { st.Delivery = d.describe() })
 	d.s.delivers(d.queue.Name, now, cause)

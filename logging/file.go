@@ -62,13 +62,16 @@ func openFile(opts *FileOptions, parts fileParts) (*File, error) {
 	if err := wrong.Err("logging: open file"); err != nil {
 		return nil, err
 	}
+
 	f := &File{
 		opts: o, queue: queue.New(o.Path, queue.Access{Perm: o.Perm, Shared: o.Shared}),
 		reports: parts.reports, own: parts.reports == nil, ships: parts.ships, sealed: parts.sealed,
 	}
+
 	if f.own {
 		f.reports = newReports(reportOptions{logger: o.Logger, onError: o.OnError, after: o.StuckAfter})
 	}
+
 	f.active.path = o.Path
 	f.out = queue.NewWriter(f.queue)
 	f.syncer = syncer{every: every, reports: f.reports}
@@ -76,6 +79,7 @@ func openFile(opts *FileOptions, parts fileParts) (*File, error) {
 		queue: f.queue, reports: f.reports, bytes: o.MaxTotalBytes, reserve: max(0, o.MaxSegmentBytes),
 		files: o.MaxFiles, age: o.MaxAge, tells: f.own || f.ships, // else it is how old lines go
 	}
+
 	f.flushing = alarm{working: &f.working, do: f.flushNow}
 	f.syncing = alarm{working: &f.working, do: f.syncNow}
 	f.looking = alarm{working: &f.working, do: f.look}
@@ -246,6 +250,7 @@ func (f *File) write(p []byte, records int64) error {
 	if f.failing > 0 {
 		f.recover()
 	}
+
 	f.looking.set(lookEvery)
 	switch {
 	case f.syncer.every < 0:
@@ -380,9 +385,11 @@ func (f *File) seal() error {
 	if f.active.file == nil || f.active.size == 0 {
 		return nil
 	}
+
 	if f.syncer.every != 0 {
 		_ = f.syncer.sync(f.active.file, f.active.path) // told
 	}
+
 	if size, events := f.active.missing(); size > 0 {
 		f.reports.Lost("truncated", int(events), &Error{Op: "seal", Path: f.active.path, Err: fmt.Errorf("%w: %d of %d bytes are gone", ErrTruncated, size, f.active.size)})
 	}
@@ -395,12 +402,14 @@ func (f *File) seal() error {
 	if err != nil {
 		return err
 	}
+
 	f.active.none()
 	if next != nil {
 		f.use(next, old.path)
 	} else {
 		err = f.open() // failing that, tried again at the next record
 	}
+
 	f.keepQuota(old.size)
 	return errors.Join(err, queue.Closed(old.file.Close()))
 }

@@ -76,16 +76,19 @@ func (o *FileOptions) withDefaults() (FileOptions, time.Duration, options.Mistak
 	if o != nil {
 		out = *o
 	}
+
 	var wrong options.Mistakes
 	if err := queue.CheckPath(out.Path); err != nil {
 		wrong.Add("Path", "%v", err)
 	}
+
 	switch {
 	case out.MaxSegmentBytes == 0:
 		out.MaxSegmentBytes = defaultSegmentBytes
 	case out.MaxSegmentBytes > 0 && out.MaxSegmentBytes < minSegmentBytes:
 		wrong.Add("MaxSegmentBytes", "%d is below %d: use at least that, or -1 for no bound", out.MaxSegmentBytes, minSegmentBytes)
 	}
+
 	switch {
 	case out.MaxTotalBytes == 0:
 		out.MaxTotalBytes = max(defaultTotalBytes, 2*out.MaxSegmentBytes)
@@ -99,13 +102,16 @@ func (o *FileOptions) withDefaults() (FileOptions, time.Duration, options.Mistak
 	if out.MaxAge < 0 {
 		wrong.Add("MaxAge", "%v is below 0: use 0 for no bound", out.MaxAge)
 	}
+
 	every, err := parseSync(out.Sync)
 	if err != nil {
 		wrong.Add("Sync", "%v", err)
 	}
+
 	if out.FlushEvery < 0 || out.FlushEvery > 0 && out.FlushEvery < time.Millisecond {
 		wrong.Add("FlushEvery", "%v is below 1ms: use 0 to write each record at once", out.FlushEvery)
 	}
+
 	if out.Perm == 0 {
 		out.Perm = queue.DefaultPerm
 	}

@@ -58,6 +58,7 @@ func (h *jsonHandler) Handle(ctx context.Context, r slog.Record) error {
 	if r.Level < o.least.Level() {
 		return nil // where it is the only output, nobody asked
 	}
+
 	pooled := recordBuffers.Get().(*[]byte)
 	b := append((*pooled)[:0], '{')
 	if !r.Time.IsZero() {
@@ -88,8 +89,8 @@ func (h *jsonHandler) Handle(ctx context.Context, r slog.Record) error {
 	if len(h.attrs) > 0 {
 		b = append(append(b, ','), h.attrs...)
 	}
-	open := h.opened
 
+	open := h.opened
 	if r.NumAttrs() > 0 && !h.hidden {
 		before := len(b)
 		b = h.openGroups(b)
@@ -111,6 +112,7 @@ func (h *jsonHandler) Handle(ctx context.Context, r slog.Record) error {
 		b = append(b, '}')
 	}
 	b = append(b, '}', '\n')
+
 	err := o.write(b)
 	if cap(b) <= maxPooled {
 		*pooled = b

@@ -147,9 +147,11 @@ func New(opts *Options) (*Logs, error) {
 	if l.left == 0 {
 		l.left = defaultCloseTimeout
 	}
+
 	if err := l.openFile(); err != nil {
 		return nil, err
 	}
+
 	l.setOutputLevels(&o)
 	l.base = l.handlers()
 	l.sampler.Store(l.newSampler(o.Sample))
@@ -164,6 +166,7 @@ func New(opts *Options) (*Logs, error) {
 			l.shipper.loop(ctx, l.stop)
 		}()
 	}
+
 	l.reports.Start()
 	return l, nil
 }
@@ -176,6 +179,7 @@ func (l *Logs) openFile() (err error) {
 	if o.File.Path == "" {
 		return nil
 	}
+
 	parts := fileParts{reports: l.reports, ships: o.Sink != nil}
 	wake := make(chan struct{}, 1)
 	if parts.ships {
@@ -186,6 +190,7 @@ func (l *Logs) openFile() (err error) {
 			}
 		}
 	}
+
 	if l.file, err = openFile(&o.File, parts); err != nil || o.Sink == nil {
 		return err
 	}
@@ -203,6 +208,7 @@ func (l *Logs) openFile() (err error) {
 // handlers returns the outputs as one handler.
 func (l *Logs) handlers() slog.Handler {
 	o := &l.opts
+
 	redact := newRedactor(o.Redact, o.Secrets)
 	var outputs []slog.Handler
 	if l.file != nil {
@@ -211,6 +217,7 @@ func (l *Logs) handlers() slog.Handler {
 	if h := o.consoleHandler(redact, &l.consoleLevel); h != nil {
 		outputs = append(outputs, h)
 	}
+
 	own := len(outputs)
 	for i, h := range o.Handlers {
 		h = &guarded{next: h, reports: l.reports, key: fmt.Sprintf("handler %d", i)}
@@ -226,6 +233,7 @@ func (l *Logs) handlers() slog.Handler {
 	if own == 1 && len(outputs) == 1 {
 		out = outputs[0]
 	}
+
 	var attrs []slog.Attr
 	for _, key := range slices.Sorted(maps.Keys(o.Attrs)) {
 		attrs = append(attrs, slog.String(key, o.Attrs[key]))
@@ -239,6 +247,7 @@ func (l *Logs) handlers() slog.Handler {
 // parse checks what settings can hold and returns the levels.
 func (o *Options) parse() (base slog.Level, patterns map[string]slog.Level, wrong options.Mistakes) {
 	base, patterns, wrong = o.parseLevels()
+
 	file := o.File
 	if file.Path == "" {
 		file.Path = "none" // is no mistake
@@ -255,9 +264,11 @@ func (o *Options) parse() (base slog.Level, patterns map[string]slog.Level, wron
 			wrong.Add(field, "%q is none of %s: give one of these", value, strings.Join(allowed, ", "))
 		}
 	}
+
 	oneOf("Keys", o.Keys, "slog", "google", "ecs")
 	oneOf("Console.Format", o.Console.Format, "text", "json", "off")
 	oneOf("Console.Color", o.Console.Color, "auto", "always", "never")
+
 	for i, k := range o.Redact {
 		if k == "" {
 			wrong.Add(fmt.Sprintf("Redact[%d]", i), "is empty: name a key, or leave it out")
@@ -292,6 +303,7 @@ func (o *Options) code(wrong *options.Mistakes) (conditions []error) {
 			wrong.Add(f.name, "is set: use Options.%s", f.use)
 		}
 	}
+
 	for i, h := range o.Handlers {
 		if h == nil {
 			wrong.Add(fmt.Sprintf("Handlers[%d]", i), "is nil: give a handler, or leave it out")
@@ -431,6 +443,7 @@ func (l *Logs) Reconfigure(opts *Options) error {
 	}
 	base, patterns, wrong := o.parse()
 	conditions := o.code(&wrong)
+
 	fixed(&wrong, reflect.ValueOf(l.opts), reflect.ValueOf(o), "")
 	if l.closed.Load() {
 		conditions = append(conditions, ErrClosed)
@@ -443,6 +456,7 @@ func (l *Logs) Reconfigure(opts *Options) error {
 	defer l.configuring.Unlock()
 	l.levels.replace(base, patterns)
 	l.setOutputLevels(&o)
+
 	if l.opts.Sample != o.Sample {
 		old := l.sampler.Swap(l.newSampler(o.Sample))
 		if old != nil {
@@ -450,6 +464,7 @@ func (l *Logs) Reconfigure(opts *Options) error {
 			l.suppressed.Add(old.suppressed.Load())
 		}
 	}
+
 	l.opts.Level, l.opts.Levels, l.opts.Sample = o.Level, o.Levels, o.Sample
 	l.opts.File.Level, l.opts.Console.Level = o.File.Level, o.Console.Level
 	return nil
@@ -618,6 +633,7 @@ func (l *Logs) end(ctx context.Context, bounded bool) error {
 		if s := l.sampler.Load(); s != nil {
 			s.close()
 		}
+
 		l.closed.Store(true)
 		close(l.stop)
 		if l.file == nil {
@@ -630,6 +646,7 @@ func (l *Logs) end(ctx context.Context, bounded bool) error {
 		if l.shipper != nil {
 			undelivered = l.drain(ctx, bounded)
 		}
+
 		l.cancel()
 		<-l.shipping
 		if err := l.file.Close(); err != nil {

@@ -58,6 +58,7 @@ func (q quarantine) append(data []byte) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err

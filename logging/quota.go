@@ -35,6 +35,7 @@ func (q *quota) keep(size int64) (events int64) {
 	if q.room -= size; q.room > 0 && !bounded {
 		return 0
 	}
+
 	segments, err := q.queue.Segments()
 	if err != nil {
 		q.reports.Fail("quota", &Error{Op: "quota", Path: q.queue.Dir, Err: err})
@@ -45,6 +46,7 @@ func (q *quota) keep(size int64) (events int64) {
 	for _, s := range segments {
 		used += s.DiskBytes
 	}
+
 	dropped := 0
 	now := time.Now()
 	for i, s := range segments {
@@ -53,6 +55,7 @@ func (q *quota) keep(size int64) (events int64) {
 		if (q.bytes < 0 || used <= q.bytes) && !tooMany && !tooOld {
 			break
 		}
+
 		n, ok, err := s.Drop()
 		if err != nil {
 			q.reports.Fail("quota", &Error{Op: "quota", Path: s.Path, Err: err})
@@ -69,6 +72,7 @@ func (q *quota) keep(size int64) (events int64) {
 	} else {
 		q.reports.OK("quota")
 	}
+
 	q.room = (q.bytes - used) / quotaShare
 	return events
 }

@@ -150,6 +150,7 @@ func (s *sampler) sweep(all bool) {
 		shard := &s.shards[i]
 		shard.mu.Lock()
 		shard.over = shard.over || all
+
 		var ended map[sampleKey]*sampled
 		switch {
 		case all || !now.Before(shard.ends):
@@ -159,6 +160,7 @@ func (s *sampler) sweep(all bool) {
 		case !shard.quiet():
 			again = true
 		}
+
 		shard.mu.Unlock()
 		s.summarize(ended)
 	}

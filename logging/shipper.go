@@ -203,6 +203,7 @@ func newShipper(opts *ShipperOptions, parts shipperParts) (*Shipper, error) {
 	} else if l := o.Sink.Limits(); l.event() < 1 {
 		wrong.Add("Sink", "has Limits that leave no room for an event: %+v", l)
 	}
+
 	var conditions []error
 	if o.Logger != nil && leadsTo(o.Logger, o.Dir, o.Name) {
 		conditions = append(conditions, ErrSelf)
@@ -216,6 +217,7 @@ func newShipper(opts *ShipperOptions, parts shipperParts) (*Shipper, error) {
 		opts: o, sink: o.Sink, reports: parts.reports, wake: parts.wake, seal: parts.seal, owner: parts.owner,
 		deliveries: map[string]*delivery{},
 	}
+
 	if s.reports == nil {
 		s.reports = newReports(reportOptions{logger: o.Logger, onError: o.OnError, after: o.StuckAfter})
 	}
@@ -241,6 +243,7 @@ func (s *Shipper) all() ([]*delivery, error) {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	var out []*delivery
 	for _, q := range found {
 		d := s.deliveries[q.Name]
@@ -300,6 +303,7 @@ func (s *Shipper) sendBulk(ctx context.Context, o effort) (Result, error) {
 	} else {
 		res.Remaining = 0 // what was written since
 	}
+
 	if len(problems) == 1 {
 		return res, problems[0]
 	}
@@ -356,6 +360,7 @@ func (s *Shipper) Run(ctx context.Context) error {
 		case <-drained:
 		}
 	})()
+
 	s.loop(work, ctx.Done())
 	if s.opts.CloseTimeout > 0 {
 		_, err := s.drain(work)
@@ -402,6 +407,7 @@ func (s *Shipper) round(ctx context.Context, stop <-chan struct{}) time.Duration
 		select {
 		case <-stop:
 			return 0
+
 		default:
 		}
 		// A segment that is sealed does not cut a backoff short.
@@ -413,6 +419,7 @@ func (s *Shipper) round(ctx context.Context, stop <-chan struct{}) time.Duration
 			}
 			left = d.due()
 		}
+
 		if left > 0 {
 			wait = min(wait, left)
 		}
@@ -434,6 +441,7 @@ func (s *Shipper) orphans() {
 	if s.opts.Name == "" || time.Since(s.looked) < orphanEvery {
 		return
 	}
+
 	s.looked = time.Now()
 	others, err := queue.All(s.opts.Dir, s.access())
 	if err != nil {

@@ -21,6 +21,7 @@ func confirms(h *Harness) error {
 		return err
 	}
 	defer s.stop()
+
 	b, messages := batch("confirmed", 25)
 	if err := sink.Send(context.Background(), b); err != nil {
 		return fmt.Errorf("the receiver took the batch, Send returned: %w", err)
@@ -74,6 +75,7 @@ func kinds(h *Harness) error {
 		return err
 	}
 	defer s.stop()
+
 	want := maps.Clone(kindsByDefault)
 	maps.Copy(want, h.Kinds)
 	b, _ := batch("refused", 3)
@@ -131,9 +133,9 @@ func cancels(h *Harness) error {
 	if err != nil {
 		return err
 	}
-
 	defer s.stop()
 	defer close(release)
+
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	done := make(chan error, 1)

@@ -108,6 +108,7 @@ func (c Checkpoint) Write(all map[string]Progress) (err error) {
 	if _, err := f.WriteString(text.String()); err != nil {
 		return err
 	}
+
 	info, err := f.Stat()
 	if err != nil || info.Size() == int64(text.Len()) {
 		return err

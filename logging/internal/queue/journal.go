@@ -196,11 +196,13 @@ func (j Journal) Check() ([]Amiss, error) {
 			delete(want.open, name)
 		}
 	}
+
 	for _, name := range changed {
 		was, ok := want.sealed[name]
 		if !ok {
 			continue
 		}
+
 		has, ok := there[name]
 		if ok {
 			amiss = append(amiss, Amiss{j.q.Path(name), fmt.Errorf("%d of %d bytes of a segment are gone: %w", was-has, was, ErrTruncated)})
@@ -208,6 +210,7 @@ func (j Journal) Check() ([]Amiss, error) {
 			want.sealed[name] = has
 			continue
 		}
+
 		amiss = append(amiss, Amiss{j.q.Path(name), fmt.Errorf("a segment of %d bytes that was not shipped is not there: %w", was, ErrMoved)})
 		notes.WriteString("gone " + name + "\n")
 		delete(want.sealed, name)

@@ -105,9 +105,11 @@ func newUnpacker(f *os.File) (*unpacker, error) {
 			at: at, size: int64(binary.LittleEndian.Uint32(header[16:])),
 			text: u.size, length: int64(binary.LittleEndian.Uint32(header[20:])),
 		}
+
 		if !bytes.HasPrefix(header[:], memberStart) || m.size < memberHeader+memberTrailer || m.size > info.Size()-at || m.length < 1 || m.length > packedBytes {
 			return nil, errPacked
 		}
+
 		u.members = append(u.members, m)
 		at += m.size
 		u.size += m.length
@@ -140,8 +142,9 @@ func (u *unpacker) load(i int) error {
 	if u.current == i {
 		return nil
 	}
+
 	m := u.members[i]
-	u.current = -1
+	u.current = -1 // as long as data holds no whole member
 	body := io.NewSectionReader(u.f, m.at+memberHeader, m.size-memberHeader-memberTrailer)
 	r := flate.NewReader(body)
 	u.data = append(u.data[:0], make([]byte, m.length)...)

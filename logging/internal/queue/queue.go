@@ -237,6 +237,7 @@ func (q Queue) Segments() ([]Segment, error) {
 		if err != nil {
 			return nil, err
 		}
+
 		s := Segment{Queue: q, Path: q.Path(e.Name()), Seq: seq, Size: info.Size(), DiskBytes: info.Size()}
 		if _, size, packed := unpackedName(e.Name()); packed {
 			s.Size, s.Packed = size, true

@@ -62,6 +62,7 @@ func (s Segment) Pack(f *Reader) (err error) {
 	if err != nil {
 		return err
 	}
+
 	if err = pack(out, io.NewSectionReader(f, 0, s.Size)); err == nil {
 		err = out.Sync()
 	}
@@ -76,6 +77,7 @@ func (s Segment) Pack(f *Reader) (err error) {
 	if err := atomicfile.SyncDir(q.Dir); err != nil {
 		return err
 	}
+
 	if info, err := os.Lstat(path); err == nil {
 		q.Journal().Sealed(filepath.Base(path), info.Size())
 	}

@@ -40,6 +40,7 @@ func (w *Writer) Open() (f *os.File, size int64, torn bool, err error) {
 		if err != nil {
 			return nil, 0, false, errors.Join(err, f.Close())
 		}
+
 		// Where the path names another file by now, this one was sealed between
 		// our open and our lock.
 		if !held || !SameFile(f, path) {
@@ -72,10 +73,12 @@ func (w *Writer) Seal(f *os.File, path string) (next *os.File, err error) {
 	if err := os.Remove(pending); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
+
 	next, err = w.q.OpenFile(pending, os.O_RDWR|os.O_APPEND|os.O_CREATE|os.O_EXCL)
 	if err != nil {
 		return nil, err
 	}
+
 	held, err := filelock.TryLock(next)
 	if err == nil && !held {
 		err = fmt.Errorf("%s is locked by another process", pending)
@@ -83,6 +86,7 @@ func (w *Writer) Seal(f *os.File, path string) (next *os.File, err error) {
 	if err == nil {
 		err = w.Finish(f, path)
 	}
+
 	if err != nil {
 		return nil, errors.Join(err, next.Close(), os.Remove(pending))
 	}
@@ -202,6 +206,7 @@ func (w *Writer) lockedSegment() (*os.File, error) {
 		if err != nil {
 			return nil, errors.Join(err, f.Close(), os.Remove(path))
 		}
+
 		if held && SameFile(f, path) {
 			return f, nil
 		}
@@ -250,16 +255,19 @@ func (w *Writer) adopt(path string) (sealed bool, err error) {
 	if err != nil || !held || !SameFile(f, path) {
 		return false, err
 	}
+
 	target, err := w.left(f)
 	if err != nil {
 		return false, err
 	}
+
 	// A line that could not be terminated, on a full disk, ends where the
 	// segment ends.
 	size, err := terminate(f)
 	if err != nil && size == 0 {
 		return false, err
 	}
+
 	if size == 0 {
 		return false, w.Discard(f, path)
 	}

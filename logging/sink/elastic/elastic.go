@@ -78,8 +78,8 @@ func New(opts *Options) (*Sink, error) {
 	}
 	options.Fill(&o)
 	wrong := options.Check(o)
-	header := http.Header{"Content-Type": {"application/x-ndjson"}}
 
+	header := http.Header{"Content-Type": {"application/x-ndjson"}}
 	post.Token(&wrong, "APIKey", o.APIKey, true)
 	post.Basic(&wrong, header, o.Username, o.Password)
 	if o.Index == "" || o.Index != strings.ToLower(o.Index) || strings.ContainsAny(o.Index, "\\/*?\"<>| ,#:") || strings.ContainsAny(o.Index[:1], "-_+.") {
@@ -92,6 +92,7 @@ func New(opts *Options) (*Sink, error) {
 	if !o.APIKey.IsZero() {
 		header.Set("Authorization", "ApiKey "+o.APIKey.Reveal())
 	}
+
 	p, bad := post.New("elastic", post.Options{HTTP: o.HTTP, URL: o.URL, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.APIKey, o.Password}})
 	wrong = append(wrong, bad...)
 	if err := wrong.Err("elastic: new"); err != nil {
@@ -207,7 +208,6 @@ func (s *Sink) read(body []byte, events int) error {
 	// Among items that can be taken later, those that cannot are sent once more
 	// too; then they are alone, and told apart.
 	var failed []logging.Rejection
-
 	kind := logging.KindRejected
 	for i, item := range a.Items {
 		status, reason := item.outcome()

@@ -97,6 +97,7 @@ func New(opts *Options) (*Sink, error) {
 
 	post.Token(&wrong, "Token", o.Token, true)
 	post.Basic(&wrong, header, o.Username, o.Password)
+
 	count := len(o.Labels)
 	if !o.DisableLevel {
 		count++
@@ -104,7 +105,6 @@ func New(opts *Options) (*Sink, error) {
 	if len(o.Labels) == 0 {
 		wrong.Add("Labels", `is missing: Loki asks for at least one, such as {"service": "shop"}`)
 	}
-
 	if count > maxLabels {
 		wrong.Add("Labels", "%d with the level are more than the %d that Loki takes: give fewer", count, maxLabels)
 	}

@@ -85,15 +85,16 @@ func New(opts *Options) (*Sink, error) {
 	if o.Encoding == "json" {
 		contentType = "application/json"
 	}
+
 	header := o.Header.Clone()
 	if header == nil {
 		header = http.Header{}
 	}
-
 	header.Set("Content-Type", contentType)
 	if !o.Token.IsZero() {
 		header.Set("Authorization", "Bearer "+o.Token.Reveal())
 	}
+
 	p, bad := post.New("otlp", post.Options{HTTP: o.HTTP, URL: o.URL, Header: header, Gzip: !o.DisableGzip, Secrets: []secret.Secret{o.Token}})
 	wrong = append(wrong, bad...)
 	if err := wrong.Err("otlp: new"); err != nil {

@@ -218,8 +218,8 @@ func fields(p []byte, visit func(field int, v uint64, data []byte) error) error 
 			return errProto
 		}
 		p = p[n:]
-		var v uint64
 
+		var v uint64
 		var data []byte
 		switch tag & 7 {
 		case varint:

@@ -124,6 +124,7 @@ func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
 		if err == nil {
 			break
 		}
+
 		if !ok || se.Kind != logging.KindRejected || len(se.Rejected) == 0 {
 			if from == 0 || !ok {
 				return err
@@ -152,6 +153,7 @@ func (s *Sink) Send(ctx context.Context, b *logging.Batch) error {
 		}
 		from = next
 	}
+
 	if last == nil {
 		return nil
 	}

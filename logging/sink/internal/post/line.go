@@ -61,6 +61,7 @@ func appendUnique(b, p []byte) []byte {
 			last[key] = len(keys)
 			keys, values = append(keys, key), append(values, raw)
 		})
+
 		b = append(b, '{')
 		for i, key := range keys {
 			if last[key] != i {

@@ -74,6 +74,7 @@ func New(name string, o Options) (*Poster, options.Mistakes) {
 	if o.Gzip {
 		p.gzip.Store(gzipUnknown)
 	}
+
 	secrets := slices.DeleteFunc(slices.Clone(o.Secrets), secret.Secret.IsZero)
 	for name, values := range p.header {
 		for _, v := range values {
@@ -93,12 +94,14 @@ func New(name string, o Options) (*Poster, options.Mistakes) {
 	} else if p.url, err = rule.Parse(o.URL); err != nil {
 		wrong.Add("URL", "%v", err)
 	}
+
 	switch {
 	case p.timeout < 0:
 		wrong.Add("Timeout", "%v is below 0: give how long a request may take, or leave it out", p.timeout)
 	case p.timeout == 0:
 		p.timeout = defaultTimeout
 	}
+
 	p.client = client(&wrong, o.HTTP, p.timeout)
 	return p, wrong
 }
@@ -121,11 +124,13 @@ func client(wrong *options.Mistakes, o sink.HTTP, timeout time.Duration) *http.C
 		wrong.Add("KeyFile", "is missing, and CertFile is set: give both or none")
 		return nil
 	}
+
 	var c http.Client
 	if o.Client != nil {
 		c = *o.Client
 	}
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
 	transport, ok := http.DefaultTransport.(*http.Transport)
 	switch {
 	case o.Client != nil, !ok && !own: // the caller's, as it is
@@ -133,6 +138,7 @@ func client(wrong *options.Mistakes, o sink.HTTP, timeout time.Duration) *http.C
 	case !ok:
 		transport = &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
 	}
+
 	transport = transport.Clone()
 	transport.HTTP2 = pinged(timeout)
 	c.Transport = transport
@@ -153,6 +159,7 @@ func client(wrong *options.Mistakes, o sink.HTTP, timeout time.Duration) *http.C
 			return nil
 		}
 	}
+
 	if o.CertFile != "" {
 		pair, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
 		if err != nil {
@@ -221,6 +228,7 @@ func (p *Poster) post(ctx context.Context, u *url.URL, extra []string, body func
 	if known == gzipOff {
 		return plain()
 	}
+
 	answer, err := p.zipped(ctx, u, body(), extra)
 	if err == nil {
 		p.gzip.CompareAndSwap(gzipUnknown, gzipTaken)
@@ -357,6 +365,7 @@ func (p *Poster) do(ctx context.Context, u *url.URL, body io.Reader, size int64,
 	if err != nil {
 		return nil, p.fail(logging.KindConfig, u, "request cannot be made")
 	}
+
 	req.ContentLength = size
 	maps.Copy(req.Header, p.header)
 	if encoding != "" {
@@ -374,9 +383,11 @@ func (p *Poster) do(ctx context.Context, u *url.URL, body io.Reader, size int64,
 		return nil, &logging.SinkError{Kind: logging.KindRetry, Err: p.redact.Error(fmt.Errorf("%s: post %s: %w", p.name, u.Host, err))}
 	}
 	defer func() { _ = resp.Body.Close() }() // what matters was read
+
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	cut := len(answer) > maxAnswer
 	answer = answer[:min(len(answer), maxAnswer)]
+
 	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
 		if err != nil {
 			return nil, p.fail(logging.KindRetry, u, "answer cut short: "+err.Error())
