@@ -451,11 +451,13 @@ func (c *courier) wait(ctx context.Context) error {
 			c.mu.Unlock()
 			return nil
 		}
+
 		if c.idle == nil {
 			c.idle = make(chan struct{})
 		}
 		idle := c.idle
 		c.mu.Unlock()
+
 		select {
 		case <-idle:
 		case <-ctx.Done():

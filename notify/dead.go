@@ -91,6 +91,7 @@ func (l *deadLetters) redrive(ctx context.Context, known func(receiver string) b
 		}
 		again.take(&record{Op: "put", ID: d.ID, Message: d.Message, Since: time.Now(), Targets: []wireTarget{{Receiver: d.Receiver}}})
 	}
+
 	if len(again.parcels) == 0 {
 		return 0, ctx.Err()
 	}

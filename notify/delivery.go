@@ -114,6 +114,7 @@ func (d *delivery) compose(now time.Time) bool {
 		if !d.end {
 			e.differ.show(&m, e.fresh)
 		}
+
 		m.Count, m.New = max(1, e.total), max(1, e.fresh)
 		if m.First = e.first; m.First.IsZero() {
 			m.First = m.Time
@@ -121,6 +122,7 @@ func (d *delivery) compose(now time.Time) bool {
 		if m.Last = e.last; m.Last.Before(m.First) {
 			m.Last = m.First
 		}
+
 		m.ID = d.idOf(&m, now)
 		if e.thread == "" || !e.heard { // nobody saw the one before
 			e.thread = m.ID
@@ -128,6 +130,7 @@ func (d *delivery) compose(now time.Time) bool {
 		if m.Thread = e.thread; m.Thread == m.ID {
 			m.Thread = ""
 		}
+
 		e.begin(d)
 	}
 

@@ -93,6 +93,7 @@ func (ho *holds) releaseLocked(w *worker, hidden map[*delivery]bool, early bool,
 		s.lines = []line{{level: slog.LevelInfo, title: "messages that found no place of their own", n: more}}
 		s.more = 0
 	}
+
 	text := summary(s.lines, s.more)
 	m.Subject, m.Text, m.Level, m.Count, m.New = text.Subject, text.Text, s.level, text.Count, text.New
 	m.First = firstOf(list, now)
@@ -125,10 +126,9 @@ func (ho *holds) releaseParked() {
 			}
 		}
 	}
-
 	ho.mu.Unlock()
-	slices.SortFunc(list, func(a, b *delivery) int { return int(a.order) - int(b.order) })
 
+	slices.SortFunc(list, func(a, b *delivery) int { return int(a.order) - int(b.order) })
 	for _, d := range list {
 		if ho.mute.active() && ho.mute.match(*d.base) {
 			continue

@@ -88,15 +88,18 @@ func (h *Hub) submit(ctx context.Context, m Message, key groupKey, grouped, wait
 	if m.Time.IsZero() {
 		m.Time = now
 	}
+
 	if foreign(m.Attrs) {
 		m.resolve()
 	}
+
 	var room [8]*worker
 	takers := h.router.route(&m, room[:0])
 	hidden := h.mute.active() && h.hides(m)
 	if hidden && (m.Key == "" || len(takers) == 0 && !m.Resolved) {
 		return nil
 	}
+
 	if grouped && !m.Resolved {
 		if b, done, err := h.teller.repeat(takers, key, &m, now); done {
 			return h.keeper.keep(b, wait, err)
@@ -123,6 +126,7 @@ func (h *Hub) accept(ctx context.Context, m Message, key groupKey, grouped, hidd
 		h.mu.Unlock()
 		return NewError("send", ErrClosed)
 	}
+
 	known := false
 	var sent []*delivery
 	for _, w := range h.workers {
@@ -137,6 +141,7 @@ func (h *Hub) accept(ctx context.Context, m Message, key groupKey, grouped, hidd
 			}
 			continue
 		}
+
 		e, d, heard := h.teller.admit(w, key, &m, takes, now, t)
 		known = known || heard
 		if e != nil {
@@ -149,6 +154,7 @@ func (h *Hub) accept(ctx context.Context, m Message, key groupKey, grouped, hidd
 			h.keeper.noteEntry(e, t, true)
 		}
 	}
+
 	if len(sent) == 0 && !known {
 		h.mu.Unlock()
 		if h.keeper.out != nil && m.Resolved {
@@ -158,11 +164,13 @@ func (h *Hub) accept(ctx context.Context, m Message, key groupKey, grouped, hidd
 		e.MessageID = m.ID
 		return e
 	}
+
 	err := h.keeper.store(sent, now, t)
 	var w *waiter
 	if wait && h.keeper.out == nil {
 		w = h.courier.attach(ctx, sent)
 	}
+
 	for _, d := range sent {
 		h.courier.dispatch(d, hidden, now, t)
 		if d.at == held || d.due.After(now) {
@@ -179,6 +187,7 @@ func (h *Hub) accept(ctx context.Context, m Message, key groupKey, grouped, hidd
 	if w == nil {
 		return err
 	}
+
 	stop := context.AfterFunc(ctx, func() { h.courier.abandon(w) })
 	defer stop()
 	<-w.over
@@ -208,6 +217,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	case <-h.alive.Done():
 	}
+
 	h.life.drain(context.Background(), false)
 	h.mu.Lock()
 	h.life.running = false
@@ -256,9 +266,9 @@ func (h *Hub) Check(ctx context.Context) error {
 	if h.isClosed() {
 		return NewError("check", ErrClosed)
 	}
+
 	all := make([][]*Error, len(h.workers))
 	done := make(chan struct{}, len(h.workers))
-
 	left := 0
 	for i, w := range h.workers {
 		checker, ok := w.r.Notifier.(Checker)
@@ -275,6 +285,7 @@ func (h *Hub) Check(ctx context.Context) error {
 	for ; left > 0; left-- {
 		<-done
 	}
+
 	var errs []*Error
 	for _, list := range all {
 		errs = append(errs, list...)
@@ -290,10 +301,10 @@ func (h *Hub) Check(ctx context.Context) error {
 func (h *Hub) Stats() Stats {
 	var s Stats
 	durable := h.keeper.durable()
+
 	h.mu.Lock()
 	now := time.Now()
 	keys := map[groupKey]struct{}{}
-
 	stored := map[string]struct{}{}
 	for _, w := range h.workers {
 		s.Receivers = append(s.Receivers, w.snapshot(now))

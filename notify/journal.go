@@ -317,6 +317,7 @@ func (j *journal) moved() error {
 	if j.f == nil {
 		return nil // closed, or given up
 	}
+
 	open, err := j.f.Stat()
 	if err != nil {
 		return err

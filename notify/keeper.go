@@ -166,6 +166,7 @@ func (k *keeper) writeLater(b *batch) {
 			next := k.batches[0]
 			k.batches = k.batches[1:]
 			k.mu.Unlock()
+
 			if err := k.out.write(next); err != nil {
 				_ = k.out.storageError("", err) // told by it
 			}

@@ -178,6 +178,7 @@ func (e *entry) report(m *Message, now time.Time) (urgent bool) {
 	higher := m.Level > e.saidLevel
 	e.level = max(e.level, m.Level)
 	e.count(m, now)
+
 	switch {
 	case moving:
 		return higher
@@ -352,6 +353,7 @@ func (d *differences) note(shown, m *Message, n int, clean func(string) string) 
 				break
 			}
 		}
+
 		// What may run foreign code was resolved before.
 		if text := valueText(a.Value); text != was {
 			if text = clean(text); text != was {
@@ -381,8 +383,8 @@ func (d *differences) add(name, value string, n int) {
 	c.Values[value] += n
 }
 
-// show writes the differences into m, which stands for fresh messages. same
-// is the number of those that were as m's sample is.
+// show writes the differences into m, which stands for fresh messages. A value
+// of m's own is listed with the number of messages that had it.
 func (d *differences) show(m *Message, fresh int) {
 	for _, c := range d.Names {
 		if c.Name == "" {
@@ -391,11 +393,13 @@ func (d *differences) show(m *Message, fresh int) {
 			}
 			continue
 		}
+
 		i := slices.IndexFunc(m.Attrs, func(a slog.Attr) bool { return a.Key == c.Name })
 		if i < 0 {
 			m.Attrs = append(slices.Clip(m.Attrs), slog.String(c.Name, c.list("", 0)))
 			continue
 		}
+
 		same := fresh - c.More
 		for _, n := range c.Values {
 			same -= n

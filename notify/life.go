@@ -33,7 +33,6 @@ func (li *life) sendHeld() (sent bool) {
 	t := &todo{}
 	now := time.Now()
 	li.mu.Lock()
-
 	last := li.closed && li.keeper.out == nil // nobody remembers
 	for _, w := range li.workers {
 		for _, e := range w.ledger.entries {
@@ -68,6 +67,7 @@ func (li *life) drain(ctx context.Context, last bool) {
 	li.drains++
 	left := max(0, li.opts.CloseTimeout-li.spent)
 	t := &todo{}
+
 	for _, w := range li.workers {
 		if w.until().After(begin) || w.streak > 0 || w.abandoned >= maxAbandoned {
 			w.lastTry = true
@@ -92,6 +92,7 @@ func (li *life) drain(ctx context.Context, last bool) {
 	now := time.Now()
 	li.spent += now.Sub(begin)
 	li.drains--
+
 	if li.drains == 0 && !last {
 		for _, w := range li.workers {
 			w.lastTry = false
@@ -131,6 +132,7 @@ func (li *life) close(ctx context.Context) error {
 	}
 	li.mu.Unlock()
 	li.courier.finish(t)
+
 	grace, cancel := context.WithTimeout(context.Background(), 4*abandonAfter)
 	_ = li.courier.wait(grace)
 	cancel()
@@ -152,6 +154,7 @@ func (li *life) close(ctx context.Context) error {
 		}
 	}
 	li.mu.Unlock()
+
 	var err error
 	closing, done := context.WithTimeout(context.Background(), time.Second)
 	defer done()

@@ -470,6 +470,7 @@ func (o *outbox) close(empty bool) error {
 		o.size = j.size
 		o.mu.Unlock()
 	}
+
 	err = errors.Join(err, unlock(o.lock))
 	if empty { // Windows removes no open file
 		err = errors.Join(err, os.Remove(filepath.Join(o.home, lockName)), os.Remove(o.home))
@@ -498,6 +499,7 @@ func (o *outbox) adopt(mine func(service, receiver string) bool, take func(*repl
 			continue
 		}
 		there[name] = true
+
 		err := o.adoptFrom(filepath.Join(o.conf.Dir, name), mine, take, strangers)
 		o.mu.Lock()
 		known := o.unreadable[name]
@@ -505,6 +507,7 @@ func (o *outbox) adopt(mine func(service, receiver string) bool, take func(*repl
 			o.unreadable[name] = err
 		}
 		o.mu.Unlock()
+
 		if err != nil && (known == nil || known.Error() != err.Error()) {
 			o.log.Warn("journal of another process cannot be taken over", "journal", name, "error", err)
 		}
@@ -541,6 +544,7 @@ func (o *outbox) adoptFrom(dir string, mine func(service, receiver string) bool,
 		}
 		return errors.Join(err, lock.Close())
 	}
+
 	_, err = os.Stat(path)
 	there := err == nil
 	data, err := readWhole(path, o.conf.policy())
@@ -620,6 +624,7 @@ func (o *outbox) held(dir string, holder filelock.Holder) error {
 	if err != nil {
 		return err
 	}
+
 	all := newReplay()
 	readJournal(data, all.take)
 	waiting := len(all.waiting())

@@ -207,6 +207,7 @@ func (p *replay) split(mine func(service, receiver string) bool) (taken, rest *r
 		}
 		return rest
 	}
+
 	for _, one := range p.waiting() {
 		to := pick(one.service, one.Receiver)
 		key := target{one.Receiver, one.id}

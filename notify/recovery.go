@@ -22,6 +22,7 @@ func (rec *recovery) adoptLeft() {
 		rec.log.Info("outbox can be used again")
 		rec.keeper.restore()
 	}
+
 	if rec.keeper.out.journal() != nil {
 		rec.keeper.out.beat()
 		_ = rec.keeper.out.try() // it is told
@@ -29,6 +30,7 @@ func (rec *recovery) adoptLeft() {
 			return (service == "" || service == rec.opts.Outbox.Service) && rec.byName[receiver] != nil
 		}, rec.load)
 	}
+
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
 	if !rec.closed {
@@ -106,8 +108,8 @@ func (rec *recovery) load(r *replay) error {
 	if len(ds) > 0 {
 		rec.log.Info("messages of a process that is gone were taken over", "messages", len(ds))
 	}
-	rec.mu.Lock()
 
+	rec.mu.Lock()
 	for _, d := range ds {
 		if rec.joins(d, now, t) {
 			continue

@@ -65,6 +65,7 @@ func (te *teller) admit(w *worker, key groupKey, m *Message, takes bool, now tim
 		if !e.open {
 			return nil, nil, true
 		}
+
 		urgent := e.end(m, now)
 		if p := e.pending; p != nil && p.at == parked {
 			te.courier.hide(p, t) // it began and ended within a silence

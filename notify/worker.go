@@ -233,10 +233,12 @@ func (w *worker) next(now time.Time, t *todo) *try {
 			heap.Push(&w.ready, d)
 		}
 	}
+
 	for len(w.later) > 0 && !w.later[0].due.After(now) {
 		heap.Push(&w.ready, w.later[0])
 		w.later = slices.Delete(w.later, 0, 1)
 	}
+
 	if w.active >= w.r.Concurrency || w.abandoned >= maxAbandoned || w.streak > 0 && w.active > 0 {
 		return nil // finish pumps again
 	}
@@ -251,6 +253,7 @@ func (w *worker) next(now time.Time, t *todo) *try {
 		}
 		return nil
 	}
+
 	one := w.choose(now, t)
 	if one == nil {
 		if len(w.later) > 0 {
@@ -258,6 +261,7 @@ func (w *worker) next(now time.Time, t *todo) *try {
 		}
 		return nil
 	}
+
 	w.active++
 	return one
 }
@@ -495,6 +499,7 @@ func (w *worker) finish(d *delivery, place string, errs []*Error) {
 	t := &todo{wait: true}
 	w.mu.Lock()
 	now := time.Now()
+
 	d.attempts++
 	if d.entry != nil && place != "" && len(place) <= maxPlace {
 		d.entry.place = place
@@ -502,6 +507,7 @@ func (w *worker) finish(d *delivery, place string, errs []*Error) {
 	for _, e := range errs {
 		w.sign(e, d)
 	}
+
 	if len(errs) == 0 {
 		w.site.state().OK(healthKey(w.r.Name))
 		w.streak, w.away, w.stats.LastSent = 0, time.Time{}, now
@@ -556,6 +562,7 @@ func (w *worker) judge(d *delivery, errs []*Error, now time.Time, t *todo) {
 	}
 
 	w.stats.LastError = errs[0].Error()
+
 	if !canceled {
 		e := *errs[0]
 		w.site.state().Fail(healthKey(w.r.Name), &e)
@@ -576,6 +583,7 @@ func (w *worker) judge(d *delivery, errs []*Error, now time.Time, t *todo) {
 		case e.Temporary() && e.Recipient == "":
 			whole = true
 		}
+
 		switch {
 		case e.Temporary() && !(len(d.waiters) > 0 && errors.Is(e, ErrUnresponsive)):
 			again = append(again, e)
@@ -587,6 +595,7 @@ func (w *worker) judge(d *delivery, errs []*Error, now time.Time, t *todo) {
 			d.final = append(d.final, e)
 		}
 	}
+
 	if len(again) == 0 {
 		w.end(d, d.final, now, t)
 		return
@@ -597,6 +606,7 @@ func (w *worker) judge(d *delivery, errs []*Error, now time.Time, t *todo) {
 		at = latest(at, now.Add(e.Wait))
 	}
 	at = latest(at, w.stopped)
+
 	// A caller who will not be there for the next try is told now, and a
 	// fallback is still in time.
 	if canceled || d.attempts >= w.r.Retry.Attempts || w.tooLate(d, at) {
@@ -604,6 +614,7 @@ func (w *worker) judge(d *delivery, errs []*Error, now time.Time, t *todo) {
 		w.sweep(now)
 		return
 	}
+
 	d.only = nil
 	for _, e := range again {
 		if e.Recipient == "" {
@@ -612,10 +623,12 @@ func (w *worker) judge(d *delivery, errs []*Error, now time.Time, t *todo) {
 		}
 		d.only = append(d.only, e.Recipient)
 	}
+
 	d.due = at
 	w.stats.Retried++
 	w.site.report().later(t, level, "delivery failed and is tried again", "receiver", w.r.Name, "error", again[0], "wait", at.Sub(now))
 	w.desk.retry(d, now, t)
+
 	if w.fallsBack(d) && (at.Sub(d.since) > w.r.FallbackAfter || w.lastTry || w.site.draining()) {
 		w.desk.handover(d, again, now, t)
 	}

@@ -60,6 +60,7 @@ func (c *Client) header(m notify.Message, smtputf8 bool) []header {
 		{"X-Auto-Response-Suppress", "All"},
 		{"MIME-Version", "1.0"},
 	}
+
 	if to := headers(c.s.to, smtputf8); len(to) > 0 {
 		lines[2].value = writeAddresses(to...)
 	}
@@ -217,9 +218,9 @@ func encodeHeader(name, value string) string {
 	if strings.Contains(value, "=?") || strings.Contains(value, "  ") {
 		plain = false
 	}
+
 	var b strings.Builder
 	column := len(name) + 2
-
 	if plain {
 		for i, word := range strings.Split(value, " ") {
 			switch {
@@ -262,6 +263,7 @@ func fileName(name string, i int) string {
 		}
 		return r
 	}, strings.ToValidUTF8(name, "_"))
+
 	if len(name) > 120 {
 		ext := path.Ext(name)
 		if len(ext) > 20 {

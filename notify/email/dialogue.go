@@ -61,6 +61,7 @@ func dial(ctx context.Context, s *settings, simple bool) (*conn, error) {
 		_ = c.raw.Close()
 		return nil, failure(ctx, op, err)
 	}
+
 	if simple {
 		c.ext = extensions{maxSize: c.ext.maxSize}
 	}
@@ -123,11 +124,13 @@ func (c *conn) setUp(ctx context.Context, s *settings) (op string, err error) {
 	if err := c.hello(ctx, heloName(s.HELO, c.raw)); err != nil {
 		return "EHLO", err
 	}
+
 	if s.TLS == Mandatory {
 		if err := c.startTLS(ctx, s); err != nil {
 			return "STARTTLS", err
 		}
 	}
+
 	if s.Username != "" {
 		if err := c.login(ctx, s); err != nil {
 			return "AUTH", err
@@ -291,12 +294,14 @@ func (c *conn) login(ctx context.Context, s *settings) error {
 		if err == nil {
 			return nil
 		}
+
 		refused = withoutKey(err, key)
 		reply, isReply := errors.AsType[*textproto.Error](err)
 		if !usable || isReply && (reply.Code < 500 || m.shows && reply.Code == 535) {
 			return refused
 		}
 	}
+
 	if refused != nil {
 		return refused
 	}
@@ -347,6 +352,7 @@ func (c *conn) authenticate(ctx context.Context, a smtp.Auth, server *smtp.Serve
 		if err != nil {
 			return false, err
 		}
+
 		switch code {
 		case 235:
 			_, err := a.Next([]byte(text), false)

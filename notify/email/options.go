@@ -252,6 +252,7 @@ func (s *settings) checkAddresses(wrong *options.Mistakes) {
 		}
 		return a
 	}
+
 	list := func(field string, values []string) (all []*address) {
 		for i, v := range values {
 			if a := parse(fmt.Sprintf("%s[%d]", field, i), v, true); a != nil {
@@ -266,9 +267,11 @@ func (s *settings) checkAddresses(wrong *options.Mistakes) {
 	if s.envelope = parse("EnvelopeFrom", s.EnvelopeFrom, false); s.envelope == nil {
 		s.envelope = s.from
 	}
+
 	for _, a := range []*address{s.from, s.reply, s.envelope} {
 		s.utf8 = s.utf8 || a != nil && a.utf8()
 	}
+
 	if len(s.To)+len(s.Bcc) == 0 {
 		wrong.Add("To", "is empty, and so is Bcc: give at least one recipient")
 	}

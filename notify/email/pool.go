@@ -53,6 +53,7 @@ func (p *pool) deliver(ctx context.Context, e *envelope) delivery {
 	if err := p.acquire(ctx); err != nil {
 		return delivery{err: err}
 	}
+
 	left := *e
 	var d delivery
 	for stale := false; ; {
@@ -62,6 +63,7 @@ func (p *pool) deliver(ctx context.Context, e *envelope) delivery {
 			d.err = notify.NewError("dial", err)
 			break
 		}
+
 		out := c.offer(ctx, &left)
 		d.refused, d.err = append(d.refused, out.refused...), out.err
 		left.to = without(left.to, out.refused)
@@ -69,6 +71,7 @@ func (p *pool) deliver(ctx context.Context, e *envelope) delivery {
 			d.conn, d.to = c, left.to
 			return d // the slot is held until the answer comes
 		}
+
 		if !out.broken {
 			p.release(c)
 			break
@@ -84,6 +87,7 @@ func (p *pool) deliver(ctx context.Context, e *envelope) delivery {
 			p.s.Logger.DebugContext(ctx, "server closed the connection", "error", out.err)
 			continue
 		}
+
 		<-p.slots
 		d.doubt = out.handed
 		break

@@ -54,10 +54,12 @@ func (c *conn) offer(ctx context.Context, e *envelope) outcome {
 	if len(to) == 0 {
 		return outcome{refused: refused}
 	}
+
 	content, err := e.build(c.ext.utf8)
 	if err != nil {
 		return outcome{err: notify.NewError("build", err)}
 	}
+
 	if c.ext.maxSize > 0 && int64(len(content)) > c.ext.maxSize {
 		return outcome{err: &notify.Error{
 			Op: "MAIL", Class: notify.ClassInvalid,
@@ -102,6 +104,7 @@ func (c *conn) transact(ctx context.Context, e *envelope, to []*address, content
 			return broken("RSET", err)
 		}
 	}
+
 	mailErr := x.next(ctx, 250)
 	if mailErr != nil && isEnd(mailErr) {
 		return broken("MAIL", mailErr)
@@ -128,6 +131,7 @@ func (c *conn) transact(ctx context.Context, e *envelope, to []*address, content
 			out.refused = append(out.refused, f)
 		}
 	}
+
 	if taken == 0 || mailErr != nil {
 		if x.pipelined {
 			if err := x.empty(ctx); err != nil {

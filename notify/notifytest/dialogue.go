@@ -216,6 +216,7 @@ func (d *dialogue) auth(line string) bool {
 	if done, goOn := d.inject(f); done {
 		return goOn
 	}
+
 	parts := strings.Fields(line)
 	if len(parts) < 2 {
 		return d.say("501 5.5.4 which mechanism?")

@@ -234,12 +234,14 @@ func tellsTheEnd(t *hubTrial) error {
 	if err := t.starts(); err != nil {
 		return err
 	}
+
 	time.Sleep(time.Minute)
 	for _, level := range levels {
 		if err := t.send(over(trouble(level))); err != nil {
 			return err
 		}
 	}
+
 	return t.each(func(name string, got []notify.Message) error {
 		for _, level := range levels {
 			m := trouble(level)
@@ -264,6 +266,7 @@ func tellsOnce(t *hubTrial) error {
 			return err
 		}
 	}
+
 	return t.each(func(name string, got []notify.Message) error {
 		for _, level := range levels {
 			m := trouble(level)
@@ -286,6 +289,7 @@ func isBounded(t *hubTrial) error {
 		}
 		time.Sleep(time.Hour / flaps)
 	}
+
 	err := t.each(func(_ string, got []notify.Message) error {
 		if most := 2 + int(time.Hour/t.Interval); len(got) > most {
 			return fmt.Errorf("trouble that comes and goes %d times in an hour gives %d messages, at most %d are right", flaps, len(got), most)
@@ -304,6 +308,7 @@ func isBounded(t *hubTrial) error {
 			return err
 		}
 	}
+
 	time.Sleep(time.Hour)
 	return t.each(func(name string, got []notify.Message) error {
 		got = got[before[name]:]
@@ -339,12 +344,14 @@ func acceptsWhatArrives(t *hubTrial) error {
 	go func() { accepted <- hub.Notify(context.Background(), late) }() // without an outbox it waits
 	time.Sleep(10 * time.Second)
 	_ = t.hub.Close()
+
 	if err := <-accepted; err != nil {
 		return errors.Join(fmt.Errorf("a message is not accepted while the receivers are away: %w", err), t.start())
 	}
 	if err := t.start(); err != nil {
 		return err
 	}
+
 	time.Sleep(10 * time.Minute)
 	t.away.Store(false)
 	time.Sleep(time.Hour)

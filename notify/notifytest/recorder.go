@@ -65,6 +65,7 @@ func (r *Recorder) Wait(ctx context.Context, n int) ([]notify.Message, error) {
 		}
 		more := r.more
 		r.mu.Unlock()
+
 		if len(got) >= n {
 			return got, nil
 		}

@@ -168,11 +168,13 @@ func (s *Slack) fault(method string) *SlackFault {
 			f.Skip--
 			continue
 		}
+
 		if f.Times > 0 {
 			if f.Times--; f.Times == 0 {
 				s.faults = slices.Delete(s.faults, i, i+1)
 			}
 		}
+
 		c := *f
 		return &c
 	}
@@ -185,6 +187,7 @@ func (s *Slack) serve(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/services/") {
 		method = "webhook"
 	}
+
 	at := time.Now()
 	body, err := io.ReadAll(io.LimitReader(r.Body, 4<<20))
 	if err != nil {
@@ -282,8 +285,8 @@ func (s *Slack) api(w http.ResponseWriter, r *http.Request, method string, body 
 		w.WriteHeader(status)
 		_ = json.NewEncoder(w).Encode(fields)
 	}
-
 	refuse := func(code string) { answer(http.StatusOK, map[string]any{"ok": false, "error": code}) }
+
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	switch {
 	case !ok:

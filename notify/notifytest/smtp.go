@@ -247,11 +247,13 @@ func (s *SMTP) fault(step Step, command string) Fault {
 			f.Skip--
 			continue
 		}
+
 		if f.Times > 0 {
 			if f.Times--; f.Times == 0 {
 				s.faults = slices.Delete(s.faults, i, i+1)
 			}
 		}
+
 		return *f
 	}
 
@@ -265,7 +267,6 @@ func (s *SMTP) accept() {
 			return
 		}
 		s.mu.Lock()
-
 		if s.closed {
 			s.mu.Unlock()
 			_ = c.Close()

@@ -197,6 +197,7 @@ func classifies(h Harness, n notify.Notifier) error {
 		c.arrange()
 		err := n.Send(ctx, subjectOf("refused"), "text")
 		h.Heal()
+
 		if err == nil {
 			return fmt.Errorf("the far end %s: Send returned nil", c.name)
 		}
@@ -235,6 +236,7 @@ func hidesSecrets(h Harness, n notify.Notifier) error {
 		err := n.Send(ctx, subjectOf("secret"), "text")
 		cancel()
 		h.Heal()
+
 		for _, s := range h.Secrets {
 			for e := err; e != nil; e = errors.Unwrap(e) {
 				if strings.Contains(fmt.Sprintf("%v %+v %#v", e, e, e), s) {

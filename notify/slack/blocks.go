@@ -164,12 +164,14 @@ func (b *builder) body(body string) {
 			b.section(fmt.Sprintf("… truncated %d characters", width(rest)))
 			return
 		}
+
 		part, left := cut(rest, min(maxSection, room))
 		if left > 0 { // prefer the end of a line
 			if i := strings.LastIndexByte(part, '\n'); i > len(part)/2 {
 				part = part[:i+1]
 			}
 		}
+
 		rest = rest[len(part):]
 		if strings.TrimSpace(part) != "" { // Slack refuses a section of spaces
 			b.section(part)
@@ -195,6 +197,7 @@ func (b *builder) fields(list []notify.Field) {
 			long = append(long, f)
 			continue
 		}
+
 		name, _ := cut(clean(f.Name), 100)
 		room := min(maxField, maxSum-400-b.sum-n) - width(name) - 4
 		if room < 20 || len(b.blocks) >= maxBlocks-5 {
@@ -202,10 +205,12 @@ func (b *builder) fields(list []notify.Field) {
 			b.section(fmt.Sprintf("… %d more attributes", len(list)-i))
 			return
 		}
+
 		value, left := cut(clean(f.Value), min(room, 500))
 		if left > 0 {
 			value += "…"
 		}
+
 		entry := name + ":\n" + value
 		bl.Fields = append(bl.Fields, plain(entry))
 		n += width(entry)
@@ -240,10 +245,12 @@ func (b *builder) context(m notify.Message) {
 	if source, _ := cut(strings.Join(strings.Fields(clean(m.Source)), " "), 100); source != "" {
 		level += " from " + source
 	}
+
 	parts := []string{level, m.Time.UTC().Format("2006-01-02 15:04:05 UTC")}
 	if text := m.Repeats(); text != "" {
 		parts = append(parts, text)
 	}
+
 	for _, a := range m.Attachments {
 		name, _ := cut(strings.ReplaceAll(clean(a.Name), "\n", " "), 40)
 		parts = append(parts, fmt.Sprintf("attachment %s (%d bytes, not sent to Slack)", name, len(a.Data)))

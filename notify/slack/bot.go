@@ -244,6 +244,7 @@ func (b *Bot) call(ctx context.Context, method string, args any) (answer, *notif
 	if err != nil {
 		return answer{}, notify.NewError(method, err)
 	}
+
 	got, failed := b.poster.Do(ctx, post.Request{
 		Op: method, Address: b.s.BaseURL + "/" + method, Body: body,
 		Header: http.Header{"Content-Type": {contentType}, "Authorization": {"Bearer " + b.token.Reveal()}},

@@ -115,6 +115,7 @@ func (w *Webhook) post(ctx context.Context, p payload) *notify.Error {
 	if err != nil {
 		return notify.NewError("post", err)
 	}
+
 	a, failed := w.poster.Do(ctx, post.Request{
 		Op: "post", Address: w.address.String(), Header: http.Header{"Content-Type": {contentType}}, Body: body,
 	})
@@ -128,10 +129,12 @@ func (w *Webhook) post(ctx context.Context, p payload) *notify.Error {
 	if strings.TrimSpace(a.Body) == "ok" || a.Status == http.StatusNoContent && !w.slack {
 		return nil
 	}
+
 	said := readAnswer(a.Body)
 	if said.taken() {
 		return nil
 	}
+
 	// 200 with anything else comes from a proxy or a wrong address.
 	e := &notify.Error{Op: "post", Code: a.Status, Enhanced: said.code(), Reason: "answer is not that of a webhook: " + w.poster.Reason(a.Body)}
 	if e.Class = classOf(e.Enhanced, notify.ClassRejected); e.Class == notify.ClassThrottled {

@@ -108,6 +108,7 @@ const maxBytes = 4 << 20
 func newBody(o *Options) (*body, error) {
 	kind, _, err := mime.ParseMediaType(o.ContentType)
 	b := &body{json: o.ContentType == "" || err == nil && (strings.HasSuffix(kind, "/json") || strings.HasSuffix(kind, "+json"))}
+
 	values := o.Values
 	b.template, err = template.New("Body").Option("missingkey=zero").Funcs(template.FuncMap{
 		"json": toJSON, "cut": cut, "cutBytes": cutBytes,

@@ -64,6 +64,7 @@ func New(opts *Options) (*Client, error) {
 	for name, value := range c.o.Headers {
 		c.header.Set(name, value.Reveal())
 	}
+
 	c.poster = &post.Poster{
 		Client: post.Client(c.o.HTTPClient), Timeout: c.o.Timeout, Limit: &post.Limiter{Per: c.o.Rate, Burst: c.o.Burst},
 		Redactor: redact.New(c.Secrets()...), Service: c.address.Host,

@@ -80,6 +80,7 @@ func (p *Poster) Do(ctx context.Context, r Request) (Answer, *notify.Error) {
 	if err := p.Limit.Wait(ctx); err != nil {
 		return Answer{}, err
 	}
+
 	if r.Method == "" {
 		r.Method = http.MethodPost
 	}
@@ -93,6 +94,7 @@ func (p *Poster) Do(ctx context.Context, r Request) (Answer, *notify.Error) {
 	if err != nil {
 		return Answer{}, p.failure(ctx, r.Op, err)
 	}
+
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if closeErr := resp.Body.Close(); err == nil {
 		err = closeErr
