@@ -96,6 +96,7 @@ func (a *auditor) exposed(leaf *typed.Entry) {
 			case o.layer.kind != layerFlag && (o.layer.kind != layerEnv || o.layer.dotEnv != ""):
 				return
 			}
+
 			if told[where] {
 				return
 			}
@@ -167,12 +168,14 @@ func (a *auditor) address(text string, s *typed.Shape, key string, f *typed.Fiel
 	if !ok {
 		return
 	}
+
 	_, last, _ := cutLast(key, ".")
 	addr, literal := loopback.Address(host)
 	listens := host == "" || literal && addr.IsUnspecified() || f.Audit == "listen" || strings.Contains(last, "listen") || strings.Contains(last, "bind")
 	if !listens || loopback.Is(host) {
 		return
 	}
+
 	p := a.at(key)
 	p.Message, p.Hint = fmt.Sprintf("%q is reached by %s", text, reachedBy(host, addr)), "listen on 127.0.0.1 behind a proxy, or close the port to others"
 	a.add(p)

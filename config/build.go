@@ -48,6 +48,7 @@ func (b *builder) build(ctx context.Context) (*snapshot, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("config: load: %w", context.Cause(ctx))
 	}
+
 	b.defaultReferences()
 	b.resolveAll(ctx)
 	checkWritable(b.reading)
@@ -55,9 +56,11 @@ func (b *builder) build(ctx context.Context) (*snapshot, error) {
 	rv := reflect.New(b.schema.Type)
 	rv.Elem().Set(typed.Copy(b.engine.defaults, b.schema.Root.Shape))
 	b.section(b.schema.Root, rv.Elem())
+
 	problems := slices.Concat(b.problems, problemsOf(b.Mistakes), b.found)
 	problems = append(problems, b.validateTree(rv.Elem(), b.schema.Root.Shape, "", problems)...)
 	b.collectSecrets(rv.Elem(), b.schema.Root.Shape)
+
 	warnings := append(b.reading.warnings, problemsOf(b.Decoder.Warnings)...)
 	if more := len(warnings) - maxProblems; more > 0 {
 		more += b.MoreWarnings
@@ -186,6 +189,7 @@ func (b *builder) defaultReferences() {
 			for fv.Kind() == reflect.Pointer && !fv.IsNil() {
 				fv = fv.Elem()
 			}
+
 			switch {
 			case fv.Kind() == reflect.Pointer:
 			case child.Section:
@@ -225,6 +229,7 @@ func (b *builder) resolveAll(ctx context.Context) {
 			uses[n.Text] = append(uses[n.Text], use{n, key, s})
 			return
 		}
+
 		for i, item := range n.Items {
 			full := fmt.Sprintf("%s[%d]", key, i)
 			if n.Kind == doc.Map {
@@ -260,6 +265,7 @@ func (b *builder) resolveAll(ctx context.Context) {
 				skip(u.n)
 				continue
 			}
+
 			b.scrub.add(results[i].value)
 			u.n.Text, u.n.Plain = results[i].value, false
 			remark(u.n, func(o *origin) { o.ref, o.tainted = text, true })
@@ -409,12 +415,14 @@ func (b *builder) validateTree(rv reflect.Value, s *typed.Shape, key string, fou
 				copied.Validate = false
 				inner = &copied
 			}
+
 			full := key
 			if f.Name != "" {
 				full = doc.JoinKey(key, f.Name)
 			}
 			problems = append(problems, b.validateTree(rv.Field(f.Index), inner, full, found)...)
 		}
+
 		if s.Validate && rv.CanAddr() && rv.Addr().CanInterface() {
 			problems = append(problems, b.callValidate(rv, key, concerns(found, key), problems)...)
 		}
@@ -444,6 +452,7 @@ func (b *builder) callValidate(rv reflect.Value, key string, partly bool, inner 
 	if !ok {
 		return nil
 	}
+
 	panicked, err := validate(v)
 	if err == nil || panicked && partly {
 		return nil
@@ -483,6 +492,7 @@ func (b *builder) ofOptions(many tags.Mistakes, rt reflect.Type, key string, inn
 		if at == "" && m.Field != "" { // of a field that settings cannot hold
 			p.Message = m.Field + ": " + m.Text
 		}
+
 		known := func(p2 Problem) bool {
 			return p2.Key == p.Key && p2.Message != "required, but no layer sets it" || p2.Error() == p.Error()
 		}
@@ -519,6 +529,7 @@ func nodeAt(schema *typed.Schema, heads []*doc.Node, key string) *doc.Node {
 		if !ok || n == nil || rest != "" && rest[0] != '.' && rest[0] != '[' {
 			continue
 		}
+
 		for part := range strings.FieldsFuncSeq(rest, func(r rune) bool { return r == '.' || r == '[' || r == ']' }) {
 			next := n.Find(strings.Trim(part, `"`))
 			if i, err := strconv.Atoi(part); n.Kind == doc.List && err == nil && i < len(n.Items) {
@@ -555,17 +566,12 @@ func (b *builder) locate(key string) Problem {
 
 		at, n := doc.Name{}, l.root
 		for part := range strings.SplitSeq(key, ".") {
-			found := false
-			for j := range n.Names {
-				if n.Names[j].Text == part {
-					at, n, found = n.Names[j], n.Items[j], true
-					break
-				}
-			}
-			if !found {
+			i := slices.IndexFunc(n.Names, func(k doc.Name) bool { return k.Text == part })
+			if i < 0 {
 				n = nil
 				break
 			}
+			at, n = n.Names[i], n.Items[i]
 		}
 
 		if n != nil {

@@ -70,6 +70,7 @@ func command[T any](ctx context.Context, defaults T, args []string, stdout, stde
 	case "check":
 		flags.BoolVar(&strict, "strict", false, "report what others could use")
 	}
+
 	if name == "help" || name == "-h" || name == "-help" || name == "--help" {
 		fmt.Fprint(stdout, usage)
 		return ExitOK

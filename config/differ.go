@@ -197,6 +197,7 @@ func (d *differ) list(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, key str
 		if j := d.textOf(s, pairs, ov, nv, i); j >= 0 {
 			item, old = n.Items[j], ov.Index(j)
 		}
+
 		v, err := d.encode(s.Elem, item, old, nv.Index(i), fmt.Sprintf("%s[%d]", key, i))
 		if err != nil {
 			return nil, err
@@ -237,12 +238,14 @@ func (d *differ) structure(s *typed.Shape, n *doc.Node, ov, nv reflect.Value, ke
 		if isNone(nf) && !f.Tags.HasDefault {
 			continue // without its key it is none
 		}
+
 		var of reflect.Value
 		if ov.IsValid() {
 			if at, ok := typed.ReadPath(ov, f.Path); ok {
 				of = at
 			}
 		}
+
 		v, err := d.encode(f.Shape, item, of, nf, doc.JoinKey(key, k))
 		if err != nil {
 			return nil, err

@@ -78,9 +78,9 @@ func (e *engine) install(snap *snapshot) {
 		e.changes.push(old.rv, snap.rv)
 	}
 	e.mu.Unlock()
+
 	e.refs.prune(snap.references)
 	e.health.OK(reloadKey)
-
 	e.signal()
 }
 
@@ -160,6 +160,7 @@ func (e *engine) buildAtRest(ctx context.Context, expected []input) (*snapshot, 
 		if snap == nil {
 			return nil, err
 		}
+
 		joined := without(snap.inputs, expected)
 		if len(joined) > 0 || !consistent(expected, snap.inputs) {
 			return nil, &unsettledError{joined}

@@ -51,6 +51,7 @@ func newVariables(r *reading, s *sourceSpec) *variables {
 		prefix = r.opt.envPrefix()
 		environ, lines = readDotEnv(r, s.dotEnv)
 	}
+
 	v := &variables{
 		reading: r, prefix: prefix, values: map[string]string{},
 		layer: &layer{kind: layerEnv, name: prefix, dotEnv: s.dotEnv, lines: lines, flat: true, root: &doc.Node{Kind: doc.Map}},
@@ -63,6 +64,7 @@ func newVariables(r *reading, s *sourceSpec) *variables {
 			v.values[name] = value
 		}
 	}
+
 	v.links = serviceLinks(v.values)
 	return v
 }
@@ -86,6 +88,7 @@ func (v *variables) read() {
 			v.value(v.schema.Leaves[i], name)
 		}
 	}
+
 	if v.prefix != "" {
 		v.unknown()
 	}
@@ -98,6 +101,7 @@ func (v *variables) value(e *typed.Entry, name string) {
 	if v.names[name+fileSuffix] != nil { // a key of its own
 		path, indirect = "", false
 	}
+
 	service := v.links[name]
 	if stem, ok := strings.CutSuffix(name, "_PORT"); ok && direct && service == "" && isAddress(text) && isNumber(e.Shape) {
 		service = serviceName(stem)

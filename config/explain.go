@@ -180,9 +180,11 @@ func explainMap(e *typed.Entry, n *doc.Node, fv, dv reflect.Value) (out Explanat
 		if i := find(k); i >= 0 {
 			item = n.Items[i]
 		}
+
 		full := doc.JoinKey(e.Key, k)
 		entry := Entry{Key: full, Doc: e.Field.Doc, Origin: publicOrigin(item)}
 		entry.Value = display(fv.MapIndex(keys[k]), e.Shape.Elem, full, hidden(item))
+
 		if item != nil {
 			entry.Overrode = overridden(from(item).over, e.Shape.Elem, full)
 			if dv.IsValid() && dv.MapIndex(keys[k]).IsValid() {

@@ -55,6 +55,7 @@ func EnvExample[T any](defaults T, opts ...Option) (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	o, err := newOptions(opts)
 	if err != nil {
 		return "", err
@@ -104,6 +105,7 @@ func Doc[T any](defaults T) (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	var b strings.Builder
 	b.WriteString("| Key | Value | Default | Meaning |\n| --- | --- | --- | --- |\n")
 	cell := strings.NewReplacer("|", `\|`, "\n", " ", "<", "&lt;")
@@ -372,6 +374,7 @@ func jsonStruct(s *typed.Shape, seen []*typed.Shape) *doc.Node {
 		if f.Doc != "" {
 			p.Put(doc.Name{Text: "description"}, text(f.Doc))
 		}
+
 		if zero := reflect.New(f.Shape.Type).Elem(); f.Tags.HasDefault && !f.Shape.HoldsSecret() {
 			if v, err := tags.Parse(zero.Type(), f.Tags.Default); err == nil {
 				if value, err := typed.Encode(v, f.Shape); err == nil {
@@ -379,6 +382,7 @@ func jsonStruct(s *typed.Shape, seen []*typed.Shape) *doc.Node {
 				}
 			}
 		}
+
 		if f.Rules.Required {
 			required.Items = append(required.Items, text(k))
 		}

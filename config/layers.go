@@ -107,8 +107,8 @@ func (r *reading) ignores(name string, where Origin) bool {
 func (r *reading) file(kind layerKind, name string, s *sourceSpec) {
 	l := &layer{kind: kind, name: name, format: formatOf(name), fsys: s.fsys, writable: s.writable && kind == layerFile}
 	r.layers = append(r.layers, l)
-	data, err := []byte(nil), error(nil)
 
+	data, err := []byte(nil), error(nil)
 	if l.writable && r.replaced != nil {
 		data = r.replaced
 	} else {
@@ -281,6 +281,7 @@ func (r *reading) flags(s *sourceSpec) {
 		r.fail(Problem{Layer: "flag", Message: "the FlagSet is not parsed yet", Hint: "call its Parse before config.Load"})
 		return
 	}
+
 	byName := make(map[string]*typed.Entry, len(r.schema.Leaves))
 	for _, e := range r.schema.Leaves {
 		byName[flagName(e.Key)] = e

@@ -40,6 +40,7 @@ func findNamed(e *engine, op, key string, base *snapshot, rv reflect.Value) (*na
 			x.leaf, rest = l, after
 		}
 	}
+
 	if x.leaf == nil {
 		name, _, _ := strings.Cut(key, "[")
 		hint := cmp.Or(e.schema.Unreadable[key], typed.Nearest(name, typed.Keys(e.schema.ByKey)), "explain lists the keys")
@@ -72,6 +73,7 @@ func (e *engine) explainNamed(key string) (Entry, error) {
 	base := e.snapshot()
 	rv := reflect.New(e.schema.Type).Elem()
 	rv.Set(typed.Copy(base.rv.Elem(), e.schema.Root.Shape)) // as sections on the way are made
+
 	x, err := findNamed(e, "get", key, base, rv)
 	if err != nil {
 		return Entry{}, err
@@ -81,6 +83,7 @@ func (e *engine) explainNamed(key string) (Entry, error) {
 	if !at.IsValid() {
 		return Entry{}, unknownName("get", key, "it is not there")
 	}
+
 	n := base.heads[x.leaf.ID]
 	for _, part := range x.path {
 		i, item := doc.ItemOf(part)
@@ -112,6 +115,7 @@ func (x *named) set(text string) ([]doc.Change, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	if isReference(text) {
 		if !inFile {
 			return nil, fmt.Errorf("config: set %s: the file does not hold the list %s: set all of it", x.key, x.leaf.Key)
@@ -134,6 +138,7 @@ func (x *named) set(text string) ([]doc.Change, error) {
 	if !inFile || value == nil && !inList {
 		return nil, nil
 	}
+
 	if ref := from(n).ref; ref != "" {
 		return nil, refuse(ErrSecret, "set %s: its value is held at %s", x.key, showReference(ref))
 	}

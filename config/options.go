@@ -265,12 +265,13 @@ func newOptions(opts []Option) (*options, error) {
 	if o.refresh == 0 {
 		o.refresh = defaultRefresh
 	}
+
 	o.told = o.logger
 	if o.logger == nil {
 		o.logger = slog.New(slog.DiscardHandler)
 	}
-
 	o.logger = o.logger.With("component", "config")
+
 	if _, ok := o.resolvers["env"]; !ok {
 		o.resolvers["env"] = envResolver{o.environ}
 	}

@@ -147,8 +147,8 @@ func (c *references) get(ctx context.Context, resolvers map[string]Resolver, tex
 	out := make([]resolved, len(texts))
 	var asked []int
 	now := time.Now()
-	c.mu.Lock()
 
+	c.mu.Lock()
 	anew := map[string]bool{} // secrets of which all keys are asked for
 	for _, text := range texts {
 		ref, err := parseReference(text)
@@ -166,8 +166,8 @@ func (c *references) get(ctx context.Context, resolvers map[string]Resolver, tex
 		r := c.known[text]
 		out[i] = resolved{value: r.value, at: r.at, lease: r.lease}
 	}
-
 	c.mu.Unlock()
+
 	missing := make([]string, len(asked))
 	for j, i := range asked {
 		missing[j] = texts[i]
@@ -307,6 +307,7 @@ func (c *references) renewed(ctx context.Context, text string, r resolved) error
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	old := c.known[text]
+
 	if r.err != nil {
 		var s scrubber
 		for _, k := range c.known {
@@ -314,6 +315,7 @@ func (c *references) renewed(ctx context.Context, text string, r resolved) error
 		}
 		r.err = redact.New(s.secrets...).Error(r.err)
 	}
+
 	if r.err != nil && old != nil {
 		old.err = r.err
 		old.failed++
@@ -325,6 +327,7 @@ func (c *references) renewed(ctx context.Context, text string, r resolved) error
 		if old.lease > 0 && end.After(now) && end.Before(old.retryAt) {
 			old.retryAt = end
 		}
+
 		switch {
 		case r.local, gaveUp(ctx): // without a file or variable the reload fails, and tells
 		case old.lease > 0 && !end.After(now):
@@ -334,6 +337,7 @@ func (c *references) renewed(ctx context.Context, text string, r resolved) error
 		}
 		return r.err
 	}
+
 	if r.err == nil {
 		c.known[text] = &r
 		c.health.OK(referenceKey(text))
@@ -348,11 +352,13 @@ func (r *resolved) renewAt(every time.Duration) (at time.Time) {
 	if r.local {
 		return time.Time{} // files are followed, variables do not change
 	}
+
 	soonest := func(wait time.Duration) {
 		if t := r.at.Add(max(wait, minRenew)); at.IsZero() || t.Before(at) {
 			at = t
 		}
 	}
+
 	switch {
 	case r.lease > 0:
 		soonest(r.lease * 2 / 3)

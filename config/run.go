@@ -144,6 +144,7 @@ func (f *follower) begin() {
 func (f *follower) look(ctx context.Context) {
 	f.arm()
 	f.recheckAt = time.Time{}
+
 	now := time.Now()
 	found := current(mergeInputs(f.seen, f.joined))
 	if !f.outdated && consistent(f.seen, found) {
@@ -170,6 +171,7 @@ func (f *follower) look(ctx context.Context) {
 	if wait <= 0 && now.Sub(f.changedAt) < writerTime && f.anyWriter(found) {
 		wait = settleTime // no event tells when it closes the file
 	}
+
 	if wait > 0 {
 		f.recheckAt = now.Add(wait)
 		return

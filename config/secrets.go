@@ -35,6 +35,7 @@ func newSecretsFolder(r *reading, path string) *secretsFolder {
 func (f *secretsFolder) read() {
 	l := f.layer
 	f.layers = append(f.layers, l)
+
 	entries, err := os.ReadDir(l.name)
 	f.inputs = append(f.inputs, newInput(l.name, true, sumDir(entries, err)))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -88,6 +89,7 @@ func (f *secretsFolder) strange(name string) {
 	if f.ignores(name, Origin{Layer: string(layerSecrets), Name: full}) {
 		return
 	}
+
 	p := Problem{Kind: KindUnknown, Layer: l.describe() + "/" + name, Message: "the file is no key"}
 	info, err := os.Stat(full)
 	if err != nil {
@@ -113,11 +115,13 @@ func (f *secretsFolder) strange(name string) {
 		}
 	}
 	p.Hint = typed.NearMiss(secretFileKey(name), free)
+
 	for _, key := range typed.SortedKeys(f.schema.Unreadable) {
 		if secretFileKey(key) == secretFileKey(name) {
 			p.Hint = f.schema.Unreadable[key]
 		}
 	}
+
 	if p.Hint == "" || f.opt.lenient {
 		f.warnings = append(f.warnings, p)
 		return

@@ -114,6 +114,7 @@ func (u *updater) locked(ctx context.Context) (err error) {
 	if i < 0 {
 		return ErrNotWritable
 	}
+
 	u.source = &u.opt.sources[i]
 	u.path, err = filepath.EvalSymlinks(u.source.path) // a link stays one
 	if errors.Is(err, fs.ErrNotExist) {

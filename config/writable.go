@@ -27,10 +27,12 @@ func checkWritable(r *reading) {
 				continue
 			}
 			told[f.Path] = true
+
 			p := Problem{
 				Kind: KindInsecure, Layer: "file " + f.Path,
 				Message: fmt.Sprintf("everybody may write it (%s)", f.Mode), Hint: "chmod o-w " + f.Path,
 			}
+
 			if r.opt.refuseWritable {
 				r.fail(p)
 				continue

@@ -15,6 +15,7 @@ func hasWriter(path string) bool {
 		return false
 	}
 	defer func() { _ = f.Close() }() // a lease ends with its file
+
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return false

@@ -108,6 +108,7 @@ func (r *Resolver) read(ctx context.Context, path string) (*secretBundle, error)
 		if err == nil || !errors.As(err, &failed) || failed.StatusCode != http.StatusUnauthorized || challenged == 1 {
 			return &found, err
 		}
+
 		if named, err := r.challenge(header); err == nil {
 			resource = named
 		} else if resource == "" {

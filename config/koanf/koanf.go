@@ -54,6 +54,7 @@ func View[T any](store *config.Store[T]) func() *koanf.Koanf {
 	var mu sync.Mutex
 	var of *T
 	var view *koanf.Koanf
+
 	return func() *koanf.Koanf {
 		mu.Lock()
 		defer mu.Unlock()

@@ -110,6 +110,7 @@ func (v *server) call(ctx context.Context, op, method, path, query, token string
 			return nil, fmt.Errorf("vault: %s %s: %w", op, path, err)
 		}
 	}
+
 	target := v.address + "/v1/" + escapePath(path)
 	if query != "" {
 		target += "?" + query
@@ -121,6 +122,7 @@ func (v *server) call(ctx context.Context, op, method, path, query, token string
 		if err != nil {
 			return nil, err
 		}
+
 		req.Header.Set("X-Vault-Request", "true")
 		if token != "" {
 			req.Header.Set("X-Vault-Token", token)
@@ -161,6 +163,7 @@ func (e *Error) read(a caller.Answer) (*answer, error) {
 	case http.StatusServiceUnavailable:
 		e.Err = ErrSealed
 	}
+
 	e.Messages = append(out.Errors, out.Warnings...)
 	for i, m := range e.Messages { // Vault lists several causes on lines of their own
 		e.Messages[i] = strings.Join(strings.Fields(m), " ")

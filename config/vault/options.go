@@ -109,27 +109,30 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 
 	out.Address = strings.TrimSuffix(out.Address, "/")
+
 	methods := 0
 	for _, set := range []bool{!out.Token.IsZero(), out.TokenFile != "", out.AppRole.RoleID != "", out.Kubernetes.Role != ""} {
 		if set {
 			methods++
 		}
 	}
-
 	if methods != 1 {
 		bad("%d ways to log in are set, want exactly one of Token, TokenFile, AppRole.RoleID and Kubernetes.Role", methods)
 	}
 	if strings.ContainsAny(out.Token.Reveal(), "\r\n ") {
 		bad("Token holds white space")
 	}
+
 	options.Fill(&out)
 	for _, wrong := range backoff.Retry(out.Retry).Check("Retry") {
 		bad("%w", wrong)
 	}
+
 	if out.Logger == nil {
 		out.Logger = slog.New(slog.DiscardHandler)
 	}
 	out.Logger = out.Logger.With("component", "vault")
+
 	out.Client = safehttp.NewClient(out.Client, safehttp.Redirects{
 		Hosts: out.RedirectHosts, Setting: "RedirectHosts", AllowPlain: out.AllowPlainHTTP, Logger: out.Logger,
 	})

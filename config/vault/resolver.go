@@ -120,9 +120,11 @@ func (r *Resolver) exclusive(ctx context.Context, path string) (map[string]json.
 	case <-ctx.Done():
 		return nil, 0, fmt.Errorf("vault: read %s: %w", path, context.Cause(ctx))
 	}
+
 	values, left, err := r.read(ctx, path)
 	now := time.Now()
 	token := r.session.left(now)
+
 	r.mu.Lock()
 	r.expires = time.Time{}
 	if token > 0 {

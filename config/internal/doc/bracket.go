@@ -107,12 +107,14 @@ func takeApart(d *document, mark string, n *Node, x elements, patches []patch) b
 		split--
 	}
 	out.open = first[:split]
+
 	head := first[split:]
 	for i, begin := range x.begins {
 		end := closing
 		if i+1 < len(x.begins) {
 			end = x.begins[i+1]
 		}
+
 		gap := string(d.data[x.ends[i]:end])
 		comma, split := splitGap(gap, mark)
 		p := piece{body: d.cut(begin, x.ends[i], patches), tail: gap[:split], comma: comma, at: i, line: i}
@@ -120,10 +122,12 @@ func takeApart(d *document, mark string, n *Node, x elements, patches []patch) b
 		if i > 0 && !p.ownLine() {
 			p.line = out.pieces[i-1].line
 		}
+
 		if comma >= split {
 			p.comma = -1 // the comma begins a later line
 			gap = gap[:comma] + gap[comma+1:]
 		}
+
 		out.pieces = append(out.pieces, p)
 		head = gap[split:]
 		if i+1 == len(x.begins) {

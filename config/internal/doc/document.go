@@ -45,6 +45,7 @@ func (d *document) cut(from, to int, patches []patch) string {
 	if len(patches) == 0 {
 		return string(d.data[from:to])
 	}
+
 	var b strings.Builder
 	i := sort.Search(len(patches), func(i int) bool { return patches[i].from >= from })
 

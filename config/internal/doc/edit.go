@@ -92,6 +92,7 @@ func Edit(f Format, data []byte, changes []Change) ([]byte, []Note, error) {
 		}
 		want = next
 	}
+
 	want = e.dialect.wanted(was, want)
 	if Same(was, want) {
 		return data, nil, nil
@@ -121,6 +122,7 @@ func withChange(n *Node, path, rest []string, value *Node) (*Node, error) {
 	if len(rest) == 0 {
 		return value, nil
 	}
+
 	at := path[:len(path)-len(rest)]
 	if n != nil && n.Kind == List {
 		i, ok := ItemOf(rest[0])
@@ -139,6 +141,7 @@ func withChange(n *Node, path, rest []string, value *Node) (*Node, error) {
 		out.Kind = Map
 		out.Names, out.Items = slices.Clone(n.Names), slices.Clone(n.Items)
 	}
+
 	i := slices.IndexFunc(out.Names, func(k Name) bool { return k.Text == rest[0] })
 	var have *Node
 	if i >= 0 {
@@ -205,26 +208,14 @@ func Same(a, b *Node) bool {
 	if a == nil || b == nil || a.Kind != b.Kind || len(a.Items) != len(b.Items) {
 		return false
 	}
-	switch a.Kind {
-	case Text:
+
+	switch {
+	case a.Kind == Text:
 		return sameText(a, b)
-	case List:
-		for i, item := range a.Items {
-			if !Same(item, b.Items[i]) {
-				return false
-			}
-		}
-		return true
+	case a.Kind == List, slices.EqualFunc(a.Names, b.Names, func(x, y Name) bool { return x.Text == y.Text }):
+		return slices.EqualFunc(a.Items, b.Items, Same)
 	}
 
-	if slices.EqualFunc(a.Names, b.Names, func(x, y Name) bool { return x.Text == y.Text }) {
-		for i, item := range a.Items {
-			if !Same(item, b.Items[i]) {
-				return false
-			}
-		}
-		return true
-	}
 	find := b.Finder()
 	for i, k := range a.Names {
 		other := find(k.Text)
@@ -484,6 +475,7 @@ func PairNodes(old, want []*Node) []int {
 		p := fingerprint(item)
 		prints[p] = append(prints[p], j)
 	}
+
 	for i, item := range want {
 		order[i] = -1
 		p := fingerprint(item)

@@ -177,11 +177,13 @@ func (e *tomlEditor) table(old, want *Node, path []string) error {
 	if err != nil {
 		return err
 	}
+
 	for i := range old.Items {
 		if removed[i] {
 			e.remove(old.Items[i])
 		}
 	}
+
 	if added == nil {
 		return nil
 	}
@@ -198,6 +200,7 @@ func (e *tomlEditor) table(old, want *Node, path []string) error {
 			return err
 		}
 	}
+
 	for _, i := range tables {
 		full := append(tomlPath(path), added.Names[i].Text)
 		text, err := tomlTables(full, added.Items[i])
@@ -240,6 +243,7 @@ func (e *tomlEditor) remove(n *Node) {
 		first := k
 		for k++; k < len(lines) && lines[k] == lines[k-1]+1; k++ {
 		}
+
 		from, _ := e.block(lines[first])
 		_, to := e.block(lines[k-1])
 		l := e.layout.lines[lines[first]]
@@ -290,6 +294,7 @@ func (e *tomlEditor) insertKey(table *Node, name string, value *Node, path []str
 		indent := e.data[first : len(e.data)-len(bytes.TrimLeft(e.data[first:], " \t"))]
 		e.insertLines(nextLine(e.data, at.end), string(indent)+prefix+tomlKey(name)+" = "+text)
 	}
+
 	switch {
 	case after >= 0:
 		line(after, "")
@@ -350,10 +355,12 @@ func (e *tomlEditor) tables(old, want *Node, path []string) error {
 	if !sections(want) {
 		return refuse(path, "its items are tables, and what comes is not")
 	}
+
 	mark := len(e.patches)
 	if err := e.changePaired(old, want, order, path); err != nil {
 		return err
 	}
+
 	if inPlace(order, len(old.Items)) {
 		return nil
 	}
@@ -366,6 +373,7 @@ func (e *tomlEditor) tables(old, want *Node, path []string) error {
 	if !together {
 		return e.scatteredTables(slots, order, text, path)
 	}
+
 	patches := e.take(mark)
 	var fresh []string
 	for i, j := range order {
@@ -378,10 +386,12 @@ func (e *tomlEditor) tables(old, want *Node, path []string) error {
 		}
 		fresh = append(fresh, block)
 	}
+
 	spaced := len(slots) < 2
 	for i := 1; i < len(slots); i++ {
 		spaced = spaced || slots[i].near > slots[i-1].end
 	}
+
 	out := ""
 	if spaced {
 		out = e.spaceTables(slots, order, patches, fresh)
@@ -389,6 +399,7 @@ func (e *tomlEditor) tables(old, want *Node, path []string) error {
 		b := &blocks{document: e.document, pieces: slots, patches: patches}
 		out = b.join(order, func(i int) string { return fresh[i] })
 	}
+
 	first, last := slots[0].near, slots[len(slots)-1].end
 	if last == len(e.data) && e.data[last-1] != '\n' {
 		out = strings.TrimSuffix(out, e.eol)
@@ -425,6 +436,7 @@ func (e *tomlEditor) spaceTables(slots []blockPiece, order []int, patches []patc
 				block += e.eol
 			}
 		}
+
 		if text := out.String(); k > 0 && !strings.HasSuffix(text, e.eol+e.eol) {
 			out.WriteString(e.eol)
 		}
@@ -447,6 +459,7 @@ func (e *tomlEditor) slots(list *Node) (slots []blockPiece, together bool) {
 		from, _ := e.block(at[0])
 		end := nextLine(e.data, e.layout.lines[at[len(at)-1]].end)
 		s := blockPiece{near: from, begin: lineStart(e.data, e.layout.lines[at[0]].start), end: e.commentsBelow(end), float: from}
+
 		if i > 0 {
 			together = together && at[0] == last+1
 			s.float = slots[i-1].end
@@ -538,6 +551,7 @@ func tomlBody(path []string, n *Node) (string, error) {
 			tables.WriteString("\n\n" + text)
 			continue
 		}
+
 		text, err := tomlText(item)
 		if err != nil {
 			return "", err

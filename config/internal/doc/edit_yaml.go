@@ -35,6 +35,7 @@ func (l *yamlLayout) place(y *yaml.Node, n *Node, at spot, path []string) {
 	if y.Anchor != "" {
 		l.anchors[y.Anchor] = path
 	}
+
 	n.Start, n.End = l.start(y), -1
 	if n.lay.tagged && !isAbsent(y) {
 		n.Start = skipYAML(l.data, n.Start) // the value may stand below its anchor
@@ -84,9 +85,11 @@ func (l *yamlLayout) placeList(y *yaml.Node, n *Node, path []string) {
 	at := skipYAML(l.data, n.Start)
 	n.Start = at
 	n.lay.column = at - lineStart(l.data, at)
+
 	for i, item := range y.Content {
 		begin := l.dash(at, n.lay.column)
 		l.place(item, n.Items[i], spot{after: begin + 1, indent: n.lay.column}, append(path[:len(path):len(path)], IndexPart(i)))
+
 		end := n.Items[i].End
 		if n.Items[i].lay.absent && begin >= 0 {
 			end = begin + 1
@@ -511,6 +514,7 @@ func (e *yamlEditor) rebuildBlock(old *Node, x elements, order []int, fresh *Nod
 	patches := e.take(mark)
 	column := old.lay.column
 	inline := len(bytes.TrimSpace(e.data[lineStart(e.data, x.begins[0]):x.begins[0]])) > 0
+
 	pieces := make([]blockPiece, len(x.begins))
 	for i, begin := range x.begins {
 		p := &pieces[i]
@@ -528,6 +532,7 @@ func (e *yamlEditor) rebuildBlock(old *Node, x elements, order []int, fresh *Nod
 			p.float = pieces[i-1].end
 			p.near = max(p.float, e.commentsAbove(from, p.float))
 		}
+
 		p.begin = max(from, p.near)
 		if i == 0 && inline {
 			p.begin = begin
@@ -588,6 +593,7 @@ func (e *yamlEditor) replace(old, want *Node, path []string) error {
 		}
 		return refuse(path, "a tag or an anchor belongs to it")
 	}
+
 	after := lay.after
 	switch {
 	case lay.flow:
@@ -617,6 +623,7 @@ func (e *yamlEditor) replace(old, want *Node, path []string) error {
 		e.patch(nextLine(e.data, after), nextLine(e.data, old.End), "")
 		return nil
 	}
+
 	switch {
 	case lines != "" && inList:
 		end := max(after, old.End)

@@ -69,6 +69,7 @@ func yamlMistake(data []byte, err error) Mistake {
 		m.Line, m.Column = at(line, func(text []byte) int { return causeIn(message, text) })
 		m.Message = ownWords(message)
 	}
+
 	if m.Hint == "" {
 		m.Hint = yamlHint(message)
 	}
@@ -113,6 +114,7 @@ func noticedAt(data []byte, named int, message string) int {
 	if len(data) > maxBisected {
 		return named
 	}
+
 	lines := bytes.Split(data, []byte("\n"))
 	low, high := 0, len(lines)
 	for high-low > 1 {

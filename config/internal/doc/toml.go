@@ -42,6 +42,7 @@ func readTOML(data []byte, mark any, layout *tomlLayout) (root *Node, mistakes [
 	if m := crowdedTOML(data); m != nil {
 		return nil, []Mistake{*m}
 	}
+
 	r := &tomlReader{layout: layout, data: data, lines: newLineIndex(data), nodes: slab{mark: mark}, state: map[*Node]tomlState{}, index: map[*Node]map[string]int{}}
 	r.root = r.nodes.new(Map)
 	r.root.Line, r.root.Column, r.root.End = 1, 1, len(data)

@@ -234,6 +234,7 @@ func (r *yamlReader) scalar(n *Node, y *yaml.Node) {
 	if y.Style&yaml.TaggedStyle != 0 {
 		tagged = y.ShortTag()
 	}
+
 	switch {
 	case y.Style&yaml.DoubleQuotedStyle != 0:
 		n.Style = '"'
@@ -259,6 +260,7 @@ func (r *yamlReader) scalar(n *Node, y *yaml.Node) {
 		}
 		n.Text = string(raw)
 	}
+
 	if n.Plain && isYAMLNull(y.Value) {
 		n.Text = ""
 		return
@@ -302,6 +304,7 @@ func (r *yamlReader) mapping(n *Node, y *yaml.Node, key string, depth int, alias
 			merges = append(merges, v)
 			continue
 		}
+
 		full := "" // a single value needs none
 		if v.Kind != yaml.ScalarNode {
 			full = JoinKey(key, k.Value)
@@ -334,6 +337,7 @@ func (r *yamlReader) merge(n *Node, m *yaml.Node, key string, depth int) {
 			r.mistakes = note(r.mistakes, syntax(line, col, "a merge key (<<) that does not name a section", ""))
 			continue
 		}
+
 		merged, find := r.node(src, key, depth+1, true), n.Finder()
 		for i, k := range merged.Names { // no name is twice in one section
 			if find(k.Text) < 0 {

@@ -31,6 +31,7 @@ func FromMap(values map[string]any, rules AnyRules) (*doc.Node, error) {
 		if !rules.ForFile {
 			parts = strings.Split(k, ".")
 		}
+
 		for _, part := range parts[:len(parts)-1] {
 			next := at.Child(part)
 			if next == nil || next.Kind != doc.Map {
@@ -44,6 +45,7 @@ func FromMap(values map[string]any, rules AnyRules) (*doc.Node, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", k, err)
 		}
+
 		last := parts[len(parts)-1]
 		if have := at.Child(last); have != nil && have.Kind == doc.Map && v.Kind == doc.Map {
 			for i, k := range v.Names {

@@ -29,6 +29,7 @@ func Copy(rv reflect.Value, s *Shape) reflect.Value {
 
 	out := reflect.New(rv.Type()).Elem()
 	out.Set(rv)
+
 	switch s.Code {
 	case Pointer:
 		if !rv.IsNil() {
@@ -143,6 +144,7 @@ func (c copier) text(rv reflect.Value, depth int) reflect.Value {
 func (c copier) parts(rv reflect.Value, depth int) reflect.Value {
 	out := reflect.New(rv.Type()).Elem()
 	out.Set(rv)
+
 	switch rv.Kind() {
 	case reflect.Interface:
 		if !rv.IsNil() {
@@ -319,6 +321,7 @@ func ChangedNoKey(a, b reflect.Value, s *Shape) (name string) {
 	for _, f := range s.Struct.Fields {
 		byIndex[f.Index] = f
 	}
+
 	for i := range a.NumField() {
 		x, y := a.Field(i), b.Field(i)
 		if f := byIndex[i]; f != nil {

@@ -239,6 +239,7 @@ func (d *Decoder) structure(rv reflect.Value, s *Shape, n *doc.Node, key string)
 			d.Unknown(n, i, s, key, hint)
 			continue
 		}
+
 		fv := fieldByPath(rv, f.Path)
 		full := doc.JoinKey(key, k.Text)
 		if n.Items[i].Kind == doc.Null && !f.Shape.Nullable() {
@@ -367,6 +368,7 @@ func (d *Decoder) setEntry(rv reflect.Value, s *Shape, path []string, n *doc.Nod
 		d.note(Mistake{Node: n, Key: key, Got: path[0], Want: "as a key " + want, Hint: hint})
 		return false
 	}
+
 	if rv.IsNil() {
 		rv.Set(reflect.MakeMap(s.Type))
 	}
@@ -381,6 +383,7 @@ func (d *Decoder) setEntry(rv reflect.Value, s *Shape, path []string, n *doc.Nod
 	} else if s.Elem.Code == Struct {
 		Fill(ev, s.Elem)
 	}
+
 	ok := d.Set(ev, s.Elem, path[1:], n, key)
 	rv.SetMapIndex(kv, ev)
 	return ok

@@ -106,11 +106,13 @@ func withinMap(s *Shape, rv reflect.Value, name string) (path []string, at *Shap
 			return nil, nil, false // a slip in one of its keys, more likely than an entry with a dot
 		}
 	}
+
 	for i := range whole {
 		if i > 0 && strings.IndexByte(".[", whole[i]) >= 0 && try(whole[:i]) {
 			return path, at, true
 		}
 	}
+
 	ok = try(whole)
 	return path, at, ok
 }

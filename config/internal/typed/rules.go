@@ -51,6 +51,7 @@ func parseRules(tag reflect.StructTag, f *Field) (r Rules, errs []string) {
 		if !ok {
 			continue
 		}
+
 		b, err := parseBound(text, f.Shape)
 		if err != nil {
 			errs = append(errs, fmt.Sprintf("field %s: tag %s:%q: %v", f.GoName, side.name, text, err))

@@ -179,6 +179,7 @@ func (b *schemaBuilder) section(e *Entry, s *Shape, flat *Entry) {
 	}
 	b.stack = append(b.stack, s.Type)
 	defer func() { b.stack = b.stack[:len(b.stack)-1] }()
+
 	e.Children = make([]*Entry, 0, len(s.Struct.Fields))
 	for name, why := range s.Struct.Unreadable {
 		b.out.Unreadable[doc.JoinKey(flat.Key, name)] = why
@@ -189,6 +190,7 @@ func (b *schemaBuilder) section(e *Entry, s *Shape, flat *Entry) {
 		for inner.Code == Pointer {
 			inner, pointers = inner.Elem, pointers+1
 		}
+
 		child := b.entry()
 		*child = Entry{Key: flat.Key, Field: f, Index: f.Index, Shape: f.Shape, ID: len(b.out.Leaves)}
 		if f.Name != "" {
@@ -328,6 +330,7 @@ func (b *schemaBuilder) structShape(s *Shape) {
 		sf := rt.Field(i)
 		tag, tagged := sf.Tag.Lookup("koanf")
 		label, options, _ := strings.Cut(tag, ",")
+
 		if label == "-" || !sf.IsExported() && !sf.Anonymous {
 			continue
 		}
@@ -345,6 +348,7 @@ func (b *schemaBuilder) structShape(s *Shape) {
 		if f.Audit != "" && f.Audit != "token" && f.Audit != "listen" && f.Audit != "-" {
 			b.errs = append(b.errs, fmt.Sprintf("field %s: tag audit %q: want token, listen or -", f.GoName, f.Audit))
 		}
+
 		embedded := sf.Anonymous && label == "" || options == "squash"
 		inner := fs
 		for inner.Code == Pointer {
