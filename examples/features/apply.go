@@ -58,6 +58,7 @@ func readManifest(path string) (*manifest, error) {
 		}
 		return nil, err
 	}
+
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	var m manifest

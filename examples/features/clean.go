@@ -59,6 +59,7 @@ func clean(lots []tea.Lot, estates []tea.Estate) ([]sample, counts, error) {
 			continue // done
 		}
 		delete(last, l.ID)
+
 		c := contentOf(l)
 		if seen[c] {
 			n.copies++

@@ -53,6 +53,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	if !(*share > 0 && *share < 1) {
 		return fmt.Errorf("-test %g is not between 0 and 1", *share)
 	}
+
 	if *learned != "" {
 		var idle []string
 		flags.Visit(func(f *flag.Flag) {
@@ -73,9 +74,11 @@ func run(args []string, stdout, stderr io.Writer) error {
 		}
 		return err
 	}
+
 	if *learned != "" {
 		return apply(*learned, lots, estates, *out, stdout)
 	}
+
 	r, err := prepare(lots, estates, *share, *seed)
 	if err != nil {
 		return err

@@ -50,6 +50,7 @@ func fit(train []sample) (*pipeline, error) {
 	if len(train) < 10 {
 		return nil, fmt.Errorf("%d rows are too few to learn from", len(train))
 	}
+
 	p := &pipeline{}
 	for i, name := range numeric {
 		var there []float64
@@ -61,14 +62,17 @@ func fit(train []sample) (*pipeline, error) {
 		if len(there) == 0 {
 			return nil, fmt.Errorf("%s is missing in all rows", name)
 		}
+
 		slices.Sort(there)
 		q1, q3 := stat.Quantile(0.25, stat.LinInterp, there, nil), stat.Quantile(0.75, stat.LinInterp, there, nil)
 		s := scaling{Name: name, Low: q1 - fences*(q3-q1), High: q3 + fences*(q3-q1)}
 		if q1 == q3 { // most rows agree, so the range says nothing
 			s.Low, s.High = there[0], there[len(there)-1]
 		}
+
 		there = slices.DeleteFunc(there, func(v float64) bool { return !s.within(v) })
 		s.Median = stat.Quantile(0.5, stat.LinInterp, there, nil)
+
 		filled := make([]float64, len(train))
 		for j, t := range train {
 			filled[j] = t.numbers[i]
@@ -77,12 +81,14 @@ func fit(train []sample) (*pipeline, error) {
 				s.Flag = true
 			}
 		}
+
 		s.Mean, s.Deviation = stat.PopMeanStdDev(filled, nil)
 		if s.Deviation < 1e-12*max(1, math.Abs(s.Mean)) {
 			s.Deviation = 1 // a constant says nothing, and must not divide
 		}
 		p.Numeric = append(p.Numeric, s)
 	}
+
 	for i, name := range categorical {
 		e := encoding{Name: name}
 		for _, s := range train {
@@ -144,6 +150,7 @@ func (p *pipeline) transform(samples []sample) (*mat.Dense, error) {
 	if len(samples) == 0 {
 		return nil, errors.New("no rows to transform")
 	}
+
 	width := len(p.names())
 	m := mat.NewDense(len(samples), width, nil)
 	for i, s := range samples {
@@ -159,6 +166,7 @@ func (p *pipeline) transform(samples []sample) (*mat.Dense, error) {
 				row = append(row, missing)
 			}
 		}
+
 		for j, e := range p.Categorical {
 			for _, v := range e.Values {
 				hot := 0.0
@@ -168,6 +176,7 @@ func (p *pipeline) transform(samples []sample) (*mat.Dense, error) {
 				row = append(row, hot)
 			}
 		}
+
 		if len(row) != width { // append would have left the matrix
 			return nil, fmt.Errorf("row %d has %d features, not %d", i, len(row), width)
 		}

@@ -28,6 +28,7 @@ func plotShares(train []sample) ([]byte, error) {
 	if !(low < high) {
 		low, high = low-0.5, low+0.5 // all are equal
 	}
+
 	var yes, all [bins]int
 	for _, s := range train {
 		if v := s.numbers[aroma]; !math.IsNaN(v) {
@@ -38,16 +39,19 @@ func plotShares(train []sample) ([]byte, error) {
 			}
 		}
 	}
+
 	points := make(plotter.XYs, 0, bins)
 	for i := range bins {
 		if all[i] > 0 {
 			points = append(points, plotter.XY{X: low + (float64(i)+0.5)*(high-low)/bins, Y: 100 * float64(yes[i]) / float64(all[i])})
 		}
 	}
+
 	p := plot.New()
 	p.Title.Text = "Lots accepted, by aroma"
 	p.X.Label.Text, p.Y.Label.Text = "aroma", "accepted, %"
 	p.Y.Min, p.Y.Max = 0, 100
+
 	line, dots, err := plotter.NewLinePoints(points)
 	if err != nil {
 		return nil, fmt.Errorf("draw: %w", err)
@@ -55,6 +59,7 @@ func plotShares(train []sample) ([]byte, error) {
 	line.Color = color.RGBA{R: 0x1f, G: 0x6f, B: 0x54, A: 0xff}
 	dots.Color = line.Color
 	p.Add(plotter.NewGrid(), line, dots)
+
 	var b bytes.Buffer
 	w, err := p.WriterTo(6*vg.Inch, 4*vg.Inch, "svg")
 	if err != nil {

@@ -49,6 +49,7 @@ func demo(ctx context.Context, e env) (err error) {
 			return stopped(ctx, err)
 		}
 		_, _ = fmt.Fprintf(e.stdout, "fleet: %d jobs queued\n", done.Stored)
+
 		tick := time.NewTicker(100 * time.Millisecond)
 		defer tick.Stop()
 

@@ -51,12 +51,14 @@ func withHub(ctx context.Context, e env, also func(context.Context, running) err
 
 	starting, cancel := context.WithTimeoutCause(ctx, startWithin, fmt.Errorf("not within %v", startWithin))
 	defer cancel()
+
 	asker := patient.New(log)
 	nc, closeServer, err := connect(starting, s, asker)
 	if err != nil {
 		return stopped(ctx, err)
 	}
 	defer func() { nc.Close(); err = errors.Join(err, closeServer()) }()
+
 	q, err := queue.Create(starting, nc, queue.Options{
 		AckWait: s.Queue.AckWait, MaxDeliver: s.Queue.MaxDeliver, MaxAckPending: s.Queue.MaxAckPending, MaxJobs: s.Queue.MaxJobs, Replicas: s.NATS.Replicas,
 		PerSecond: s.Host.PerSecond, Burst: s.Host.Burst, JobTimeout: s.Queue.JobTimeout,
@@ -65,6 +67,7 @@ func withHub(ctx context.Context, e env, also func(context.Context, running) err
 	if err != nil {
 		return stopped(ctx, err)
 	}
+
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return err
@@ -73,18 +76,22 @@ func withHub(ctx context.Context, e env, also func(context.Context, running) err
 	if err != nil {
 		return stopped(ctx, err)
 	}
+
 	alerts, err := openAlerts(s, log)
 	if err != nil {
 		return err
 	}
+
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.Listen)
 	if err != nil {
 		return fmt.Errorf("page: %w (choose another address with -listen; port 0 takes a free one)", err)
 	}
+
 	hosts, err := s.hosts()
 	if err != nil {
 		return err
 	}
+
 	server := &http.Server{
 		Handler: hosts.Handler(page.NewHandler(page.Options{
 			Status: statusOf(q, members), Logger: log,
@@ -93,33 +100,39 @@ func withHub(ctx context.Context, e env, also func(context.Context, running) err
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+
 	at := "http://" + shown(listener.Addr().String())
 	_, _ = fmt.Fprintf(e.stdout, "fleet: page at %s, queue at %s (Ctrl-C ends it)\n", at, nc.ConnectedUrlRedacted())
 
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	group, ctx := errgroup.WithContext(ctx)
+
 	group.Go(func() error {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
 		return nil
 	})
+
 	group.Go(func() error {
 		<-ctx.Done()
 		stop, done := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer done()
 		return server.Shutdown(stop)
 	})
+
 	if alerts != nil {
 		group.Go(func() error { return alerts.Run(ctx) })
 		group.Go(func() error { return q.FollowDead(ctx, "notify", tell(alerts)) })
 	}
+
 	for i := range s.Workers {
 		own := s
 		own.Worker.Name = fmt.Sprintf("%s-%d", s.workerName(), i+1)
 		group.Go(func() error { return work(ctx, own, nc, asker) })
 	}
+
 	if also != nil {
 		group.Go(func() error {
 			err := also(ctx, running{queue: q, page: at})
@@ -127,6 +140,7 @@ func withHub(ctx context.Context, e env, also func(context.Context, running) err
 			return err
 		})
 	}
+
 	err = group.Wait()
 	if alerts != nil {
 		err = errors.Join(err, alerts.Close())

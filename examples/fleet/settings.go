@@ -145,6 +145,7 @@ func load(ctx context.Context, command string, args []string, stderr io.Writer) 
 	flags.SetOutput(io.Discard) // a list of all flags after a mistake hides what it is
 	file := flags.String("config", "", "settings `file`")
 	config.DefineFlags(flags, defaults())
+
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		flags.SetOutput(stderr)

@@ -28,9 +28,9 @@ func drain(ctx context.Context, dir, name string, sink logging.Sink, stdout, std
 	if err != nil {
 		return err
 	}
+
 	finished := make(chan struct{})
 	var shown sync.WaitGroup
-
 	if isTerminal(stdout) {
 		shown.Go(func() {
 			tick := time.NewTicker(200 * time.Millisecond)

@@ -29,6 +29,7 @@ func parseEvent(line []byte) (event, error) {
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
 		return event{}, errors.Join(errors.New("no JSON object"), err)
 	}
+
 	fields, err := parseFields(d)
 	if err != nil {
 		return event{}, err
@@ -81,6 +82,7 @@ func parseFields(d *json.Decoder) ([]slog.Attr, error) {
 		if err := d.Decode(&raw); err != nil {
 			return nil, err
 		}
+
 		value, err := parseValue(raw)
 		if err != nil {
 			return nil, err

@@ -125,6 +125,7 @@ func (f *follower) list() error {
 	if err != nil {
 		return err
 	}
+
 	f.listed = time.Now()
 	before := slices.Clone(f.files)
 	active := f.actives(entries)
@@ -155,6 +156,7 @@ func (f *follower) list() error {
 			continue // it is told when it has its turn
 		}
 	}
+
 	if f.once {
 		for _, p := range f.files {
 			p.final = true
@@ -189,6 +191,7 @@ func (f *follower) actives(entries []fs.DirEntry) []*part {
 			found = append(found, p)
 			continue
 		}
+
 		p := f.files[at]
 		p.name = e.Name()
 		if info.Size() < p.read { // somebody emptied it
@@ -220,6 +223,7 @@ func (f *follower) sealed(entries []fs.DirEntry, active []*part) []*part {
 		if f.known[e.Name()] {
 			continue
 		}
+
 		info, err := os.Lstat(filepath.Join(f.dir, e.Name()))
 		if err != nil {
 			f.tell(e.Name(), errMissed)
@@ -237,6 +241,7 @@ func (f *follower) sealed(entries []fs.DirEntry, active []*part) []*part {
 			}
 		}
 		p.name, p.sealed, p.final = e.Name(), true, true
+
 		if at, ok := sealedAt(m[2]); p.file == nil && ok && at.Before(f.since) {
 			continue
 		}
@@ -266,6 +271,7 @@ func (f *follower) openPart(p *part) error {
 	if err != nil {
 		return cause(err)
 	}
+
 	info, err := file.Stat()
 	if err == nil && !info.Mode().IsRegular() {
 		err = errNoFile
@@ -314,6 +320,7 @@ func onlyLog(dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	var found []string
 	for _, e := range entries {
 		name := e.Name()
@@ -324,6 +331,7 @@ func onlyLog(dir string) (string, error) {
 		} else {
 			continue
 		}
+
 		if !slices.Contains(found, name) {
 			found = append(found, name)
 		}

@@ -178,12 +178,13 @@ func requeue(path, log string) (n int, err error) {
 		return 0, err
 	}
 	defer in.Close()
+
 	out, err := logging.OpenFile(&logging.FileOptions{Path: log, MaxTotalBytes: -1})
 	if err != nil {
 		return 0, err
 	}
-
 	defer func() { err = errors.Join(err, out.Close()) }()
+
 	for r := bufio.NewReader(in); ; n++ {
 		text, err := r.ReadBytes('\n')
 		if len(text) == 0 && errors.Is(err, io.EOF) {
@@ -192,6 +193,7 @@ func requeue(path, log string) (n int, err error) {
 		if err != nil && !errors.Is(err, io.EOF) {
 			return n, err
 		}
+
 		var entry struct {
 			Line *string `json:"line"`
 		}

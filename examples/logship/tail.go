@@ -26,6 +26,7 @@ func tail(ctx context.Context, args []string, stdout, stderr io.Writer) (err err
 	follow := flags.Bool("f", false, "go on with what is written from now on")
 	raw := flags.Bool("raw", false, "show lines as they were written, in JSON")
 	color := flags.String("color", "auto", "auto: on a terminal unless NO_COLOR is set; always or never")
+
 	var show filter
 	flags.Func("level", "show `debug, info, warn or error` and what is above", func(s string) error {
 		level, err := parseLevel(s)
@@ -48,6 +49,7 @@ func tail(ctx context.Context, args []string, stdout, stderr io.Writer) (err err
 		show.text, err = regexp.Compile(s)
 		return err
 	})
+
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -60,6 +62,7 @@ func tail(ctx context.Context, args []string, stdout, stderr io.Writer) (err err
 			return err
 		}
 	}
+
 	colored := *color == "always" || *color == "auto" && isTerminal(stdout) && os.Getenv("NO_COLOR") == ""
 	if *color != "auto" && *color != "always" && *color != "never" {
 		return fmt.Errorf("-color %q is none of auto, always and never", *color)
@@ -70,6 +73,7 @@ func tail(ctx context.Context, args []string, stdout, stderr io.Writer) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
+
 	f := &follower{dir: *dir, name: *name, since: show.since, once: !*follow, tell: func(file string, err error) {
 		_, _ = fmt.Fprintf(stderr, "logship: %s: %v\n", file, err)
 	}}
@@ -122,6 +126,7 @@ func (p *printer) print(ctx context.Context, show *filter, line []byte) error {
 	if show.text != nil && !show.text.Match(line) {
 		return nil
 	}
+
 	var e event
 	var noEvent error
 	if !p.raw || show.needsEvent() {
@@ -141,6 +146,7 @@ func (p *printer) print(ctx context.Context, show *filter, line []byte) error {
 	if err := p.printDay(e.time); err != nil {
 		return err
 	}
+
 	r := slog.NewRecord(e.time.Local(), e.level, e.message, 0)
 	r.AddAttrs(e.attrs...)
 	return p.handler(e.component).Handle(ctx, r)

@@ -128,6 +128,7 @@ func (b Blocks) Observe(meter metric.Meter) error {
 		if instruments[f.name] != nil {
 			continue // the same for another receiver
 		}
+
 		var one metric.Float64Observable
 		var err error
 		if f.counter {

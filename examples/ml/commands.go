@@ -80,18 +80,22 @@ func serveWhile(ctx context.Context, s Settings, log *slog.Logger, work func(ctx
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
+
 	models, err := serving.Open(ctx, s.Name, s.base(), log)
 	if err != nil {
 		return err
 	}
+
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.Listen)
 	if err != nil {
 		return fmt.Errorf("serve: %w (choose another address with -listen; port 0 takes a free one)", err)
 	}
+
 	server := &http.Server{
 		Handler: hosts.Handler(models.Handler()), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	served, polled := make(chan error, 1), make(chan error, 1)

@@ -33,15 +33,18 @@ var commands = map[string]func(context.Context, Settings, io.Writer, *slog.Logge
 func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+
 	name := ""
 	if len(args) > 0 {
 		name = args[0]
 	}
+
 	command, ok := commands[name]
 	if !ok {
 		_, _ = fmt.Fprintf(stderr, "ml: %q is no command: there are demo, train, serve and ask; ml demo -help lists the flags\n", name)
 		return 2
 	}
+
 	settings, err := load(ctx, name, args[1:], stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -50,6 +53,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintln(stderr, "ml:", err)
 		return 2
 	}
+
 	log := slog.New(slog.NewTextHandler(stderr, nil))
 	if err := command(ctx, settings, stdout, log); err != nil && !errors.Is(err, context.Canceled) {
 		_, _ = fmt.Fprintln(stderr, "ml:", err)

@@ -52,6 +52,7 @@ func load(ctx context.Context, command string, args []string, stderr io.Writer) 
 	flags := flag.NewFlagSet("ml "+command, flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // a list of all flags after a mistake hides what it is
 	config.DefineFlags(flags, defaults())
+
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		flags.SetOutput(stderr)
@@ -60,9 +61,11 @@ func load(ctx context.Context, command string, args []string, stderr io.Writer) 
 	case err != nil:
 		return Settings{}, fmt.Errorf("%w (ml %s -help lists the flags)", err, command)
 	}
+
 	if flags.NArg() > 0 {
 		return Settings{}, fmt.Errorf("%q: there are flags alone, see -help", flags.Arg(0))
 	}
+
 	store, err := config.Load(ctx, defaults(), config.Env("ML"), config.Flags(flags))
 	if err != nil {
 		return Settings{}, err

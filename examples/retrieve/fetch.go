@@ -58,6 +58,7 @@ func retrieve(ctx context.Context, client *scrape.Client, start *url.URL, book *
 	if err != nil {
 		return err
 	}
+
 	left := &scrape.CrawlOptions{Workers: 1, MaxPages: max(1, maxPages-len(seen))}
 	if err := client.Crawl(ctx, []scrape.Request{{URL: first.String()}}, left, func(v *scrape.Visit) error {
 		p, err := read(v, next)
@@ -87,16 +88,20 @@ func read(v *scrape.Visit, path string) (page, error) {
 	if v.Err != nil {
 		return page{}, v.Err
 	}
+
 	res := v.Response
 	if res.StatusCode != http.StatusOK {
 		return page{}, fmt.Errorf("%s: the server answered %s", res.Request.URL.Redacted(), strings.TrimSpace(res.Status+" "+res.Header.Get("Location")))
 	}
+
 	d, err := extract.Open(res.Body, extract.Source{URL: res.Request.URL, ContentType: res.Header.Get("Content-Type")})
 	if err != nil {
 		return page{}, err
 	}
+
 	p := page{Path: path}
 	p.Total, _ = strconv.Atoi(d.Find(tea.TotalMark).AttrOr(tea.TotalAttr, "")) // 0 if it does not say
+
 	next := tea.NextPage
 	var problems []error
 	if d.Find(tea.ListLink).Length() > 0 { // the first page
@@ -113,9 +118,11 @@ func read(v *scrape.Visit, path string) (page, error) {
 		}
 		p.Lots, problems = lots.Items, lots.Problems
 	}
+
 	for _, e := range problems {
 		p.Problems = append(p.Problems, asProblem(e))
 	}
+
 	// Links leads to the page's own host alone, so the path says all.
 	if links := d.Links(next); v.NoFollow() && len(links) > 0 {
 		p.Stop = path + " asks robots not to follow its links"

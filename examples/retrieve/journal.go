@@ -44,6 +44,7 @@ func openJournal(dir, site string, fresh bool) (j *journal, err error) {
 	} else if !ok || !inPlace(f) {
 		return nil, fmt.Errorf("another retrieve is at work in %s", dir)
 	}
+
 	if fresh {
 		if err := f.Truncate(0); err != nil {
 			return nil, err

@@ -61,6 +61,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+
 	if flags.NArg() > 0 {
 		return fmt.Errorf("what is %q? all settings are flags", flags.Arg(0))
 	}
@@ -79,10 +80,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		defer func() { err = errors.Join(err, stop()) }()
 		*address, *direct = site, true
 	}
+
 	start, err := url.Parse(*address)
 	if err != nil || start.Host == "" {
 		return fmt.Errorf("-url %q is no address such as https://tea.example/", *address)
 	}
+
 	opts := &scrape.Options{Logger: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	switch {
 	case *socks != "":
@@ -92,6 +95,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	default:
 		return errors.New("say how to go there: -socks 127.0.0.1:9050 through Tor, or -direct from this machine's own address")
 	}
+
 	opts.HostLimit.PerSecond = *rate
 	if ip, err := netip.ParseAddr(start.Hostname()); err == nil && ip.IsLoopback() {
 		// Only what was asked for: no other private address may be fetched, even
@@ -99,6 +103,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		opts.Allow = []netip.Prefix{netip.PrefixFrom(ip, ip.BitLen())}
 		opts.HostLimit.PerSecond = -1 // nobody is spared there but ourselves
 	}
+
 	client, err := scrape.New(ctx, opts)
 	if err != nil {
 		return err
@@ -113,6 +118,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if n := len(book.pages); n > 0 {
 		fmt.Fprintf(stderr, "retrieve: going on after %d pages\n", n)
 	}
+
 	begin := time.Now()
 	bar := newProgress(stdout)
 	err = retrieve(ctx, client, start, book, bar)
@@ -120,6 +126,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if err != nil {
 		return err
 	}
+
 	return finish(book, *out, *maxBad, *incomplete, time.Since(begin), stdout)
 }
 

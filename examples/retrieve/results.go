@@ -83,6 +83,7 @@ func missing(pages []page) string {
 // are worth less than those of an earlier run are not written.
 func finish(book *journal, dir string, maxBad float64, incomplete bool, took time.Duration, stdout io.Writer) error {
 	var lots []tea.Lot
+
 	var estates []tea.Estate
 	var problems []problem
 	for _, p := range book.pages {
@@ -90,6 +91,7 @@ func finish(book *journal, dir string, maxBad float64, incomplete bool, took tim
 		estates = append(estates, p.Estates...)
 		problems = append(problems, p.Problems...)
 	}
+
 	bad := badRows(problems)
 	all := len(lots) + len(estates) + bad
 	share := 100 * float64(bad) / float64(max(1, all))
@@ -104,12 +106,14 @@ func finish(book *journal, dir string, maxBad float64, incomplete bool, took tim
 			fmt.Fprintf(stdout, "there were %d lots in %s before, now there are %d\n", before, dir, len(lots))
 		}
 	}
+
 	if err := errors.Join(writeTable(dir, "problems", problems), book.remove()); err != nil {
 		return err
 	}
 
 	fmt.Fprintf(stdout, "%d lots and %d estates of %d pages in %v, %.0f rows/s; %d rows could not be read\n",
 		len(lots), len(estates), len(book.pages), took.Round(time.Millisecond), float64(all)/took.Seconds(), bad)
+
 	for i, p := range problems {
 		if i == 3 {
 			fmt.Fprintf(stdout, "  … all are in %s\n", filepath.Join(dir, "problems.csv"))
@@ -117,6 +121,7 @@ func finish(book *journal, dir string, maxBad float64, incomplete bool, took tim
 		}
 		fmt.Fprintf(stdout, "  %s:%d:%d: row %d: %s %q: %s\n", p.URL, p.Line, p.Column, p.Row, p.Field, p.Text, p.Error)
 	}
+
 	switch {
 	case share > maxBad:
 		return fmt.Errorf("%.1f %% of the rows could not be read, more than -max-bad %g, so lots and estates are not written: has the site's markup changed?", share, maxBad)

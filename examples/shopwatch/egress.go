@@ -30,6 +30,7 @@ func openEgress(ctx context.Context, cfg settings.Settings, demoSite bool, logge
 	direct := func(why string) *egress {
 		return &egress{Egress: scrape.Direct(), direct: why, close: func() error { return nil }}
 	}
+
 	switch {
 	case demoSite:
 		return direct("the demo shop is on this machine, where Tor does not lead; a real site.url is fetched through Tor only"), nil
@@ -44,6 +45,7 @@ func openEgress(ctx context.Context, cfg settings.Settings, demoSite bool, logge
 	if err := options.Validate(); err != nil {
 		return nil, err
 	}
+
 	if cfg.Tor.Start {
 		t := &lateTor{
 			open: func(ctx context.Context) (*tor.Tor, error) { return tor.Start(ctx, &options) },
@@ -51,6 +53,7 @@ func openEgress(ctx context.Context, cfg settings.Settings, demoSite bool, logge
 		}
 		return &egress{Egress: t, fallsBack: fallsBack, run: t.run, close: t.close}, nil
 	}
+
 	options.DisableStartCheck = true // it is looked for when it is needed
 	t, err := tor.Dial(ctx, &options)
 	if err != nil {

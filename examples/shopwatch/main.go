@@ -64,6 +64,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintf(stderr, "service: %q is no command: there is config (check, explain, get, set, schema, env, docs), and -help lists the flags\n", flags.Arg(0))
 		return 2
 	}
+
 	store, err := settings.Load(ctx, flags, opts, shipped)
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, "service:", err)
@@ -72,6 +73,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 		return 1
 	}
+
 	if opts.HealthCheck {
 		return probe(ctx, store.Get().Listen, stdout, stderr)
 	}
@@ -96,6 +98,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 			os.Exit(1)
 		})
 	})
+
 	if err := s.run(ctx); err != nil {
 		_, _ = fmt.Fprintln(stderr, "service:", err)
 		if !waits(err) {

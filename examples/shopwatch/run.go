@@ -71,6 +71,7 @@ func (s *service) run(ctx context.Context) error {
 	if s.profiling != nil {
 		profiling = start(ctx, "profiling", failed, s.profiling.Run)
 	}
+
 	serving := start(ctx, "server", failed, func(context.Context) error { return s.server.Serve() })
 	following := start(ctx, "config", failed, s.settings.Run)
 	reloading := start(ctx, "reload", failed, s.reload)
@@ -86,6 +87,7 @@ func (s *service) run(ctx context.Context) error {
 		s.log.ErrorContext(ctx, "a part of the service ended", "error", err)
 		errs = append(errs, err)
 	}
+
 	bound := s.settings.Get().ShutdownTimeout
 	s.server.Stopping()
 	errs = append(errs, watching.end(), reloading.end(), refreshing.end(), following.end(), checking.end())

@@ -177,6 +177,7 @@ func (a *assembly) openScrape(ctx context.Context) (err error) {
 	if a.demoSite {
 		options.Allow = append(options.Allow, netip.MustParsePrefix("127.0.0.1/32"))
 	}
+
 	if a.scrape, err = scrape.New(ctx, &options); err != nil {
 		return err
 	}
@@ -216,12 +217,14 @@ func (a *assembly) openServer(ctx context.Context) error {
 	if a.auth, err = openAuth(a.cfg, a.sources, page, a.history.Logouts(), a.logger("auth")); err != nil {
 		return err
 	}
+
 	a.health = health.New(a.checks(a.lines), health.Options{Logger: a.logger("health")})
 	a.sources.Auth, a.sources.Health = a.auth, a.health
 	hosts, err := a.cfg.Hosts()
 	if err != nil {
 		return err
 	}
+
 	a.server = server.New(listener, server.Options{
 		Page: page, Hosts: hosts, Auth: a.auth, Trigger: a.watcher.Trigger, Status: a.sources.Report, Health: a.health, History: a.history,
 		Metrics: a.sources.WriteMetrics, Logger: a.logger("server"), Access: a.logger("access"),

@@ -86,6 +86,7 @@ func links(doc *goquery.Document, selector string, base *url.URL, host string) [
 		if !ok {
 			return
 		}
+
 		link, err := resolve(base, href)
 		if err != nil || seen[link] {
 			return
@@ -110,10 +111,12 @@ func decode(raw []byte, contentType string) ([]byte, error) {
 			return nil, fmt.Errorf("%w: the server says %s", ErrNotHTML, shorten(media))
 		}
 	}
+
 	encoding, name, certain := charset.DetermineEncoding(raw, contentType)
 	if !certain && utf8.Valid(raw) { // it looks at the start alone
 		encoding, name = unicode.UTF8, "utf-8"
 	}
+
 	// Every other letter of UTF-16 is a zero, as in what is no text.
 	if sniffed := http.DetectContentType(raw); len(raw) > 0 && !strings.HasPrefix(sniffed, "text/") && !strings.HasPrefix(name, "utf-16") {
 		return nil, fmt.Errorf("%w: the bytes look like %s", ErrNotHTML, sniffed)

@@ -122,6 +122,7 @@ func splitAmount(text string) (number, before, after string) {
 	if first < 0 {
 		return "", text, ""
 	}
+
 	// ".50" has no digit before the point; that of "Fr.50" ends a word.
 	if first > 0 && isPoint(runes[first-1]) && (first == 1 || !unicode.IsLetter(runes[first-2])) {
 		first--
@@ -193,6 +194,7 @@ func parseCents(number string, three bool) (int64, error) {
 	if strings.Trim(fraction[min(2, len(fraction)):], "0") != "" {
 		return 0, fmt.Errorf("%w: finer than hundredths", ErrPrice)
 	}
+
 	hundredths, err := strconv.ParseInt((fraction + "00")[:2], 10, 64)
 	if err != nil {
 		return 0, fmt.Errorf("%w: bad decimals", ErrPrice)
@@ -301,6 +303,7 @@ func (n *names) read(word string) error {
 
 	sign := []rune(word[i:])[0]
 	letters, after := word[:i], word[i+len(string(sign)):]
+
 	if next := strings.IndexFunc(after, isSign); next >= 0 {
 		// Two signs in one word, as "€$": each by itself.
 		if err := n.read(word[:len(word)-len(after)]); err != nil {
@@ -308,6 +311,7 @@ func (n *names) read(word string) error {
 		}
 		return n.read(after)
 	}
+
 	if code, ok := signs[sign]; ok {
 		n.found = append(n.found, code)
 		return nil

@@ -217,6 +217,7 @@ func span(n *html.Node, key string) int {
 		if end := strings.IndexFunc(digits, func(r rune) bool { return r < '0' || r > '9' }); end >= 0 {
 			digits = digits[:end]
 		}
+
 		v, err := strconv.Atoi(digits)
 		switch {
 		case err == nil:

@@ -92,6 +92,7 @@ func WriteCSV[T any](w io.Writer, items []T) error {
 	if err != nil {
 		return err
 	}
+
 	out := csv.NewWriter(w)
 	record := make([]string, len(cols))
 	for i, c := range cols {
@@ -108,6 +109,7 @@ func WriteCSV[T any](w io.Writer, items []T) error {
 				return fmt.Errorf("rows: item %d: %s: %w", n+1, c.name, err)
 			}
 		}
+
 		if len(record) == 1 && record[0] == "" {
 			// A line without anything would be no row.
 			out.Flush()
@@ -120,6 +122,7 @@ func WriteCSV[T any](w io.Writer, items []T) error {
 			return err
 		}
 	}
+
 	out.Flush()
 	return out.Error()
 }
@@ -193,6 +196,7 @@ func WriteJSONLines[T any](w io.Writer, items []T) error {
 	if err != nil {
 		return err
 	}
+
 	b := bufio.NewWriter(w)
 	enc := json.NewEncoder(b)
 	enc.SetEscapeHTML(false)

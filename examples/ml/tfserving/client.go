@@ -65,6 +65,7 @@ func (m Model) path() (string, error) {
 	case m.Version != 0 && m.Label != "":
 		return "", fmt.Errorf("version %d and label %q: give one of them", m.Version, m.Label)
 	}
+
 	path := "v1/models/" + url.PathEscape(m.Name)
 	if m.Version != 0 {
 		path += "/versions/" + strconv.FormatInt(m.Version, 10)
@@ -163,6 +164,7 @@ func (c *Client) Classify(ctx context.Context, m Model, e Examples) ([][]Score, 
 			out[i] = append(out[i], s)
 		}
 	}
+
 	if len(out) != len(e.Examples) {
 		return nil, unexpected("classify", m, "%d results for %d examples", len(out), len(e.Examples))
 	}
@@ -197,6 +199,7 @@ func (c *Client) Status(ctx context.Context, m Model) ([]VersionStatus, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	list, _ := value.([]any)
 	out := make([]VersionStatus, len(list))
 	for i, item := range list {
@@ -212,6 +215,7 @@ func (c *Client) Status(ctx context.Context, m Model) ([]VersionStatus, error) {
 		out[i].Code, _ = status["error_code"].(string)
 		out[i].Message, _ = status["error_message"].(string)
 	}
+
 	return out, nil
 }
 
@@ -236,10 +240,12 @@ func (c *Client) call(ctx context.Context, m Model, verb string, body map[string
 	if op == "" {
 		op = "status"
 	}
+
 	path, err := m.path()
 	if err != nil {
 		return nil, fmt.Errorf("tfserving: %s: %w", op, err)
 	}
+
 	method, content := http.MethodGet, []byte(nil)
 	switch {
 	case body != nil:
@@ -250,6 +256,7 @@ func (c *Client) call(ctx context.Context, m Model, verb string, body map[string
 	case verb != "":
 		path += "/" + verb
 	}
+
 	// JoinPath would read the %2F of a name as a slash.
 	address := strings.TrimSuffix(c.base.String(), "/") + "/" + path
 	req, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(content))
@@ -259,11 +266,13 @@ func (c *Client) call(ctx context.Context, m Model, verb string, body map[string
 	if content != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+
 	res, err := c.http.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("tfserving: %s %s: %w", op, m.Name, err)
 	}
 	defer func() { _ = res.Body.Close() }()
+
 	var reader io.Reader = res.Body
 	if c.most > 0 {
 		reader = io.LimitReader(res.Body, c.most+1)
@@ -275,6 +284,7 @@ func (c *Client) call(ctx context.Context, m Model, verb string, body map[string
 	if c.most > 0 && int64(len(text)) > c.most {
 		return nil, fmt.Errorf("tfserving: %s %s: the answer is larger than %d bytes: raise MaxBytes, or ask for less at a time", op, m.Name, c.most)
 	}
+
 	value, decodeErr := decode(text)
 	object, _ := value.(map[string]any)
 	if message, failed := object["error"].(string); failed || res.StatusCode/100 != 2 {
@@ -284,6 +294,7 @@ func (c *Client) call(ctx context.Context, m Model, verb string, body map[string
 		kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
 		return nil, unexpected(op, m, "%v (content type %q)", decodeErr, kind)
 	}
+
 	for _, key := range keys {
 		if key == "" {
 			return value, nil

@@ -31,12 +31,14 @@ func appendValue(buf *bytes.Buffer, v reflect.Value, depth int) error {
 	if depth > maxDepth {
 		return fmt.Errorf("the value is nested deeper than %d", maxDepth)
 	}
+
 	for v.Kind() == reflect.Interface || v.Kind() == reflect.Pointer {
 		if v.IsNil() {
 			return errors.New("nil is no value of a tensor")
 		}
 		v = v.Elem()
 	}
+
 	switch v.Kind() {
 	case reflect.Bool:
 		buf.WriteString(strconv.FormatBool(v.Bool()))
@@ -142,6 +144,7 @@ func markWords(text []byte) []byte {
 	if !bytes.Contains(text, []byte("NaN")) && !bytes.Contains(text, []byte("Infinity")) {
 		return text
 	}
+
 	out := make([]byte, 0, len(text)+64)
 	for i := 0; i < len(text); {
 		if text[i] == '"' { // skip strings
@@ -157,6 +160,7 @@ func markWords(text []byte) []byte {
 			i = end
 			continue
 		}
+
 		found := ""
 		for w := range words {
 			if bytes.HasPrefix(text[i:], []byte(w)) {

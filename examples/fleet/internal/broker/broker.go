@@ -66,6 +66,7 @@ func StartServer(ctx context.Context, opts ServerOptions) (*Server, error) {
 	if port == 0 {
 		port = server.RANDOM_PORT
 	}
+
 	// Whoever may write the folder may plant jobs and results.
 	if err := safefile.MakeDir(opts.Dir, safefile.Policy{Shared: opts.Shared, OptOut: "data_shared"}); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
@@ -174,10 +175,10 @@ func Dial(ctx context.Context, opts DialOptions) (*nats.Conn, error) {
 	if opts.Credentials != "" {
 		options = append(options, nats.UserCredentials(opts.Credentials))
 	}
-
 	if opts.CA != "" {
 		options = append(options, nats.RootCAs(opts.CA))
 	}
+
 	nc, err := nats.Connect(opts.URL, options...)
 	if err != nil {
 		// The address may hold a password, and what cannot be read is quoted.
@@ -190,14 +191,17 @@ func Dial(ctx context.Context, opts DialOptions) (*nats.Conn, error) {
 		if why := refused.Load(); last == nil && why != nil {
 			last = *why
 		}
+
 		if !told && time.Now().After(patience) {
 			log.WarnContext(ctx, "no server answers yet; waiting for it", "error", last)
 			told = true
 		}
+
 		if errors.Is(last, nats.ErrAuthorization) || errors.Is(last, nats.ErrAuthExpired) {
 			nc.Close()
 			return nil, fmt.Errorf("broker: connect: %w (set nats.token or nats.credentials as the server asks for)", last)
 		}
+
 		select {
 		case <-ctx.Done():
 			nc.Close()

@@ -146,12 +146,14 @@ func (l *Limiter) Wait(ctx context.Context, name string) error {
 func (l *Limiter) Take(ctx context.Context, name string, patience time.Duration) (rest time.Duration, err error) {
 	h := l.use(name)
 	defer l.leave(name, h)
+
 	patience = max(patience, ahead)
 	before := h.waiting.Add(1) - 1
 	defer h.waiting.Add(-1)
 	if before > int64(patience/l.every)+l.burst {
 		return l.lineUp(h, time.Duration(before)*l.every), nil
 	}
+
 	select {
 	case h.gate <- struct{}{}:
 	case <-ctx.Done():
@@ -292,6 +294,7 @@ const raceWait = time.Millisecond
 func (l *Limiter) reserve(ctx context.Context, name string, n int64) ([]time.Time, time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
+
 	e, key, revision, now, err := l.read(ctx, name)
 	if err != nil {
 		return nil, 0, err
@@ -304,6 +307,7 @@ func (l *Limiter) reserve(ctx context.Context, name string, n int64) ([]time.Tim
 	if wait > 0 {
 		return nil, max(wait, 2*raceWait), nil
 	}
+
 	done, err := l.write(ctx, key, entry{Host: name, Next: next}, revision)
 	if err != nil {
 		return nil, 0, err

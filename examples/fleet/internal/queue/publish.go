@@ -40,6 +40,7 @@ func (q *Queue) Publish(ctx context.Context, jobs iter.Seq2[Job, error]) (Publis
 		if err != nil {
 			return total, errors.Join(q.publishAll(ctx, batch, &total), err)
 		}
+
 		data, err := json.Marshal(job)
 		if err != nil {
 			return total, fmt.Errorf("queue: publish %s: %w", job.ID, err)
@@ -93,6 +94,7 @@ func (q *Queue) publishAll(ctx context.Context, batch []*nats.Msg, total *Publis
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
+
 		room, err := q.room(ctx, len(batch))
 		if err != nil {
 			return err
@@ -107,6 +109,7 @@ func (q *Queue) publishAll(ctx context.Context, batch []*nats.Msg, total *Publis
 				break // the connection is away
 			}
 		}
+
 		var missing []*nats.Msg
 		var passed, failed error
 		for i, msg := range batch {
@@ -133,6 +136,7 @@ func (q *Queue) publishAll(ctx context.Context, batch []*nats.Msg, total *Publis
 				return context.Cause(ctx)
 			}
 		}
+
 		batch = missing
 		if failed != nil {
 			return failed

@@ -145,10 +145,12 @@ func Create(ctx context.Context, nc *nats.Conn, opts Options, asker *patient.Ask
 	if err != nil {
 		return nil, err
 	}
+
 	asker = patient.Or(asker)
 	if err := checkServer(ctx, nc, asker.Logger()); err != nil {
 		return nil, err
 	}
+
 	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(asyncTimeout))
 	if err != nil {
 		return nil, fmt.Errorf("queue: create: %w", err)

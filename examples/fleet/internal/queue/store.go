@@ -363,6 +363,7 @@ func (q *Queue) each(ctx context.Context, s jetstream.Stream, from uint64) iter.
 			if md.Sequence.Stream > info.State.LastSeq {
 				return
 			}
+
 			raw := &jetstream.RawStreamMsg{Subject: msg.Subject(), Sequence: md.Sequence.Stream, Header: msg.Headers(), Data: msg.Data(), Time: md.Timestamp}
 			if !yield(raw, nil) || md.NumPending == 0 {
 				return

@@ -188,6 +188,7 @@ func (w *Worker) loop(ctx, jobs context.Context) {
 		if errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) {
 			continue // nothing to do
 		}
+
 		failures++
 		w.queue.asker.Failed(ctx, "ask for jobs", err)
 		select {
@@ -205,11 +206,13 @@ func (w *Worker) handle(ctx context.Context, msg jetstream.Msg) {
 		w.unsettled(ctx, "", err)
 		return
 	}
+
 	job, err := decodeJob(msg.Data())
 	if err != nil {
 		w.giveUp(ctx, msg, md, Job{ID: "unknown"}, err.Error(), 0)
 		return
 	}
+
 	// What it was tried before it rested, and how often it was given out since
 	// and never heard of again: that counts, as the job may kill its workers.
 	tries, _ := strconv.Atoi(msg.Headers().Get(triesHeader)) // of our own making
@@ -219,8 +222,10 @@ func (w *Worker) handle(ctx context.Context, msg jetstream.Msg) {
 		w.giveUp(ctx, msg, md, job, reason, tries)
 		return
 	}
+
 	stop := w.keep(msg)
 	defer stop()
+
 	if job.replaces() {
 		// The result that is there is to be replaced.
 	} else if known, err := w.queue.settled(ctx, job.ID); err != nil {
@@ -232,6 +237,7 @@ func (w *Worker) handle(ctx context.Context, msg jetstream.Msg) {
 		}
 		return
 	}
+
 	rest, err := w.turn(ctx, job)
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -250,11 +256,13 @@ func (w *Worker) handle(ctx context.Context, msg jetstream.Msg) {
 		w.rest(ctx, msg, md, job, tries, late.For)
 		return
 	}
+
 	tries++
 	if err != nil {
 		w.failed(ctx, msg, md, job, tries, err)
 		return
 	}
+
 	first, err := w.queue.keepResult(ctx, job, md.Sequence.Stream, page, w.opts.Name)
 	if err != nil {
 		if patient.Final(err) && ctx.Err() == nil {
@@ -264,11 +272,13 @@ func (w *Worker) handle(ctx context.Context, msg jetstream.Msg) {
 		w.unsettled(ctx, job.ID, err)
 		return
 	}
+
 	if first {
 		w.done.Add(1)
 	} else {
 		w.repeats.Add(1)
 	}
+
 	if w.scheduleNext(ctx, msg, md, job) {
 		w.acknowledge(ctx, msg, job.ID)
 	}

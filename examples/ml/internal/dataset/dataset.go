@@ -59,6 +59,7 @@ func (d *Data) Majority() (class string, share float64, err error) {
 	for _, y := range d.Train.Y {
 		counts[y]++
 	}
+
 	most := 0
 	for i, n := range counts {
 		if n > counts[most] {

@@ -28,6 +28,7 @@ func (m *Model) Save(base string) (version int, err error) {
 	if err := os.MkdirAll(base, 0o755); err != nil {
 		return 0, fmt.Errorf("model: save: %w", err)
 	}
+
 	scratch, err := os.MkdirTemp(base, ".saving-")
 	if err != nil {
 		return 0, fmt.Errorf("model: save: %w", err)
@@ -37,6 +38,7 @@ func (m *Model) Save(base string) (version int, err error) {
 			err = errors.Join(err, os.RemoveAll(scratch))
 		}
 	}()
+
 	checkpoint, err := checkpoints.Build(m.vars).Dir(scratch).Keep(1).Done()
 	if err != nil {
 		return 0, fmt.Errorf("model: save: %w", err)
@@ -44,6 +46,7 @@ func (m *Model) Save(base string) (version int, err error) {
 	if err := checkpoint.Save(); err != nil {
 		return 0, fmt.Errorf("model: save: %w", err)
 	}
+
 	spec, err := json.MarshalIndent(m.spec, "", "  ")
 	if err != nil {
 		return 0, fmt.Errorf("model: save: %w", err)
@@ -54,6 +57,7 @@ func (m *Model) Save(base string) (version int, err error) {
 	if err := os.Chmod(scratch, 0o755); err != nil {
 		return 0, fmt.Errorf("model: save: %w", err)
 	}
+
 	versions, err := Versions(base)
 	if err != nil {
 		return 0, err
@@ -61,6 +65,7 @@ func (m *Model) Save(base string) (version int, err error) {
 	if len(versions) > 0 {
 		version = versions[len(versions)-1]
 	}
+
 	for {
 		version++
 		err := os.Rename(scratch, filepath.Join(base, strconv.Itoa(version)))
@@ -102,6 +107,7 @@ func Open(dir string) (*Model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("model: open: %w: %w", ErrNoModel, err)
 	}
+
 	var spec Spec
 	if err := json.Unmarshal(text, &spec); err != nil {
 		return nil, fmt.Errorf("model: open %s: %w: %w", path, ErrNoModel, err)
@@ -109,6 +115,7 @@ func Open(dir string) (*Model, error) {
 	if err := spec.check(); err != nil {
 		return nil, fmt.Errorf("model: open %s: %w: %w", path, ErrNoModel, err)
 	}
+
 	backend, err := newBackend()
 	if err != nil {
 		return nil, err
@@ -117,6 +124,7 @@ func Open(dir string) (*Model, error) {
 	if _, err := checkpoints.Load(vars).Dir(dir).Immediate().Done(); err != nil {
 		return nil, fmt.Errorf("model: open %s: %w: %w", dir, ErrNoModel, err)
 	}
+
 	m, err := newModel(backend, spec, vars)
 	if err != nil {
 		return nil, fmt.Errorf("model: open %s: %w: %w", dir, ErrNoModel, err)

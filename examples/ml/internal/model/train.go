@@ -80,14 +80,17 @@ func Train(ctx context.Context, data *dataset.Data, opts Options) (*Model, error
 	if err := errors.Join(err, spec.check()); err != nil {
 		return nil, fmt.Errorf("model: train: %w", err)
 	}
+
 	backend, err := newBackend()
 	if err != nil {
 		return nil, err
 	}
+
 	labels := make([][]int32, data.Train.Len())
 	for i, y := range data.Train.Y {
 		labels[i] = []int32{y}
 	}
+
 	batches, err := datasets.InMemoryFromData(backend, "train", []any{data.Train.X}, []any{labels})
 	if err != nil {
 		return nil, fmt.Errorf("model: train: %w", err)
@@ -102,6 +105,7 @@ func Train(ctx context.Context, data *dataset.Data, opts Options) (*Model, error
 	network := func(ctx *mlcontext.Context, _ any, in []*graph.Node) []*graph.Node {
 		return []*graph.Node{spec.logits(ctx, in[0])}
 	}
+
 	trainer := train.NewTrainer(backend, vars, network, losses.SparseCategoricalCrossEntropyLogits, optimizers.Adam().Done(), nil, nil)
 	loop := train.NewLoop(trainer)
 	loop.OnStep("stop", 0, func(*train.Loop, []*tensors.Tensor) error { return context.Cause(ctx) })
@@ -109,11 +113,13 @@ func Train(ctx context.Context, data *dataset.Data, opts Options) (*Model, error
 		opts.Logger.InfoContext(ctx, "training", "step", l.LoopStep+1, "of", opts.Steps, "loss", metrics[0].Value())
 		return nil
 	})
+
 	if _, err := loop.RunSteps(batches, opts.Steps); err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause // gomlx's text is a stack
 		}
 		return nil, fmt.Errorf("model: train: %w", err)
 	}
+
 	return newModel(backend, spec, vars)
 }

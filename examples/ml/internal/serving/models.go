@@ -64,6 +64,7 @@ func (m *Models) refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	old := *m.versions.Load()
 	next := map[int]*model.Model{}
 	for _, v := range found {
@@ -83,6 +84,7 @@ func (m *Models) refresh(ctx context.Context) error {
 		next[v] = loaded
 		m.log.InfoContext(ctx, "version loaded", "model", m.name, "version", v)
 	}
+
 	if len(next) == 0 && len(old) > 0 {
 		return errors.New("serving: no version is left: those in memory are kept")
 	}

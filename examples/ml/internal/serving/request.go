@@ -22,9 +22,11 @@ func predict(m *model.Model, body []byte) (any, error) {
 	if err := decode(body, &request); err != nil {
 		return nil, err
 	}
+
 	if s := request.Signature; s != "" && s != predictSignature {
 		return nil, failf(http.StatusBadRequest, "Serving signature key %q not found: use %q or leave it out", s, predictSignature)
 	}
+
 	spec := m.Spec()
 	switch {
 	case request.Instances != nil && request.Inputs != nil:
@@ -58,6 +60,7 @@ func predict(m *model.Model, body []byte) (any, error) {
 		}
 		return map[string]any{"outputs": p}, nil
 	}
+
 	return nil, failf(http.StatusBadRequest, "Missing 'inputs' or 'instances' key: send {\"instances\": [[…%d numbers…], …]}", len(spec.Features))
 }
 
@@ -67,6 +70,7 @@ func instances(raw json.RawMessage, spec model.Spec) ([][]float32, error) {
 	if err := decode(raw, &value); err != nil {
 		return nil, err
 	}
+
 	list, ok := value.([]any)
 	if !ok {
 		return nil, failf(http.StatusBadRequest, "instances is no list: send [[…%d numbers…], …]", len(spec.Features))
@@ -100,6 +104,7 @@ func tensor(value any, spec model.Spec, where string) ([][]float32, error) {
 	if !ok || len(list) == 0 {
 		return nil, failf(http.StatusBadRequest, "%s is no list, or an empty one: send [[…%d numbers…], …]", where, len(spec.Features))
 	}
+
 	rows := make([][]float32, len(list))
 	for i, item := range list {
 		values, ok := item.([]any)
@@ -109,6 +114,7 @@ func tensor(value any, spec model.Spec, where string) ([][]float32, error) {
 		if len(values) != len(spec.Features) {
 			return nil, failf(http.StatusBadRequest, "%s[%d] has %d values: the model has %d features, see /metadata", where, i, len(values), len(spec.Features))
 		}
+
 		rows[i] = make([]float32, len(values))
 		for j, v := range values {
 			f, ok := number(v)
@@ -142,6 +148,7 @@ func classify(m *model.Model, body []byte) (any, error) {
 	if len(request.Examples) == 0 {
 		return nil, failf(http.StatusBadRequest, "examples is missing or empty: send {\"examples\": [{\"feature\": value, …}, …]}")
 	}
+
 	spec := m.Spec()
 	rows := make([][]float32, len(request.Examples))
 	for i, example := range request.Examples {
@@ -157,6 +164,7 @@ func classify(m *model.Model, body []byte) (any, error) {
 			case !here:
 				return nil, failf(http.StatusBadRequest, "examples[%d] lacks %q: the model has %d features, see /metadata", i, name, len(spec.Features))
 			}
+
 			if list, ok := v.([]any); ok && len(list) == 1 {
 				v = list[0]
 			}
@@ -166,21 +174,25 @@ func classify(m *model.Model, body []byte) (any, error) {
 			}
 			row[j] = f
 		}
+
 		if known := len(spec.Features); len(example)+len(request.Context) != known {
 			return nil, failf(http.StatusBadRequest, "examples[%d] has %d features with the context's: the model has %d, see /metadata", i, len(example)+len(request.Context), known)
 		}
 		rows[i] = row
 	}
+
 	p, err := ask(m, rows)
 	if err != nil {
 		return nil, err
 	}
+
 	results := make([][][2]any, len(p))
 	for i := range p {
 		for j, class := range spec.Classes {
 			results[i] = append(results[i], [2]any{class, p[i][j]})
 		}
 	}
+
 	// The reference says "result", its example and the server say "results".
 	return map[string]any{"results": results}, nil
 }

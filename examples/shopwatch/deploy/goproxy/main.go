@@ -39,6 +39,7 @@ func run(args []string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+
 	cache, err := goEnv(ctx, "GOMODCACHE")
 	if err != nil {
 		return err
@@ -47,10 +48,12 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
+
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
+
 	server := &http.Server{
 		Handler:           safehttp.ThisMachine().Handler(http.FileServer(http.Dir(filepath.Join(cache, "cache", "download")))),
 		ReadHeaderTimeout: 10 * time.Second,
@@ -62,10 +65,12 @@ func run(args []string) error {
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 30 * time.Second
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+
 	// After | the next one is asked whatever the reason, also where the engine
 	// is on another machine, and loopback with it.
 	cmd.Env = append(os.Environ(), fmt.Sprintf("GOPROXY=http://%s|%s", listener.Addr(), before))
 	err = cmd.Run()
+
 	if closed := server.Close(); closed != nil {
 		err = errors.Join(err, closed)
 	}

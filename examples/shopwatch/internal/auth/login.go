@@ -211,7 +211,6 @@ func (a *Auth) callback(w http.ResponseWriter, r *http.Request) {
 	a.counts.logins.Add(1)
 	a.opts.Logger.InfoContext(r.Context(), "logged in", "subject", session.Subject)
 	w.Header().Set("Cache-Control", "no-store")
-
 	relative.Redirect(w, r, "")
 }
 
@@ -224,6 +223,7 @@ func (a *Auth) exchange(ctx context.Context, code string, x attempt) (session, e
 	if err != nil {
 		return session{}, err
 	}
+
 	ctx, cancel := context.WithTimeout(oidc.ClientContext(ctx, a.provider.client), loginTimeout)
 	defer cancel()
 	answer, err := a.oauth(at).Exchange(ctx, code, oauth2.VerifierOption(x.Verifier))
@@ -236,10 +236,12 @@ func (a *Auth) exchange(ctx context.Context, code string, x attempt) (session, e
 		}
 		return session{}, fmt.Errorf("%w: %s", ErrUnavailable, short(err.Error()))
 	}
+
 	raw, _ := answer.Extra("id_token").(string)
 	if raw == "" {
 		return session{}, errors.New("the provider sent no ID token")
 	}
+
 	token, err := a.verify(ctx, keys, raw, a.opts.ClientID)
 	if err != nil {
 		return session{}, err
@@ -247,6 +249,7 @@ func (a *Auth) exchange(ctx context.Context, code string, x attempt) (session, e
 	if subtle.ConstantTimeCompare([]byte(token.Nonce), []byte(x.Nonce)) != 1 {
 		return session{}, errors.New("the ID token belongs to another sign-in")
 	}
+
 	var c person
 	if err := token.Claims(&c); err != nil {
 		return session{}, err
@@ -254,6 +257,7 @@ func (a *Auth) exchange(ctx context.Context, code string, x attempt) (session, e
 	if c.Party != "" && c.Party != a.opts.ClientID || c.Party == "" && len(token.Audience) > 1 {
 		return session{}, errors.New("the ID token was issued to another client")
 	}
+
 	if c.Email == "" || c.Name == "" {
 		if err := c.complete(ctx, at, answer, token.Subject); err != nil {
 			a.opts.Logger.InfoContext(ctx, "the provider tells no more of the person", "subject", token.Subject, "error", err)

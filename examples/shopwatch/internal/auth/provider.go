@@ -137,6 +137,7 @@ func (p *provider) discover(ctx context.Context) error {
 	if err := keys.refresh(ctx); err != nil {
 		return err
 	}
+
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.endpoint, p.keys = at, keys

@@ -78,6 +78,7 @@ func newSessions(c Config, store Logouts) (*sessions, error) {
 		material = make([]byte, 32)
 		_, _ = rand.Read(material) // it never fails
 	}
+
 	key, err := hkdf.Key(sha256.New, material, nil, fmt.Sprintf("svcblocks shopwatch: cookies of %q at %q", c.ClientID, c.Issuer), 32)
 	if err != nil {
 		return nil, err
@@ -90,6 +91,7 @@ func newSessions(c Config, store Logouts) (*sessions, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	s := &sessions{aead: aead, store: store, lasts: c.Session, ended: map[string]time.Time{}}
 	if store == nil {
 		return s, nil
@@ -99,6 +101,7 @@ func newSessions(c Config, store Logouts) (*sessions, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the sessions that ended: %w", err)
 	}
+
 	for id, until := range known {
 		text, all := strings.CutPrefix(id, allEnded)
 		if !all {

@@ -126,13 +126,16 @@ func (a *Auth) verifyToken(ctx context.Context, raw, scope string) (User, error)
 	if err != nil {
 		return User{}, err
 	}
+
 	if len(raw) > maxToken {
 		return User{}, invalid("it is too long", nil)
 	}
+
 	sig, err := jose.ParseSignedCompact(raw, algorithms)
 	if err != nil {
 		return User{}, invalid("it is no JWT signed with a public key", err)
 	}
+
 	// An ID token or a logout token is no access token (RFC 8725 §3.11).
 	// Providers from before RFC 9068 write JWT, or nothing.
 	switch typ, _ := sig.Signatures[0].Header.ExtraHeaders[jose.HeaderType].(string); strings.ToLower(typ) {
@@ -140,14 +143,17 @@ func (a *Auth) verifyToken(ctx context.Context, raw, scope string) (User, error)
 	default:
 		return User{}, invalid("its type is not that of an access token", nil)
 	}
+
 	token, err := a.verify(ctx, keys, raw, a.opts.Audience)
 	if err != nil {
 		return User{}, err
 	}
+
 	var c tokenClaims
 	if err := token.Claims(&c); err != nil {
 		return User{}, invalid("its claims cannot be read", err)
 	}
+
 	switch other := c.notAccess(); {
 	case other != "":
 		return User{}, invalid(other, nil)

@@ -61,8 +61,8 @@ func quantize(counts map[color.RGBA]int, n int) (color.Palette, map[color.RGBA]u
 			return cmp.Or(value(a, channel)-value(b, channel), value(a, 0)-value(b, 0), value(a, 1)-value(b, 1), value(a, 2)-value(b, 2))
 		}
 	}
-
 	slices.SortFunc(all, order(0)) // maps have no order; the picture shall be the same each time
+
 	// spread returns the widest channel of a box and how urgent its division is.
 	spread := func(box []entry) (channel, width int) {
 		for c := range 3 {
@@ -88,6 +88,7 @@ func quantize(counts map[color.RGBA]int, n int) (color.Palette, map[color.RGBA]u
 		if widest < 0 {
 			break
 		}
+
 		box := boxes[widest]
 		slices.SortFunc(box, order(channel))
 		half := (value(box[0], channel) + value(box[len(box)-1], channel)) / 2

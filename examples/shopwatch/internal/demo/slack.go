@@ -136,12 +136,14 @@ func (r *SlackReceiver) take(w http.ResponseWriter, req *http.Request) (status i
 		r.stats.Refused++
 		return status, word, 0
 	}
+
 	switch {
 	case req.URL.Path != r.path:
 		return refuse(http.StatusNotFound, "no_service")
 	case req.Method != http.MethodPost:
 		return refuse(http.StatusMethodNotAllowed, "method_not_allowed")
 	}
+
 	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, r.opts.MaxBytes))
 	if err != nil {
 		return refuse(statusOf(err), "invalid_payload")
@@ -153,6 +155,7 @@ func (r *SlackReceiver) take(w http.ResponseWriter, req *http.Request) (status i
 		}
 		body = []byte(form.Get("payload"))
 	}
+
 	var p payload
 	if err := json.Unmarshal(body, &p); err != nil {
 		return refuse(http.StatusBadRequest, "invalid_payload")
@@ -275,6 +278,7 @@ func (p *payload) flatten() (title, text string) {
 			lines = append(lines, s)
 		}
 	}
+
 	for _, b := range p.Blocks {
 		if b.Type == "header" && title == "" {
 			title = unescape(b.Text.Text)

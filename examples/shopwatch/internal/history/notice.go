@@ -117,6 +117,7 @@ func (s *Store) Pending() ([]Notice, error) {
 			if err != nil {
 				return fmt.Errorf("notice of run %d: %w", rec.Run, err)
 			}
+
 			n := Notice{ID: noticeID(run, rec.Kind), Kind: rec.Kind, Run: run}
 			if rec.Kind == ChangesFound {
 				if n.Changes, err = changes(tx, rec.Run); err != nil {

@@ -67,6 +67,7 @@ func (s *Store) Items(maxPoints int) ([]Item, error) {
 			if err := json.Unmarshal(v, &rec); err != nil {
 				return fmt.Errorf("item %s: %w", k, err)
 			}
+
 			item := Item{Item: rec.Item, FirstSeen: rec.FirstSeen, LastSeen: rec.LastSeen, Gone: rec.Gone}
 			var err error
 			if item.Points, err = lastPoints(points, k, maxPoints); err != nil {

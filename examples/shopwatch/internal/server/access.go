@@ -68,6 +68,7 @@ func (s *Server) access(next http.Handler) http.Handler {
 			}
 			took := time.Since(start)
 			s.counts.note(q.route, r.Method, rec.status, took)
+
 			attrs := []slog.Attr{
 				slog.String("method", cut(r.Method, 16)), slog.String("route", q.route), slog.String("path", cut(r.URL.Path, 256)),
 				slog.Int("status", rec.status), slog.Int64("bytes", rec.bytes), slog.Duration("duration", took),

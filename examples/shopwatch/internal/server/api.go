@@ -78,6 +78,7 @@ func (s *Server) run(w http.ResponseWriter, r *http.Request) {
 		s.json(w, http.StatusBadRequest, map[string]string{"error": "the id of a run is a number"})
 		return
 	}
+
 	run, found, err := s.opts.History.Run(id)
 	if err != nil {
 		s.fail(w, r, err)
@@ -87,6 +88,7 @@ func (s *Server) run(w http.ResponseWriter, r *http.Request) {
 		s.json(w, http.StatusNotFound, map[string]string{"error": fmt.Sprintf("there is no run %d; the oldest ones are not kept", id)})
 		return
 	}
+
 	changes, err := s.opts.History.Changes(id)
 	if err != nil {
 		s.fail(w, r, err)
@@ -95,6 +97,7 @@ func (s *Server) run(w http.ResponseWriter, r *http.Request) {
 	if changes == nil {
 		changes = []history.Change{}
 	}
+
 	s.json(w, http.StatusOK, struct {
 		history.Run
 

@@ -158,6 +158,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 		return ErrRunning
 	}
 	defer w.running.Store(false)
+
 	w.handOn(ctx)
 	retry := time.NewTicker(w.opts.RetryEvery)
 	defer retry.Stop()
@@ -406,6 +407,7 @@ func (w *Watcher) handOn(ctx context.Context) {
 			w.log.WarnContext(ctx, "notice not taken, it is tried again", "notice", n.ID, "error", err)
 			continue
 		}
+
 		if w.storeFailed(w.opts.Store.Settle(n)) {
 			break
 		}

@@ -53,6 +53,7 @@ func newPlot(it *Item, now time.Time) *plot {
 		Low: steps[0].Cents, High: steps[0].Cents,
 		Changes: len(steps) - 1, Since: steps[0].Time,
 	}
+
 	for _, s := range steps {
 		p.Low, p.High = min(p.Low, s.Cents), max(p.High, s.Cents)
 	}

@@ -34,6 +34,7 @@ func main() {
 		server := &http.Server{Addr: addr, Handler: h, ReadHeaderTimeout: 10 * time.Second}
 		go func() { failed <- server.ListenAndServe() }()
 	}
+
 	switch part {
 	case "shop":
 		s := &shop{Sources: map[string]int{}}
