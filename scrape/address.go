@@ -92,14 +92,13 @@ func percent(s, set string) string {
 			break
 		}
 	}
-
 	if clean {
 		return s
 	}
+
 	const digits = "0123456789ABCDEF"
 	var out strings.Builder
 	out.Grow(len(s) + 16)
-
 	for i := range len(s) {
 		if c := s[i]; mustEncode(s, i, set) {
 			out.Write([]byte{'%', digits[c>>4], digits[c&15]})

@@ -190,6 +190,19 @@ func (k *crawl) takeSitemap(it *item, base *url.URL, r *bufio.Reader) error {
 	return err
 }
 
+// eachLine calls take with each address in a sitemap of plain text.
+func eachLine(text io.Reader, take func(address string, isSitemap bool) error) error {
+	lines := bufio.NewScanner(text)
+	for lines.Scan() {
+		if line := strings.TrimSpace(lines.Text()); strings.HasPrefix(line, "http") {
+			if err := take(line, false); err != nil {
+				return err
+			}
+		}
+	}
+	return lines.Err()
+}
+
 // eachSitemapEntry calls take with each address in a sitemap, or in an index of
 // sitemaps: XML, read as leniently as HTML is, or a line each.
 func eachSitemapEntry(r io.Reader, take func(address string, isSitemap bool) error) error {
@@ -198,15 +211,7 @@ func eachSitemapEntry(r io.Reader, take func(address string, isSitemap bool) err
 		_, _ = text.Discard(3) // it was peeked at
 	}
 	if first, _ := text.Peek(64); !bytes.HasPrefix(bytes.TrimSpace(first), []byte("<")) {
-		lines := bufio.NewScanner(text)
-		for lines.Scan() {
-			if line := strings.TrimSpace(lines.Text()); strings.HasPrefix(line, "http") {
-				if err := take(line, false); err != nil {
-					return err
-				}
-			}
-		}
-		return lines.Err()
+		return eachLine(text, take)
 	}
 
 	z := html.NewTokenizer(text)

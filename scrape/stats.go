@@ -187,7 +187,6 @@ func (c *Client) delivered(x *exchange, page Page) {
 	x.host.pages.Add(1)
 	x.host.bytes.Add(page.Bytes)
 	c.stats.mu.Lock()
-
 	exit := unknownExit
 	if known := id.exit.Load(); known != nil {
 		exit = *known

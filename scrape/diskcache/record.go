@@ -38,8 +38,8 @@ func (r *recorder) Read(p []byte) (int, error) {
 	if r.tmp == nil {
 		return n, err
 	}
-	r.entry.Sum = crc32.Update(r.entry.Sum, castagnoli, p[:n])
 
+	r.entry.Sum = crc32.Update(r.entry.Sum, castagnoli, p[:n])
 	r.entry.Bytes += int64(n)
 	if _, werr := r.tmp.Write(p[:n]); werr != nil {
 		r.drop(werr)

@@ -122,7 +122,6 @@ func (f *folder) read(path string, want func(*meta) bool) (e *entry, err error) 
 		}
 		return nil, err
 	}
-
 	defer func() {
 		_ = file.Close() // only read
 		if errors.Is(err, errDamaged) {

@@ -79,19 +79,24 @@ func (e *events) wait(ctx context.Context, want func(line string) bool) (string,
 				return line, nil
 			}
 		case <-e.done:
-			for { // what arrived before the end
-				select {
-				case line := <-e.lines:
-					if want(line) {
-						return line, nil
-					}
-					continue
-				default:
-				}
-				return "", fmt.Errorf("control port: connection for events lost: %w", e.err)
-			}
+			return e.left(want)
 		case <-ctx.Done():
 			return "", context.Cause(ctx)
+		}
+	}
+}
+
+// left returns the first event that want accepts of those that arrived before the
+// connection ended.
+func (e *events) left(want func(line string) bool) (string, error) {
+	for {
+		select {
+		case line := <-e.lines:
+			if want(line) {
+				return line, nil
+			}
+		default:
+			return "", fmt.Errorf("control port: connection for events lost: %w", e.err)
 		}
 	}
 }

@@ -214,8 +214,8 @@ func (u *Updater) fetch(ctx context.Context) ([]byte, error) {
 		}
 		return nil, err
 	}
-
 	defer func() { _ = res.Body.Close() }() // what counts was read
+
 	if res.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("status %s", res.Status)
 	}

@@ -293,7 +293,6 @@ func normalize(s string) string {
 	const digits = "0123456789ABCDEF"
 	var out strings.Builder
 	out.Grow(len(s) + 8)
-
 	for i := 0; i < len(s); i++ {
 		c := s[i]
 		if c == '%' && i+2 < len(s) {

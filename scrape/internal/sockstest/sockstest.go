@@ -177,27 +177,11 @@ func (s *Server) talk(conn net.Conn, fault Fault) error {
 		_, err := conn.Write([]byte{5, 0xff})
 		return err
 	case methods[0] == 2:
-		if _, err := conn.Write([]byte{5, 2}); err != nil {
+		user, err := authenticate(conn, fault)
+		if err != nil {
 			return err
 		}
-		if _, err := io.ReadFull(conn, head); err != nil {
-			return err
-		}
-		user := make([]byte, int(head[1])+1)
-		if _, err := io.ReadFull(conn, user); err != nil {
-			return err
-		}
-		r.User = string(user[:head[1]])
-		if _, err := io.ReadFull(conn, make([]byte, user[head[1]])); err != nil {
-			return err
-		}
-		status := byte(0)
-		if fault == RefuseAuth {
-			status = 1
-		}
-		if _, err := conn.Write([]byte{1, status}); err != nil {
-			return err
-		}
+		r.User = user
 	default:
 		if _, err := conn.Write([]byte{5, 0}); err != nil {
 			return err
@@ -205,6 +189,32 @@ func (s *Server) talk(conn net.Conn, fault Fault) error {
 	}
 
 	return s.request(conn, fault, r)
+}
+
+// authenticate asks for a user and a password, as RFC 1929 has it, and takes any.
+func authenticate(conn net.Conn, fault Fault) (string, error) {
+	if _, err := conn.Write([]byte{5, 2}); err != nil {
+		return "", err
+	}
+
+	head := make([]byte, 2)
+	if _, err := io.ReadFull(conn, head); err != nil {
+		return "", err
+	}
+	user := make([]byte, int(head[1])+1)
+	if _, err := io.ReadFull(conn, user); err != nil {
+		return "", err
+	}
+	if _, err := io.ReadFull(conn, make([]byte, user[head[1]])); err != nil {
+		return "", err
+	}
+
+	status := byte(0)
+	if fault == RefuseAuth {
+		status = 1
+	}
+	_, err := conn.Write([]byte{1, status})
+	return string(user[:head[1]]), err
 }
 
 func (s *Server) request(conn net.Conn, fault Fault, r Request) error {
