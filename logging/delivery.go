@@ -444,6 +444,7 @@ func (d *delivery) again(ctx context.Context, res *Result, problems *[]error) er
 			}
 			return nil
 		})
+
 		if _, failed := errors.AsType[*failure](err); failed || err != nil && ctx.Err() != nil {
 			return err
 		}
@@ -770,6 +771,8 @@ func (d *delivery) refused(b *batch, indices []int, named []rejected, res *Resul
 		at := b.lines[r.line].at
 		w.refused[at] = d.evidence.refusal(r, w.refused[at])
 	}
+	// What stands before the last event that was taken was refused before that
+	// one was: another taken since is proof that the receiver is well.
 	for _, r := range named {
 		if r.line < last {
 			note(r)

@@ -107,8 +107,8 @@ func retryAfter(h *Harness) error {
 	if err != nil {
 		return err
 	}
-
 	defer s.stop()
+
 	b, _ := batch("later", 1)
 	err = sink.Send(context.Background(), b)
 	se, ok := errors.AsType[*logging.SinkError](err)
@@ -246,7 +246,6 @@ func concurrent(h *Harness) error {
 	defer s.stop()
 	const senders = 8
 	var all []string
-
 	var wg sync.WaitGroup
 	errs := make([]error, senders)
 	for i := range senders {

@@ -307,6 +307,7 @@ func terminate(f *os.File) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+
 	size := info.Size()
 	last := byte(0)
 	for piece := make([]byte, 4096); size > 0; {
@@ -321,11 +322,13 @@ func terminate(f *os.File) (int64, error) {
 			break
 		}
 	}
+
 	if size < info.Size() {
 		if err := f.Truncate(size); err != nil {
 			return info.Size(), err
 		}
 	}
+
 	if size == 0 || last == '\n' {
 		return size, nil
 	}
