@@ -173,26 +173,25 @@ func (c *courier) abandon(w *waiter) {
 	t := &todo{}
 	now := time.Now()
 	c.mu.Lock()
-
 	for _, wk := range c.workers {
 		for _, d := range wk.all {
 			i := slices.Index(d.waiters, w)
 			if i < 0 || d.at == calling && len(d.waiters) == 1 {
 				continue // the call ends by its context
 			}
+
 			e := NewError("send", context.Cause(w.ctx))
 			if e.Class == ClassOther {
 				e.Class = ClassCanceled
 			}
-
 			e.Reason = "gave up waiting: " + e.Reason
 			wk.sign(e, d)
+
 			if len(d.waiters) == 1 {
 				c.failed(d, append(d.final, e), now, t)
 				continue
 			}
 			d.waiters = slices.Delete(d.waiters, i, i+1)
-
 			d.ctx = d.waiters[0].ctx
 			w.errs = append(w.errs, e)
 			if w.left--; w.left == 0 {

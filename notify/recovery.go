@@ -149,7 +149,6 @@ func (rec *recovery) restore(w *worker, p *parcel, now time.Time) *delivery {
 	if d.attempts > 0 {
 		d.due = time.Time{} // the receiver may be back
 	}
-
 	if p.Held {
 		d.at = held
 	}

@@ -186,9 +186,9 @@ func (h *handler) alert(ctx context.Context, r slog.Record) {
 	if m.Subject == "" {
 		m.Subject = "(no message)"
 	}
+
 	hub := h.hub
 	key, grouped := groupKey{}, !hub.opts.Group.off()
-
 	if m.Key != "" {
 		key, grouped = hub.router.key(&m)
 	} else if grouped {
