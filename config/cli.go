@@ -238,7 +238,6 @@ func setCommand(err error, stderr io.Writer) int {
 	}
 	fmt.Fprintln(stderr, err)
 	var overridden *OverriddenError
-
 	var write *WriteError
 	switch {
 	case errors.As(err, &overridden), errors.Is(err, ErrSecret), errors.Is(err, ErrNotWritable):

@@ -287,7 +287,6 @@ func (e *engine) run(ctx context.Context) error {
 	defer cancel(nil)
 	done := make(chan struct{})
 	e.mu.Lock()
-
 	switch {
 	case e.closed:
 		e.mu.Unlock()

@@ -370,6 +370,7 @@ func (p *jsonParser) array(n *Node, depth int) *jsonError {
 // addKey appends a key to a Map. If the key is there it returns its place
 // and appends nothing. seen indexes the names of large nodes.
 func addKey(n *Node, k Name, v *Node, seen *map[string]int) (first *Name) {
+	// An index of fewer names costs more than it saves.
 	const large = 40
 	switch {
 	case *seen != nil:

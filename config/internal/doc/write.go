@@ -130,7 +130,7 @@ func tomlKey(key string) string {
 }
 
 // yamlText writes a tree as YAML on one line, lists and maps in flow style.
-// quote is the style to keep: '"', '\” or 0 for none.
+// quote is the quotation mark to keep, or 0 for none.
 func yamlText(n *Node, quote byte, flow bool) string {
 	switch n.Kind {
 	case Null:

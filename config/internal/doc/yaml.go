@@ -280,7 +280,6 @@ func (r *yamlReader) mapping(n *Node, y *yaml.Node, key string, depth int, alias
 	n.Names = make([]Name, 0, len(y.Content)/2)
 	n.Items = make([]*Node, 0, len(y.Content)/2)
 	var merges []*yaml.Node
-
 	var seen map[string]int
 	for i := 0; i+1 < len(y.Content); i += 2 {
 		k, v := y.Content[i], y.Content[i+1]
