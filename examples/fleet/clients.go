@@ -43,8 +43,8 @@ func submit(ctx context.Context, e env) error {
 	if e.settings.End && (e.settings.Every > 0 || e.settings.Again) {
 		return errors.New("submit -end ends schedules: it goes with neither -every nor -again")
 	}
-	var in io.Reader = e.stdin
 
+	var in io.Reader = e.stdin
 	if e.args[0] != "-" {
 		f, err := os.Open(e.args[0])
 		if err != nil {

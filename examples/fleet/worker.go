@@ -195,8 +195,8 @@ func fetch(client *http.Client, limiter *hostlimit.Limiter) queue.Fetch {
 		if err != nil {
 			return queue.Page{}, unasked(err)
 		}
-
 		defer func() { _ = res.Body.Close() }()
+
 		if res.StatusCode/100 != 2 {
 			after := retryAfter(res)
 			if after > 0 {

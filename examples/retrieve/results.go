@@ -69,6 +69,7 @@ func missing(pages []page) string {
 			total = p.Total
 		}
 	}
+
 	if repeated := again(pages); repeated != "" {
 		return repeated + " shows the lots of an earlier page"
 	}
@@ -83,7 +84,6 @@ func missing(pages []page) string {
 // are worth less than those of an earlier run are not written.
 func finish(book *journal, dir string, maxBad float64, incomplete bool, took time.Duration, stdout io.Writer) error {
 	var lots []tea.Lot
-
 	var estates []tea.Estate
 	var problems []problem
 	for _, p := range book.pages {

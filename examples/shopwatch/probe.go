@@ -29,8 +29,8 @@ func probe(ctx context.Context, listen string, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintln(stderr, "service: health check:", err)
 		return 1
 	}
-
 	defer func() { _ = res.Body.Close() }()
+
 	body, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
 	if err != nil || res.StatusCode != http.StatusOK {
 		_, _ = fmt.Fprintf(stderr, "service: health check: %s answered %s\n%s", address, res.Status, body)

@@ -76,15 +76,14 @@ func read[T any](d *Document, out *Result[T], fs []field, n *html.Node, number i
 		case !f.opt:
 			e = &Error{Field: f.name, Err: ErrMissing}
 		}
-
 		if e == nil {
 			continue
 		}
+
 		ok = false
 		if at == nil {
 			at = n
 		}
-
 		e.URL, e.Item, e.Text = d.url.Redacted(), number, shorten(e.Text)
 		e.Line, e.Column = position(at)
 		out.Problems = append(out.Problems, e)

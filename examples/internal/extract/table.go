@@ -141,7 +141,6 @@ type hanging struct {
 func grid(section *html.Node) []row {
 	var rows []row
 	var above []hanging // by column
-
 	spanned := 0
 	for tr := range section.ChildNodes() {
 		if tr.Data != "tr" {

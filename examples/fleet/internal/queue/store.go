@@ -347,8 +347,8 @@ func (q *Queue) each(ctx context.Context, s jetstream.Stream, from uint64) iter.
 			yield(nil, fmt.Errorf("queue: read: %w", err))
 			return
 		}
-
 		defer messages.Stop()
+
 		for {
 			msg, err := messages.Next(jetstream.NextContext(ctx))
 			if err != nil {

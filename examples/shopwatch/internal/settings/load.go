@@ -50,8 +50,6 @@ func Flags() (*flag.FlagSet, *Options) {
 // opts.
 func Layers(flags *flag.FlagSet, opts *Options, shipped fs.FS) ([]config.Option, error) {
 	const variable = EnvPrefix + "_PROFILE"
-	profile := config.ProfileFromEnv(variable)
-
 	if fromEnv := os.Getenv(variable); opts.Profile == "" {
 		opts.Profile = fromEnv
 	} else if fromEnv != "" {
@@ -80,9 +78,11 @@ func Layers(flags *flag.FlagSet, opts *Options, shipped fs.FS) ([]config.Option,
 		}
 	}
 
+	profile := config.ProfileFromEnv(variable)
 	if opts.Profile != os.Getenv(variable) {
 		profile = config.Profile(opts.Profile)
 	}
+
 	resolve, err := vaultLayer(os.Getenv)
 	if err != nil {
 		return nil, err

@@ -148,14 +148,15 @@ func (p *Provider) Issue(t testing.TB, want Token) string {
 	p.mu.Lock()
 	p.next = want
 	p.mu.Unlock()
+
 	form := url.Values{"grant_type": {"client_credentials"}, "scope": {want.Scope}}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.Issuer()+"oauth/token", strings.NewReader(form.Encode()))
 	if err != nil {
 		t.Fatal(err)
 	}
-
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.SetBasicAuth(APIClient, APISecret)
+
 	res, err := p.server.Client().Do(req)
 	if err != nil {
 		t.Fatal(err)
