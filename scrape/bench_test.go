@@ -109,7 +109,7 @@ func BenchmarkTorRotation(b *testing.B) {
 		{"isolation", scrape.Rotation{Every: 25}},
 		{"newnym", scrape.Rotation{Every: 25, By: scrape.NewNym}},
 	}
-	for _, workers := range []int{1, 8} {
+	for _, workers := range []int{1, 8, 16, 32} {
 		b.Run(fmt.Sprintf("workers=%d", workers), func(b *testing.B) {
 			impls := impls
 			if workers > 1 { // NEWNYM takes its 10 s, however many wait for it

@@ -106,6 +106,8 @@ func TestAppendObject(t *testing.T) {
 		{`text`, "i\"d", `{"i\"d":"7","message":"text"}`},
 		{``, "", `{"message":""}`},
 		{`{`, "", `{"message":"{"}`},
+		{`{"g":{"k":1}`, "", `{"message":"{\"g\":{\"k\":1}"}`}, // cut behind a brace
+		{`{"g":{"k":1}`, "id", `{"id":"7","message":"{\"g\":{\"k\":1}"}`},
 	} {
 		got := string(post.AppendObject(nil, logging.Event{ID: "7", Line: []byte(tt.line)}, tt.field))
 		if got != tt.want || !json.Valid([]byte(got)) {
