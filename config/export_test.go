@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/svcblocks/svcblocks/config/internal/doc"
-	"github.com/svcblocks/svcblocks/config/internal/typed"
+	tags "github.com/svcblocks/svcblocks/internal/options"
 )
 
 // Environ replaces the process's environment, so that tests run in parallel.
@@ -38,7 +38,7 @@ func ParseDocument(name string, data []byte) (any, error) {
 }
 
 // SnakeCase is the key of a field name.
-var SnakeCase = typed.SnakeCase
+var SnakeCase = tags.SnakeCase
 
 // ParseReference splits the text of a reference.
 func ParseReference(text string) (scheme, path, key string, err error) {

@@ -5,16 +5,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"net/netip"
 	"net/url"
 	"reflect"
 	"regexp"
 	"strconv"
-	"strings"
 
 	"github.com/svcblocks/svcblocks/config/internal/typed"
 	"github.com/svcblocks/svcblocks/config/secret"
+	tags "github.com/svcblocks/svcblocks/internal/options"
 	"github.com/svcblocks/svcblocks/internal/redact"
 )
 
@@ -27,71 +26,20 @@ type Secret = secret.Secret
 // 1024), such as "64MiB" or "1.5GB". A number without a unit counts bytes.
 type Bytes int64
 
-var byteUnits = []struct {
-	name string
-	size int64
-}{
-	{"PiB", 1 << 50},
-	{"TiB", 1 << 40},
-	{"GiB", 1 << 30},
-	{"MiB", 1 << 20},
-	{"KiB", 1 << 10},
-	{"PB", 1e15},
-	{"TB", 1e12},
-	{"GB", 1e9},
-	{"MB", 1e6},
-	{"KB", 1e3},
-	{"kB", 1e3},
-	{"B", 1},
-}
-
 // ParseBytes reads the text of a [Bytes]. Sizes are not negative.
 func ParseBytes(text string) (Bytes, error) {
-	number, unit := strings.TrimSpace(text), int64(1)
-	for _, u := range byteUnits {
-		if rest, ok := strings.CutSuffix(number, u.name); ok {
-			number, unit = strings.TrimSpace(rest), u.size
-			break
-		}
-	}
-
-	if number == "" || strings.Trim(number, "0123456789.") != "" {
-		return 0, fmt.Errorf("config: parse size %q: want a number and a unit, such as 64MiB", text)
-	}
-
-	if whole, err := strconv.ParseInt(number, 10, 64); err == nil {
-		if whole > math.MaxInt64/unit {
-			return 0, fmt.Errorf("config: parse size %q: more than %d bytes", text, int64(math.MaxInt64))
-		}
-		return Bytes(whole * unit), nil
-	}
-
-	part, err := strconv.ParseFloat(number, 64)
+	n, err := tags.ParseSize(text)
 	if err != nil {
-		return 0, fmt.Errorf("config: parse size %q: want a number and a unit, such as 64MiB", text)
+		return 0, fmt.Errorf("config: parse size %q: %w", text, err)
 	}
-	size := part * float64(unit)
-	if size >= math.MaxInt64 {
-		return 0, fmt.Errorf("config: parse size %q: more than %d bytes", text, int64(math.MaxInt64))
-	}
-
-	if size != math.Trunc(size) {
-		return 0, fmt.Errorf("config: parse size %q: not a whole number of bytes", text)
-	}
-	return Bytes(size), nil
+	return Bytes(n), nil
 }
 
 // String writes the size with the largest unit that divides it, such as
 // "64MiB"; [ParseBytes] reads it back.
 func (b Bytes) String() string {
 	if b > 0 {
-		best, name := int64(1), "B"
-		for _, u := range byteUnits {
-			if u.size > best && int64(b)%u.size == 0 {
-				best, name = u.size, u.name
-			}
-		}
-		return strconv.FormatInt(int64(b)/best, 10) + name
+		return tags.FormatSize(int64(b))
 	}
 	return strconv.FormatInt(int64(b), 10) + "B"
 }

@@ -19,7 +19,7 @@ func Key(sf reflect.StructField) (name string, inline, ok bool) {
 	}
 	inline = sf.Anonymous && name == "" || options == "squash"
 	if name == "" && !inline {
-		name = snakeCase(sf.Name)
+		name = SnakeCase(sf.Name)
 	}
 	return name, inline, true
 }
@@ -116,9 +116,9 @@ func sortedKeys(m reflect.Value) (keys []*mapKey) {
 	return keys
 }
 
-// snakeCase writes a field's name as a key: URL is url, SMTPHost smtp_host,
+// SnakeCase writes a field's name as a key: URL is url, SMTPHost smtp_host,
 // MaxBodyBytes max_body_bytes.
-func snakeCase(goName string) string {
+func SnakeCase(goName string) string {
 	runes := []rune(goName)
 	var out strings.Builder
 	for i, r := range runes {

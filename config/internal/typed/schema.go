@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/svcblocks/svcblocks/config/internal/doc"
 	"github.com/svcblocks/svcblocks/config/secret"
@@ -329,7 +328,7 @@ func (b *schemaBuilder) structShape(s *Shape) {
 	for i := range rt.NumField() {
 		sf := rt.Field(i)
 		tag, tagged := sf.Tag.Lookup("koanf")
-		label, options, _ := strings.Cut(tag, ",")
+		label, flag, _ := strings.Cut(tag, ",")
 
 		if label == "-" || !sf.IsExported() && !sf.Anonymous {
 			continue
@@ -349,7 +348,7 @@ func (b *schemaBuilder) structShape(s *Shape) {
 			b.errs = append(b.errs, fmt.Sprintf("field %s: tag audit %q: want token, listen or -", f.GoName, f.Audit))
 		}
 
-		embedded := sf.Anonymous && label == "" || options == "squash"
+		embedded := sf.Anonymous && label == "" || flag == "squash"
 		inner := fs
 		for inner.Code == Pointer {
 			inner = inner.Elem
@@ -375,7 +374,7 @@ func (b *schemaBuilder) structShape(s *Shape) {
 			continue
 		}
 		if f.Name == "" {
-			f.Name = SnakeCase(sf.Name)
+			f.Name = options.SnakeCase(sf.Name)
 		}
 		if strings.ContainsAny(f.Name, ". \t\n") {
 			b.errs = append(b.errs, fmt.Sprintf("field %s: key %q holds a dot or a space", f.GoName, f.Name))
@@ -429,30 +428,6 @@ func isStandard(pkg string) bool {
 		return true
 	}
 	return false
-}
-
-// SnakeCase writes a field's name as a key: URL is url, SMTPHost smtp_host,
-// MaxBodyBytes max_body_bytes.
-func SnakeCase(goName string) string {
-	runes := []rune(goName)
-	var out strings.Builder
-	for i, r := range runes {
-		if unicode.IsUpper(r) && i > 0 {
-			before := runes[i-1]
-			next := i+1 < len(runes) && unicode.IsLower(runes[i+1])
-			if unicode.IsLower(before) || unicode.IsDigit(before) || unicode.IsUpper(before) && next && !pluralEnd(runes, i+1) {
-				out.WriteByte('_')
-			}
-		}
-		out.WriteRune(unicode.ToLower(r))
-	}
-	return out.String()
-}
-
-// pluralEnd reports whether the name from i on is the s of an acronym's
-// plural, as in URLs or IDsAllowed.
-func pluralEnd(runes []rune, i int) bool {
-	return runes[i] == 's' && (i+1 == len(runes) || unicode.IsUpper(runes[i+1]))
 }
 
 // NeedsValidation reports whether the shape holds a Validate method.
