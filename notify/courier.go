@@ -135,14 +135,14 @@ func (c *courier) drop(d *delivery, now time.Time, t *todo) {
 		e.lost(d, 0)
 	}
 	c.keeper.noteDone(d, t)
-	c.settle(d, nil, t)
+	c.tellWaiters(d, nil, t)
 	for _, e := range d.entries() {
 		c.teller.replan(e)
 	}
 }
 
-// settle tells the callers that wait for d.
-func (c *courier) settle(d *delivery, errs []*Error, t *todo) {
+// tellWaiters tells the callers that wait for d.
+func (c *courier) tellWaiters(d *delivery, errs []*Error, t *todo) {
 	for _, w := range d.waiters {
 		w.errs = append(w.errs, errs...)
 		if w.left--; w.left == 0 {
@@ -215,7 +215,7 @@ func (c *courier) taken(d *delivery, now time.Time, t *todo) {
 	c.keeper.noteDone(d, t)
 
 	d.w.stats.Sent++
-	c.settle(d, nil, t)
+	c.tellWaiters(d, nil, t)
 	for _, e := range d.entries() {
 		c.teller.replan(e)
 	}
@@ -331,7 +331,7 @@ func (c *courier) failed(d *delivery, errs []*Error, now time.Time, t *todo) {
 	}
 
 	c.keeper.noteDone(d, t)
-	c.settle(d, errs, t)
+	c.tellWaiters(d, errs, t)
 }
 
 // handover lets the fallback of d's receiver have a copy of d. Without a twin
@@ -409,7 +409,7 @@ func (c *courier) park(d *delivery, t *todo) {
 		return
 	}
 	c.move(d, parked)
-	c.settle(d, nil, t)
+	c.tellWaiters(d, nil, t)
 	d.ctx = c.alive
 }
 

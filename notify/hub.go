@@ -174,7 +174,7 @@ func (h *Hub) accept(ctx context.Context, m Message, key groupKey, grouped, hidd
 	for _, d := range sent {
 		h.courier.dispatch(d, hidden, now, t)
 		if d.at == held || d.due.After(now) {
-			h.courier.settle(d, nil, t) // nobody waits for what is held
+			h.courier.tellWaiters(d, nil, t) // nobody waits for what is held
 			d.ctx = h.alive
 		}
 	}

@@ -116,8 +116,8 @@ func (as *answers) await(id string, to []*address, d delivery) *answer {
 	return a
 }
 
-// settle keeps what the server said for whoever listens now or asks later.
-func (as *answers) settle(a *answer, err *notify.Error, known bool) {
+// record keeps what the server said for whoever listens now or asks later.
+func (as *answers) record(a *answer, err *notify.Error, known bool) {
 	as.mu.Lock()
 	defer as.mu.Unlock()
 	l := as.keep(a.id)

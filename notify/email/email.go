@@ -35,7 +35,7 @@ var (
 // New returns a Client. It reports every mistake in opts at once and does not
 // connect; [Client.Check] does.
 func New(opts *Options) (*Client, error) {
-	s, err := opts.settle()
+	s, err := opts.withDefaults()
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func (c *Client) Check(ctx context.Context) error {
 // Preview returns the envelope and the mail that Notify would send to a server
 // with every extension.
 func (c *Client) Preview(m notify.Message) ([]byte, error) {
-	content, err := c.build(withDefaults(m), true)
+	content, err := c.build(complete(m), true)
 	if err != nil {
 		return nil, c.clean(err, m.ID)
 	}
@@ -129,7 +129,8 @@ func (c *Client) Close() error {
 	return nil
 }
 
-func withDefaults(m notify.Message) notify.Message {
+// complete gives m a time and an ID where they are missing.
+func complete(m notify.Message) notify.Message {
 	if m.Time.IsZero() {
 		m.Time = time.Now()
 	}
@@ -140,7 +141,7 @@ func withDefaults(m notify.Message) notify.Message {
 }
 
 func (c *Client) send(ctx context.Context, m notify.Message, to []*address) error {
-	m = withDefaults(m)
+	m = complete(m)
 	a, err := c.answers.earlier(m.ID, to)
 	if err != nil {
 		return c.report(m.ID, nil, nil, err)
@@ -172,7 +173,7 @@ func (c *Client) confirm(a *answer) {
 	} else {
 		c.pool.release(a.d.conn)
 	}
-	c.answers.settle(a, err, known)
+	c.answers.record(a, err, known)
 }
 
 // wait waits for a server's answer until ctx ends.

@@ -163,8 +163,8 @@ func (o Options) Validate() error {
 	return wrong.Err("email: options")
 }
 
-// settle returns settings with every default, and every mistake in them.
-func (o *Options) settle() (settings, error) {
+// withDefaults returns settings with every default, and every mistake in them.
+func (o *Options) withDefaults() (settings, error) {
 	var s settings
 	if o != nil {
 		s.Options = *o

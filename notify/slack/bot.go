@@ -71,7 +71,7 @@ var (
 // name as "#ops", with the token of a bot. It reports every mistake at once and
 // does not connect; [Bot.Check] does. opts may be nil.
 func NewBot(token secret.Secret, channel string, opts *Options) (*Bot, error) {
-	s, wrong := opts.settle()
+	s, wrong := opts.withDefaults()
 	if err := checkToken(token, s.BaseURL); err != nil {
 		wrong.Add("token", "%s", err)
 	}

@@ -79,9 +79,9 @@ type settings struct {
 	mentionLevel slog.Level
 }
 
-// settle fills the defaults and reads what is written as text. The options were
-// checked.
-func (o *Options) settle() (settings, options.Mistakes) {
+// withDefaults returns settings with every default and what is written as text,
+// and every mistake in them.
+func (o *Options) withDefaults() (settings, options.Mistakes) {
 	var s settings
 	if o != nil {
 		s.Options = *o

@@ -44,7 +44,7 @@ var (
 // at once, also an address that cannot be one of a webhook, and does not
 // connect. opts may be nil.
 func NewWebhook(address secret.Secret, opts *Options) (*Webhook, error) {
-	s, wrong := opts.settle()
+	s, wrong := opts.withDefaults()
 	u, err := webhookAddress(address, s.AllowPlainHTTP)
 	if err != nil {
 		wrong.Add("webhook address", "%s", err)

@@ -130,7 +130,7 @@ func decode(text []byte) (any, error) {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("more than one JSON value")
 	}
-	return settle(tree)
+	return toValue(tree)
 }
 
 // word is the key of the object that stands for a bare word meanwhile. No
@@ -178,8 +178,8 @@ func markWords(text []byte) []byte {
 	return out
 }
 
-// settle turns what JSON gave into the values that the API means.
-func settle(v any) (any, error) {
+// toValue turns what JSON gave into the values that the API means.
+func toValue(v any) (any, error) {
 	switch v := v.(type) {
 	case json.Number:
 		if i, err := v.Int64(); err == nil {
@@ -192,7 +192,7 @@ func settle(v any) (any, error) {
 		return f, nil
 	case []any:
 		for i := range v {
-			item, err := settle(v[i])
+			item, err := toValue(v[i])
 			if err != nil {
 				return nil, err
 			}
@@ -212,7 +212,7 @@ func settle(v any) (any, error) {
 			}
 		}
 		for key := range v {
-			item, err := settle(v[key])
+			item, err := toValue(v[key])
 			if err != nil {
 				return nil, err
 			}
