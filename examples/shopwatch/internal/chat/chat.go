@@ -1,7 +1,7 @@
-// Package chat makes receivers for a notify.Hub of services of
-// github.com/nikoksr/notify: Telegram, Microsoft Teams and Discord.
+// Package chat makes receivers for a notify.Hub of a service of
+// github.com/nikoksr/notify: Telegram, Microsoft Teams and Discord by HTTP.
 //
-// It adds what those leave out: text is shown as it is and cannot mention
+// It adds what that leaves out: text is shown as it is and cannot mention
 // anybody, the platforms' limits are kept, answers that refuse a message are
 // told apart, and nothing is asked for before the first message.
 package chat
@@ -17,17 +17,14 @@ import (
 	"strings"
 	"time"
 
-	telegrambot "github.com/go-telegram-bot-api/telegram-bot-api"
 	httpservice "github.com/nikoksr/notify/service/http"
-	"github.com/nikoksr/notify/service/msteams"
-	"github.com/nikoksr/notify/service/telegram"
 
 	"github.com/svcblocks/svcblocks/config/secret"
 	"github.com/svcblocks/svcblocks/internal/safehttp"
 	"github.com/svcblocks/svcblocks/notify"
 )
 
-// Receiver is a service of nikoksr/notify as a receiver. It is safe for
+// Receiver is nikoksr/notify's HTTP service as a receiver. It is safe for
 // concurrent use.
 type Receiver struct {
 	service notify.Notifier
@@ -76,6 +73,23 @@ func (o *Options) client() *http.Client {
 	}
 }
 
+// post returns a receiver that posts what build makes of a message as JSON. It
+// is nikoksr's HTTP service: those for the three platforms bring clients for all
+// that these can do, up to 1.1 MB each, for the same POST.
+func post(address string, opts *Options, build func(subject, message string) any) *Receiver {
+	client := opts.client()
+	service := httpservice.New()
+	service.WithClient(client)
+	service.AddReceivers(&httpservice.Webhook{
+		Method: http.MethodPost, URL: address, ContentType: "application/json",
+		// Both must be there: the service would write them into this map,
+		// which messages that are sent at the same time share.
+		Header:       http.Header{"Content-Type": {"application/json"}, "User-Agent": {"svcblocks-example/1"}},
+		BuildPayload: build,
+	})
+	return &Receiver{service: service, client: client}
+}
+
 // What the platforms take, in UTF-16 code units, with room for the title.
 const (
 	maxTelegram = 4096 // https://core.telegram.org/bots/api#sendmessage
@@ -109,16 +123,14 @@ func (t Telegram) New(opts *Options) (*Receiver, error) {
 	if err := t.Validate(); err != nil {
 		return nil, err
 	}
-	client := opts.client()
-	service := &telegram.Telegram{}
-	// The library's constructor would ask Telegram who the bot is.
-	service.SetClient(&telegrambot.BotAPI{Token: t.Token.Reveal(), Client: client, Buffer: 1})
-	service.AddReceivers(t.Chat)
-	return &Receiver{service: service, secret: t.Token, client: client, text: func(subject, message string) (string, string) {
-		subject = shorten(subject, maxTitle)
-		// The service sends HTML.
-		return "<b>" + html.EscapeString(subject) + "</b>", html.EscapeString(shorten(message, maxTelegram-maxTitle-1))
-	}}, nil
+	r := post("https://api.telegram.org/bot"+t.Token.Reveal()+"/sendMessage", opts, func(subject, message string) any {
+		return map[string]any{"chat_id": t.Chat, "parse_mode": "HTML", "text": subject + "\n" + message}
+	})
+	r.secret = t.Token
+	r.text = func(subject, message string) (string, string) {
+		return "<b>" + html.EscapeString(shorten(subject, maxTitle)) + "</b>", html.EscapeString(shorten(message, maxTelegram-maxTitle-1))
+	}
+	return r, nil
 }
 
 // Discord is a webhook of a channel.
@@ -132,34 +144,21 @@ func (d Discord) Enabled() bool { return !d.Webhook.IsZero() }
 // Validate reports what cannot be used.
 func (d Discord) Validate() error { return webhook("discord.webhook", d.Webhook) }
 
-// New returns the receiver. It goes through nikoksr's HTTP service: the one for
-// Discord brings a client for voice and a gateway, 1.1 MB, for the same POST.
+// New returns the receiver.
 func (d Discord) New(opts *Options) (*Receiver, error) {
 	if err := d.Validate(); err != nil {
 		return nil, err
 	}
-	client := opts.client()
-	service := httpservice.New()
-	service.WithClient(client)
-
-	service.AddReceivers(&httpservice.Webhook{
-		Method: http.MethodPost, URL: d.Webhook.Reveal(), ContentType: "application/json",
-		// Both must be there: the service would write them into this map,
-		// which messages that are sent at the same time share.
-		Header: http.Header{"Content-Type": {"application/json"}, "User-Agent": {"svcblocks-example/1"}},
-		BuildPayload: func(subject, message string) any {
-			return map[string]any{
-				"content": "**" + subject + "**\n" + message,
-				// Nothing in a text mentions anybody.
-				"allowed_mentions": map[string]any{"parse": []string{}},
-			}
-		},
+	r := post(d.Webhook.Reveal(), opts, func(subject, message string) any {
+		// Nothing in a text mentions anybody.
+		return map[string]any{"content": "**" + subject + "**\n" + message, "allowed_mentions": map[string]any{"parse": []string{}}}
 	})
-
-	return &Receiver{service: service, secret: d.Webhook, client: client, text: func(subject, message string) (string, string) {
+	r.secret = d.Webhook
+	r.text = func(subject, message string) (string, string) {
 		subject = plain(shorten(subject, maxTitle))
 		return subject, plainWithin(message, maxDiscord-len("****\n")-units(subject))
-	}}, nil
+	}
+	return r, nil
 }
 
 // Teams is a webhook of a channel's workflow.
@@ -178,15 +177,21 @@ func (t Teams) New(opts *Options) (*Receiver, error) {
 	if err := t.Validate(); err != nil {
 		return nil, err
 	}
-	client := opts.client()
-	service := msteams.New()
-	service.SetHTTPClient(client)
-	service.DisableWebhookValidation() // it knows the hosts of some years only
-	service.WithWrapText(true)
-	service.AddReceivers(t.Webhook.Reveal())
-	return &Receiver{service: service, secret: t.Webhook, client: client, text: func(subject, message string) (string, string) {
+	r := post(t.Webhook.Reveal(), opts, func(subject, message string) any {
+		// https://adaptivecards.io/schemas/adaptive-card.json
+		return map[string]any{"type": "message", "attachments": []any{map[string]any{
+			"contentType": "application/vnd.microsoft.card.adaptive",
+			"content": map[string]any{"type": "AdaptiveCard", "version": "1.5", "body": []any{
+				map[string]any{"type": "TextBlock", "wrap": true, "style": "heading", "text": subject},
+				map[string]any{"type": "TextBlock", "wrap": true, "text": message},
+			}},
+		}}}
+	})
+	r.secret = t.Webhook
+	r.text = func(subject, message string) (string, string) {
 		return plain(shorten(cmp.Or(subject, "Message"), maxTitle)), plain(shorten(cmp.Or(message, subject, "–"), maxTeams))
-	}}, nil
+	}
+	return r, nil
 }
 
 // webhook checks an address without showing it.

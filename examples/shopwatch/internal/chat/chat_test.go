@@ -55,10 +55,8 @@ func (p *platform) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // textOf is the text of a message in any of the three forms.
 func textOf(body string) string {
-	if form, err := url.ParseQuery(body); err == nil && form.Has("text") {
-		return form.Get("text")
-	}
 	var m struct {
+		Text        string `json:"text"`
 		Content     string `json:"content"`
 		Attachments []struct {
 			Content struct {
@@ -70,7 +68,7 @@ func textOf(body string) string {
 	}
 	_ = json.Unmarshal([]byte(body), &m)
 	var text strings.Builder
-	text.WriteString(m.Content)
+	text.WriteString(m.Text + m.Content)
 	for _, a := range m.Attachments {
 		for _, b := range a.Content.Body {
 			text.WriteString(b.Text + "\n")
@@ -157,6 +155,9 @@ func TestSend(t *testing.T) {
 	}
 	if path := ps["telegram"].paths[0]; path != "/bot110201543:"+canary+"/sendMessage" {
 		t.Errorf("telegram was asked for %s first", path)
+	}
+	if raw := ps["telegram"].raw[0]; !strings.Contains(raw, `"chat_id":42,"parse_mode":"HTML"`) {
+		t.Errorf("telegram was asked for %s", raw)
 	}
 	if raw := ps["discord"].raw[0]; !strings.Contains(raw, `"allowed_mentions":{"parse":[]}`) {
 		t.Errorf("discord may mention: %s", raw)
