@@ -105,7 +105,7 @@ func (d *delivery) compose(now time.Time) bool {
 		return false
 	default:
 		if !d.end && !e.open {
-			m = both(m, e.closing)
+			m = both(m, e.ending())
 		}
 		if d.end && (!e.heard || e.doubt) && e.total > 0 { // the start was lost, or may be taken for over
 			m = both(e.sample, *d.base)

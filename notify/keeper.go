@@ -41,16 +41,16 @@ func (k *keeper) wire(e *entry) *wireEntry {
 		Thread: e.thread, Place: e.place, Base: e.base, Words: e.words, Ended: e.ended, Muted: e.muted, Doubt: e.doubt, Shared: e.shared,
 	}
 
-	part := func(m Message) *wireMessage {
-		if m.Subject == "" && m.Text == "" && m.HTML == "" && m.Time.IsZero() {
+	part := func(m *Message) *wireMessage {
+		if m == nil || m.Subject == "" && m.Text == "" && m.HTML == "" && m.Time.IsZero() {
 			return nil
 		}
-		m = k.clean(m)
-		return toWire(&m)
+		c := k.clean(*m)
+		return toWire(&c)
 	}
 
-	w.Sample, w.Closing = part(e.sample), part(e.closing)
-	if e.recent.Subject != e.sample.Subject || e.recent.Text != e.sample.Text {
+	w.Sample, w.Closing = part(&e.sample), part(e.closing)
+	if e.recent != nil && (e.recent.Subject != e.sample.Subject || e.recent.Text != e.sample.Text) {
 		w.Recent = part(e.recent)
 	}
 	return w

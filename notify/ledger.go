@@ -51,8 +51,8 @@ type entry struct {
 	total       int        // messages of the episode
 	fresh       int        // those of total that no word counted
 	sample      Message    // what the latest word showed, cut
-	recent      Message    // the latest message, cut, without attributes
-	closing     Message    // what closed it, cut
+	recent      *Message   // the latest message, cut, without attributes; nil if it says what sample does
+	closing     *Message   // what closed it, cut; nil if nothing did
 	differ      differences
 	showing     differences // those that the flight shows
 
@@ -129,9 +129,17 @@ func (e *entry) count(m *Message, now time.Time) {
 	e.differ.note(&e.sample, m, n, e.w.site.cleanText)
 	// The attributes of a repeat were not resolved: a LogValue may do
 	// anything, even log, and must not run under the lock.
-	e.recent = *m
+	switch {
+	case e.recent != nil:
+		*e.recent = *m
+	case m.Subject != e.sample.Subject || m.Text != e.sample.Text:
+		latest := *m
+		e.recent = &latest
+	default:
+		return // most entries never need it
+	}
 	e.recent.Attrs = nil
-	slim(&e.recent)
+	slim(e.recent)
 }
 
 // worthNoting reports whether the count of untold messages passed a power of
@@ -147,6 +155,7 @@ func (e *entry) start(m *Message) {
 	}
 	e.unsaid()
 	e.words, e.ended, e.muted, e.doubt = 0, false, false, false
+	e.recent, e.closing = nil, nil
 	e.show(m)
 }
 
@@ -193,8 +202,7 @@ func (e *entry) report(m *Message, now time.Time) (urgent bool) {
 func (e *entry) end(m *Message, now time.Time) (urgent bool) {
 	e.open = false
 	e.seen, e.last = now, m.Time
-	e.closing = *m
-	slim(&e.closing)
+	e.close(m)
 	if p := e.pending; p != nil { // one message with both
 		return p.end && e.doubt // or another one, as the receiver may know the ID of this one
 	}
@@ -206,15 +214,29 @@ func (e *entry) end(m *Message, now time.Time) (urgent bool) {
 	return urgent
 }
 
+// close keeps what m says of the end.
+func (e *entry) close(m *Message) {
+	over := *m
+	slim(&over)
+	e.closing = &over
+}
+
+// ending returns what closed the trouble.
+func (e *entry) ending() Message {
+	if e.closing == nil {
+		return Message{}
+	}
+	return *e.closing
+}
+
 // word makes the message about what is untold, without ID.
 func (e *entry) word() Message {
-	m := e.recent
+	m := e.sample
 	switch {
 	case !e.open:
-		m = e.closing
-	case m.Subject == "" && m.Text == "" && m.HTML == "":
-		m = e.sample
-	default:
+		m = e.ending()
+	case e.recent != nil && (e.recent.Subject != "" || e.recent.Text != ""):
+		m = *e.recent
 		m.Attrs = e.sample.Attrs
 	}
 	m.Level = e.level
@@ -496,9 +518,17 @@ func parseKey(s string) (k groupKey, ok bool) {
 // copy takes over what was reported for another receiver.
 func (e *entry) copy(o *entry) {
 	e.open, e.level, e.first, e.last, e.seen, e.total, e.fresh = o.open, o.level, o.first, o.last, o.seen, o.total, o.fresh
-	e.sample, e.recent, e.closing = o.sample, o.recent, o.closing
+	e.sample, e.recent, e.closing = o.sample, cloned(o.recent), o.closing
 	e.unsaid()
 	e.words, e.ended = 0, false
+}
+
+func cloned(m *Message) *Message {
+	if m == nil {
+		return nil
+	}
+	c := *m
+	return &c
 }
 
 // restore fills e from the journal.
@@ -506,12 +536,14 @@ func (e *entry) restore(w *wireEntry) {
 	e.open, e.level, e.first, e.last, e.seen = w.Open, w.Level, w.First, w.Last, w.Seen
 	e.total, e.fresh, e.differ, e.said, e.saidLevel = w.Total, w.Fresh, w.Differ, w.Said, w.SaidLevel
 	e.heard, e.thread, e.place, e.base, e.words, e.ended, e.muted, e.doubt, e.shared = w.Heard, w.Thread, w.Place, w.Base, w.Words, w.Ended, w.Muted, w.Doubt, w.Shared
-	e.sample, e.closing = *w.Sample.message(""), *w.Closing.message("")
-	e.recent = e.sample
+	e.sample, e.recent, e.closing = *w.Sample.message(""), nil, nil
 	if w.Recent != nil {
-		e.recent = *w.Recent.message("")
+		e.recent = w.Recent.message("")
+		e.recent.Attrs = nil
 	}
-	e.recent.Attrs = nil
+	if w.Closing != nil {
+		e.closing = w.Closing.message("")
+	}
 }
 
 // begin notes that word of e's state goes out.

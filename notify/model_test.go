@@ -112,6 +112,9 @@ func TestModel(t *testing.T) {
 				if failed := modelRun(t, uint64(seed), steps); failed {
 					t.Fatalf("seed %d", seed)
 				}
+				if seed%50 == 49 {
+					t.Logf("%d runs", seed+1)
+				}
 			}
 		})
 	}

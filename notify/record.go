@@ -132,11 +132,33 @@ type replay struct {
 	order   []target
 	told    map[target]told
 	more    map[string]told // by receiver; its count is in the entry's Fresh
+	texts   map[string]string // each text once: many receivers know of one trouble
 	records int
 }
 
 func newReplay() *replay {
-	return &replay{parcels: map[target]*parcel{}, told: map[target]told{}, more: map[string]told{}}
+	return &replay{parcels: map[target]*parcel{}, told: map[target]told{}, more: map[string]told{}, texts: map[string]string{}}
+}
+
+// share makes texts that are equal one in memory.
+func (p *replay) share(texts ...*string) {
+	for _, s := range texts {
+		if known, ok := p.texts[*s]; ok {
+			*s = known
+		} else {
+			p.texts[*s] = *s
+		}
+	}
+}
+
+// shareEntry does so with what an entry of a ledger keeps.
+func (p *replay) shareEntry(e *wireEntry) {
+	p.share(&e.Key, &e.Thread)
+	for _, m := range []*wireMessage{e.Sample, e.Recent, e.Closing} {
+		if m != nil {
+			p.share(&m.Subject, &m.Text, &m.Key, &m.Source, &m.Thread)
+		}
+	}
 }
 
 func (p *replay) take(r *record) {
@@ -151,6 +173,8 @@ func (p *replay) take(r *record) {
 		}
 	case "entry":
 		if r.Entry != nil {
+			p.share(&r.Receiver, &r.Service)
+			p.shareEntry(r.Entry)
 			p.told[target{r.Receiver, r.Entry.Key}] = told{r.Service, r.Entry}
 		}
 	case "more":
@@ -177,6 +201,7 @@ func (p *replay) put(r *record, t wireTarget) {
 			m.HTML, m.Attachments = "", nil
 			e.Sample = &m
 		}
+		p.shareEntry(e)
 		p.told[target{t.Receiver, e.Key}] = told{r.Service, e}
 	}
 

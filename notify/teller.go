@@ -58,8 +58,7 @@ func (te *teller) admit(w *worker, key groupKey, m *Message, takes bool, now tim
 		// The hub has no memory of before its start: better an end too many.
 		e = te.addEntry(w, key, keyed, now, t)
 		e.first, e.last, e.total, e.ended = m.Time, m.Time, 0, true
-		e.closing = *m
-		slim(&e.closing)
+		e.close(m)
 		return e, te.urgent(e, m, now, t), true
 	case m.Resolved && keyed:
 		if !e.open {
@@ -153,7 +152,7 @@ func (te *teller) due(e *entry, now time.Time, t *todo) {
 func (te *teller) tell(e *entry, now time.Time, t *todo) {
 	m := e.word()
 	if !e.open && !e.doubt && (e.said != opened || e.fresh > 0) { // it came and went, perhaps once more
-		m = both(e.sample, e.closing)
+		m = both(e.sample, e.ending())
 		m.Level, m.Time = e.level, e.last
 	}
 	m.ID = newID(now)
