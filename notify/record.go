@@ -131,7 +131,7 @@ type replay struct {
 	parcels map[target]*parcel
 	order   []target
 	told    map[target]told
-	more    map[string]told // by receiver; its count is in the entry's Fresh
+	more    map[string]told   // by receiver; its count is in the entry's Fresh
 	texts   map[string]string // each text once: many receivers know of one trouble
 	records int
 }

@@ -23,11 +23,19 @@ import (
 // levelCritical is the level from which mails are marked as important.
 const levelCritical = slog.LevelError + 4
 
-// build renders m as a mail with CRLF line ends. Without smtputf8 recipients
-// that need it do not stand in it.
-func (c *Client) build(m notify.Message, smtputf8 bool) ([]byte, error) {
+// composition is a message that becomes a mail. Without smtputf8 recipients that
+// need it do not stand in it.
+type composition struct {
+	s        *settings
+	m        notify.Message
+	smtputf8 bool
+}
+
+// mail renders the message with CRLF line ends.
+func (c composition) mail() ([]byte, error) {
+	m := c.m
 	var b bytes.Buffer
-	for _, h := range c.header(m, smtputf8) {
+	for _, h := range c.header() {
 		b.WriteString(h.name + ": " + h.value + "\r\n")
 	}
 
@@ -49,7 +57,8 @@ func (c *Client) build(m notify.Message, smtputf8 bool) ([]byte, error) {
 }
 
 // header returns the header of a mail. An option replaces a line of ours.
-func (c *Client) header(m notify.Message, smtputf8 bool) []header {
+func (c composition) header() []header {
+	m := c.m
 	lines := []header{
 		{"Date", m.Time.Format(time.RFC1123Z)},
 		{"From", writeAddresses(c.s.from.header)},
@@ -61,7 +70,7 @@ func (c *Client) header(m notify.Message, smtputf8 bool) []header {
 		{"MIME-Version", "1.0"},
 	}
 
-	if to := headers(c.s.to, smtputf8); len(to) > 0 {
+	if to := headers(c.s.to, c.smtputf8); len(to) > 0 {
 		lines[2].value = writeAddresses(to...)
 	}
 	if c.s.reply != nil {
@@ -170,7 +179,7 @@ func endLine(mail []byte, soft bool) []byte {
 }
 
 // messageID makes the Message-ID of a message: the same each time it is sent.
-func (c *Client) messageID(id string) string {
+func (c composition) messageID(id string) string {
 	return atom(id[:min(len(id), 200)]) + "@" + atom(c.s.from.domain()) // a Hub's are shorter
 }
 

@@ -396,6 +396,28 @@ func heloName(configured string, nc net.Conn) string {
 	}
 }
 
+// confirm reads what the server did with the mail that was handed over. known
+// is false when it did not say.
+func (c *conn) confirm(wait time.Duration) (err *notify.Error, known, broken bool) {
+	deadline := time.Time{}
+	if wait >= 0 {
+		deadline = time.Now().Add(wait)
+	}
+	_ = c.raw.SetDeadline(deadline)
+
+	_, _, failed := c.text.ReadResponse(250)
+	switch {
+	case failed == nil:
+		c.dirty = false
+		return nil, true, false
+	case isReply(failed):
+		c.dirty = false
+		return failure(context.Background(), "end of data", failed), true, isEnd(failed)
+	default:
+		return failure(context.Background(), "end of data", failed), false, true
+	}
+}
+
 // quit says goodbye without waiting for an answer.
 func (c *conn) quit() {
 	_ = c.raw.SetDeadline(time.Now().Add(200 * time.Millisecond))

@@ -108,7 +108,7 @@ func (c *Client) Check(ctx context.Context) error {
 // Preview returns the envelope and the mail that Notify would send to a server
 // with every extension.
 func (c *Client) Preview(m notify.Message) ([]byte, error) {
-	content, err := c.build(complete(m), true)
+	content, err := composition{&c.s, complete(m), true}.mail()
 	if err != nil {
 		return nil, c.clean(err, m.ID)
 	}
@@ -150,7 +150,7 @@ func (c *Client) send(ctx context.Context, m notify.Message, to []*address) erro
 	if a == nil {
 		d := c.pool.deliver(ctx, &envelope{
 			id: m.ID, from: c.s.envelope, to: to, dsn: c.s.DSN, utf8: c.s.utf8,
-			build: func(utf8 bool) ([]byte, error) { return c.build(m, utf8) },
+			build: func(utf8 bool) ([]byte, error) { return composition{&c.s, m, utf8}.mail() },
 		})
 		if d.conn == nil {
 			if d.doubt {

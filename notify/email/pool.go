@@ -64,7 +64,7 @@ func (p *pool) deliver(ctx context.Context, e *envelope) delivery {
 			break
 		}
 
-		out := c.offer(ctx, &left)
+		out := transaction{c, &left}.offer(ctx)
 		d.refused, d.err = append(d.refused, out.refused...), out.err
 		left.to = without(left.to, out.refused)
 		if out.handed && out.err == nil {

@@ -8,7 +8,6 @@ import (
 	"net/textproto"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/svcblocks/svcblocks/notify"
 )
@@ -39,46 +38,52 @@ type outcome struct {
 	mute bool
 }
 
-// offer sends e over c up to the final dot. The envelope goes in one write where
-// the server allows it (RFC 2920), and every reply is read before the content
-// goes: so a connection that breaks before has not taken the mail.
-func (c *conn) offer(ctx context.Context, e *envelope) outcome {
-	release := c.watch(ctx)
-	defer release()
-	c.mails++
+// transaction sends one envelope over a connection.
+type transaction struct {
+	*conn
+	*envelope
+}
 
-	to, refused := c.reachable(e)
-	if e.utf8 && !c.ext.utf8 {
+// offer sends it up to the final dot. The commands go in one write where the
+// server allows it (RFC 2920), and every reply is read before the content goes: so
+// a connection that breaks before has not taken the mail.
+func (t transaction) offer(ctx context.Context) outcome {
+	release := t.watch(ctx)
+	defer release()
+	t.mails++
+
+	to, refused := t.reachable()
+	if t.envelope.utf8 && !t.ext.utf8 {
 		return outcome{err: &notify.Error{Op: "MAIL", Class: notify.ClassRejected, Reason: "From, EnvelopeFrom or ReplyTo is not ASCII" + noUTF8}}
 	}
 	if len(to) == 0 {
 		return outcome{refused: refused}
 	}
 
-	content, err := e.build(c.ext.utf8)
+	content, err := t.build(t.ext.utf8)
 	if err != nil {
 		return outcome{err: notify.NewError("build", err)}
 	}
 
-	if c.ext.maxSize > 0 && int64(len(content)) > c.ext.maxSize {
+	if t.ext.maxSize > 0 && int64(len(content)) > t.ext.maxSize {
 		return outcome{err: &notify.Error{
 			Op: "MAIL", Class: notify.ClassInvalid,
-			Reason: fmt.Sprintf("mail has %d bytes, the server takes %d", len(content), c.ext.maxSize),
+			Reason: fmt.Sprintf("mail has %d bytes, the server takes %d", len(content), t.ext.maxSize),
 		}}
 	}
 
-	out := c.transact(ctx, e, to, content)
+	out := t.transact(ctx, to, content)
 	out.refused = append(refused, out.refused...)
 	return out
 }
 
 const noUTF8 = ", and the server does not offer SMTPUTF8"
 
-// reachable splits e's recipients into those that can be named to the server
+// reachable splits the recipients into those that can be named to the server
 // and an error for each that cannot.
-func (c *conn) reachable(e *envelope) (to []*address, refused []*notify.Error) {
-	for _, a := range e.to {
-		if a.utf8() && !c.ext.utf8 {
+func (t transaction) reachable() (to []*address, refused []*notify.Error) {
+	for _, a := range t.to {
+		if a.utf8() && !t.ext.utf8 {
 			refused = append(refused, &notify.Error{Op: "RCPT", Recipient: a.given, Class: notify.ClassRejected, Reason: "what stands before the @ is not ASCII" + noUTF8})
 			continue
 		}
@@ -87,10 +92,10 @@ func (c *conn) reachable(e *envelope) (to []*address, refused []*notify.Error) {
 	return to, refused
 }
 
-func (c *conn) transact(ctx context.Context, e *envelope, to []*address, content []byte) (out outcome) {
-	x := &exchange{c: c, cmds: c.commands(e, to, content), pipelined: c.ext.pipelining}
-	reset := c.dirty
-	c.dirty = true
+func (t transaction) transact(ctx context.Context, to []*address, content []byte) (out outcome) {
+	x := &exchange{c: t.conn, cmds: t.commands(to, content), pipelined: t.ext.pipelining}
+	reset := t.dirty
+	t.dirty = true
 	// broken is the end of a connection before the content went out.
 	broken := func(op string, err error) outcome {
 		out.err, out.broken = failure(ctx, op, err), true
@@ -148,24 +153,24 @@ func (c *conn) transact(ctx context.Context, e *envelope, to []*address, content
 		out.err = failure(ctx, "DATA", err)
 		return out
 	}
-	return c.content(ctx, content, out)
+	return t.content(ctx, content, out)
 }
 
 // block is how much of a mail has the time of one step (RFC 5321 §4.5.3.2.5).
 const block = 64 << 10
 
 // content sends the mail and the final dot.
-func (c *conn) content(ctx context.Context, content []byte, out outcome) outcome {
-	w := c.text.DotWriter()
+func (t transaction) content(ctx context.Context, content []byte, out outcome) outcome {
+	w := t.text.DotWriter()
 	for part := range slices.Chunk(content, block) {
-		c.step(ctx)
+		t.step(ctx)
 		if _, err := w.Write(part); err != nil {
 			out.err, out.broken = failure(ctx, "send data", err), true
 			return out
 		}
 	}
 
-	c.step(ctx)
+	t.step(ctx)
 	if err := w.Close(); err != nil {
 		// The dot may have got through.
 		out.err, out.broken, out.handed = failure(ctx, "send data", err), true, true
@@ -176,51 +181,29 @@ func (c *conn) content(ctx context.Context, content []byte, out outcome) outcome
 	return out
 }
 
-// confirm reads what the server did with the mail that was handed over. known
-// is false when it did not say.
-func (c *conn) confirm(wait time.Duration) (err *notify.Error, known, broken bool) {
-	deadline := time.Time{}
-	if wait >= 0 {
-		deadline = time.Now().Add(wait)
-	}
-	_ = c.raw.SetDeadline(deadline)
-
-	_, _, failed := c.text.ReadResponse(250)
-	switch {
-	case failed == nil:
-		c.dirty = false
-		return nil, true, false
-	case isReply(failed):
-		c.dirty = false
-		return failure(context.Background(), "end of data", failed), true, isEnd(failed)
-	default:
-		return failure(context.Background(), "end of data", failed), false, true
-	}
-}
-
 // commands returns what is sent before the content.
-func (c *conn) commands(e *envelope, to []*address, content []byte) []string {
+func (t transaction) commands(to []*address, content []byte) []string {
 	var cmds []string
-	if c.dirty {
+	if t.dirty {
 		cmds = append(cmds, "RSET\r\n")
 	}
 
-	mail := "MAIL FROM:" + e.from.path
-	if c.ext.size {
+	mail := "MAIL FROM:" + t.from.path
+	if t.ext.size {
 		mail += fmt.Sprintf(" SIZE=%d", len(content))
 	}
 	// Addresses are all that may not be ASCII, in the envelope and the header.
-	if e.utf8 || !isASCII(content) || slices.ContainsFunc(to, (*address).utf8) {
+	if t.envelope.utf8 || !isASCII(content) || slices.ContainsFunc(to, (*address).utf8) {
 		mail += " BODY=8BITMIME SMTPUTF8"
 	}
-	if e.dsn && c.ext.dsn {
-		mail += " RET=HDRS ENVID=" + xtext(e.id, 100)
+	if t.dsn && t.ext.dsn {
+		mail += " RET=HDRS ENVID=" + xtext(t.id, 100)
 	}
 	cmds = append(cmds, mail+"\r\n")
 
 	for _, r := range to {
 		rcpt := "RCPT TO:" + r.path
-		if e.dsn && c.ext.dsn {
+		if t.dsn && t.ext.dsn {
 			rcpt += " NOTIFY=FAILURE"
 		}
 		cmds = append(cmds, rcpt+"\r\n")

@@ -212,19 +212,41 @@ func (t *hubTrial) starts() error {
 	return nil
 }
 
+// ends sends the end of each of them.
+func (t *hubTrial) ends() error {
+	for _, level := range levels {
+		if err := t.send(over(trouble(level))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// eachTrouble calls check for each receiver and trouble, with how often its start
+// and its end were heard.
+func (t *hubTrial) eachTrouble(check func(name string, m notify.Message, starts, ends int) error) error {
+	return t.each(func(name string, got []notify.Message) error {
+		for _, level := range levels {
+			m := trouble(level)
+			if err := check(name, m, about(got, m.Key, false), about(got, m.Key, true)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 func tellsEveryone(t *hubTrial) error {
 	if err := t.starts(); err != nil {
 		return err
 	}
-	return t.each(func(name string, got []notify.Message) error {
-		for _, level := range levels {
-			m, want := trouble(level), 0
-			if t.Takes(name, m) {
-				want = 1
-			}
-			if n := about(got, m.Key, false); n != want {
-				return fmt.Errorf("a message of level %v came %d times, want %d", level, n, want)
-			}
+	return t.eachTrouble(func(name string, m notify.Message, starts, _ int) error {
+		want := 0
+		if t.Takes(name, m) {
+			want = 1
+		}
+		if starts != want {
+			return fmt.Errorf("a message of level %v came %d times, want %d", m.Level, starts, want)
 		}
 		return nil
 	})
@@ -236,18 +258,13 @@ func tellsTheEnd(t *hubTrial) error {
 	}
 
 	time.Sleep(time.Minute)
-	for _, level := range levels {
-		if err := t.send(over(trouble(level))); err != nil {
-			return err
-		}
+	if err := t.ends(); err != nil {
+		return err
 	}
 
-	return t.each(func(name string, got []notify.Message) error {
-		for _, level := range levels {
-			m := trouble(level)
-			if starts, ends := about(got, m.Key, false), about(got, m.Key, true); starts != ends {
-				return fmt.Errorf("trouble of level %v: %d starts and %d ends were told", level, starts, ends)
-			}
+	return t.eachTrouble(func(_ string, m notify.Message, starts, ends int) error {
+		if starts != ends {
+			return fmt.Errorf("trouble of level %v: %d starts and %d ends were told", m.Level, starts, ends)
 		}
 		return nil
 	})
@@ -260,21 +277,14 @@ func tellsOnce(t *hubTrial) error {
 			return err
 		}
 	}
-
-	for _, level := range levels {
-		if err := t.send(over(trouble(level))); err != nil {
-			return err
-		}
+	if err := t.ends(); err != nil {
+		return err
 	}
 
-	return t.each(func(name string, got []notify.Message) error {
-		for _, level := range levels {
-			m := trouble(level)
-			starts, ends := about(got, m.Key, false), about(got, m.Key, true)
-			// Close sends what is held: one word of the repeats in an interval.
-			if t.Takes(name, m) && (starts < 1 || starts > 2 || ends != 1) {
-				return fmt.Errorf("trouble of level %v was told %d times in %d starts of the service, want once and one word of repeats; its end %d times, want once", level, starts, restarts, ends)
-			}
+	return t.eachTrouble(func(name string, m notify.Message, starts, ends int) error {
+		// Close sends what is held: one word of the repeats in an interval.
+		if t.Takes(name, m) && (starts < 1 || starts > 2 || ends != 1) {
+			return fmt.Errorf("trouble of level %v was told %d times in %d starts of the service, want once and one word of repeats; its end %d times, want once", m.Level, starts, restarts, ends)
 		}
 		return nil
 	})
