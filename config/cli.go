@@ -54,6 +54,21 @@ func Main[T any](ctx context.Context, defaults T, args []string, opts ...Option)
 	return command(ctx, defaults, args, os.Stdout, os.Stderr, opts)
 }
 
+// argumentsOf returns how many arguments a command takes.
+func argumentsOf(name string) (low, high int, known bool) {
+	switch name {
+	case "check", "schema", "env", "docs":
+		return 0, 0, true
+	case "explain":
+		return 0, 1, true
+	case "get", "unset":
+		return 1, 1, true
+	case "set":
+		return 2, 2, true
+	}
+	return 0, 0, false
+}
+
 func command[T any](ctx context.Context, defaults T, args []string, stdout, stderr io.Writer, opts []Option) int {
 	name := ""
 	if len(args) > 0 {
@@ -84,16 +99,8 @@ func command[T any](ctx context.Context, defaults T, args []string, stdout, stde
 	}
 
 	args = flags.Args()
-	low, high := 0, 0
-	switch name {
-	case "explain":
-		high = 1
-	case "get", "unset":
-		low, high = 1, 1
-	case "set":
-		low, high = 2, 2
-	case "check", "schema", "env", "docs":
-	default:
+	low, high, known := argumentsOf(name)
+	if !known {
 		if name != "" {
 			fmt.Fprintf(stderr, "config: unknown command %q\n\n", name)
 		}

@@ -337,15 +337,14 @@ func (e *editor) members(old, want *Node, path []string, table func(i int, value
 		case merged: // a key of its own wins over the merged one
 			added = adding(added, k, want.Items[j])
 		default:
+			done := false
 			if table != nil {
-				if done, err := table(i, want.Items[j], full); done || err != nil {
-					if err != nil {
-						return nil, nil, err
-					}
-					continue
-				}
+				done, err = table(i, want.Items[j], full)
 			}
-			if err := e.change(item, want.Items[j], full); err != nil {
+			if err == nil && !done {
+				err = e.change(item, want.Items[j], full)
+			}
+			if err != nil {
 				return nil, nil, err
 			}
 		}

@@ -421,6 +421,34 @@ var bracketed = regexp.MustCompile(`^\[[0-9A-Fa-f.%]*:[0-9A-Fa-f:.%]*\]`)
 // plainName matches what the name of a key looks like.
 var plainName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*`)
 
+// parseInt reads a number, or a size with its unit.
+func parseInt(text string, bits int) (int64, error) {
+	v, err := strconv.ParseInt(text, 0, bits)
+	if err == nil || !strings.HasSuffix(text, "B") {
+		return v, err
+	}
+
+	size, sizeErr := options.ParseSize(text)
+	if sizeErr != nil || size>>(bits-1) != 0 {
+		return 0, err
+	}
+	return size, nil
+}
+
+// parseUint reads a number that is not negative, or a size with its unit.
+func parseUint(text string, bits int) (uint64, error) {
+	v, err := strconv.ParseUint(strings.TrimPrefix(text, "+"), 0, bits)
+	if err == nil || !strings.HasSuffix(text, "B") {
+		return v, err
+	}
+
+	size, sizeErr := options.ParseSize(text)
+	if sizeErr != nil || uint64(size)>>bits != 0 {
+		return 0, err
+	}
+	return uint64(size), nil
+}
+
 // setText sets rv from text. It returns what was wanted instead, a
 // hint, and what the type itself said.
 func setText(rv reflect.Value, s *Shape, text string) (want, hint string, cause error) {
@@ -447,12 +475,7 @@ func setText(rv reflect.Value, s *Shape, text string) (want, hint string, cause 
 		if doc.LeadingZero(trimmed) {
 			return s.Describe(), "a leading zero is ambiguous: write it without, or 0o for octal", nil
 		}
-		v, err := strconv.ParseInt(trimmed, 0, rv.Type().Bits())
-		if err != nil && strings.HasSuffix(trimmed, "B") {
-			if size, sizeErr := options.ParseSize(trimmed); sizeErr == nil && !rv.OverflowInt(size) {
-				v, err = size, nil
-			}
-		}
+		v, err := parseInt(trimmed, rv.Type().Bits())
 		if err != nil {
 			return s.Describe(), intHint(trimmed), nil
 		}
@@ -461,12 +484,7 @@ func setText(rv reflect.Value, s *Shape, text string) (want, hint string, cause 
 		if doc.LeadingZero(trimmed) {
 			return s.Describe(), "a leading zero is ambiguous: write it without, or 0o for octal", nil
 		}
-		v, err := strconv.ParseUint(strings.TrimPrefix(trimmed, "+"), 0, rv.Type().Bits())
-		if err != nil && strings.HasSuffix(trimmed, "B") {
-			if size, sizeErr := options.ParseSize(trimmed); sizeErr == nil && !rv.OverflowUint(uint64(size)) {
-				v, err = uint64(size), nil
-			}
-		}
+		v, err := parseUint(trimmed, rv.Type().Bits())
 		if err != nil {
 			return s.Describe(), intHint(trimmed), nil
 		}
