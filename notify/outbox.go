@@ -521,6 +521,24 @@ func (o *outbox) adopt(mine func(service, receiver string) bool, take func(*repl
 	o.state.Fail("outbox folder", o.others(strangers))
 }
 
+// rewrite puts a journal of rest in the place of the one at path.
+func (o *outbox) rewrite(path string, rest *replay) (err error) {
+	var frames []byte
+	for _, r := range rest.list() {
+		if frames, err = appendFrame(frames, r); err != nil {
+			return err
+		}
+	}
+
+	if err := writeJournal(path+".new", frames, o.conf.policy()); err != nil {
+		return err
+	}
+	return errors.Join(atomicfile.Rename(path+".new", path), atomicfile.SyncDir(filepath.Dir(path)))
+}
+
+// adoptFrom takes over what the folder of a process that is gone holds for
+// receivers of this one, and counts in strangers what waits there for others
+// longer than MaxAge.
 func (o *outbox) adoptFrom(dir string, mine func(service, receiver string) bool, take func(*replay) error, strangers map[stranger]int) error {
 	path := filepath.Join(dir, journalName)
 	lock, err := safefile.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0, o.conf.policy())
@@ -579,18 +597,7 @@ func (o *outbox) adoptFrom(dir string, mine func(service, receiver string) bool,
 		if taken.empty() {
 			return nil
 		}
-
-		var frames []byte
-		for _, r := range rest.list() {
-			if frames, err = appendFrame(frames, r); err != nil {
-				return err
-			}
-		}
-
-		if err := writeJournal(path+".new", frames, o.conf.policy()); err != nil {
-			return err
-		}
-		return errors.Join(atomicfile.Rename(path+".new", path), atomicfile.SyncDir(dir))
+		return o.rewrite(path, rest)
 	}
 
 	// Windows removes no open file; without its journal the folder is nobody's.

@@ -49,33 +49,7 @@ func (rec *recovery) load(r *replay) error {
 		return ErrClosed
 	}
 
-	told := map[*worker][]*entry{}
-	for key, one := range r.told {
-		w := rec.byName[key.receiver]
-		k, ok := parseKey(key.what)
-		if e := w.ledger.entries[k]; !ok || e != nil && !e.seen.Before(one.entry.Seen) {
-			continue
-		}
-		e := w.ledger.entries[k]
-		if e == nil {
-			e = rec.teller.addEntry(w, k, one.entry.Keyed, now, t)
-		}
-		e.restore(one.entry)
-		rec.keeper.noteEntry(e, t, true)
-		told[w] = append(told[w], e)
-	}
-
-	for w, list := range told {
-		w.limit.spent(list)
-	}
-
-	for receiver, one := range r.more {
-		w := rec.byName[receiver]
-		w.limit.more += one.entry.Fresh
-		rec.keeper.noteMore(w, t)
-		rec.holds.planHeld(w, now)
-	}
-
+	rec.recall(r, now, t)
 	batch := t.batch
 	for _, p := range r.waiting() {
 		w := rec.byName[p.Receiver]
@@ -110,19 +84,61 @@ func (rec *recovery) load(r *replay) error {
 	}
 
 	rec.mu.Lock()
+	rec.lineUp(ds, now, t)
+	rec.mu.Unlock()
+	rec.courier.finish(t)
+	return nil
+}
+
+// recall takes over what receivers were told, and how much was held back. mu is
+// held.
+func (rec *recovery) recall(r *replay, now time.Time, t *todo) {
+	told := map[*worker][]*entry{}
+	for key, one := range r.told {
+		w := rec.byName[key.receiver]
+		k, ok := parseKey(key.what)
+		if e := w.ledger.entries[k]; !ok || e != nil && !e.seen.Before(one.entry.Seen) {
+			continue
+		}
+
+		e := w.ledger.entries[k]
+		if e == nil {
+			e = rec.teller.addEntry(w, k, one.entry.Keyed, now, t)
+		}
+		e.restore(one.entry)
+		rec.keeper.noteEntry(e, t, true)
+		told[w] = append(told[w], e)
+	}
+
+	for w, list := range told {
+		w.limit.spent(list)
+	}
+
+	for receiver, one := range r.more {
+		w := rec.byName[receiver]
+		w.limit.more += one.entry.Fresh
+		rec.keeper.noteMore(w, t)
+		rec.holds.planHeld(w, now)
+	}
+}
+
+// lineUp puts deliveries of a journal in line, and plans what the entries
+// without a plan are to be told. mu is held.
+func (rec *recovery) lineUp(ds []*delivery, now time.Time, t *todo) {
 	for _, d := range ds {
 		if rec.joins(d, now, t) {
 			continue
 		}
-		if d.at == held {
-			if out := d.w.limit.hold(d); out != nil {
-				d.w.limit.more++
-				rec.courier.drop(out, now, t)
-			}
-			rec.holds.planHeld(d.w, now)
+		if d.at != held {
+			rec.courier.enqueue(d, now, t)
 			continue
 		}
-		rec.courier.enqueue(d, now, t)
+
+		if out := d.w.limit.hold(d); out != nil {
+			d.w.limit.more++
+			rec.courier.drop(out, now, t)
+		}
+		rec.holds.planHeld(d.w, now)
 	}
 
 	for _, w := range rec.workers {
@@ -132,10 +148,6 @@ func (rec *recovery) load(r *replay) error {
 			}
 		}
 	}
-
-	rec.mu.Unlock()
-	rec.courier.finish(t)
-	return nil
 }
 
 // restore makes a delivery of what a journal holds.
