@@ -859,43 +859,47 @@ func (d *delivery) try(ctx context.Context, most int, res *Result) (taken bool, 
 		}
 
 		err := d.with(ctx, seg, func(f *queue.Reader, seg queue.Segment) error {
-			b := &d.probe
-			if _, err := b.readLines(f, seg, []int64{at}, 0, Limits{}); err != nil {
+			if _, err := d.probe.readLines(f, seg, []int64{at}, 0, Limits{}); err != nil {
 				return err
 			}
-
-			err := d.request(ctx, b, []int{0})
-			if err == nil {
-				d.took(b, []int{0}, res)
-				taken = true
-				return nil
-			}
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-
-			se := asSinkError(err)
-			if se.Kind != KindRejected && se.Kind != KindTooLarge {
-				return d.failed(se)
-			}
-
-			d.unsure = se
-			named := pick([]int{0}, se.Rejected)
-			if named == nil {
-				named = []rejected{{line: 0, reason: se}}
-			}
-			d.refused(b, []int{0}, named, res)
-			return nil
+			taken, err = d.sendProbe(ctx, res)
+			return err
 		})
 
+		if taken {
+			d.finish(seg, at)
+			d.evidence.probed()
+		}
 		if taken || err != nil {
-			if taken {
-				d.finish(seg, at)
-				d.evidence.probed()
-			}
 			return taken, err
 		}
 	}
+	return false, nil
+}
+
+// sendProbe sends the one event of the probe. That it was refused is no error.
+func (d *delivery) sendProbe(ctx context.Context, res *Result) (taken bool, err error) {
+	b := &d.probe
+	err = d.request(ctx, b, []int{0})
+	if err == nil {
+		d.took(b, []int{0}, res)
+		return true, nil
+	}
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
+
+	se := asSinkError(err)
+	if se.Kind != KindRejected && se.Kind != KindTooLarge {
+		return false, d.failed(se)
+	}
+
+	d.unsure = se
+	named := pick([]int{0}, se.Rejected)
+	if named == nil {
+		named = []rejected{{line: 0, reason: se}}
+	}
+	d.refused(b, []int{0}, named, res)
 	return false, nil
 }
 

@@ -141,22 +141,25 @@ func client(wrong *options.Mistakes, o sink.HTTP, timeout time.Duration) *http.C
 
 	transport = transport.Clone()
 	transport.HTTP2 = pinged(timeout)
-	c.Transport = transport
-	if !own {
-		return &c
+	if own {
+		transport.TLSClientConfig = certificates(wrong, o)
 	}
+	c.Transport = transport
+	return &c
+}
 
+// certificates reads the files of certificates. It adds to wrong what is amiss
+// with them.
+func certificates(wrong *options.Mistakes, o sink.HTTP) *tls.Config {
 	conf := &tls.Config{RootCAs: o.RootCAs}
 	if o.CAFile != "" {
 		pem, err := os.ReadFile(o.CAFile)
-		if err != nil {
-			wrong.Add("CAFile", "%v", err)
-			return nil
-		}
 		conf.RootCAs = x509.NewCertPool()
-		if !conf.RootCAs.AppendCertsFromPEM(pem) {
+		switch {
+		case err != nil:
+			wrong.Add("CAFile", "%v", err)
+		case !conf.RootCAs.AppendCertsFromPEM(pem):
 			wrong.Add("CAFile", "%s holds no certificate in PEM", o.CAFile)
-			return nil
 		}
 	}
 
@@ -164,12 +167,10 @@ func client(wrong *options.Mistakes, o sink.HTTP, timeout time.Duration) *http.C
 		pair, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
 		if err != nil {
 			wrong.Add("CertFile", "does not go with KeyFile: %v", err)
-			return nil
 		}
 		conf.Certificates = []tls.Certificate{pair}
 	}
-	transport.TLSClientConfig = conf
-	return &c
+	return conf
 }
 
 // pinged has a silent HTTP/2 connection asked whether it is alive, and given up
