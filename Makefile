@@ -141,6 +141,9 @@ tidy: ## tidy every module
 tidy-check:
 	$(call each,GOWORK=off go mod tidy -diff)
 
+# Where nothing of ours is run, but the blocks compile.
+COMPILED := freebsd/amd64,openbsd/amd64,netbsd/amd64,illumos/amd64,solaris/amd64,android/arm64,ios/arm64,js/wasm,wasip1/wasm
+
 .PHONY: vet
 vet: ## go vet, for every platform that is supported
 	$(call each,go vet ./...)
@@ -149,6 +152,7 @@ vet: ## go vet, for every platform that is supported
 	  echo "-- vet $$os/$$arch"; \
 	  for m in . ./examples; do (cd $$m && CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch go vet ./...); done; \
 	done; done
+	@go run .ci/platforms.go $(COMPILED) ./config/... ./logging/... ./notify/... ./scrape/...
 
 .PHONY: fix-check
 fix-check:
