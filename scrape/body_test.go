@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"runtime"
+	"runtime/metrics"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -203,18 +204,21 @@ func bomb(t testing.TB, coding string) []byte {
 
 // heapWatch returns how far the live heap grows while f runs.
 func heapWatch(f func()) uint64 {
-	var m runtime.MemStats
+	// What the last collection found alive: HeapAlloc has the garbage since as
+	// well, which is some MiB where the machine is slow.
+	live := func() uint64 {
+		runtime.GC()
+		sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		metrics.Read(sample)
+		return sample[0].Value.Uint64()
+	}
 	runtime.GC()
-	runtime.GC()
-	runtime.ReadMemStats(&m)
-	before := m.HeapAlloc
+	before := live()
 	stop, done := make(chan struct{}), make(chan uint64)
 	go func() {
 		var most uint64
 		for {
-			runtime.GC() // what is left is live
-			runtime.ReadMemStats(&m)
-			most = max(most, m.HeapAlloc)
+			most = max(most, live())
 			select {
 			case <-stop:
 				done <- most

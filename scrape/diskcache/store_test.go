@@ -156,7 +156,7 @@ func TestBounds(t *testing.T) {
 		if req.URL.Path == "/large" {
 			n = limit/4 + 1
 		}
-		return 200, fields("Cache-Control: max-age=60"), strings.Repeat("x", n)
+		return 200, fields("Cache-Control: max-age=3600"), strings.Repeat("x", n)
 	}}
 	dir := t.TempDir()
 	foreign := filepath.Join(dir, "notes.txt")
