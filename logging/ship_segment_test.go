@@ -342,9 +342,6 @@ func TestForeignFiles(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "app-20260102150405000000-000008.log"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(filepath.Join(dir, "messages"), filepath.Join(dir, "app-20260102150405000000-000009.log")); err != nil {
-		t.Fatal(err)
-	}
 	// Empty, as a crash of the machine may leave one.
 	if err := os.WriteFile(filepath.Join(dir, "app-20260102150405000000-000010.log"), nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -366,6 +363,30 @@ func TestForeignFiles(t *testing.T) {
 		if strings.HasPrefix(id, "20260102150405000000-00000") {
 			t.Errorf("%s was shipped", id)
 		}
+	}
+}
+
+// TestForeignLink has a link to somebody else's file under the name of a segment.
+func TestForeignLink(t *testing.T) {
+	t.Parallel()
+	testenv.Symlinks(t)
+	dir := fill(t, 100, nil)
+	theirs := filepath.Join(dir, "messages")
+	if err := os.WriteFile(theirs, []byte("theirs\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	testenv.Symlink(t, theirs, filepath.Join(dir, "app-20260102150405000000-000009.log"))
+
+	sink := &collector{took: map[string]int{}}
+	s, err := logging.NewShipper(quick(logging.ShipperOptions{Dir: dir, Sink: sink, Name: "app.log"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res, err := s.SendBulk(minute(t)); err != nil || res.Events != 100 || res.Remaining != 0 {
+		t.Fatalf("SendBulk = %+v, %v", res, err)
+	}
+	if text, err := os.ReadFile(theirs); err != nil || string(text) != "theirs\n" {
+		t.Errorf("their file holds %q, %v", text, err)
 	}
 }
 
