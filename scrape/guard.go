@@ -40,6 +40,9 @@ var localNames = []string{"localhost", "local", "internal", "home.arpa", "locald
 
 // checkURL refuses a URL before anything is done for it.
 func (g *guard) checkURL(u *url.URL) error {
+	if u.Scheme == "" {
+		return fmt.Errorf("%w: no scheme: write https:// in front", ErrForbiddenAddress)
+	}
 	if u.Scheme != "http" && u.Scheme != "https" {
 		return fmt.Errorf("%w: scheme %q: only http and https are fetched", ErrForbiddenAddress, u.Scheme)
 	}
@@ -91,7 +94,11 @@ func (g *guard) checkHost(host string) (strict bool, err error) {
 	if g.direct && len(g.allow) > 0 {
 		return true, nil
 	}
-	return false, fmt.Errorf("%w: host %q is a local name", ErrForbiddenAddress, host)
+	var hint string
+	if g.direct {
+		hint = "; Options.Allow makes exceptions, as 127.0.0.0/8"
+	}
+	return false, fmt.Errorf("%w: host %q is a local name%s", ErrForbiddenAddress, host, hint)
 }
 
 // checkAddr refuses an address that is not public and not allowed.
