@@ -39,7 +39,7 @@ const usage = `Usage: config <command>
   env                    print an example .env file
   docs                   print a Markdown table of the keys
 
-Exit codes: 0 done, 1 the settings are wrong, 2 wrong usage, 3 change refused, 4 file not written.
+Exit codes: 0 done, 1 the settings or the value are wrong, 2 wrong usage, 3 change refused, 4 file not written.
 `
 
 // Main is a settings command for the user's own binary: given the arguments

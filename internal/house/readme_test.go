@@ -44,7 +44,7 @@ func TestREADME(t *testing.T) {
 	source, program := filepath.Join(scratch, "main.go"), filepath.Join(scratch, "orders.exe")
 	site := httptest.NewServer(http.NotFoundHandler())
 	defer site.Close()
-	write(t, source, strings.NewReplacer("https://example.com/", site.URL, "Egress: scrape.Direct()",
+	write(t, source, strings.NewReplacer("https://shop.invalid/", site.URL, "Egress: scrape.Direct()",
 		`Egress: scrape.Direct(), Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}`,
 		`"log/slog"`, "\"log/slog\"\n\t\"net/netip\"").Replace(programs[0].text))
 	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {filepath.Join(dir, "internal", "house", "readme", "main.go"): source}})
